@@ -1,1 +1,18 @@
+//! dxlab: how well does a small language model turn clinical findings into diagnoses?
+pub mod error;
 
+pub mod corpus;
+pub mod label;
+pub mod prompt;
+pub mod model;
+pub mod adapter;
+pub mod train;
+pub mod generate;
+pub mod metric;
+pub mod ensemble;
+pub mod study;
+pub mod report;
+
+pub mod cli;
+
+pub use error::{Error, Result};

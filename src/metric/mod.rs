@@ -1,0 +1,23 @@
+//! Metrics: pure functions from per-case outcomes to an `Estimate`. Undefined is `None`, never 0.
+use serde::{Deserialize, Serialize};
+
+/// A value with the interval that its cases support.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+    /// Cases (not groups) behind the value.
+    pub n: usize,
+}
+
+/// What one case asked for and what the model answered, as sets of labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub case_id: String,
+    pub group: String,
+    pub gold: std::collections::BTreeSet<String>,
+    pub predicted: std::collections::BTreeSet<String>,
+    /// False when no label could be read from the answer; such a case still counts, with an empty prediction.
+    pub parsed: bool,
+}
