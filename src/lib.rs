@@ -16,3 +16,8 @@ pub mod report;
 pub mod cli;
 
 pub use error::{Error, Result};
+
+/// The project's folder: `DXLAB_HOME`, else where this crate was built from. `data/`, `configs/` and `runs/` lie in it.
+pub fn home() -> std::path::PathBuf {
+    std::env::var_os("DXLAB_HOME").map(Into::into).unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+}
