@@ -1,1 +1,2 @@
-//! (see lib.rs)
+//! Qwen3 on candle as one differentiable forward over packed sequences.
+pub mod ops;

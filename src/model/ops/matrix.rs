@@ -1,0 +1,129 @@
+//! Strided f32 matrices on slices and their product: the one place that calls `gemm`.
+//!
+//! A view checks its bounds when it is made, so that the product needs no further care.
+use gemm::Parallelism;
+
+/// `rows × cols` numbers in a slice, element (i, j) at `i * row_stride + j * col_stride`.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+/// The writable twin of [`View`].
+pub struct ViewMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+fn in_bounds(len: usize, rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> bool {
+    rows == 0 || cols == 0 || (rows - 1) * row_stride + (cols - 1) * col_stride < len
+}
+
+impl<'a> View<'a> {
+    /// Rows of `cols` numbers, `row_stride` apart.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        assert!(in_bounds(data.len(), rows, cols, row_stride, 1), "{rows}x{cols} view of {} numbers", data.len());
+        Self { data, rows, cols, row_stride, col_stride: 1 }
+    }
+    pub fn t(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+}
+
+impl<'a> ViewMut<'a> {
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        assert!(in_bounds(data.len(), rows, cols, row_stride, 1), "{rows}x{cols} view of {} numbers", data.len());
+        assert!(rows <= 1 || row_stride >= cols, "rows of a writable view overlap");
+        Self { data, rows, cols, row_stride }
+    }
+}
+
+/// How many threads one product may use.
+#[derive(Clone, Copy)]
+pub enum Threads {
+    /// For products inside a loop that is itself parallel.
+    One,
+    All,
+}
+
+/// `dst = scale · a b`, or `dst += scale · a b` with `add`.
+pub fn multiply(dst: ViewMut, a: View, b: View, scale: f32, add: bool, threads: Threads) {
+    assert_eq!((a.rows, a.cols, b.cols), (dst.rows, b.rows, dst.cols), "shapes of a product");
+    if dst.rows == 0 || dst.cols == 0 {
+        return;
+    }
+    if a.cols == 0 {
+        if !add {
+            (0..dst.rows).for_each(|i| dst.data[i * dst.row_stride..][..dst.cols].fill(0.0));
+        }
+        return;
+    }
+    let parallelism = match threads {
+        Threads::One => Parallelism::None,
+        Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
+    };
+    // SAFETY: every view was checked to lie inside its slice, the writable one has no overlapping rows and is borrowed
+    // mutably, so it shares no memory with the other two.
+    unsafe {
+        gemm::gemm(
+            dst.rows,
+            dst.cols,
+            a.cols,
+            dst.data.as_mut_ptr(),
+            1,
+            dst.row_stride as isize,
+            add,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn product_of_strided_and_transposed_views_agrees_with_the_triple_loop() {
+        let a: Vec<f32> = (0..40).map(|i| (i as f32 * 0.7).sin()).collect();
+        let b: Vec<f32> = (0..60).map(|i| (i as f32 * 0.3).cos()).collect();
+        // a: 4x5 in rows of 8; b: transposed 6x5 in rows of 7
+        let mut got = vec![1.0; 4 * 6];
+        multiply(
+            ViewMut::new(&mut got, 4, 6, 6),
+            View::new(&a, 4, 5, 8),
+            View::new(&b, 6, 5, 7).t(),
+            0.5,
+            true,
+            Threads::One,
+        );
+        for i in 0..4 {
+            for j in 0..6 {
+                let want: f32 = 1.0 + 0.5 * (0..5).map(|k| a[i * 8 + k] * b[j * 7 + k]).sum::<f32>();
+                assert!((got[i * 6 + j] - want).abs() < 1e-5, "{i},{j}: {} {want}", got[i * 6 + j]);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "view of")]
+    fn a_view_past_the_end_is_refused() {
+        View::new(&[0.0; 10], 3, 4, 4);
+    }
+}

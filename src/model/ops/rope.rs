@@ -1,0 +1,108 @@
+//! Rotary positions (Su et al. 2021) in the half-split layout of Qwen: pair i is (x[i], x[i + d/2]), turned by
+//! position · θ^(−2i/d). The gradient is the turn in the other direction.
+use super::lanes::dispatch;
+use super::slices::{Numbers, ROWS_A_TASK, has_loops, operand, result};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// cos and sin of every token of a batch, [tokens, head_dim / 2] each; computed in f64, stored in f32.
+#[derive(Clone)]
+pub struct Turns {
+    cos: Arc<Vec<f32>>,
+    sin: Arc<Vec<f32>>,
+    half: usize,
+}
+
+impl Turns {
+    pub fn new(positions: &[usize], head_dim: usize, theta: f64) -> Self {
+        let half = head_dim / 2;
+        let angle = |p: usize, i: usize| p as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64);
+        let table = |f: fn(f64) -> f64| -> Arc<Vec<f32>> {
+            Arc::new(positions.iter().flat_map(|&p| (0..half).map(move |i| f(angle(p, i)) as f32)).collect())
+        };
+        Self { cos: table(f64::cos), sin: table(f64::sin), half }
+    }
+}
+
+/// `x` [tokens, heads, head_dim] → the same shape, every token turned by its own position.
+pub fn rope(x: &Tensor, turns: &Turns) -> Result<Tensor> {
+    if !has_loops(&[x]) {
+        return rope_naive(x, turns);
+    }
+    x.contiguous()?.apply_op1(Rope { turns: turns.clone(), sign: 1.0 })
+}
+
+/// The same by candle's own differentiable operations.
+pub fn rope_naive(x: &Tensor, turns: &Turns) -> Result<Tensor> {
+    let (tokens, _, dim) = x.dims3()?;
+    let half = dim / 2;
+    let table = |v: &Vec<f32>, device: &Device| Tensor::from_slice(v, (tokens, 1, half), device)?.to_dtype(x.dtype());
+    let (cos, sin) = (table(&turns.cos, x.device())?, table(&turns.sin, x.device())?);
+    let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
+    let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    Tensor::cat(&[left, right], 2)
+}
+
+struct Rope {
+    turns: Turns,
+    sign: f32,
+}
+
+dispatch! {
+    fn turn_head(x: &[f32], y: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+        let half = cos.len();
+        let (a, b) = (&x[..half], &x[half..2 * half]);
+        let (left, right) = y.split_at_mut(half);
+        let (right, sin) = (&mut right[..half], &sin[..half]);
+        for i in 0..half {
+            left[i] = a[i] * cos[i] - sign * b[i] * sin[i];
+            right[i] = b[i] * cos[i] + sign * a[i] * sin[i];
+        }
+    }
+}
+
+impl Rope {
+    fn turn(&self, x: &[f32], heads: usize) -> Vec<f32> {
+        let half = self.turns.half;
+        let token = heads * 2 * half;
+        let mut y = vec![0f32; x.len()];
+        y.par_chunks_mut(ROWS_A_TASK * token).zip(x.par_chunks(ROWS_A_TASK * token)).enumerate().for_each(
+            |(block, (y, x))| {
+                for (t, (y, x)) in y.chunks_exact_mut(token).zip(x.chunks_exact(token)).enumerate() {
+                    let at = (block * ROWS_A_TASK + t) * half;
+                    let (cos, sin) = (&self.turns.cos[at..at + half], &self.turns.sin[at..at + half]);
+                    for (y, x) in y.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
+                        turn_head(x, y, cos, sin, self.sign);
+                    }
+                }
+            },
+        );
+        y
+    }
+}
+
+impl CustomOp1 for Rope {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (tokens, heads, dim) = layout.shape().dims3()?;
+        if dim != 2 * self.turns.half || tokens * self.turns.half != self.turns.cos.len() {
+            candle_core::bail!(
+                "rope: {tokens} tokens of dimension {dim}, the table has {} numbers",
+                self.turns.cos.len()
+            )
+        }
+        Ok(result(self.turn(operand("rope", x, layout)?, heads), layout.shape()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        let g = g.contiguous()?;
+        let back = Rope { turns: self.turns.clone(), sign: -self.sign };
+        let dx = back.turn(&Numbers::of(&g)?, x.dim(1)?);
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}
