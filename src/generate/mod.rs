@@ -1,1 +1,4 @@
-//! (see lib.rs)
+//! Answers from a model.
+mod greedy;
+
+pub use greedy::{Generated, Limits, greedy, greedy_with};

@@ -1,1 +1,15 @@
-//! (see lib.rs)
+//! Training: packed batches, token-weighted cross-entropy, AdamW, schedules, checkpoints, one loop for adapters and whole models.
+mod batch;
+mod optimizer;
+mod schedule;
+mod state;
+mod trainer;
+
+pub use batch::{Batch, Sequence, plan};
+pub use optimizer::{AdamW, Gradients, Moments};
+pub use schedule::Schedule;
+pub use state::{Progress, State};
+pub use trainer::{LogLine, LoopConfig, Trainer, read_log};
+
+#[cfg(test)]
+mod tests;

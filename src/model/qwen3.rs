@@ -1,0 +1,289 @@
+//! Qwen3 decoder: pre-norm, grouped-query attention, RMSNorm on every query and key head, rotary positions, SwiGLU,
+//! no biases, head tied to the embedding below 8B (Qwen3 technical report, 2025).
+//!
+//! One forward serves training, scoring and generation. Tokens of many sequences lie packed in one dimension; attention
+//! alone knows where a sequence starts. Fields are named as in the checkpoint.
+use super::config::Config;
+use super::ops::{
+    Heads, Numbers, Segments, Turns, Window, attend_windows, causal_attention, linear, rms_norm, rope, swiglu,
+    token_logprob,
+};
+use crate::error::{Error, Result};
+use candle_core::Tensor;
+use std::sync::Arc;
+
+/// What an adapter adds to a linear layer.
+pub trait Delta: Send + Sync {
+    /// `x` [tokens, k], the layer's own `weight` [n, k] and `base` = x Wᵀ [tokens, n] → the adapted output.
+    fn apply(&self, x: &Tensor, weight: &Tensor, base: Tensor) -> Result<Tensor>;
+}
+
+/// y = x Wᵀ, plus what an adapter adds.
+pub struct Linear {
+    /// As in the checkpoint, without `.weight`: `model.layers.0.self_attn.q_proj`.
+    pub name: String,
+    pub weight: Tensor,
+    pub delta: Option<Arc<dyn Delta>>,
+}
+
+impl Linear {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let base = linear(x, &self.weight)?;
+        match &self.delta {
+            Some(delta) => delta.apply(x, &self.weight, base),
+            None => Ok(base),
+        }
+    }
+}
+
+struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    o_proj: Linear,
+    q_norm: Tensor,
+    k_norm: Tensor,
+}
+
+struct Mlp {
+    gate_proj: Linear,
+    up_proj: Linear,
+    down_proj: Linear,
+}
+
+struct Layer {
+    input_layernorm: Tensor,
+    self_attn: Attention,
+    post_attention_layernorm: Tensor,
+    mlp: Mlp,
+}
+
+pub struct Qwen3 {
+    pub config: Config,
+    embed_tokens: Tensor,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    /// None where the embedding serves as the head.
+    lm_head: Option<Tensor>,
+}
+
+/// Where the weights come from: a tensor by its checkpoint name and wanted shape.
+pub type Weights<'a> = dyn FnMut(&str, &[usize]) -> Result<Tensor> + 'a;
+
+/// Attention over (layer, q, k, v), with or without a past.
+type Attend<'a> = dyn FnMut(usize, &Tensor, &Tensor, &Tensor) -> Result<Tensor> + 'a;
+
+/// Keys and values of one sequence, for generation. [position, kv_heads, d] a layer.
+#[derive(Clone, Default)]
+pub struct Cache {
+    layers: Vec<(Vec<f32>, Vec<f32>)>,
+    len: usize,
+}
+
+impl Cache {
+    /// Positions held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Qwen3 {
+    pub fn new(config: &Config, weights: &mut Weights) -> Result<Self> {
+        let c = config;
+        let embed_tokens = weights("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size])?;
+        let layers = (0..c.num_hidden_layers).map(|i| Layer::new(c, i, weights)).collect::<Result<_>>()?;
+        let norm = weights("model.norm.weight", &[c.hidden_size])?;
+        let lm_head = match c.tie_word_embeddings {
+            true => None,
+            false => Some(weights("lm_head.weight", &[c.vocab_size, c.hidden_size])?),
+        };
+        Ok(Self { config: config.clone(), embed_tokens, layers, norm, lm_head })
+    }
+
+    /// Every linear layer of the decoder, from the first to the last.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.layers.iter_mut().flat_map(|l| {
+            let a = &mut l.self_attn;
+            let m = &mut l.mlp;
+            [
+                &mut a.q_proj,
+                &mut a.k_proj,
+                &mut a.v_proj,
+                &mut a.o_proj,
+                &mut m.gate_proj,
+                &mut m.up_proj,
+                &mut m.down_proj,
+            ]
+        })
+    }
+
+    /// `ids` of all segments, packed → hidden states after the last norm, [tokens, hidden_size]. Differentiable.
+    pub fn hidden(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
+        self.check(ids, segments, (0..segments.len()).map(|i| segments.range(i).len()))?;
+        let attend = &mut |_, q: &Tensor, k: &Tensor, v: &Tensor| Ok(causal_attention(q, k, v, segments)?);
+        self.run(ids, &segments.positions(), attend)
+    }
+
+    /// As `hidden`, for tokens that continue the sequences in `caches` (one a segment). Inference only.
+    pub fn extend(&self, ids: &[u32], segments: &Segments, caches: &mut [&mut Cache]) -> Result<Tensor> {
+        let ends = caches.iter().enumerate().map(|(i, c)| c.len + segments.range(i).len());
+        self.check(ids, segments, ends)?;
+        let positions: Vec<usize> = (0..segments.len())
+            .flat_map(|i| (0..segments.range(i).len()).map(|p| p + caches[i].len).collect::<Vec<_>>())
+            .collect();
+        let heads = self.heads();
+        let attend = &mut |layer, q: &Tensor, k: &Tensor, v: &Tensor| {
+            attend_with_past(layer, heads, [q, k, v], segments, caches)
+        };
+        let hidden = self.run(ids, &positions, attend)?;
+        caches.iter_mut().enumerate().for_each(|(i, c)| c.len += segments.range(i).len());
+        Ok(hidden)
+    }
+
+    fn heads(&self) -> Heads {
+        let c = &self.config;
+        Heads { heads: c.num_attention_heads, kv_heads: c.num_key_value_heads, dim: c.head_dim }
+    }
+
+    fn check(&self, ids: &[u32], segments: &Segments, ends: impl Iterator<Item = usize>) -> Result<()> {
+        let c = &self.config;
+        if ids.is_empty() || (0..segments.len()).any(|i| segments.range(i).is_empty()) {
+            return Err(Error::input("an empty prompt: at least one token is wanted"));
+        }
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= c.vocab_size) {
+            return Err(Error::input(format!(
+                "token id {id} lies outside the model's vocabulary of {}; does the tokenizer belong to this model?",
+                c.vocab_size
+            )));
+        }
+        match ends.max() {
+            Some(n) if n > c.max_position_embeddings => Err(Error::input(format!(
+                "a sequence of {n} tokens is longer than the model's {} positions; shorten the text or cut it with a limit",
+                c.max_position_embeddings
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn run(&self, ids: &[u32], positions: &[usize], attend: &mut Attend) -> Result<Tensor> {
+        let c = &self.config;
+        let turns = Turns::new(positions, c.head_dim, c.rope_theta);
+        let ids = Tensor::new(ids, self.embed_tokens.device())?;
+        let mut x = self.embed_tokens.index_select(&ids, 0)?; // [tokens, hidden_size]
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(c, &x, &turns, &mut |q, k, v| attend(i, q, k, v))?;
+        }
+        Ok(rms_norm(&x, &self.norm, c.rms_norm_eps)?)
+    }
+
+    fn head(&self) -> &Tensor {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// Rows of hidden states [n, hidden_size] → logits [n, vocab_size].
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(linear(hidden, self.head())?)
+    }
+
+    /// log p of `targets` (n ids) after rows of hidden states [n, hidden_size] → [n], differentiable, natural logarithm.
+    pub fn logprobs(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
+        Ok(token_logprob(hidden, self.head(), targets)?)
+    }
+}
+
+impl Layer {
+    fn new(c: &Config, i: usize, weights: &mut Weights) -> Result<Self> {
+        let at = format!("model.layers.{i}");
+        let (heads, kv) = (c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
+        let lin = |part: &str, n: usize, k: usize, weights: &mut Weights| -> Result<Linear> {
+            let name = format!("{at}.{part}");
+            Ok(Linear { weight: weights(&format!("{name}.weight"), &[n, k])?, name, delta: None })
+        };
+        Ok(Self {
+            input_layernorm: weights(&format!("{at}.input_layernorm.weight"), &[c.hidden_size])?,
+            self_attn: Attention {
+                q_proj: lin("self_attn.q_proj", heads, c.hidden_size, weights)?,
+                k_proj: lin("self_attn.k_proj", kv, c.hidden_size, weights)?,
+                v_proj: lin("self_attn.v_proj", kv, c.hidden_size, weights)?,
+                o_proj: lin("self_attn.o_proj", c.hidden_size, heads, weights)?,
+                q_norm: weights(&format!("{at}.self_attn.q_norm.weight"), &[c.head_dim])?,
+                k_norm: weights(&format!("{at}.self_attn.k_norm.weight"), &[c.head_dim])?,
+            },
+            post_attention_layernorm: weights(&format!("{at}.post_attention_layernorm.weight"), &[c.hidden_size])?,
+            mlp: Mlp {
+                gate_proj: lin("mlp.gate_proj", c.intermediate_size, c.hidden_size, weights)?,
+                up_proj: lin("mlp.up_proj", c.intermediate_size, c.hidden_size, weights)?,
+                down_proj: lin("mlp.down_proj", c.hidden_size, c.intermediate_size, weights)?,
+            },
+        })
+    }
+
+    fn forward(
+        &self,
+        c: &Config,
+        x: &Tensor,
+        turns: &Turns,
+        attend: &mut dyn FnMut(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let h = rms_norm(x, &self.input_layernorm, c.rms_norm_eps)?;
+        let x = (x + self.self_attn.forward(c, &h, turns, attend)?)?;
+        let h = rms_norm(&x, &self.post_attention_layernorm, c.rms_norm_eps)?;
+        Ok((&x + self.mlp.forward(&h)?)?)
+    }
+}
+
+impl Attention {
+    fn forward(
+        &self,
+        c: &Config,
+        x: &Tensor,
+        turns: &Turns,
+        attend: &mut dyn FnMut(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let (heads, kv) = (c.num_attention_heads, c.num_key_value_heads);
+        let q = self.q_proj.forward(x)?.reshape(((), heads, c.head_dim))?; // [tokens, heads, d]
+        let k = self.k_proj.forward(x)?.reshape(((), kv, c.head_dim))?; // [tokens, kv_heads, d]
+        let v = self.v_proj.forward(x)?.reshape(((), kv, c.head_dim))?;
+        let q = rope(&rms_norm(&q, &self.q_norm, c.rms_norm_eps)?, turns)?;
+        let k = rope(&rms_norm(&k, &self.k_norm, c.rms_norm_eps)?, turns)?;
+        self.o_proj.forward(&attend(&q, &k, &v)?.reshape(((), heads * c.head_dim))?)
+    }
+}
+
+impl Mlp {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.down_proj.forward(&swiglu(&self.gate_proj.forward(x)?, &self.up_proj.forward(x)?)?)
+    }
+}
+
+/// Appends the new keys and values to the caches, then lets the new queries see all of them.
+fn attend_with_past(
+    layer: usize,
+    heads: Heads,
+    [q, k, v]: [&Tensor; 3],
+    segments: &Segments,
+    caches: &mut [&mut Cache],
+) -> Result<Tensor> {
+    let (qs, ks, vs) = (Numbers::of(q)?, Numbers::of(k)?, Numbers::of(v)?);
+    let (row, kv) = (heads.heads * heads.dim, heads.kv_heads * heads.dim);
+    for (i, cache) in caches.iter_mut().enumerate() {
+        let r = segments.range(i);
+        if cache.layers.len() <= layer {
+            cache.layers.resize_with(layer + 1, Default::default);
+        }
+        cache.layers[layer].0.extend_from_slice(&ks[r.start * kv..r.end * kv]);
+        cache.layers[layer].1.extend_from_slice(&vs[r.start * kv..r.end * kv]);
+    }
+    let windows: Vec<Window> = (caches.iter().enumerate())
+        .map(|(i, cache)| {
+            let r = segments.range(i);
+            let (k, v) = &cache.layers[layer];
+            Window { q: &qs[r.start * row..r.end * row], k, v }
+        })
+        .collect();
+    let (y, _) = attend_windows(heads, &windows);
+    Ok(Tensor::from_vec(y, q.shape(), q.device())?)
+}

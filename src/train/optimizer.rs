@@ -1,0 +1,126 @@
+//! AdamW (Loshchilov & Hutter 2019) with f32 moments that can be saved, and clipping by the global norm.
+//!
+//! m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  p ← p(1 − ηλ) − η · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε), as torch.optim.AdamW.
+use crate::error::{Error, Result};
+use crate::model::ops::Numbers;
+use candle_core::{Device, Tensor, Var, backprop::GradStore};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamW {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    /// Decoupled decay; one-dimensional tensors (norms) are never decayed.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+/// Sums of gradients over micro-batches, by parameter name.
+#[derive(Default)]
+pub struct Gradients {
+    sums: BTreeMap<String, Vec<f32>>,
+    /// Supervised tokens behind the sums.
+    pub targets: usize,
+}
+
+impl Gradients {
+    /// Adds the gradients of a loss summed over `targets` tokens. A parameter without a gradient is an error: it is
+    /// detached from the loss.
+    pub fn add(&mut self, store: &GradStore, parameters: &BTreeMap<String, Var>, targets: usize) -> Result<()> {
+        for (name, var) in parameters {
+            let grad = store
+                .get(var)
+                .ok_or_else(|| Error::failed(format!("`{name}` has no gradient; is it detached from the loss?")))?
+                .contiguous()?;
+            let grad = Numbers::of(&grad)?;
+            let sum = self.sums.entry(name.clone()).or_insert_with(|| vec![0.0; grad.len()]);
+            sum.iter_mut().zip(grad.iter()).for_each(|(s, g)| *s += g);
+        }
+        self.targets += targets;
+        Ok(())
+    }
+
+    /// Turns sums into means over the supervised tokens, scaled down to `max_norm` where longer; returns the norm
+    /// before that.
+    pub fn finish(&mut self, max_norm: f64) -> f64 {
+        let mean = 1.0 / self.targets.max(1) as f64;
+        let square: f64 = self.sums.values().map(|g| g.iter().map(|&g| (g as f64).powi(2)).sum::<f64>()).sum();
+        let norm = square.sqrt() * mean;
+        let by = (mean * if norm > max_norm { max_norm / (norm + 1e-6) } else { 1.0 }) as f32;
+        self.sums.values_mut().for_each(|g| g.iter_mut().for_each(|g| *g *= by));
+        norm
+    }
+
+    #[cfg(test)]
+    pub fn get(&self, name: &str) -> &[f32] {
+        &self.sums[name]
+    }
+}
+
+/// First and second moments of every parameter.
+#[derive(Default)]
+pub struct Moments {
+    first: BTreeMap<String, Vec<f32>>,
+    second: BTreeMap<String, Vec<f32>>,
+    /// Updates made so far.
+    pub steps: usize,
+}
+
+impl Moments {
+    /// One update of every parameter at learning rate `lr`.
+    pub fn update(&mut self, w: &AdamW, parameters: &BTreeMap<String, Var>, grads: &Gradients, lr: f64) -> Result<()> {
+        self.steps += 1;
+        let (b1, b2) = (w.beta1 as f32, w.beta2 as f32);
+        let corrected1 = (1.0 - w.beta1.powi(self.steps as i32)) as f32;
+        let corrected2 = (1.0 - w.beta2.powi(self.steps as i32)).sqrt() as f32;
+        for (name, var) in parameters {
+            let grad = grads.sums.get(name).ok_or_else(|| Error::failed(format!("no gradient for `{name}`")))?;
+            let first = self.first.entry(name.clone()).or_insert_with(|| vec![0.0; grad.len()]);
+            let second = self.second.entry(name.clone()).or_insert_with(|| vec![0.0; grad.len()]);
+            let keep = if var.rank() > 1 { (1.0 - lr * w.weight_decay) as f32 } else { 1.0 };
+            let (lr, eps) = (lr as f32, w.eps as f32);
+            let mut p = Numbers::of(var.as_tensor())?.to_vec();
+            for (((p, m), v), g) in p.iter_mut().zip(first).zip(second).zip(grad) {
+                *m = b1 * *m + (1.0 - b1) * g;
+                *v = b2 * *v + (1.0 - b2) * g * g;
+                *p = *p * keep - lr * (*m / corrected1) / (v.sqrt() / corrected2 + eps);
+            }
+            var.set(&Tensor::from_vec(p, var.shape(), var.device())?)?;
+        }
+        Ok(())
+    }
+
+    /// As tensors `first.<name>` and `second.<name>`, flat.
+    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        let parts = [("first", &self.first), ("second", &self.second)];
+        let named = parts.into_iter().flat_map(|(part, all)| all.iter().map(move |(n, v)| (format!("{part}.{n}"), v)));
+        named.map(|(n, v)| Ok((n, Tensor::from_slice(v, v.len(), &Device::Cpu)?))).collect()
+    }
+
+    /// The inverse of `tensors`; every parameter must have both moments of its size.
+    pub fn restore(
+        tensors: &BTreeMap<String, Tensor>,
+        parameters: &BTreeMap<String, Var>,
+        steps: usize,
+    ) -> Result<Self> {
+        let mut moments = Self { steps, ..Default::default() };
+        for (name, var) in parameters {
+            for (part, into) in [("first", &mut moments.first), ("second", &mut moments.second)] {
+                let key = format!("{part}.{name}");
+                let t = tensors.get(&key).filter(|t| t.elem_count() == var.elem_count()).ok_or_else(|| {
+                    Error::input(format!("the saved optimiser has no `{key}` of {} numbers", var.elem_count()))
+                })?;
+                into.insert(name.clone(), t.to_vec1()?);
+            }
+        }
+        Ok(moments)
+    }
+}

@@ -1,0 +1,89 @@
+//! What a killed run needs to go on: parameters, moments and the step, written beside and renamed.
+use super::optimizer::Moments;
+use crate::error::{Error, Result};
+use crate::model::tensors;
+use candle_core::{DType, Tensor, Var};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The plan of batches follows from the config, so the step is also the data cursor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Updates made.
+    pub step: usize,
+    pub best_step: usize,
+    /// Mean validation loss (nats a supervised token) at `best_step`.
+    pub best_loss: Option<f64>,
+    /// Evaluations since the best one.
+    pub stale: usize,
+    /// Tokens read by the model so far.
+    pub tokens: usize,
+    pub finished: bool,
+}
+
+pub struct State {
+    dir: PathBuf,
+}
+
+impl State {
+    pub fn at(run: &Path) -> Self {
+        Self { dir: run.join("state") }
+    }
+
+    pub fn exists(&self) -> bool {
+        self.dir.join("progress.json").is_file() || self.dir.with_extension("old").join("progress.json").is_file()
+    }
+
+    /// The folder swaps in by two renames; `load` falls back to the old one if a kill falls between them.
+    pub fn save(&self, progress: &Progress, parameters: &BTreeMap<String, Var>, moments: &Moments) -> Result<()> {
+        let (fresh, old) = (self.dir.with_extension("writing"), self.dir.with_extension("old"));
+        let _ = std::fs::remove_dir_all(&fresh); // left by a kill
+        std::fs::create_dir_all(&fresh).map_err(Error::io(&fresh))?;
+        tensors::write(&fresh.join("parameters.safetensors"), &detached(parameters), DType::F32)?;
+        tensors::write(&fresh.join("optimizer.safetensors"), &moments.tensors()?, DType::F32)?;
+        let json = serde_json::to_string_pretty(progress).map_err(|e| Error::failed(e.to_string()))?;
+        std::fs::write(fresh.join("progress.json"), json + "\n").map_err(Error::io(&fresh))?;
+        if self.dir.exists() {
+            let _ = std::fs::remove_dir_all(&old);
+            std::fs::rename(&self.dir, &old).map_err(Error::io(&self.dir))?;
+        }
+        std::fs::rename(&fresh, &self.dir).map_err(Error::io(&self.dir))?;
+        let _ = std::fs::remove_dir_all(&old);
+        Ok(())
+    }
+
+    /// Sets the parameters as they were saved and returns the rest.
+    pub fn load(&self, parameters: &BTreeMap<String, Var>) -> Result<(Progress, Moments)> {
+        let dir = if self.dir.exists() { self.dir.clone() } else { self.dir.with_extension("old") };
+        let path = dir.join("progress.json");
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let progress: Progress = serde_json::from_str(&text)
+            .map_err(|e| Error::input(format!("{}: {e}; remove the folder to start again", path.display())))?;
+        set(parameters, &dir.join("parameters.safetensors"))?;
+        let moments = tensors::read(&dir.join("optimizer.safetensors"))?;
+        Ok((progress.clone(), Moments::restore(&moments, parameters, progress.step)?))
+    }
+}
+
+pub fn detached(parameters: &BTreeMap<String, Var>) -> BTreeMap<String, Tensor> {
+    parameters.iter().map(|(n, v)| (n.clone(), v.as_detached_tensor())).collect()
+}
+
+/// Gives every parameter the value stored under its name.
+pub fn set(parameters: &BTreeMap<String, Var>, path: &Path) -> Result<()> {
+    let stored = tensors::read(path)?;
+    for (name, var) in parameters {
+        match stored.get(name).filter(|t| t.shape() == var.shape()) {
+            Some(t) => var.set(&t.to_dtype(var.dtype())?)?,
+            None => {
+                return Err(Error::input(format!(
+                    "{}: no `{name}` of shape {:?}; was the run started with another config?",
+                    path.display(),
+                    var.shape()
+                )));
+            }
+        }
+    }
+    Ok(())
+}

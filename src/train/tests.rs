@@ -1,0 +1,170 @@
+//! Training against PyTorch + PEFT (`tests/reference/peft.py`), and what a user relies on: every tensor learns, twenty
+//! examples can be learnt by heart, a killed run goes on as if nothing had happened.
+use super::*;
+use crate::adapter::{Adapter, AdapterConfig, Mode};
+use crate::model::golden::{distance, json, model, numbers, pairs, path};
+use crate::model::{Qwen3, tensors};
+use std::path::Path;
+
+fn golden() -> (Qwen3, Adapter, Vec<Sequence>) {
+    let mut m = model("tied");
+    let adapter = Adapter::load(&path("adapter"), &mut m).unwrap();
+    adapter.attach(&mut m, Mode::Train).unwrap();
+    let join = |p: crate::model::golden::Pair| {
+        Sequence::completion([p.prompt_ids.as_slice(), &p.completion_ids].concat(), p.prompt_ids.len())
+    };
+    (m, adapter, pairs().into_iter().map(join).collect())
+}
+
+fn gradients(m: &Qwen3, adapter: &Adapter, sequences: &[&Sequence]) -> (f64, Gradients) {
+    let batch = Batch::pack(sequences.iter().copied());
+    let sum = batch.logprobs(m).unwrap().sum_all().unwrap().neg().unwrap();
+    let mut grads = Gradients::default();
+    grads.add(&sum.backward().unwrap(), adapter.parameters(), batch.targets.len()).unwrap();
+    (sum.to_scalar::<f32>().unwrap() as f64 / batch.targets.len() as f64, grads)
+}
+
+#[test]
+fn gradients_of_every_adapter_tensor_agree_with_pytorch() {
+    let (m, adapter, sequences) = golden();
+    let (loss, mut grads) = gradients(&m, &adapter, &sequences.iter().collect::<Vec<_>>());
+    let norm = grads.finish(f64::INFINITY);
+    let want = json("steps.json");
+    let batch = numbers_of(&want["full_batch"]);
+    assert!((loss - batch[0]).abs() < 1e-5, "{loss} {batch:?}");
+    assert!((norm - batch[1]).abs() < 1e-4 * batch[1], "{norm} {batch:?}");
+    for (name, want) in tensors::read(&path("grads.safetensors")).unwrap() {
+        let want: Vec<f32> = want.flatten_all().unwrap().to_vec1().unwrap();
+        let got = grads.get(&name);
+        assert!(got.iter().any(|g| *g != 0.0), "{name}: no gradient");
+        let largest = want.iter().fold(0f32, |m, w| m.max(w.abs()));
+        for (g, w) in got.iter().zip(&want) {
+            assert!((g - w).abs() < 1e-4 * largest + 1e-7, "{name}: {g} {w}");
+        }
+    }
+}
+
+/// Loss and gradient norm of an entry, whatever its keys.
+fn numbers_of(v: &serde_json::Value) -> [f64; 2] {
+    let get = |keys: &[&str]| keys.iter().find_map(|k| v.get(*k)).and_then(|x| x.as_f64()).unwrap();
+    [get(&["loss"]), get(&["grad_norm", "norm"])]
+}
+
+#[test]
+fn five_steps_of_adamw_agree_with_pytorch() {
+    let (m, adapter, sequences) = golden();
+    let want = json("steps.json");
+    let set = &want["adamw"];
+    let f = |k: &str| set[k].as_f64().unwrap();
+    let betas = numbers(&set["betas"]);
+    let w = AdamW { beta1: betas[0], beta2: betas[1], eps: f("eps"), weight_decay: f("weight_decay") };
+    let mut moments = Moments::default();
+    for (s, loss_wanted) in numbers(&set["losses"]).into_iter().enumerate() {
+        let (loss, mut grads) = gradients(&m, &adapter, &[&sequences[2 * s % 4], &sequences[2 * s % 4 + 1]]);
+        assert!((loss - loss_wanted).abs() < 1e-4, "step {s}: {loss} {loss_wanted}");
+        grads.finish(f64::INFINITY);
+        moments.update(&w, adapter.parameters(), &grads, f("lr")).unwrap();
+    }
+    for (name, want) in tensors::read(&path("after.safetensors")).unwrap() {
+        let d = distance(&adapter.parameters()[&name], &want);
+        assert!(d < 2e-4, "{name}: {d}");
+    }
+}
+
+fn config(epochs: usize, lr: f64) -> LoopConfig {
+    LoopConfig {
+        seed: 7,
+        epochs,
+        batch_tokens: 128,
+        accumulate: 1,
+        max_norm: 1.0,
+        eval_every: 4,
+        patience: 0,
+        schedule: Schedule { lr, warmup: 0.05, floor: 0.1 },
+        adamw: AdamW::default(),
+    }
+}
+
+/// Twenty prompts of random tokens, each with an answer that nothing but memory can give.
+fn twenty() -> Vec<Sequence> {
+    use rand::{Rng, SeedableRng};
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+    (0..20).map(|_| Sequence::completion((0..16).map(|_| rng.random_range(2..256)).collect(), 12)).collect()
+}
+
+fn learn(dir: &Path, config: &LoopConfig, data: &[Sequence], until: &[Option<usize>]) -> (Adapter, Progress, Qwen3) {
+    let mut result = None;
+    for &until in until {
+        // a new process: nothing but the folder survives
+        let mut m = model("tied");
+        let adapter = Adapter::new(AdapterConfig::lora(8, 16.0), &mut m, 3).unwrap();
+        adapter.attach(&mut m, Mode::Train).unwrap();
+        let trainer = Trainer { config, model: &m, parameters: adapter.parameters(), dir, verbose: false };
+        let progress = trainer.run(data, data, until).unwrap();
+        result = Some((adapter, progress, m));
+    }
+    result.unwrap()
+}
+
+#[test]
+fn a_tiny_model_learns_twenty_examples_by_heart() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = twenty();
+    let (_, progress, m) = learn(dir.path(), &config(60, 2e-2), &data, &[None]);
+    assert!(progress.best_loss.unwrap() < 0.05, "{progress:?}");
+    for s in &data {
+        let want = &s.ids[s.supervised.clone()];
+        let made = crate::generate::greedy(&m, &[s.ids[..12].to_vec()], &crate::generate::Limits::exactly(4)).unwrap();
+        assert_eq!(made[0].tokens, want);
+    }
+    let log = read_log(&dir.path().join("log.jsonl")).unwrap();
+    assert_eq!(log.len(), progress.step);
+    assert!(log[0].loss > 4.0 && log.iter().all(|l| l.grad_norm > 0.0));
+}
+
+#[test]
+fn killing_and_resuming_gives_the_same_losses_and_the_same_adapter() {
+    let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = twenty();
+    let config = config(6, 5e-3);
+    let (a, ..) = learn(straight.path(), &config, &data, &[None]);
+    // stopped between two evaluations: the steps after the last saved state are made again
+    let (b, ..) = learn(broken.path(), &config, &data, &[Some(6), Some(9), None]);
+    let losses = |dir: &Path| -> Vec<(usize, f64)> {
+        read_log(&dir.join("log.jsonl")).unwrap().into_iter().map(|l| (l.step, l.loss)).collect()
+    };
+    assert_eq!(losses(straight.path()), losses(broken.path()), "bitwise, on the cpu in f32");
+    for (name, var) in a.parameters() {
+        assert_eq!(distance(var, &b.parameters()[name]), 0.0, "{name}");
+    }
+}
+
+#[test]
+fn training_stops_early_and_keeps_the_best() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = twenty();
+    let config = LoopConfig { patience: 2, eval_every: 2, ..config(200, 2e-2) };
+    let mut m = model("tied");
+    let adapter = Adapter::new(AdapterConfig::lora(8, 16.0), &mut m, 3).unwrap();
+    adapter.attach(&mut m, Mode::Train).unwrap();
+    let trainer =
+        Trainer { config: &config, model: &m, parameters: adapter.parameters(), dir: dir.path(), verbose: false };
+    // validation on other examples: learning the first by heart must make them worse
+    let other: Vec<Sequence> = data[10..].to_vec();
+    let progress = trainer.run(&data[..10], &other, None).unwrap();
+    assert!(progress.step < trainer.steps(&data[..10]), "{progress:?}");
+    assert_eq!(progress.stale, 2);
+    let kept = trainer.evaluate(&other).unwrap().unwrap();
+    assert!((kept - progress.best_loss.unwrap()).abs() < 1e-6, "the best parameters are set: {kept} {progress:?}");
+}
+
+#[test]
+fn a_parameter_that_is_detached_from_the_loss_is_named() {
+    let (m, adapter, sequences) = golden();
+    let batch = Batch::pack(&sequences);
+    let sum = batch.logprobs(&m).unwrap().sum_all().unwrap();
+    let mut all = adapter.parameters().clone();
+    all.insert("stray".into(), candle_core::Var::zeros(3, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap());
+    let error = Gradients::default().add(&sum.backward().unwrap(), &all, 1).unwrap_err().to_string();
+    assert!(error.contains("`stray` has no gradient"), "{error}");
+}

@@ -1,0 +1,239 @@
+//! The loop: pack, sum losses over supervised tokens, clip, update, evaluate, keep the best, save, print a line.
+use super::batch::{Batch, Sequence, plan};
+use super::optimizer::{AdamW, Gradients, Moments};
+use super::schedule::Schedule;
+use super::state::{Progress, State, detached, set};
+use crate::error::{Error, Result};
+use crate::model::{Qwen3, tensors};
+use candle_core::{DType, Var};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoopConfig {
+    pub seed: u64,
+    pub epochs: usize,
+    /// Tokens of one packed micro-batch, at most (a longer sequence stands alone).
+    pub batch_tokens: usize,
+    /// Micro-batches an update.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    #[serde(default = "one_norm")]
+    pub max_norm: f64,
+    /// Updates between two evaluations on the validation part.
+    pub eval_every: usize,
+    /// Evaluations without improvement after which training stops; 0 never stops early.
+    #[serde(default)]
+    pub patience: usize,
+    pub schedule: Schedule,
+    #[serde(default)]
+    pub adamw: AdamW,
+}
+
+fn one() -> usize {
+    1
+}
+fn one_norm() -> f64 {
+    1.0
+}
+
+/// One line of `log.jsonl`. Losses are nats a supervised token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub step: usize,
+    pub loss: f64,
+    pub lr: f64,
+    pub grad_norm: f64,
+    /// Tokens read by the model in this update, and how many of them were supervised.
+    pub tokens: usize,
+    pub targets: usize,
+    pub tokens_per_sec: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_loss: Option<f64>,
+}
+
+pub struct Trainer<'a> {
+    pub config: &'a LoopConfig,
+    pub model: &'a Qwen3,
+    pub parameters: &'a BTreeMap<String, Var>,
+    /// Run folder: `state/`, `best.safetensors`, `log.jsonl`.
+    pub dir: &'a Path,
+    /// Print a line a step.
+    pub verbose: bool,
+}
+
+impl Trainer<'_> {
+    /// Trains until done, early stopped or `until` updates are made; leaves the best parameters set when finished.
+    /// Goes on from `state/` if there is one.
+    pub fn run(&self, train: &[Sequence], valid: &[Sequence], until: Option<usize>) -> Result<Progress> {
+        if train.iter().all(|s| s.supervised.is_empty()) {
+            return Err(Error::input("no sequence to learn from: the training set is empty"));
+        }
+        let batches = self.plan(train);
+        let steps = batches.len().div_ceil(self.config.accumulate);
+        let state = State::at(self.dir);
+        let (mut progress, mut moments) =
+            if state.exists() { state.load(self.parameters)? } else { (Progress::default(), Moments::default()) };
+        let mut log = self.open_log(progress.step)?;
+        let (started, first) = (Instant::now(), progress.step);
+        while progress.step < steps && !progress.finished {
+            if until.is_some_and(|n| progress.step >= n) {
+                return Ok(progress);
+            }
+            let mine = batches.chunks(self.config.accumulate).nth(progress.step).unwrap_or_default();
+            let mut line = self.update(mine, train, &mut moments, progress.step, steps)?;
+            progress.step += 1;
+            progress.tokens += line.tokens;
+            let due = progress.step % self.config.eval_every == 0 || progress.step == steps;
+            if due {
+                line.eval_loss = self.evaluate(valid)?;
+                self.judge(&mut progress, line.eval_loss)?;
+                progress.finished = progress.step == steps || self.gives_up(&progress);
+            }
+            writeln!(log, "{}", json(&line)?).map_err(Error::io(self.dir))?;
+            if self.verbose {
+                print_line(&line, steps, started.elapsed().as_secs_f64() / (progress.step - first) as f64);
+            }
+            if due {
+                state.save(&progress, self.parameters, &moments)?;
+            }
+        }
+        self.take_best()?;
+        Ok(progress)
+    }
+
+    fn plan(&self, train: &[Sequence]) -> Vec<Vec<usize>> {
+        let lengths: Vec<usize> = train.iter().map(|s| s.supervised.end.saturating_sub(1)).collect();
+        plan(&lengths, self.config.batch_tokens, self.config.epochs, self.config.seed)
+    }
+
+    /// Updates that `train` makes in all its epochs.
+    pub fn steps(&self, train: &[Sequence]) -> usize {
+        self.plan(train).len().div_ceil(self.config.accumulate)
+    }
+
+    fn update(
+        &self,
+        batches: &[Vec<usize>],
+        train: &[Sequence],
+        moments: &mut Moments,
+        step: usize,
+        steps: usize,
+    ) -> Result<LogLine> {
+        let started = Instant::now();
+        let (mut grads, mut loss, mut tokens) = (Gradients::default(), 0.0, 0);
+        for batch in batches {
+            let batch = Batch::pack(batch.iter().map(|&i| &train[i]));
+            let sum = batch.logprobs(self.model)?.sum_all()?.neg()?; // a sum over supervised tokens, not a mean
+            loss += sum.to_scalar::<f32>()? as f64;
+            grads.add(&sum.backward()?, self.parameters, batch.targets.len())?;
+            tokens += batch.tokens();
+        }
+        let grad_norm = grads.finish(self.config.max_norm);
+        if !(grad_norm.is_finite() && loss.is_finite()) {
+            return Err(Error::failed(format!(
+                "step {}: loss {loss}, |grad| {grad_norm}; lower the learning rate or look for NaN in the weights",
+                step + 1
+            )));
+        }
+        if grad_norm == 0.0 {
+            return Err(Error::failed(format!(
+                "step {}: every gradient is zero; is the adapter detached from the loss?",
+                step + 1
+            )));
+        }
+        let lr = self.config.schedule.at(step, steps);
+        moments.update(&self.config.adamw, self.parameters, &grads, lr)?;
+        let tokens_per_sec = tokens as f64 / started.elapsed().as_secs_f64();
+        let targets = grads.targets;
+        Ok(LogLine {
+            step: step + 1,
+            loss: loss / targets as f64,
+            lr,
+            grad_norm,
+            tokens,
+            targets,
+            tokens_per_sec,
+            eval_loss: None,
+        })
+    }
+
+    /// Mean loss (nats a supervised token) of the validation part; None without one.
+    pub fn evaluate(&self, valid: &[Sequence]) -> Result<Option<f64>> {
+        let (mut loss, mut targets) = (0.0, 0);
+        let lengths: Vec<usize> = valid.iter().map(|s| s.ids.len()).collect();
+        for batch in plan(&lengths, self.config.batch_tokens, 1, 0) {
+            let batch = Batch::pack(batch.iter().map(|&i| &valid[i]));
+            loss -= batch.logprobs(self.model)?.sum_all()?.to_scalar::<f32>()? as f64;
+            targets += batch.targets.len();
+        }
+        Ok((targets > 0).then(|| loss / targets as f64))
+    }
+
+    fn judge(&self, progress: &mut Progress, loss: Option<f64>) -> Result<()> {
+        let better = match (loss, progress.best_loss) {
+            (Some(new), Some(best)) => new < best,
+            _ => true, // first evaluation, or nothing to judge by: the newest is the best known
+        };
+        if !better {
+            progress.stale += 1;
+            return Ok(());
+        }
+        progress.best_loss = loss;
+        progress.best_step = progress.step;
+        progress.stale = 0;
+        tensors::write(&self.best(), &detached(self.parameters), DType::F32)
+    }
+
+    fn gives_up(&self, progress: &Progress) -> bool {
+        self.config.patience > 0 && progress.stale >= self.config.patience
+    }
+
+    fn best(&self) -> PathBuf {
+        self.dir.join("best.safetensors")
+    }
+
+    fn take_best(&self) -> Result<()> {
+        if self.best().is_file() { set(self.parameters, &self.best()) } else { Ok(()) }
+    }
+
+    /// Opens `log.jsonl` for the lines after `step`; lines that a killed run wrote past its last state are dropped.
+    fn open_log(&self, step: usize) -> Result<std::fs::File> {
+        let path = self.dir.join("log.jsonl");
+        let kept: Vec<LogLine> =
+            if step == 0 { vec![] } else { read_log(&path)?.into_iter().filter(|l| l.step <= step).collect() };
+        let text = kept.iter().map(|l| Ok(json(l)? + "\n")).collect::<Result<String>>()?;
+        std::fs::create_dir_all(self.dir).map_err(Error::io(self.dir))?;
+        std::fs::write(&path, text).map_err(Error::io(&path))?;
+        std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))
+    }
+}
+
+fn json(line: &LogLine) -> Result<String> {
+    serde_json::to_string(line).map_err(|e| Error::failed(e.to_string()))
+}
+
+/// All whole lines of a `log.jsonl`; a last line cut by a kill is left out.
+pub fn read_log(path: &Path) -> Result<Vec<LogLine>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    Ok(text.lines().map_while(|l| serde_json::from_str(l).ok()).collect())
+}
+
+fn print_line(l: &LogLine, steps: usize, seconds_a_step: f64) {
+    let left = (seconds_a_step * (steps - l.step) as f64).round() as u64;
+    let eval = l.eval_loss.map(|e| format!("  eval {e:.4}")).unwrap_or_default();
+    println!(
+        "step {:>5}/{steps}  loss {:.4}  lr {:.2e}  |g| {:.3}  {:>6.0} tok/s  eta {:02}:{:02}{eval}",
+        l.step,
+        l.loss,
+        l.lr,
+        l.grad_norm,
+        l.tokens_per_sec,
+        left / 60,
+        left % 60
+    );
+}
