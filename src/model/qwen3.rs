@@ -287,3 +287,13 @@ fn attend_with_past(
     let (y, _) = attend_windows(heads, &windows);
     Ok(Tensor::from_vec(y, q.shape(), q.device())?)
 }
+
+impl Qwen3 {
+    /// Reads a Hugging Face folder in f32; every tensor of the checkpoint must be one of the model's.
+    pub fn load(dir: &std::path::Path) -> Result<Self> {
+        let checkpoint = super::Checkpoint::open(dir)?;
+        let model = Self::new(checkpoint.config(), &mut |name, shape| checkpoint.tensor(name, shape))?;
+        checkpoint.finish()?;
+        Ok(model)
+    }
+}

@@ -59,6 +59,12 @@ impl Gradients {
         norm
     }
 
+    /// Sum over parameters of the mean |g|: not 0 where learning happens.
+    pub fn mean_abs(&self) -> f64 {
+        let mean = |g: &Vec<f32>| g.iter().map(|g| g.abs() as f64).sum::<f64>() / g.len().max(1) as f64;
+        self.sums.values().map(mean).sum()
+    }
+
     #[cfg(test)]
     pub fn get(&self, name: &str) -> &[f32] {
         &self.sums[name]
