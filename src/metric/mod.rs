@@ -1,4 +1,15 @@
 //! Metrics: pure functions from per-case outcomes to an `Estimate`. Undefined is `None`, never 0.
+mod bootstrap;
+mod labels;
+mod paired;
+
+pub use bootstrap::{Bootstrap, Unit, quantile};
+pub use labels::{
+    LabelSet, Metric, Statistic, exact_match, hallucinated_rate, hamming_loss, jaccard, labels_per_case, macro_f1,
+    micro_f1, micro_precision, micro_recall, parse_failure_rate, sample_f1,
+};
+pub use paired::{Difference, compare, holm, pair};
+
 use serde::{Deserialize, Serialize};
 
 /// A value with the interval that its cases support.

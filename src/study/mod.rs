@@ -1,3 +1,15 @@
 //! The run store and the rows that every table, figure and workbook cell is computed from.
+mod baseline;
+mod environment;
+pub mod file;
+mod logreg;
 mod prediction;
-pub use prediction::Prediction;
+mod store;
+mod tfidf;
+
+pub use baseline::{MostFrequent, Settings as BaselineSettings, TfidfLogReg};
+pub use environment::{Environment, Stopwatch, peak_bytes};
+pub use logreg::LogReg;
+pub use prediction::{Prediction, label_set, outcomes, read_predictions, write_predictions};
+pub use store::{NUMERICS_VERSION, Run, Spec, Store, size};
+pub use tfidf::{Sparse, Tfidf};

@@ -1,0 +1,306 @@
+//! What is reached without a language model: the most frequent labels for everybody, and a bag of words with one logistic
+//! regression a label. Whatever is chosen (k; C and threshold) is chosen by cross-validation on the training cases, never on
+//! the test. Both give `Prediction`s, so everything downstream is the same as for a model.
+use super::file;
+use super::logreg::{LogReg, sigmoid};
+use super::prediction::Prediction;
+use super::tfidf::{Sparse, Tfidf};
+use crate::corpus::Case;
+use crate::error::{Error, Result};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a baseline is fitted; part of its digest.
+#[derive(Clone, Debug, Serialize)]
+pub struct Settings {
+    pub seed: u64,
+    /// Parts of the cross-validation; cases of one group stay together.
+    pub folds: usize,
+    /// Inverse strengths of the penalty to choose from.
+    pub c: Vec<f64>,
+    /// Probabilities above which a label is predicted, to choose from.
+    pub thresholds: Vec<f64>,
+    /// Largest k to choose from.
+    pub max_k: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let thresholds = (1..=12).map(|i| f64::from(i) / 20.0).collect();
+        Self { seed: 7, folds: 4, c: vec![1.0, 3.0, 10.0], thresholds, max_k: 10 }
+    }
+}
+
+/// The `k` most frequent training labels, for every case.
+#[derive(Clone, Debug)]
+pub struct MostFrequent {
+    /// Most frequent first; ties in order of the label.
+    pub labels: Vec<String>,
+    /// Micro-F1 in cross-validation for k = 1, 2, …; empty where k was given.
+    pub curve: Vec<f64>,
+    digest: String,
+}
+
+impl MostFrequent {
+    /// `k` as given, else the one with the best micro-F1 in cross-validation.
+    pub fn fit(train: &[Case], k: Option<usize>, settings: &Settings) -> Result<Self> {
+        let folds = folds(train, settings)?;
+        let mut curve = Vec::new();
+        if k.is_none() {
+            for k in 1..=settings.max_k {
+                let counts = folds.iter().map(|(inner, held)| {
+                    let top: BTreeSet<&str> = top_labels(inner.iter().map(|&i| &train[i]), k).into_iter().collect();
+                    Counts::sum(held.iter().map(|&i| Counts::of(&top, &gold(&train[i]))))
+                });
+                curve.push(Counts::sum(counts).micro_f1());
+            }
+        }
+        let k = k.unwrap_or_else(|| 1 + first_best(&curve));
+        let labels = top_labels(train.iter(), k).into_iter().map(String::from).collect();
+        Ok(Self { labels, curve, digest: digest(train, &(settings, k))? })
+    }
+
+    pub fn predict(&self, cases: &[Case]) -> Vec<Prediction> {
+        let model = format!("most-frequent-{}@{}", self.labels.len(), self.digest);
+        cases.iter().map(|case| prediction(case, &model, self.labels.clone())).collect()
+    }
+}
+
+/// TF-IDF of words and word pairs, one logistic regression a label, one threshold for all. A case for which no label passes the
+/// threshold gets the most probable one, as no case is without a diagnosis.
+#[derive(Clone, Debug)]
+pub struct TfidfLogReg {
+    pub c: f64,
+    pub threshold: f64,
+    /// Micro-F1 in cross-validation with this C and threshold.
+    pub micro_f1: f64,
+    tfidf: Tfidf,
+    labels: Vec<(String, LogReg)>,
+    digest: String,
+}
+
+/// Largest entry of the gradient: for the choice of C, and for the model that is kept.
+const COARSE: f64 = 1e-2;
+const FINE: f64 = 1e-4;
+
+impl TfidfLogReg {
+    pub fn fit(train: &[Case], settings: &Settings) -> Result<Self> {
+        let labels = top_labels(train.iter(), usize::MAX);
+        let folds = folds(train, settings)?;
+        if settings.c.is_empty() || settings.thresholds.is_empty() {
+            return Err(Error::input("tf-idf baseline: expected at least one C and one threshold"));
+        }
+        let mut best = (f64::MIN, settings.c[0], settings.thresholds[0]);
+        for &c in &settings.c {
+            let parts = folds.iter().map(|(inner, held)| held_out(train, &labels, inner, held, c)).collect::<Vec<_>>();
+            for &threshold in &settings.thresholds {
+                let of_case = |(i, probabilities): &(usize, Vec<f64>)| {
+                    let chosen = choose(probabilities, threshold).into_iter().map(|label| labels[label]).collect();
+                    Counts::of(&chosen, &gold(&train[*i]))
+                };
+                let micro_f1 = Counts::sum(parts.iter().flatten().map(of_case)).micro_f1();
+                if micro_f1 > best.0 {
+                    best = (micro_f1, c, threshold);
+                }
+            }
+        }
+        let (micro_f1, c, threshold) = best;
+        let all: Vec<usize> = (0..train.len()).collect();
+        let (tfidf, fitted) = fit_labels(train, &labels, &all, c, FINE);
+        let labels = labels.iter().map(|label| label.to_string()).zip(fitted).collect();
+        Ok(Self { c, threshold, micro_f1, tfidf, labels, digest: digest(train, settings)? })
+    }
+
+    /// Labels, the most frequent in training first: the columns of [`TfidfLogReg::probabilities`].
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.labels.iter().map(|(label, _)| label.as_str())
+    }
+
+    /// Probability of every label, a row a text.
+    pub fn probabilities(&self, texts: &[&str]) -> Vec<Vec<f64>> {
+        let fitted: Vec<&LogReg> = self.labels.iter().map(|(_, fitted)| fitted).collect();
+        probabilities(&fitted, &self.tfidf.transform(texts))
+    }
+
+    pub fn predict(&self, cases: &[Case]) -> Vec<Prediction> {
+        let model = format!("tfidf-logreg@{}", self.digest);
+        let texts: Vec<&str> = cases.iter().map(|case| case.input.as_str()).collect();
+        let answer = |(case, probabilities): (&Case, Vec<f64>)| {
+            let chosen = choose(&probabilities, self.threshold);
+            prediction(case, &model, chosen.into_iter().map(|label| self.labels[label].0.clone()).collect())
+        };
+        cases.iter().zip(self.probabilities(&texts)).map(answer).collect()
+    }
+}
+
+/// Probabilities of the held-out cases by models of the inner ones: (index of the case, probability of every label).
+fn held_out(train: &[Case], labels: &[&str], inner: &[usize], held: &[usize], c: f64) -> Vec<(usize, Vec<f64>)> {
+    let (tfidf, fitted) = fit_labels(train, labels, inner, c, COARSE);
+    let texts: Vec<&str> = held.iter().map(|&i| train[i].input.as_str()).collect();
+    let rows = probabilities(&fitted.iter().collect::<Vec<_>>(), &tfidf.transform(&texts));
+    held.iter().copied().zip(rows).collect()
+}
+
+fn fit_labels(train: &[Case], labels: &[&str], cases: &[usize], c: f64, tolerance: f64) -> (Tfidf, Vec<LogReg>) {
+    let texts: Vec<&str> = cases.iter().map(|&i| train[i].input.as_str()).collect();
+    let golds: Vec<BTreeSet<&str>> = cases.iter().map(|&i| gold(&train[i])).collect();
+    let tfidf = Tfidf::fit(&texts);
+    let x = tfidf.transform(&texts);
+    let fit = |label: &&str| {
+        let y: Vec<bool> = golds.iter().map(|gold| gold.contains(label)).collect();
+        LogReg::fit(&x, &y, c, tolerance)
+    };
+    let fitted = labels.par_iter().map(fit).collect();
+    (tfidf, fitted)
+}
+
+fn probabilities(fitted: &[&LogReg], x: &Sparse) -> Vec<Vec<f64>> {
+    let columns: Vec<Vec<f64>> = fitted.par_iter().map(|label| label.decision(x)).collect();
+    (0..x.rows.len()).map(|row| columns.iter().map(|column| sigmoid(column[row])).collect()).collect()
+}
+
+/// Labels above the threshold, the most probable first; at least one.
+fn choose(probabilities: &[f64], threshold: f64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
+    let passing = order.iter().filter(|&&label| probabilities[label] > threshold).count();
+    order.truncate(passing.max(1));
+    order
+}
+
+fn prediction(case: &Case, model: &str, labels: Vec<String>) -> Prediction {
+    Prediction {
+        case_id: case.case_id.clone(),
+        group: case.group.clone(),
+        input: case.input.clone(),
+        prompt: String::new(),
+        model: model.into(),
+        adapter: None,
+        raw: labels.join(", "),
+        parsed: true,
+        labels,
+        gold: case.labels.clone(),
+        logprob: None,
+        prompt_tokens: 0,
+        new_tokens: 0,
+        seconds: 0.0,
+    }
+}
+
+fn gold(case: &Case) -> BTreeSet<&str> {
+    case.labels.iter().map(|label| label.trim()).filter(|label| !label.is_empty()).collect()
+}
+
+/// Labels by falling frequency (cases that carry them), ties in order of the label.
+fn top_labels<'a>(cases: impl Iterator<Item = &'a Case>, k: usize) -> Vec<&'a str> {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    cases.flat_map(gold).for_each(|label| *counts.entry(label).or_default() += 1);
+    let mut labels: Vec<(&str, usize)> = counts.into_iter().collect();
+    labels.sort_by_key(|&(label, count)| (std::cmp::Reverse(count), label));
+    labels.into_iter().take(k).map(|(label, _)| label).collect()
+}
+
+/// (cases to fit on, cases held out) of every fold: groups shuffled by the seed and dealt out in turn.
+fn folds(train: &[Case], settings: &Settings) -> Result<Vec<(Vec<usize>, Vec<usize>)>> {
+    let mut groups: Vec<&str> =
+        train.iter().map(|case| case.group.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    if settings.folds < 2 || groups.len() < settings.folds {
+        let (folds, groups) = (settings.folds, groups.len());
+        return Err(Error::input(format!(
+            "baseline: {folds} folds of {groups} groups; expected at least 2 folds and as many groups"
+        )));
+    }
+    groups.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(settings.seed));
+    let fold: BTreeMap<&str, usize> =
+        groups.iter().enumerate().map(|(i, group)| (*group, i % settings.folds)).collect();
+    let split = |f| (0..train.len()).partition(|&i| fold[train[i].group.as_str()] != f);
+    Ok((0..settings.folds).map(split).collect())
+}
+
+/// First 12 hex digits over the training cases and the settings.
+fn digest(train: &[Case], settings: &impl Serialize) -> Result<String> {
+    Ok(file::digest_json(&(train, settings))?[..12].to_string())
+}
+
+fn first_best(values: &[f64]) -> usize {
+    (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap_or(0)
+}
+
+/// Right, predicted and gold labels, for the choices above; reported metrics come from `metric`.
+#[derive(Clone, Copy, Default)]
+struct Counts([usize; 3]);
+
+impl Counts {
+    fn of(predicted: &BTreeSet<&str>, gold: &BTreeSet<&str>) -> Self {
+        Self([predicted.intersection(gold).count(), predicted.len(), gold.len()])
+    }
+
+    fn sum(counts: impl Iterator<Item = Self>) -> Self {
+        counts.fold(Self::default(), |Self(a), Self(b)| Self([a[0] + b[0], a[1] + b[1], a[2] + b[2]]))
+    }
+
+    fn micro_f1(self) -> f64 {
+        let Self([right, predicted, gold]) = self;
+        2.0 * right as f64 / (predicted + gold).max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(i: usize, labels: &[&str], input: &str) -> Case {
+        let labels = labels.iter().map(|label| label.to_string()).collect();
+        Case { case_id: i.to_string(), group: i.to_string(), input: input.into(), labels }
+    }
+
+    #[test]
+    fn k_is_the_best_on_training_cases() {
+        // a is in every case, b in two of three, c once: two labels are right more often than one or three
+        let labels = [["a", "b", ""], ["a", "b", ""], ["a", "", ""]];
+        let train: Vec<Case> =
+            (0..30).map(|i| case(i, &labels[i % 3], "")).chain([case(30, &["a", "c"], "")]).collect();
+        let fitted = MostFrequent::fit(&train, None, &Settings::default()).unwrap();
+        assert_eq!(fitted.labels, ["a", "b"]);
+        assert_eq!(fitted.curve.len(), 10);
+        let predictions = fitted.predict(&train[..1]);
+        assert_eq!((predictions[0].labels.as_slice(), predictions[0].raw.as_str()), (&fitted.labels[..], "a, b"));
+        assert!(predictions[0].model.starts_with("most-frequent-2@"));
+        assert_eq!(MostFrequent::fit(&train, Some(1), &Settings::default()).unwrap().labels, ["a"]);
+    }
+
+    #[test]
+    fn groups_stay_together_and_every_case_is_held_out_once() {
+        let train: Vec<Case> = (0..40).map(|i| Case { group: format!("p{}", i / 4), ..case(i, &["a"], "") }).collect();
+        let folds = folds(&train, &Settings::default()).unwrap();
+        let mut held: Vec<usize> = folds.iter().flat_map(|(_, held)| held.clone()).collect();
+        held.sort();
+        assert_eq!(held, (0..40).collect::<Vec<_>>());
+        let groups = |part: &[usize]| part.iter().map(|&i| train[i].group.clone()).collect::<BTreeSet<_>>();
+        assert!(folds.iter().all(|(inner, held)| groups(inner).is_disjoint(&groups(held))));
+        assert!(super::folds(&train[..4], &Settings::default()).is_err());
+    }
+
+    #[test]
+    fn words_that_give_the_label_away_are_learned_and_two_fits_agree() {
+        let texts =
+            [("renal cyst seen", "renal cyst"), ("stone in the bladder", "bladder stone"), ("normal study", "none")];
+        let train: Vec<Case> = (0..60).map(|i| case(i, &[texts[i % 3].1], texts[i % 3].0)).collect();
+        let fitted = TfidfLogReg::fit(&train, &Settings::default()).unwrap();
+        let predictions = fitted.predict(&train);
+        assert!(predictions.iter().all(|p| p.labels == p.gold), "{:?}", predictions[0]);
+        assert!((fitted.micro_f1 - 1.0).abs() < 1e-12);
+        let again = TfidfLogReg::fit(&train, &Settings::default()).unwrap();
+        assert_eq!(again.probabilities(&["a renal stone"]), fitted.probabilities(&["a renal stone"]));
+        assert_eq!(again.predict(&train), predictions);
+    }
+
+    #[test]
+    fn a_case_without_a_passing_label_gets_the_most_probable() {
+        assert_eq!(choose(&[0.1, 0.3, 0.2], 0.5), [1]);
+        assert_eq!(choose(&[0.6, 0.3, 0.7], 0.5), [2, 0]);
+    }
+}

@@ -1,0 +1,106 @@
+//! What a run was made with: code, compiler, machine, time and memory. Recorded beside a run, never part of its digest.
+use serde::{Deserialize, Serialize};
+use std::process::Command;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Version of this crate.
+    pub dxlab: String,
+    /// Commit of the source tree with `-dirty` where it was changed; none outside a git tree.
+    pub commit: Option<String>,
+    /// The compiler on the path, else the version the crate asks for.
+    pub rustc: String,
+    pub os: String,
+    pub cpu: Option<String>,
+    /// Cores this process may use.
+    pub cores: usize,
+    /// Threads of the global rayon pool.
+    pub threads: usize,
+    /// UTC, `2026-01-31T23:59:59Z`.
+    pub started: String,
+    pub wall_seconds: f64,
+    /// Highest resident memory while the run was made (`VmHWM`), Linux only.
+    pub peak_bytes: Option<u64>,
+}
+
+/// Started with the run, finished when its files are there.
+pub struct Stopwatch {
+    started: SystemTime,
+    clock: Instant,
+}
+
+impl Stopwatch {
+    /// Also resets the peak of the process's memory where Linux lets it, so that a notebook's earlier cells do not count.
+    pub fn start() -> Self {
+        let _ = std::fs::write("/proc/self/clear_refs", "5"); // absent elsewhere: then the peak is the whole process's
+        Self { started: SystemTime::now(), clock: Instant::now() }
+    }
+
+    pub fn finish(self) -> Environment {
+        Environment {
+            dxlab: env!("CARGO_PKG_VERSION").into(),
+            commit: output("git", &["describe", "--always", "--dirty", "--exclude=*"]),
+            rustc: output("rustc", &["--version"])
+                .unwrap_or_else(|| format!("{} or later", env!("CARGO_PKG_RUST_VERSION"))),
+            os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            cpu: field("/proc/cpuinfo", "model name"),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: rayon::current_num_threads(),
+            started: utc(self.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())),
+            wall_seconds: self.clock.elapsed().as_secs_f64(),
+            peak_bytes: peak_bytes(),
+        }
+    }
+}
+
+/// First line that a command prints in the project's folder, if it is there and succeeds.
+fn output(command: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(command).args(args).current_dir(crate::home()).output().ok()?;
+    let line = String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_string();
+    (output.status.success() && !line.is_empty()).then_some(line)
+}
+
+/// Value of the first `key : value` line.
+fn field(path: &str, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (_, value) = text.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == key)?;
+    Some(value.trim().to_string())
+}
+
+/// Highest resident memory of this process so far, in bytes; Linux only.
+pub fn peak_bytes() -> Option<u64> {
+    let kib: u64 = field("/proc/self/status", "VmHWM")?.strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Seconds since 1970 as `2026-01-31T23:59:59Z`. Civil date by Hinnant's days algorithm.
+fn utc(seconds: u64) -> String {
+    let (days, time) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153; // March is 0
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (year + era * 400 + u64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
+    format!("{year}-{month:02}-{date:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_agree_with_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_735_689_599), "2024-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn environment_is_filled_in() {
+        let environment = Stopwatch::start().finish();
+        assert!(environment.cores > 0 && environment.threads > 0 && environment.started.ends_with('Z'));
+        assert!(cfg!(not(target_os = "linux")) || environment.peak_bytes.is_some_and(|bytes| bytes > 1 << 20));
+    }
+}
