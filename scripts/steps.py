@@ -1,0 +1,152 @@
+"""Steps that say what they do, why, how long it takes and how long it took; done steps are skipped.
+
+A step is in place when its stamp in `.tools/stamps` holds the key it would be made from (versions, digests).
+Estimates come from this machine's own last run where there was one, else from the table below (two cores).
+"""
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+STAMPS = TOOLS / "stamps"
+SECONDS = TOOLS / "seconds.json"
+HEARTBEAT = 10.0
+
+# Seconds on two idle cores with empty caches, for a machine that has no record of its own yet.
+FIRST_GUESS = {
+    "rust-src": 10,
+    "python": 60,
+    "evcxr_jupyter": 400,
+    "mdbook-pandoc": 120,
+    "preprocessor": 30,
+    "dxlab": 480,
+    "kernel": 60,
+    "kernel-check": 150,
+    "book": 10,
+    "workbook": 5,
+}
+
+
+def spell(seconds: float) -> str:
+    """42 -> '42 s', 400 -> '6 min 40 s'."""
+    whole = round(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60:02d} s"
+
+
+def digest(*parts: object) -> str:
+    """One short name for everything a step is made from; a Path counts by its content."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part.read_bytes() if isinstance(part, Path) else str(part).encode())
+        sha.update(b"\0")
+    return sha.hexdigest()[:16]
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def known_seconds() -> dict:
+    try:
+        return json.loads(SECONDS.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def remember(name: str, seconds: float) -> None:
+    known = known_seconds() | {name: round(seconds, 1)}
+    TOOLS.mkdir(exist_ok=True)
+    part = SECONDS.with_suffix(".part")
+    part.write_text(json.dumps(known, indent=1, sort_keys=True))
+    part.replace(SECONDS)
+
+
+def estimate(name: str) -> float | None:
+    return known_seconds().get(name, FIRST_GUESS.get(name))
+
+
+class Plan:
+    """The numbered steps of one command."""
+
+    def __init__(self, total: int):
+        self.total, self.at, self.start = total, 0, time.monotonic()
+
+    @contextmanager
+    def step(self, name: str, what: str, why: str):
+        """Announce, time and remember one step. An exception leaves no record."""
+        self.at += 1
+        guess = estimate(name)
+        about = f"about {spell(guess)}" if guess else "no estimate yet"
+        say(f"[{self.at}/{self.total}] {what}: {why} ({about})")
+        begin = time.monotonic()
+        yield
+        took = time.monotonic() - begin
+        remember(name, took)
+        say(f"      done in {spell(took)}, {spell(time.monotonic() - self.start)} since the start")
+
+    def stamped(self, name: str, key: str, what: str, why: str, make) -> None:
+        """Run `make` unless the stamp says that it was made from the same `key`."""
+        stamp = STAMPS / name
+        if stamp.exists() and stamp.read_text() == key:
+            self.at += 1
+            say(f"[{self.at}/{self.total}] {what}: in place")
+            return
+        with self.step(name, what, why):
+            make()
+        STAMPS.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(key)
+
+
+class Heartbeat:
+    """Prints `line()` every few seconds until the block ends."""
+
+    def __init__(self, line, every: float = HEARTBEAT):
+        self.line, self.every, self.over = line, every, threading.Event()
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self._beat, daemon=True)
+        self.thread.start()
+        return self
+
+    def _beat(self):
+        while not self.over.wait(self.every):
+            say(self.line())
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def build(command: list[str], name: str, env: dict | None = None, cwd: Path = ROOT) -> str:
+    """Run a long command, report how far it is every few seconds, return what it wrote to stdout.
+
+    What it says on stderr goes to `.tools/log/<name>.log`; its end is shown when the command fails.
+    """
+    log = TOOLS / "log" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin, guess = time.monotonic(), estimate(name)
+
+    def progress() -> str:
+        crates = len(re.findall(r"^\s*Compiling ", log.read_text(errors="replace"), re.M))
+        so_far = f"{crates} crates compiled, " if crates else ""
+        of = f" of about {spell(guess)}" if guess else ""
+        return f"      … {so_far}{spell(time.monotonic() - begin)}{of}"
+
+    with log.open("wb") as err, Heartbeat(progress):
+        try:
+            done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=err, text=True)
+        except FileNotFoundError:
+            sys.exit(f"dxlab: `{command[0]}` was not found: install it (see README.md) and run the command again")
+    if done.returncode:
+        tail = "\n".join((log.read_text(errors="replace") + done.stdout[-2000:]).splitlines()[-40:])
+        sys.exit(f"{tail}\n\ndxlab: `{' '.join(command)}` failed with exit code {done.returncode}; all of it is in {log}")
+    return done.stdout
