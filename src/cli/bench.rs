@@ -76,7 +76,7 @@ fn train(case: &Case) -> Result<serde_json::Value> {
     rates.sort_by(f64::total_cmp);
     let middle = (rates[rates.len() / 2] + rates[(rates.len() - 1) / 2]) / 2.0;
     Ok(serde_json::json!({"tool": "dxlab", "dtype": "f32", "batch": case.batch, "tokens_per_sec": (middle * 10.0).round() / 10.0,
-        "first_loss": losses[0], "last_loss": losses[losses.len() - 1], "grad": grad, "peak_mib": crate::study::peak_mib()}))
+        "first_loss": losses[0], "last_loss": losses[losses.len() - 1], "grad": grad, "peak_mib": crate::study::peak_bytes().map(|b| b >> 20)}))
 }
 
 fn decode(case: &Case) -> Result<serde_json::Value> {

@@ -1,4 +1,6 @@
 //! The command line: one file a command group, each a thin layer over the rooms.
+mod bench;
+
 use crate::error::Result;
 use clap::{Parser, Subcommand};
 
@@ -10,10 +12,16 @@ pub struct Cli {
 }
 
 #[derive(Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Speed beside the peers' scripts: one JSON line
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
 
 impl Cli {
     pub fn run(self) -> Result<()> {
-        match self.command {}
+        match self.command {
+            Command::Bench(bench) => bench.run(),
+        }
     }
 }
