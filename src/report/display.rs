@@ -178,7 +178,7 @@ pub fn difference(difference: Option<&Difference>) -> String {
     difference.map_or(NONE.into(), |d| spread(d.value, d.low, d.high, if d.value > 0.0 { "+" } else { "" }))
 }
 
-fn spread(value: f64, low: f64, high: f64, sign: &str) -> String {
+pub(super) fn spread(value: f64, low: f64, high: f64, sign: &str) -> String {
     let decimals = decimals([value, low, high].iter().fold(0.0, |m: f64, v| m.max(v.abs())));
     let text = |v: f64| format!("{:.decimals$}", if v == 0.0 { 0.0 } else { v }).replace('-', "−");
     format!("{sign}{} [{}, {}]", text(value), text(low), text(high))
