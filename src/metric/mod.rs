@@ -32,3 +32,21 @@ pub struct Outcome {
     /// False when no label could be read from the answer; such a case still counts, with an empty prediction.
     pub parsed: bool,
 }
+
+impl Outcome {
+    /// Labels asked for and given.
+    pub fn right(&self) -> impl Iterator<Item = &str> {
+        self.gold.intersection(&self.predicted).map(String::as_str)
+    }
+    /// Labels asked for and not given.
+    pub fn missed(&self) -> impl Iterator<Item = &str> {
+        self.gold.difference(&self.predicted).map(String::as_str)
+    }
+    /// Labels given and not asked for.
+    pub fn invented(&self) -> impl Iterator<Item = &str> {
+        self.predicted.difference(&self.gold).map(String::as_str)
+    }
+    pub fn exact(&self) -> bool {
+        self.gold == self.predicted
+    }
+}

@@ -1,1 +1,9 @@
-//! (see lib.rs)
+//! Figures and tables as notebook displays, and the workbook.
+mod canvas;
+mod display;
+pub mod figures;
+pub mod tables;
+mod workbook;
+
+pub use display::{Figure, NONE, Table, difference, interval, number};
+pub use workbook::{Answers, write_workbook};

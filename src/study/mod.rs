@@ -1,6 +1,7 @@
 //! The run store and the rows that every table, figure and workbook cell is computed from.
 mod baseline;
 mod environment;
+mod evaluation;
 pub mod file;
 mod logreg;
 mod prediction;
@@ -9,6 +10,7 @@ mod tfidf;
 
 pub use baseline::{MostFrequent, Settings as BaselineSettings, TfidfLogReg};
 pub use environment::{Environment, Stopwatch, peak_bytes};
+pub use evaluation::{Comparison, Evaluation, Reading, Scores, Scoring, compare, digest, evaluate, names};
 pub use logreg::LogReg;
 pub use prediction::{Prediction, label_set, outcomes, read_predictions, write_predictions};
 pub use store::{NUMERICS_VERSION, Run, Spec, Store, size};

@@ -1,0 +1,277 @@
+//! Figures of the report. Each takes numbers that a file yielded and gives a `Figure`; equal numbers give equal bytes.
+use super::canvas::{self, Area, DARK, Drawn, GREY, LIGHT, SIZE, anchored, fit, font, tick};
+use super::display::{Figure, spread};
+use super::tables::ranked;
+use crate::error::{Error, Result};
+use crate::metric::{Estimate, quantile};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+use std::collections::BTreeMap;
+
+/// The long tail: labels ranked by training cases against cases, both axes logarithmic. Test cases at the rank of the same
+/// label; a label that only the test has stands at the end.
+pub fn label_frequencies(train: &BTreeMap<String, usize>, test: &BTreeMap<String, usize>) -> Result<Figure> {
+    let rows = ranked(train, test);
+    let most = rows.iter().map(|row| row.1.max(row.2)).max().unwrap_or(0);
+    if most == 0 {
+        return Err(Error::input("label frequencies: no labels to draw"));
+    }
+    let points = |pick: fn(&(&str, usize, usize)) -> usize| -> Vec<(f64, f64)> {
+        let drawn = rows.iter().enumerate().filter(|(_, row)| pick(row) > 0);
+        drawn.map(|(i, row)| ((i + 1) as f64, pick(row) as f64)).collect()
+    };
+    let (train, test) = (points(|row| row.1), points(|row| row.2));
+    let end = (rows.len() as f64 * 1.15).max(2.0);
+    Figure::draw(SIZE, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
+            .build_cartesian_2d((0.85..end).log_scale(), (0.7..most as f64 * 1.5).log_scale())?;
+        canvas::axes(&mut chart, "label, ranked by training cases (log)", Some("cases with the label (log)"))?;
+        chart.draw_series(test.iter().map(|&p| TriangleMarker::new(p, 5, LIGHT.filled())))?;
+        chart.draw_series(train.iter().map(|&p| Circle::new(p, 3, DARK.filled())))?;
+        let dot = |area: &Area, at: (i32, i32)| -> Drawn { Ok(area.draw(&Circle::new(at, 4, DARK.filled()))?) };
+        let triangle =
+            |area: &Area, at: (i32, i32)| -> Drawn { Ok(area.draw(&TriangleMarker::new(at, 5, LIGHT.filled()))?) };
+        let names = [format!("training ({} labels)", train.len()), format!("test ({} labels)", test.len())];
+        canvas::key(area, SIZE.0 as i32 - 20, 28, &[(&names[0], &dot), (&names[1], &triangle)])
+    })
+}
+
+/// The `count` most frequent labels as bars, training above test, as shares of the cases of each part.
+pub fn top_labels(
+    train: (&BTreeMap<String, usize>, usize),
+    test: (&BTreeMap<String, usize>, usize),
+    count: usize,
+) -> Result<Figure> {
+    let rows: Vec<_> = ranked(train.0, test.0).into_iter().take(count).collect();
+    if rows.is_empty() || train.1 == 0 {
+        return Err(Error::input("top labels: no labels to draw"));
+    }
+    let share = |n: usize, of: usize| 100.0 * n as f64 / of.max(1) as f64;
+    let most = rows.iter().map(|row| share(row.1, train.1).max(share(row.2, test.1))).fold(1.0, f64::max);
+    let left = rows.iter().map(|row| canvas::text_width(row.0, 13)).max().unwrap_or(0).clamp(60, 240) + 12;
+    let size = (SIZE.0, 24 * rows.len() as u32 + 80);
+    Figure::draw(size, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(left)
+            .build_cartesian_2d(0.0..most * 1.05, rows.len() as f64..0.0)?;
+        canvas::axes(&mut chart, "share of cases (%)", None)?;
+        for (i, (label, in_train, in_test)) in rows.iter().enumerate() {
+            let y = i as f64;
+            let bars = [(y + 0.14, share(*in_train, train.1), DARK), (y + 0.5, share(*in_test, test.1), LIGHT)];
+            chart.draw_series(
+                bars.map(|(top, x, colour)| Rectangle::new([(0.0, top), (x, top + 0.36)], colour.filled())),
+            )?;
+            let at = chart.backend_coord(&(0.0, y + 0.5));
+            let style = anchored(13, HPos::Right, VPos::Center);
+            area.draw(&Text::new(fit(label, 13, left - 8), (at.0 - 8, at.1), style))?;
+        }
+        let square = |colour: RGBColor| {
+            move |area: &Area, (x, y): (i32, i32)| -> Drawn {
+                Ok(area.draw(&Rectangle::new([(x - 8, y - 5), (x + 8, y + 5)], colour.filled()))?)
+            }
+        };
+        let bottom = size.1 as i32 - 110;
+        canvas::key(area, SIZE.0 as i32 - 24, bottom, &[("training", &square(DARK)), ("test", &square(LIGHT))])
+    })
+}
+
+/// Lengths of texts of two or more parts as shares of each part's texts; medians in the key. `unit`: "words", "tokens".
+pub fn lengths(parts: &[(&str, Vec<usize>)], unit: &str) -> Result<Figure> {
+    let longest = parts.iter().flat_map(|(_, lengths)| lengths).copied().max().unwrap_or(0);
+    if longest == 0 {
+        return Err(Error::input("lengths: no texts to draw"));
+    }
+    let width = bin_width(longest);
+    let bins = longest / width + 1;
+    let shares: Vec<Vec<f64>> = parts.iter().map(|(_, lengths)| histogram(lengths, width, bins)).collect();
+    let most = shares.iter().flatten().copied().fold(1.0, f64::max);
+    let names: Vec<String> = parts.iter().map(|(name, lengths)| with_median(name, lengths)).collect();
+    let styles = series_styles();
+    Figure::draw(SIZE, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0.0..(bins * width) as f64, 0.0..most * 1.15)?;
+        canvas::axes(&mut chart, &format!("length of a text ({unit}, bins of {width})"), Some("share of texts (%)"))?;
+        for (share, style) in shares.iter().zip(styles.iter().cycle()) {
+            let step = |(i, v): (usize, &f64)| [((i * width) as f64, *v), (((i + 1) * width) as f64, *v)];
+            let outline: Vec<(f64, f64)> = share.iter().enumerate().flat_map(step).collect();
+            chart.draw_series(std::iter::once(PathElement::new(outline, *style)))?;
+        }
+        let strokes: Vec<_> = styles.iter().cycle().take(names.len()).map(|style| canvas::stroke(*style)).collect();
+        let entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =
+            names.iter().zip(&strokes).map(|(name, stroke)| (name.as_str(), stroke as _)).collect();
+        canvas::key(area, SIZE.0 as i32 - 24, 28, &entries)
+    })
+}
+
+/// Dark and thick, light and thin, grey: told apart without colour.
+fn series_styles() -> [ShapeStyle; 3] {
+    [DARK.stroke_width(3), LIGHT.stroke_width(2), GREY.stroke_width(1)]
+}
+
+/// 1, 2 or 5 times a power of ten, so that there are about thirty bins.
+fn bin_width(longest: usize) -> usize {
+    let steps = (0..).flat_map(|power| [1, 2, 5].map(|m| m * 10usize.pow(power)));
+    steps.take(24).find(|step| longest / step <= 30).unwrap_or(longest.max(1))
+}
+
+fn histogram(lengths: &[usize], width: usize, bins: usize) -> Vec<f64> {
+    let mut counts = vec![0usize; bins];
+    lengths.iter().for_each(|length| counts[length / width] += 1);
+    counts.iter().map(|&count| 100.0 * count as f64 / lengths.len().max(1) as f64).collect()
+}
+
+fn with_median(name: &str, lengths: &[usize]) -> String {
+    let mut sorted: Vec<f64> = lengths.iter().map(|&length| length as f64).collect();
+    sorted.sort_by(f64::total_cmp);
+    let median = quantile(&sorted, 0.5).map_or(String::new(), |median| format!(", median {}", tick(median)));
+    format!("{name} (n = {}{median})", lengths.len())
+}
+
+/// Loss by step: training as a thin grey line with its running mean, held-out as dark points with the best one marked.
+/// Losses are nats per supervised token.
+pub fn learning_curve(train: &[(usize, f64)], held_out: &[(usize, f64)]) -> Result<Figure> {
+    let point = |&(step, loss): &(usize, f64)| (step as f64, loss);
+    let finite = |points: &[(usize, f64)]| points.iter().map(point).filter(|p| p.1.is_finite()).collect::<Vec<_>>();
+    let (train, held_out) = (finite(train), finite(held_out));
+    let Some(losses) = canvas::span(train.iter().chain(&held_out).map(|p| p.1)) else {
+        return Err(Error::input("learning curve: no finite losses to draw"));
+    };
+    let last = train.iter().chain(&held_out).map(|p| p.0).fold(1.0, f64::max);
+    let smooth = running_mean(&train);
+    let best = held_out.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1));
+    Figure::draw(SIZE, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0.0..last * 1.03, losses.start.max(0.0)..losses.end)?;
+        canvas::axes(&mut chart, "step", Some("loss (nats per token)"))?;
+        let (thin, mean, dark) = (RGBColor(205, 205, 205).stroke_width(1), LIGHT.stroke_width(2), DARK.stroke_width(2));
+        chart.draw_series(std::iter::once(PathElement::new(train.clone(), thin)))?;
+        chart.draw_series(std::iter::once(PathElement::new(smooth, mean)))?;
+        chart.draw_series(std::iter::once(PathElement::new(held_out.clone(), dark)))?;
+        chart.draw_series(held_out.iter().map(|&p| Circle::new(p, 4, DARK.filled())))?;
+        chart.draw_series(best.iter().map(|&p| Circle::new(p, 8, DARK.stroke_width(2))))?;
+        let held = |area: &Area, at: (i32, i32)| -> Drawn {
+            area.draw(&PathElement::new(vec![(at.0 - 12, at.1), (at.0 + 12, at.1)], dark))?;
+            Ok(area.draw(&Circle::new(at, 4, DARK.filled()))?)
+        };
+        let ring = best.map(|(step, loss)| format!("held out (best {loss:.3} at step {step})"));
+        let (train_key, mean_key) = (canvas::stroke(thin), canvas::stroke(mean));
+        let mut entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =
+            vec![("training, each step", &train_key), ("training, running mean", &mean_key)];
+        if let Some(name) = &ring {
+            entries.push((name, &held));
+        }
+        canvas::key(area, SIZE.0 as i32 - 24, 28, &entries)
+    })
+}
+
+/// Mean over a window of a twentieth of the points, ending at each point.
+fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let window = (points.len() / 20).max(1);
+    let mean = |i: usize| {
+        let part = &points[(i + 1).saturating_sub(window)..=i];
+        (points[i].0, part.iter().map(|p| p.1).sum::<f64>() / part.len() as f64)
+    };
+    (0..points.len()).map(mean).collect()
+}
+
+/// One row a model: a dot with its interval and the numbers beside it. `title` names the metric, n and the level;
+/// `reference` draws a line, 0 for differences.
+pub fn forest(rows: &[(String, Estimate)], title: &str, reference: Option<f64>) -> Result<Figure> {
+    let ends = rows.iter().flat_map(|(_, e)| [e.low, e.high, e.value]).chain(reference);
+    let Some(range) = canvas::span(ends).filter(|_| !rows.is_empty()) else {
+        return Err(Error::input("forest: no estimates to draw"));
+    };
+    let left = rows.iter().map(|(name, _)| canvas::text_width(name, 13)).max().unwrap_or(0).clamp(60, 250) + 14;
+    let size = (SIZE.0.max(left + 440), 28 * rows.len() as u32 + 76);
+    let numbers = 150; // pixels to the right for the numbers
+    Figure::draw(size, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .margin_right(14 + numbers)
+            .x_label_area_size(46)
+            .y_label_area_size(left)
+            .build_cartesian_2d(range.clone(), rows.len() as f64..0.0)?;
+        canvas::axes(&mut chart, title, None)?;
+        if let Some(x) = reference {
+            let line = PathElement::new(vec![(x, 0.0), (x, rows.len() as f64)], GREY.stroke_width(2));
+            chart.draw_series(std::iter::once(line))?;
+        }
+        for (i, (name, estimate)) in rows.iter().enumerate() {
+            let y = i as f64 + 0.5;
+            let whisker = PathElement::new(vec![(estimate.low, y), (estimate.high, y)], DARK.stroke_width(2));
+            chart.draw_series(std::iter::once(whisker))?;
+            chart.draw_series(std::iter::once(Circle::new((estimate.value, y), 5, DARK.filled())))?;
+            let middle = chart.backend_coord(&(range.start, y));
+            let style = anchored(13, HPos::Right, VPos::Center);
+            area.draw(&Text::new(fit(name, 13, left - 10), (middle.0 - 10, middle.1), style))?;
+            let text = spread(estimate.value, estimate.low, estimate.high, "");
+            area.draw(&Text::new(text, ((size.0 - numbers - 4) as i32, middle.1), font(12)))?;
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(pairs: &[(&str, usize)]) -> BTreeMap<String, usize> {
+        pairs.iter().map(|(label, n)| (label.to_string(), *n)).collect()
+    }
+
+    fn estimates() -> Vec<(String, Estimate)> {
+        let estimate = |value: f64| Estimate { value, low: value - 0.03, high: value + 0.04, n: 236 };
+        vec![
+            ("most-frequent-3".into(), estimate(0.31)),
+            ("<b> & a name that is far too long to be drawn beside".into(), estimate(0.5)),
+        ]
+    }
+
+    #[test]
+    fn equal_numbers_give_equal_bytes_and_the_texts_are_there() {
+        let draw = || forest(&estimates(), "micro-F1 (n = 236, 95 % interval)", None).unwrap();
+        let svg = draw().svg().to_string();
+        assert_eq!(draw().svg(), svg);
+        assert!(svg.starts_with("<svg") && svg.contains("micro-F1 (n = 236") && svg.contains("0.310 [0.280, 0.350]"));
+        assert!(svg.contains("&lt;b&gt; &amp; a name") && svg.contains('…') && !svg.contains("<b>"));
+        assert!(svg.contains("font-family=\"sans-serif\""));
+    }
+
+    #[test]
+    fn every_figure_draws_what_it_is_given() {
+        let (train, test) = (counts(&[("a", 90), ("b", 10), ("c", 1)]), counts(&[("a", 20), ("d", 2)]));
+        let tail = label_frequencies(&train, &test).unwrap();
+        assert!(tail.svg().contains("training (3 labels)") && tail.svg().matches("<polygon").count() == 2 + 1);
+        assert!(top_labels((&train, 100), (&test, 30), 20).unwrap().svg().contains(">\nd\n"));
+        let lengths = lengths(&[("train", vec![100, 120, 140]), ("test", vec![80])], "words").unwrap();
+        assert!(lengths.svg().contains("train (n = 3, median 120)"));
+        let curve = learning_curve(&[(1, 2.0), (2, f64::NAN), (3, 1.0)], &[(1, 2.2), (3, 1.5)]).unwrap();
+        assert!(curve.svg().contains("best 1.500 at step 3"));
+    }
+
+    #[test]
+    fn nothing_to_draw_is_an_error_and_not_a_panic() {
+        let none = BTreeMap::new();
+        assert!(label_frequencies(&none, &none).is_err() && top_labels((&none, 0), (&none, 0), 5).is_err());
+        assert!(lengths(&[], "words").is_err() && learning_curve(&[], &[(1, f64::NAN)]).is_err());
+        assert!(forest(&[], "x", Some(0.0)).is_err());
+        assert!(learning_curve(&[(1, 1.0)], &[]).is_ok(), "one point is enough");
+    }
+
+    #[test]
+    fn bins_are_round_and_about_thirty() {
+        assert_eq!((bin_width(362), bin_width(29), bin_width(1)), (20, 1, 1));
+        assert!((1..5000).all(|longest| longest / bin_width(longest) <= 30));
+    }
+}

@@ -1,0 +1,295 @@
+//! `results.xlsx`: all inference results in one file. A sheet that says what it is, a sheet a model with every case, a sheet of
+//! metrics, a sheet of settings. Text is always written as text (a cell that starts with `=` is no formula), a cell that Excel
+//! could not hold is cut with a mark, and the same predictions give the same bytes.
+use crate::error::{Error, Result};
+use crate::study::{Evaluation, Prediction, Reading, file};
+use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, FormatAlign, Workbook, Worksheet, XlsxError};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Characters (UTF-16 units) that a cell holds in Excel.
+const CELL: usize = 32_767;
+/// Characters of a sheet's name in Excel.
+const SHEET_NAME: usize = 31;
+
+type Xlsx<T> = std::result::Result<T, XlsxError>;
+
+/// One model's answers and what is known about how they were made.
+pub struct Answers<'a> {
+    /// Short and readable; the sheet's name is made from it.
+    pub name: String,
+    pub predictions: &'a [Prediction],
+    pub evaluation: &'a Evaluation,
+    /// Setting and value, for the sheet of settings.
+    pub settings: Vec<(String, String)>,
+}
+
+/// Writes the workbook. `synthetic`: whether the cases are made up, where that is known; it then stands in every header.
+pub fn write_workbook(
+    path: &Path,
+    answers: &[Answers],
+    normalise: &dyn Fn(&str) -> String,
+    synthetic: Option<bool>,
+) -> Result<()> {
+    let bytes = build(answers, normalise, synthetic)
+        .map_err(|error| Error::failed(format!("{}: the workbook could not be written: {error}", path.display())))?;
+    file::write(path, &bytes)
+}
+
+fn build(answers: &[Answers], normalise: &dyn Fn(&str) -> String, synthetic: Option<bool>) -> Xlsx<Vec<u8>> {
+    let mut book = Workbook::new();
+    let date = ExcelDateTime::from_ymd(2026, 1, 1)?; // fixed: equal results are equal files
+    book.set_properties(&DocProperties::new().set_title("dxlab: inference results").set_creation_datetime(&date));
+    let names = sheet_names(answers.iter().map(|answer| answer.name.as_str()));
+    about(book.add_worksheet(), answers, &names, synthetic)?;
+    for (answer, name) in answers.iter().zip(&names) {
+        cases(book.add_worksheet().set_name(name)?, answer, normalise, synthetic)?;
+    }
+    metrics(book.add_worksheet().set_name("metrics")?, answers, &names)?;
+    settings(book.add_worksheet().set_name("settings")?, answers, &names)?;
+    book.save_to_buffer()
+}
+
+/// What to know before reading the other sheets.
+fn about(sheet: &mut Worksheet, answers: &[Answers], names: &[String], synthetic: Option<bool>) -> Xlsx<()> {
+    let data = match synthetic {
+        Some(true) => "synthetic: findings and labels are made up by a generator; no patient is described",
+        Some(false) => "not synthetic: mind the terms under which the cases were given to you",
+        None => "not recorded in the predictions",
+    };
+    let (seed, resamples, level) = answers.first().map_or((0, 0, 0.0), |answer| {
+        let bootstrap = &answer.evaluation.bootstrap;
+        (bootstrap.seed, bootstrap.resamples, bootstrap.level)
+    });
+    let mut rows = vec![
+        ("what".to_string(), "every answer of every model, made by dxlab".to_string()),
+        ("data".into(), data.into()),
+        (
+            "right, missed, invented".into(),
+            "labels after normalisation: in both, in gold only, in the answer only".into(),
+        ),
+        ("exact".into(), "1 where nothing is missed and nothing invented, else 0".into()),
+        (
+            "log-probability".into(),
+            "sum over the answer's tokens, natural logarithm; empty where the model gives none".into(),
+        ),
+        ("interval".into(), format!("percentile bootstrap, level {level}, {resamples} resamples, seed {seed}")),
+    ];
+    for (answer, name) in answers.iter().zip(names) {
+        rows.push((format!("sheet `{name}`"), format!("{}, {} cases", answer.name, answer.predictions.len())));
+    }
+    sheet.set_name("about")?;
+    header(sheet, &[("item", 28.0), ("meaning", 100.0)], rows.len())?;
+    for (row, (item, meaning)) in (1..).zip(rows) {
+        text(sheet, row, 0, &item)?;
+        text(sheet, row, 1, &meaning)?;
+    }
+    Ok(())
+}
+
+fn cases(
+    sheet: &mut Worksheet,
+    answer: &Answers,
+    normalise: &dyn Fn(&str) -> String,
+    synthetic: Option<bool>,
+) -> Xlsx<()> {
+    let finding = if synthetic == Some(true) { "finding (synthetic)" } else { "finding" };
+    let columns = [
+        ("case id", 14.0),
+        (finding, 80.0),
+        ("gold", 32.0),
+        ("raw answer", 40.0),
+        ("labels", 32.0),
+        ("right", 28.0),
+        ("missed", 28.0),
+        ("invented", 28.0),
+        ("exact", 8.0),
+        ("log-probability", 16.0),
+        ("prompt tokens", 15.0),
+        ("new tokens", 13.0),
+    ];
+    header(sheet, &columns, answer.predictions.len())?;
+    for (row, prediction) in (1..).zip(answer.predictions) {
+        let outcome = prediction.outcome(Some(normalise));
+        let cells = [
+            prediction.case_id.clone(),
+            prediction.input.clone(),
+            prediction.gold.join(", "),
+            prediction.raw.clone(),
+            prediction.labels.join(", "),
+            join(outcome.right()),
+            join(outcome.missed()),
+            join(outcome.invented()),
+        ];
+        for (column, cell) in (0..).zip(&cells) {
+            text(sheet, row, column, cell)?;
+        }
+        let numbers = [
+            Some(f64::from(outcome.exact())),
+            prediction.logprob.filter(|value| value.is_finite()),
+            Some(prediction.prompt_tokens as f64),
+            Some(prediction.new_tokens as f64),
+        ];
+        numbers_at(sheet, row, 8, &numbers)?;
+    }
+    Ok(())
+}
+
+fn metrics(sheet: &mut Worksheet, answers: &[Answers], names: &[String]) -> Xlsx<()> {
+    let columns = [
+        ("model", 32.0),
+        ("labels", 12.0),
+        ("metric", 22.0),
+        ("value", 10.0),
+        ("low", 10.0),
+        ("high", 10.0),
+        ("n", 8.0),
+    ];
+    let readings = [(Reading::Normalised, "normalised"), (Reading::Raw, "raw")];
+    let mut row = 1;
+    for (answer, name) in answers.iter().zip(names) {
+        for (reading, labels) in readings {
+            for (metric, estimate) in &answer.evaluation.scores(reading).metrics {
+                [name.as_str(), labels, metric].iter().zip(0..).try_for_each(|(cell, c)| text(sheet, row, c, cell))?;
+                let numbers =
+                    estimate.as_ref().map(|e| [e.value, e.low, e.high, e.n as f64].map(Some)).unwrap_or_default();
+                numbers_at(sheet, row, 3, &numbers)?;
+                row += 1;
+            }
+        }
+    }
+    header(sheet, &columns, row as usize - 1)
+}
+
+fn settings(sheet: &mut Worksheet, answers: &[Answers], names: &[String]) -> Xlsx<()> {
+    let mut row = 1;
+    for (answer, name) in answers.iter().zip(names) {
+        let evaluation = answer.evaluation;
+        let known = [
+            ("model", evaluation.model.clone()),
+            ("adapter", evaluation.adapter.clone().unwrap_or_else(|| "none".into())),
+            ("prompt", evaluation.prompt.clone()),
+            ("cases", evaluation.cases.to_string()),
+            ("groups", evaluation.groups.to_string()),
+            ("predictions (sha256)", evaluation.predictions.clone()),
+            ("bootstrap seed", evaluation.bootstrap.seed.to_string()),
+            ("bootstrap resamples", evaluation.bootstrap.resamples.to_string()),
+        ];
+        let known = known.into_iter().map(|(key, value)| (key.to_string(), value));
+        for (key, value) in known.chain(answer.settings.iter().cloned()) {
+            [name, &key, &value].iter().zip(0..).try_for_each(|(cell, column)| text(sheet, row, column, cell))?;
+            row += 1;
+        }
+    }
+    header(sheet, &[("model", 32.0), ("setting", 36.0), ("value", 80.0)], row as usize - 1)
+}
+
+/// Bold first row that stays in sight, filters, widths in characters.
+fn header(sheet: &mut Worksheet, columns: &[(&str, f64)], rows: usize) -> Xlsx<()> {
+    let bold = Format::new().set_bold().set_align(FormatAlign::Top);
+    for (column, (name, width)) in (0..).zip(columns) {
+        sheet.set_column_width(column, *width)?;
+        sheet.write_string_with_format(0, column, *name, &bold)?;
+    }
+    sheet.set_freeze_panes(1, 0)?;
+    let last = u16::try_from(columns.len()).map_or(0, |n| n.saturating_sub(1)); // a dozen columns at most
+    sheet.autofilter(0, 0, u32::try_from(rows).unwrap_or(u32::MAX), last)?; // more rows than Excel has is an error there
+    Ok(())
+}
+
+fn text(sheet: &mut Worksheet, row: u32, column: u16, value: &str) -> Xlsx<()> {
+    let wrapped = Format::new().set_text_wrap().set_align(FormatAlign::Top);
+    sheet.write_string_with_format(row, column, cut(value), &wrapped).map(|_| ())
+}
+
+fn numbers_at(sheet: &mut Worksheet, row: u32, column: u16, values: &[Option<f64>]) -> Xlsx<()> {
+    let top = Format::new().set_align(FormatAlign::Top);
+    for (column, value) in (column..).zip(values) {
+        let Some(value) = value else { continue };
+        let whole = value.fract() == 0.0;
+        let format = if whole { top.clone() } else { top.clone().set_num_format("0.000") };
+        sheet.write_number_with_format(row, column, *value, &format)?;
+    }
+    Ok(())
+}
+
+/// The text as far as a cell holds it, with a mark that says how much there was.
+fn cut(value: &str) -> String {
+    let units: usize = value.chars().map(char::len_utf16).sum();
+    if units <= CELL {
+        return value.to_string();
+    }
+    let mark = format!(" … [cut by dxlab: {} characters]", value.chars().count());
+    let mut room = CELL - mark.chars().map(char::len_utf16).sum::<usize>();
+    let fits = |c: &char| {
+        let fits = c.len_utf16() <= room;
+        room = room.saturating_sub(c.len_utf16());
+        fits
+    };
+    value.chars().take_while(fits).chain(mark.chars()).collect()
+}
+
+/// Names that Excel takes, told apart by a number: at most 31 characters, none of `[]:*?/\`, unique without regard to case.
+fn sheet_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut taken: BTreeSet<String> = ["about", "metrics", "settings", "history"].map(String::from).into(); // the last is Excel's own
+    names
+        .map(|name| {
+            let clean: String =
+                name.chars().map(|c| if "[]:*?/\\".contains(c) || c.is_control() { '_' } else { c }).collect();
+            let clean = match clean.trim().trim_matches('\'') {
+                "" => "model",
+                clean => clean,
+            };
+            let numbered = |n: usize| match n {
+                1 => shorten(clean, ""),
+                n => shorten(clean, &format!(" ({n})")),
+            };
+            let mut n = 1;
+            while !taken.insert(numbered(n).to_lowercase()) {
+                n += 1;
+            }
+            numbered(n)
+        })
+        .collect()
+}
+
+fn shorten(name: &str, ending: &str) -> String {
+    let mut room = SHEET_NAME - ending.len();
+    let fits = |c: &char| {
+        let fits = c.len_utf16() <= room;
+        room = room.saturating_sub(c.len_utf16());
+        fits
+    };
+    let kept: String = name.chars().take_while(fits).collect();
+    format!("{}{ending}", kept.trim_end_matches(['\'', ' ']))
+}
+
+fn join<'a>(labels: impl Iterator<Item = &'a str>) -> String {
+    labels.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_cell_is_cut_with_a_mark_and_never_too_long() {
+        assert_eq!(cut("short"), "short");
+        for long in ["x".repeat(40_000), "😀".repeat(20_000), format!("a{}", "😀".repeat(20_000))] {
+            let cut = cut(&long);
+            let units: usize = cut.chars().map(char::len_utf16).sum();
+            assert!((CELL - 1..=CELL).contains(&units), "{units}");
+            assert!(cut.ends_with(&format!("[cut by dxlab: {} characters]", long.chars().count())));
+        }
+    }
+
+    #[test]
+    fn sheet_names_are_short_plain_and_unique() {
+        let long = "Qwen3-4B + lora-r16-all-linear · closed list";
+        let names = sheet_names([long, &long.to_uppercase(), "metrics", "a/b:c", "", "'x'"].into_iter());
+        assert_eq!(names[2..], ["metrics (2)", "a_b_c", "model", "x"]);
+        assert_eq!(names[0], "Qwen3-4B + lora-r16-all-linear");
+        assert!(names.iter().all(|name| name.encode_utf16().count() <= SHEET_NAME));
+        assert_eq!(names.iter().map(|name| name.to_lowercase()).collect::<BTreeSet<_>>().len(), names.len());
+    }
+}

@@ -1,0 +1,253 @@
+//! `metrics.json`: every metric of one set of predictions, on labels as written and normalised, each with its interval; and
+//! the paired comparison of several sets. What made the numbers (digest, seed, resamples, label sets) stands beside them.
+use super::file;
+use super::prediction::{Prediction, label_set, outcomes};
+use crate::error::{Error, Result};
+use crate::metric::{self, Bootstrap, Difference, Estimate, Metric, Outcome};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How labels were read before they were compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reading {
+    /// As written, trimmed.
+    Raw,
+    Normalised,
+}
+
+/// What an evaluation needs besides predictions.
+pub struct Scoring<'a> {
+    pub bootstrap: Bootstrap,
+    pub normalise: &'a dyn Fn(&str) -> String,
+    /// Labels a model may know (those of training); without it there is no hallucinated-label rate.
+    pub vocabulary: Option<&'a [String]>,
+}
+
+/// The content of `metrics.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    pub model: String,
+    pub adapter: Option<String>,
+    pub prompt: String,
+    /// SHA-256 over the predictions as JSON.
+    pub predictions: String,
+    pub cases: usize,
+    pub groups: usize,
+    pub bootstrap: Bootstrap,
+    pub raw: Scores,
+    pub normalised: Scores,
+}
+
+/// Metrics by name; null where undefined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Labels with at least one gold case: what `macro_f1_gold` is the mean over.
+    pub gold_labels: usize,
+    /// Labels gold or predicted: what `macro_f1_union` is the mean over, and L of the Hamming loss.
+    pub union_labels: usize,
+    /// Labels that count as known for the hallucinated-label rate.
+    pub vocabulary: Option<usize>,
+    pub metrics: BTreeMap<String, Option<Estimate>>,
+}
+
+impl Evaluation {
+    pub fn scores(&self, reading: Reading) -> &Scores {
+        match reading {
+            Reading::Raw => &self.raw,
+            Reading::Normalised => &self.normalised,
+        }
+    }
+
+    /// A metric by its key, `micro_f1`; none where undefined or not computed.
+    pub fn get(&self, reading: Reading, metric: &str) -> Option<&Estimate> {
+        self.scores(reading).metrics.get(metric)?.as_ref()
+    }
+}
+
+/// Every metric of the predictions, raw and normalised.
+pub fn evaluate(predictions: &[Prediction], scoring: &Scoring) -> Result<Evaluation> {
+    let Some(first) = predictions.first() else {
+        return Err(Error::input("nothing to evaluate: no predictions"));
+    };
+    let same = |p: &&Prediction| (&p.model, &p.adapter, &p.prompt) != (&first.model, &first.adapter, &first.prompt);
+    if let Some(other) = predictions.iter().find(same) {
+        let (a, b) = (first.source(), other.source());
+        return Err(Error::input(format!(
+            "case `{}` was answered by `{b}`, case `{}` by `{a}`; evaluate one model, adapter and prompt at a time",
+            other.case_id, first.case_id
+        )));
+    }
+    Ok(Evaluation {
+        model: first.model.clone(),
+        adapter: first.adapter.clone(),
+        prompt: first.prompt.clone(),
+        predictions: digest(predictions)?,
+        cases: predictions.len(),
+        groups: predictions.iter().map(|p| &p.group).collect::<BTreeSet<_>>().len(),
+        bootstrap: scoring.bootstrap.clone(),
+        raw: scores(predictions, scoring, None),
+        normalised: scores(predictions, scoring, Some(scoring.normalise)),
+    })
+}
+
+/// SHA-256 over predictions, whatever their file is called.
+pub fn digest(predictions: &[Prediction]) -> Result<String> {
+    file::digest_json(&predictions)
+}
+
+fn scores(predictions: &[Prediction], scoring: &Scoring, normalise: Option<&dyn Fn(&str) -> String>) -> Scores {
+    let outcomes = outcomes(predictions, normalise);
+    let vocabulary = scoring.vocabulary.map(|labels| label_set(labels, normalise));
+    let known = vocabulary.as_ref().map(BTreeSet::len);
+    let metrics: Vec<Metric> = Metric::PLAIN.into_iter().chain(vocabulary.map(Metric::Hallucinated)).collect();
+    let statistics: Vec<_> = metrics.iter().map(|metric| metric.statistic(&outcomes)).collect();
+    let estimates = scoring.bootstrap.estimates(&statistics, &outcomes);
+    Scores {
+        gold_labels: distinct(outcomes.iter().flat_map(|case| &case.gold)),
+        union_labels: distinct(outcomes.iter().flat_map(|case| case.gold.union(&case.predicted))),
+        vocabulary: known,
+        metrics: metrics.iter().map(Metric::to_string).zip(estimates).collect(),
+    }
+}
+
+fn distinct<'a>(labels: impl Iterator<Item = &'a String>) -> usize {
+    labels.collect::<BTreeSet<_>>().len()
+}
+
+/// One metric of two models on the same cases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub a: String,
+    pub b: String,
+    pub metric: String,
+    pub reading: Reading,
+    /// b − a; null where either is undefined.
+    pub difference: Option<Difference>,
+    /// p after Holm's correction over all comparisons of this table; null as above.
+    pub p_holm: Option<f64>,
+}
+
+/// Every pair of the named predictions in the order given, for every metric; p corrected over all of them.
+pub fn compare(
+    named: &[(String, Vec<Prediction>)],
+    metrics: &[Metric],
+    reading: Reading,
+    scoring: &Scoring,
+) -> Result<Vec<Comparison>> {
+    if named.len() < 2 {
+        return Err(Error::input("nothing to compare: give two or more files of predictions on the same cases"));
+    }
+    let normalise = (reading == Reading::Normalised).then_some(scoring.normalise);
+    let sets: Vec<(&str, Vec<Outcome>)> =
+        named.iter().map(|(name, p)| (name.as_str(), outcomes(p, normalise))).collect();
+    let mut rows = Vec::new();
+    for (i, (a, first)) in sets.iter().enumerate() {
+        for (b, second) in &sets[i + 1..] {
+            let differences = metric::compare(metrics, first, second, &scoring.bootstrap)
+                .map_err(|error| Error::input(format!("`{a}` and `{b}`: {error}")))?;
+            rows.extend(metrics.iter().zip(differences).map(|(metric, difference)| Comparison {
+                a: a.to_string(),
+                b: b.to_string(),
+                metric: metric.to_string(),
+                reading,
+                difference,
+                p_holm: None,
+            }));
+        }
+    }
+    correct(&mut rows);
+    Ok(rows)
+}
+
+fn correct(rows: &mut [Comparison]) {
+    let defined: Vec<&mut Comparison> = rows.iter_mut().filter(|row| row.difference.is_some()).collect();
+    let p: Vec<f64> = defined.iter().filter_map(|row| row.difference.as_ref().map(|d| d.p)).collect();
+    defined.into_iter().zip(metric::holm(&p)).for_each(|(row, p)| row.p_holm = Some(p));
+}
+
+/// A short name for every set of predictions: model, adapter and prompt, with as much of a digest as tells equals apart.
+pub fn names(sets: &[&[Prediction]]) -> Result<Vec<String>> {
+    let sources: Vec<String> = sets.iter().map(|set| set.first().map(Prediction::source).unwrap_or_default()).collect();
+    let twice = |source: &String| sources.iter().filter(|other| *other == source).count() > 1;
+    let name = |(set, source): (&&[Prediction], &String)| {
+        Ok(if twice(source) { format!("{source} ({})", &digest(set)?[..6]) } else { source.clone() })
+    };
+    sets.iter().zip(&sources).map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::prediction::tests::answer;
+    use super::*;
+
+    fn lower(label: &str) -> String {
+        label.trim().to_lowercase()
+    }
+
+    fn scoring(vocabulary: Option<&[String]>) -> Scoring<'_> {
+        Scoring { bootstrap: Bootstrap { resamples: 200, ..Default::default() }, normalise: &lower, vocabulary }
+    }
+
+    #[test]
+    fn normalisation_shows_in_the_scores_and_nothing_else_changes() {
+        let rows =
+            [answer("1", &["Renal cyst"], &["renal cyst"]), answer("2", &["a"], &["a"]), answer("3", &["b"], &["x"])];
+        let known = ["renal cyst".to_string(), "a".into(), "A".into(), "b".into()];
+        let evaluation = evaluate(&rows, &scoring(Some(&known))).unwrap();
+        let value = |reading, metric| evaluation.get(reading, metric).unwrap().value;
+        assert_eq!(value(Reading::Raw, "exact_match"), 1.0 / 3.0);
+        assert_eq!(value(Reading::Normalised, "exact_match"), 2.0 / 3.0);
+        assert_eq!((evaluation.raw.union_labels, evaluation.normalised.union_labels), (5, 4));
+        assert_eq!((evaluation.raw.vocabulary, evaluation.normalised.vocabulary), (Some(4), Some(3)));
+        assert_eq!(value(Reading::Normalised, "hallucinated_rate"), 1.0 / 3.0);
+        assert_eq!((evaluation.cases, evaluation.groups, evaluation.predictions.len()), (3, 3, 64));
+        assert_eq!(evaluation, evaluate(&rows, &scoring(Some(&known))).unwrap());
+        assert!(!evaluate(&rows, &scoring(None)).unwrap().raw.metrics.contains_key("hallucinated_rate"));
+    }
+
+    #[test]
+    fn metrics_json_is_read_back_with_null_for_undefined() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.json");
+        let evaluation = evaluate(&[answer("1", &["a"], &[])], &scoring(None)).unwrap();
+        file::write_json(&path, &evaluation).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("\"micro_precision\": null"));
+        assert_eq!(file::read_json::<Evaluation>(&path).unwrap(), evaluation);
+    }
+
+    #[test]
+    fn predictions_of_two_prompts_are_refused() {
+        let rows =
+            [answer("1", &["a"], &["a"]), Prediction { prompt: "plain@00".into(), ..answer("2", &["a"], &["a"]) }];
+        let message = evaluate(&rows, &scoring(None)).unwrap_err().to_string();
+        assert!(message.contains("case `2` was answered by `embedded · plain`"), "{message}");
+        assert!(evaluate(&[], &scoring(None)).is_err());
+    }
+
+    #[test]
+    fn every_pair_is_compared_and_corrected_together() {
+        let rows = |right: usize| -> Vec<Prediction> {
+            (0..60).map(|i| answer(&format!("c{i}"), &["a"], &[if i < right { "A" } else { "b" }])).collect()
+        };
+        let named = [("low".to_string(), rows(10)), ("mid".into(), rows(30)), ("mid too".into(), rows(30))];
+        let metrics = [Metric::MicroF1, Metric::Exact];
+        let table = compare(&named, &metrics, Reading::Normalised, &scoring(None)).unwrap();
+        assert_eq!(table.len(), 6);
+        assert_eq!((table[0].a.as_str(), table[0].b.as_str()), ("low", "mid"));
+        let first = table[0].difference.as_ref().unwrap();
+        assert!((first.value - 1.0 / 3.0).abs() < 1e-12 && first.low > 0.2);
+        assert!((table[0].p_holm.unwrap() - 6.0 * first.p).abs() < 1e-12);
+        assert_eq!(table[4].p_holm, Some(1.0), "equal answers do not differ");
+        assert!(compare(&named[..1], &metrics, Reading::Raw, &scoring(None)).is_err());
+    }
+
+    #[test]
+    fn names_tell_equal_sources_apart() {
+        let (a, b) = ([answer("1", &["a"], &["a"])], [answer("1", &["a"], &["b"])]);
+        let other = [Prediction { prompt: "plain@00".into(), ..answer("1", &["a"], &["a"]) }];
+        let names = names(&[&a, &b, &other]).unwrap();
+        assert!(names[0].starts_with("embedded · closed (") && names[0] != names[1]);
+        assert_eq!(names[2], "embedded · plain");
+    }
+}
