@@ -130,7 +130,7 @@ fn repository(folder: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn hub(server: &Server, cache: &Path, offline: bool) -> Hub {
-    Hub::new(&server.url, cache, Some(TOKEN.into()), offline)
+    Hub::new(Some(&server.url), cache, Some(TOKEN.into()), offline)
 }
 
 /// Every file below, but locks, by its name.
@@ -205,7 +205,10 @@ fn a_cut_or_corrupt_body_leaves_no_file_behind_and_the_next_run_succeeds() {
         assert!(error.contains(name) && error.contains("run again"), "{error}");
         let below = files_below(cache.path());
         assert!(below.iter().all(|f| f.file_name().is_none_or(|n| n != name)), "{below:?}");
-        assert!(Hub::new(&server.url, cache.path(), None, true).fetch("org/tiny").is_err(), "not taken for present");
+        assert!(
+            Hub::new(Some(&server.url), cache.path(), None, true).fetch("org/tiny").is_err(),
+            "not taken for present"
+        );
         server.fault("", Fault::None);
         let dir = hub.fetch("org/tiny").unwrap();
         assert_eq!(std::fs::read(dir.join(name)).unwrap(), repository("tied")[name], "a resumed file is whole");
@@ -243,9 +246,9 @@ fn an_index_cannot_reach_out_of_the_repository() {
 fn without_a_network_and_without_a_cache_the_way_out_is_said() {
     let cache = tempfile::tempdir().unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // dropped: nobody listens there
-    let error = Hub::new(&format!("http://{closed}"), cache.path(), None, false).fetch("org/tiny").unwrap_err();
+    let error = Hub::new(Some(&format!("http://{closed}")), cache.path(), None, false).fetch("org/tiny").unwrap_err();
     assert!(error.exit_code() == 1 && error.to_string().contains("give a folder"), "{error}");
-    let error = Hub::new("http://127.0.0.1:1", cache.path(), None, true).fetch("org/tiny").unwrap_err();
+    let error = Hub::new(Some("http://127.0.0.1:1"), cache.path(), None, true).fetch("org/tiny").unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("HF_HUB_OFFLINE"), "{error}");
     for wrong in ["tiny", "a/b/c", "../x", "org/..", "org/tiny@", "org/tiny@../x", "", "a b/c", "no/such folder"] {
         let error = dxlab::model::resolve(wrong).unwrap_err();

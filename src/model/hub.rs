@@ -44,7 +44,8 @@ pub fn resolve(model: &str) -> Result<PathBuf> {
 
 /// Where models come from and where they are kept.
 pub struct Hub {
-    endpoint: String,
+    /// None for hf-hub's own.
+    endpoint: Option<String>,
     cache: PathBuf,
     token: Option<String>,
     offline: bool,
@@ -57,14 +58,14 @@ impl Hub {
         let cache = Cache::from_env();
         let offline =
             set("HF_HUB_OFFLINE").is_some_and(|v| ["1", "true", "yes", "on"].contains(&v.to_lowercase().as_str()));
-        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
         let token = set("HF_TOKEN").or_else(|| cache.token());
-        Self::new(&endpoint, cache.path(), token, offline)
+        Self::new(set("HF_ENDPOINT").as_deref(), cache.path(), token, offline)
     }
 
-    /// `cache` is a folder laid out as `~/.cache/huggingface/hub`.
-    pub fn new(endpoint: &str, cache: &Path, token: Option<String>, offline: bool) -> Self {
-        Self { endpoint: endpoint.trim_end_matches('/').into(), cache: cache.into(), token, offline }
+    /// `endpoint` is an address without path, hf-hub's own if None; `cache` is a folder laid out as `~/.cache/huggingface/hub`.
+    pub fn new(endpoint: Option<&str>, cache: &Path, token: Option<String>, offline: bool) -> Self {
+        let endpoint = endpoint.map(|e| e.trim_end_matches('/').to_string());
+        Self { endpoint, cache: cache.into(), token, offline }
     }
 
     /// The folder of `org/name[@revision]` (`main` by default), downloaded unless all of it is in the cache.
@@ -81,7 +82,10 @@ impl Hub {
                 self.cache.display()
             )));
         }
-        let builder = ApiBuilder::from_cache(Cache::new(self.cache.clone())).with_endpoint(self.endpoint.clone());
+        let mut builder = ApiBuilder::from_cache(Cache::new(self.cache.clone()));
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_endpoint(endpoint.clone());
+        }
         let builder = builder.with_token(self.token.clone()).with_progress(std::io::stderr().is_terminal());
         let fetch = Fetch { hub: self, model, api: builder.build().map_err(|e| Error::failed(e.to_string()))? };
         let commit = fetch.all(&repo)?;
@@ -194,7 +198,7 @@ impl Fetch<'_> {
 
     /// hf-hub's error as something to act on.
     fn explain(&self, what: &str, error: ApiError) -> Error {
-        let (model, endpoint) = (self.model, &self.hub.endpoint);
+        let (model, endpoint) = (self.model, self.hub.endpoint.as_deref().unwrap_or("the hub"));
         let said = error.to_string();
         let status = said.rsplit_once("http status: ").and_then(|(_, code)| code.trim().parse::<u16>().ok());
         match status {
