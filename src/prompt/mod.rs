@@ -1,1 +1,24 @@
-//! (see lib.rs)
+//! Named, versioned prompts; Qwen3's chat format; one encoding into token ids for training and for serving.
+pub mod chat;
+mod choose;
+mod encode;
+mod library;
+
+pub use chat::{Message, Role, Thinking};
+pub use choose::choose;
+pub use encode::{Encoded, Encoder, Example, Overlong, Tokens};
+pub use library::{Prompt, PromptContext, Recipe, Shot};
+
+/// What is answered when there is nothing to name.
+pub const NONE: &str = "no acute abnormality";
+
+/// The answer that a model is trained to give: labels as written, joined by `, `; without any, `NONE`.
+///
+/// ```
+/// assert_eq!(dxlab::prompt::answer(&["Renal cyst", "Gallstone"]), "Renal cyst, Gallstone");
+/// assert_eq!(dxlab::prompt::answer::<&str>(&[]), "no acute abnormality");
+/// ```
+pub fn answer<S: AsRef<str>>(labels: &[S]) -> String {
+    let labels: Vec<&str> = labels.iter().map(|l| l.as_ref().trim()).filter(|l| !l.is_empty()).collect();
+    if labels.is_empty() { NONE.to_string() } else { labels.join(", ") }
+}

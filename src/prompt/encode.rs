@@ -1,0 +1,169 @@
+//! Text → token ids, by one function for training and for serving.
+//!
+//!     serve   [ instructions · examples · finding · <|im_start|>assistant\n (· empty think block) ]
+//!     train   [ the same ids                                                                      | answer · <|im_end|> ]
+//!                                                                                        prompt_len ┘ supervised from here
+//!
+//! `train(…).ids[..prompt_len]` is `serve(…)`, bit for bit: prompt and answer are tokenized apart, and only the finding can be shortened, by a
+//! limit on the prompt alone. Text is never read as control tokens.
+use super::chat::{self, Piece};
+use super::{Prompt, answer};
+use crate::corpus::Case;
+use crate::error::{Error, Result};
+use std::sync::Arc;
+
+/// What the encoder wants of a tokenizer.
+pub trait Tokens: Send + Sync {
+    /// Ids of text in which nothing is a control token.
+    fn text(&self, text: &str) -> Result<Vec<u32>>;
+    /// The id of a control token: `<|im_start|>`, `<|im_end|>`, `<think>`, `</think>`.
+    fn control(&self, name: &str) -> Result<u32>;
+    /// The text of ids, control tokens written out.
+    fn decode(&self, ids: &[u32]) -> Result<String>;
+}
+
+/// What is done with a prompt longer than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlong {
+    /// An error that says how long it is.
+    Refuse,
+    /// The end of the finding is left out until the rest fits; instructions and examples never are.
+    Shorten,
+}
+
+/// A prompt as ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    pub ids: Vec<u32>,
+    /// Characters of the finding that were left out.
+    pub cut: usize,
+}
+
+/// One training example: `ids[prompt_len..]` is to be learnt (the answer's tokens and `<|im_end|>`), the rest is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    pub ids: Vec<u32>,
+    pub prompt_len: usize,
+    /// Characters of the finding that were left out.
+    pub cut: usize,
+}
+
+/// See the file's header.
+#[derive(Clone)]
+pub struct Encoder {
+    tokens: Arc<dyn Tokens>,
+    limit: Option<(usize, Overlong)>,
+}
+
+impl Encoder {
+    /// No limit on the length of a prompt.
+    pub fn new(tokens: Arc<dyn Tokens>) -> Self {
+        Self { tokens, limit: None }
+    }
+
+    /// Prompts of at most `tokens` tokens; the answer is not counted, so that training and serving shorten alike.
+    pub fn limit(mut self, tokens: usize, overlong: Overlong) -> Self {
+        self.limit = Some((tokens, overlong));
+        self
+    }
+
+    /// The ids to ask with.
+    pub fn serve(&self, prompt: &Prompt, input: &str) -> Result<Vec<u32>> {
+        Ok(self.encode(prompt, input)?.ids)
+    }
+
+    /// The ids to learn from.
+    pub fn train(&self, prompt: &Prompt, input: &str, answer: &str) -> Result<Example> {
+        let Encoded { mut ids, cut } = self.encode(prompt, input)?;
+        let prompt_len = ids.len();
+        ids.extend(self.ids(&chat::answer(answer, prompt.thinking))?);
+        Ok(Example { ids, prompt_len, cut })
+    }
+
+    /// As `train`, with the case's labels as the answer; an error names the case.
+    pub fn train_case(&self, prompt: &Prompt, case: &Case) -> Result<Example> {
+        self.train(prompt, &case.input, &answer(&case.labels)).map_err(|e| of_case(case, e))
+    }
+
+    /// As `encode`; an error names the case.
+    pub fn serve_case(&self, prompt: &Prompt, case: &Case) -> Result<Encoded> {
+        self.encode(prompt, &case.input).map_err(|e| of_case(case, e))
+    }
+
+    /// The prompt about `input` as ids, shortened if that is allowed and needed.
+    pub fn encode(&self, prompt: &Prompt, input: &str) -> Result<Encoded> {
+        let ids = |shown: &str| self.ids(&chat::prompt(&prompt.ask(input, shown), prompt.thinking));
+        let whole = ids(input)?;
+        let Some((limit, overlong)) = self.limit.filter(|(limit, _)| whole.len() > *limit) else {
+            return Ok(Encoded { ids: whole, cut: 0 });
+        };
+        let empty = ids("")?.len();
+        let too_long = |what: &str| {
+            Error::input(format!(
+                "a prompt of {} tokens ({empty} without the finding) with prompt `{}`, limit {limit}: {what}",
+                whole.len(),
+                prompt.name
+            ))
+        };
+        if overlong == Overlong::Refuse {
+            return Err(too_long("raise the limit or allow findings to be shortened"));
+        }
+        if empty > limit {
+            return Err(too_long("the instructions alone do not fit; raise the limit or take a shorter prompt"));
+        }
+        // Starts of characters: keeping the first n characters is keeping the bytes before ends[n].
+        let ends: Vec<usize> = input.char_indices().map(|(at, _)| at).collect();
+        let (mut fits, mut over) = (0, ends.len());
+        while over - fits > 1 {
+            let middle = (fits + over) / 2;
+            if ids(&input[..ends[middle]])?.len() <= limit { fits = middle } else { over = middle }
+        }
+        let kept = whole_words(input, ends.get(fits).copied().unwrap_or(0));
+        let short = ids(kept)?;
+        // Dropping the rest of a word may in principle cost a token; then the characters are dropped without regard to words.
+        let (kept, short) =
+            if short.len() <= limit { (kept, short) } else { (&input[..ends[fits]], ids(&input[..ends[fits]])?) };
+        Ok(Encoded { ids: short, cut: input[kept.len()..].chars().count() })
+    }
+
+    /// The example as text, what is to be learnt between ⟦ and ⟧.
+    pub fn show(&self, example: &Example) -> Result<String> {
+        let (given, learnt) = example.ids.split_at(example.prompt_len);
+        Ok(format!("{}⟦{}⟧", self.tokens.decode(given)?, self.tokens.decode(learnt)?))
+    }
+
+    /// The token that ends an answer.
+    pub fn end(&self) -> Result<u32> {
+        self.tokens.control("<|im_end|>")
+    }
+
+    fn ids(&self, pieces: &[Piece]) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Control(name) => ids.push(self.tokens.control(name)?),
+                Piece::Text(text) => ids.extend(self.tokens.text(text)?),
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// `text[..end]` without the word that `end` cuts in two, unless nothing would be left.
+fn whole_words(text: &str, end: usize) -> &str {
+    let kept = &text[..end];
+    if text[end..].starts_with(char::is_whitespace) {
+        return kept;
+    }
+    match kept.trim_end_matches(|c: char| !c.is_whitespace()).trim_end() {
+        "" => kept,
+        words => words,
+    }
+}
+
+fn of_case(case: &Case, error: Error) -> Error {
+    match error {
+        Error::Input(what) => Error::Input(format!("case {}: {what}", case.case_id)),
+        other => other,
+    }
+}

@@ -1,0 +1,293 @@
+//! Prompts: named, versioned, kept as TOML in `data/prompts` and filled with what the corpus gives.
+//!
+//! A recipe has places: `{finding}` (once, in `user`), `{vocabulary}` the training labels, `{document}` what kind of text it is,
+//! `{target}` what is to be listed, `{none}` the answer for nothing. All but `{finding}` are filled when the prompt is made, so that
+//! a prompt is a value with a digest: the same digest asks the same question.
+use super::chat::{Message, Role, Thinking};
+use super::{NONE, answer, choose};
+use crate::corpus::{Case, Corpus};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+const FINDING: &str = "{finding}";
+
+/// The prompts that come with dxlab.
+const LIBRARY: [&str; 4] = [
+    include_str!("../../data/prompts/plain.toml"),
+    include_str!("../../data/prompts/rules.toml"),
+    include_str!("../../data/prompts/closed.toml"),
+    include_str!("../../data/prompts/examples.toml"),
+];
+
+/// A prompt's TOML file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    pub name: String,
+    pub version: u32,
+    /// What the prompt adds, in a few words.
+    pub about: String,
+    #[serde(default)]
+    pub system: Option<String>,
+    pub user: String,
+    /// How many training cases stand before the question.
+    #[serde(default)]
+    pub examples: usize,
+    #[serde(default)]
+    pub thinking: Thinking,
+}
+
+/// What a corpus lends to a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptContext {
+    /// Training labels, sorted. Never those of the test cases.
+    pub vocabulary: Vec<String>,
+    /// Training cases to choose examples from.
+    pub examples: Vec<Case>,
+    /// What a text is called: "radiology report".
+    pub document: String,
+    /// What is to be listed: "diagnoses that it supports".
+    pub target: String,
+    /// Instead of the recipe's own.
+    pub thinking: Option<Thinking>,
+}
+
+impl Default for PromptContext {
+    fn default() -> Self {
+        Self {
+            vocabulary: Vec::new(),
+            examples: Vec::new(),
+            document: "radiology report".into(),
+            target: "diagnoses that it supports".into(),
+            thinking: None,
+        }
+    }
+}
+
+impl PromptContext {
+    /// Vocabulary and examples of the corpus's training cases.
+    pub fn of(corpus: &Corpus) -> Self {
+        let labels: BTreeSet<&String> = corpus.train.iter().flat_map(|case| &case.labels).collect();
+        Self { vocabulary: labels.into_iter().cloned().collect(), examples: corpus.train.clone(), ..Self::default() }
+    }
+}
+
+/// A worked example: a finding and the answer to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shot {
+    pub input: String,
+    pub answer: String,
+}
+
+/// A filled prompt: everything but the finding is fixed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prompt {
+    pub name: String,
+    pub version: u32,
+    pub system: Option<String>,
+    /// Holds `{finding}` exactly once.
+    pub user: String,
+    pub examples: Vec<Shot>,
+    pub thinking: Thinking,
+}
+
+impl Prompt {
+    /// The prompts that come with dxlab, from the barest to the richest.
+    pub fn library() -> Result<Vec<Recipe>> {
+        LIBRARY.iter().map(|text| recipe(text, "data/prompts")).collect()
+    }
+
+    /// A prompt of the library by its name, or one's own by the path of its TOML file.
+    pub fn named(name: &str, context: &PromptContext) -> Result<Self> {
+        if name.ends_with(".toml") {
+            let text = std::fs::read_to_string(name).map_err(Error::io(Path::new(name)))?;
+            return Self::fill(&recipe(&text, name)?, context);
+        }
+        let library = Self::library()?;
+        match library.iter().find(|r| r.name == name) {
+            Some(found) => Self::fill(found, context),
+            None => {
+                let names: Vec<_> = library.iter().map(|r| r.name.as_str()).collect();
+                Err(Error::input(format!("no prompt `{name}`: there are {}, or give a .toml file", names.join(", "))))
+            }
+        }
+    }
+
+    fn fill(recipe: &Recipe, context: &PromptContext) -> Result<Self> {
+        let wrong = |what: &str| Error::input(format!("prompt `{}`: {what}", recipe.name));
+        let places = |t: &String| t.contains("{vocabulary}");
+        if context.vocabulary.is_empty() && (places(&recipe.user) || recipe.system.as_ref().is_some_and(places)) {
+            return Err(wrong(
+                "it lists the training labels, and none are given: it needs a corpus with training cases",
+            ));
+        }
+        if context.examples.len() < recipe.examples {
+            let (wanted, got) = (recipe.examples, context.examples.len());
+            return Err(wrong(&format!("it shows {wanted} training cases, and {got} are given")));
+        }
+        let vocabulary = context.vocabulary.join(", ");
+        let values = [
+            ("{vocabulary}", vocabulary.as_str()),
+            ("{document}", &context.document),
+            ("{target}", &context.target),
+            ("{none}", NONE),
+        ];
+        let user = replace(&recipe.user, &values);
+        if user.matches(FINDING).count() != 1 {
+            return Err(wrong("`{finding}` must stand in `user` exactly once"));
+        }
+        let chosen = choose(&context.examples, recipe.examples).into_iter();
+        Ok(Self {
+            name: recipe.name.clone(),
+            version: recipe.version,
+            system: recipe.system.as_deref().map(|s| replace(s, &values)),
+            user,
+            examples: chosen.map(|c| Shot { input: c.input.clone(), answer: answer(&c.labels) }).collect(),
+            thinking: context.thinking.unwrap_or(recipe.thinking),
+        })
+    }
+
+    /// The same prompt with thinking on or off.
+    pub fn with_thinking(mut self, thinking: Thinking) -> Self {
+        self.thinking = thinking;
+        self
+    }
+
+    /// The conversation that asks about `input`. An example that is `input` itself is left out: no case sees its own answer.
+    pub fn messages(&self, input: &str) -> Vec<Message> {
+        self.ask(input, input)
+    }
+
+    /// As `messages(whole)`, with `shown` in the place of the finding.
+    pub(super) fn ask(&self, whole: &str, shown: &str) -> Vec<Message> {
+        let user = |finding: &str| Message::new(Role::User, replace(&self.user, &[(FINDING, finding)]));
+        let mut out: Vec<Message> = self.system.iter().map(|s| Message::new(Role::System, s)).collect();
+        for shot in self.examples.iter().filter(|shot| shot.input != whole) {
+            out.extend([user(&shot.input), Message::new(Role::Assistant, &shot.answer)]);
+        }
+        out.push(user(shown));
+        out
+    }
+
+    /// SHA-256 in hex of everything that the prompt is made of.
+    pub fn digest(&self) -> String {
+        // A struct of strings and numbers always has a JSON form.
+        let json = serde_json::to_string(self).unwrap_or_default();
+        Sha256::digest(json).iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Name and the head of the digest, `closed@1f3a5b7c9d0e`: what a prediction records.
+    pub fn id(&self) -> String {
+        format!("{}@{}", self.name, &self.digest()[..12])
+    }
+}
+
+fn recipe(text: &str, from: &str) -> Result<Recipe> {
+    toml::from_str(text).map_err(|e| Error::input(format!("{from}: not a prompt: {e}")))
+}
+
+/// Fills each place once, left to right: what is filled in is not looked at again.
+fn replace(text: &str, values: &[(&str, &str)]) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    let first = |rest: &str| values.iter().filter_map(|v| rest.find(v.0).map(|at| (at, *v))).min_by_key(|f| f.0);
+    while let Some((at, (place, value))) = first(rest) {
+        out += &rest[..at];
+        out += value;
+        rest = &rest[at + place.len()..];
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> PromptContext {
+        let case = |id: &str, input: &str, labels: &[&str]| Case {
+            case_id: id.into(),
+            group: id.into(),
+            input: input.into(),
+            labels: labels.iter().map(|l| l.to_string()).collect(),
+        };
+        let train = vec![
+            case("1", "A cyst of the left kidney.", &["Renal cyst"]),
+            case("2", "Stones in the gallbladder.", &["Gallstone"]),
+            case("3", "Normal abdomen.", &[]),
+            case("4", "Cysts and stones, {vocabulary}.", &["Renal cyst", "Gallstone"]),
+        ];
+        PromptContext::of(&Corpus { name: "t".into(), synthetic: true, train, test: vec![] })
+    }
+
+    #[test]
+    fn every_prompt_of_the_library_can_be_made_and_has_its_own_digest() {
+        let prompts: Vec<Prompt> =
+            Prompt::library().unwrap().iter().map(|r| Prompt::named(&r.name, &context()).unwrap()).collect();
+        assert!(prompts.len() >= 3);
+        let digests: BTreeSet<String> = prompts.iter().map(Prompt::digest).collect();
+        assert_eq!(digests.len(), prompts.len());
+        for prompt in &prompts {
+            let messages = prompt.messages("The finding, {target}, is here.");
+            assert_eq!(messages.last().unwrap().role, Role::User);
+            let all: String = messages.iter().map(|m| m.content.as_str()).collect();
+            assert_eq!(all.matches("The finding, {target}, is here.").count(), 1, "as it is, not filled");
+            for place in ["{finding}", "{document}", "{none}"] {
+                assert!(!all.contains(place), "{}: {all}", prompt.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_closed_prompt_lists_every_training_label() {
+        let text = Prompt::named("closed", &context()).unwrap().system.unwrap();
+        assert!(text.contains("Gallstone, Renal cyst"), "{text}");
+        assert_eq!(Prompt::named("closed", &PromptContext::default()).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_case_never_sees_its_own_answer_among_the_examples() {
+        let prompt = Prompt::named("examples", &context()).unwrap();
+        assert_eq!(prompt.examples.len(), 3);
+        let shot = &prompt.examples[0];
+        assert_eq!(prompt.messages("other").len(), 1 + 2 * 3 + 1);
+        let own = prompt.messages(&shot.input);
+        assert_eq!(own.len(), 1 + 2 * 2 + 1);
+        assert_eq!(own.iter().filter(|m| m.content.contains(&shot.input)).count(), 1);
+    }
+
+    #[test]
+    fn the_digest_follows_everything_that_is_asked() {
+        let base = Prompt::named("closed", &context()).unwrap();
+        assert_eq!(base.digest(), Prompt::named("closed", &context()).unwrap().digest());
+        assert_ne!(base.digest(), base.clone().with_thinking(Thinking::On).digest());
+        let mut other = context();
+        other.vocabulary.push("Splenomegaly".into());
+        assert_ne!(base.digest(), Prompt::named("closed", &other).unwrap().digest());
+        assert!(base.id().starts_with("closed@") && base.id().len() == 7 + 12);
+    }
+
+    #[test]
+    fn ones_own_prompt_is_read_from_a_file_and_wrong_ones_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mine.toml");
+        let made = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Prompt::named(path.to_str().unwrap(), &context())
+        };
+        let prompt = made("name='mine'\nversion=2\nabout='x'\nuser='{document}: {finding}'\nthinking='on'").unwrap();
+        assert_eq!((prompt.user.as_str(), prompt.thinking), ("radiology report: {finding}", Thinking::On));
+        for (text, wanted) in [
+            ("name='m'\nversion=1\nabout=''\nuser='no place'", "exactly once"),
+            ("name='m'\nversion=1\nabout=''\nuser='{finding}{finding}'", "exactly once"),
+            ("name='m'\nversion=1\nabout=''\nuser='{finding}'\nexamples=9", "9 training cases"),
+            ("name='m'\nversion=1\nabout=''\nuser='{finding}'\nusr='typo'", "usr"),
+        ] {
+            let error = made(text).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(wanted), "{error}");
+        }
+        let error = Prompt::named("nonesuch", &context()).unwrap_err().to_string();
+        assert!(error.contains("plain") && error.contains("closed"), "{error}");
+    }
+}

@@ -1,0 +1,258 @@
+//! Fetching a model from a hub: a server on this machine speaks the hub's protocol, well or badly.
+use dxlab::model::{Config, Hub, Tokenizer};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const TOKEN: &str = "hf_secretsecret";
+
+/// What the server does wrong, for the file of this name.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Status(u16),
+    /// Half of the body, then the connection ends.
+    Cut,
+    /// One byte is another one.
+    Corrupt,
+}
+
+struct Server {
+    url: String,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    files: BTreeMap<String, Vec<u8>>,
+    fault: (String, Fault),
+    /// Path and whether the token came with it.
+    asked: Vec<(String, bool)>,
+}
+
+impl Server {
+    fn start(files: BTreeMap<String, Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(State { files, fault: (String::new(), Fault::None), asked: vec![] }));
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let _ = answer(&mut stream.unwrap(), &shared); // the client may go away
+            }
+        });
+        Self { url, state }
+    }
+
+    fn fault(&self, name: &str, fault: Fault) {
+        self.state.lock().unwrap().fault = (name.into(), fault);
+    }
+
+    fn asked(&self) -> Vec<(String, bool)> {
+        std::mem::take(&mut self.state.lock().unwrap().asked)
+    }
+}
+
+fn etag(name: &str, body: &[u8]) -> String {
+    let sha: String = Sha256::digest(body).iter().map(|b| format!("{b:02x}")).collect();
+    if name.ends_with(".safetensors") { sha } else { sha[..40].to_string() }
+}
+
+fn answer(stream: &mut TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let first = lines.next().unwrap_or(Ok(String::new()))?;
+    let path = first.split(' ').nth(1).unwrap_or("").to_string();
+    let (mut range, mut token) = (None, false);
+    for line in lines {
+        let line = line?.to_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        token |= line == format!("authorization: bearer {TOKEN}");
+        range = line.strip_prefix("range: bytes=").map(String::from).or(range);
+    }
+    let mut state = state.lock().unwrap();
+    state.asked.push((path.clone(), token));
+    let name = path.rsplit('/').next().unwrap_or("").to_string();
+    let fault = if state.fault.0 == name { state.fault.1 } else { Fault::None };
+    if let Fault::Status(code) = fault {
+        return write!(stream, "HTTP/1.1 {code} Wrong\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+    if path == "/api/models/org/tiny/revision/main" {
+        let siblings: Vec<_> = state.files.keys().map(|f| serde_json::json!({"rfilename": f})).collect();
+        let body = serde_json::json!({"sha": COMMIT, "siblings": siblings}).to_string();
+        return write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+    }
+    let body = match state.files.get(&name) {
+        Some(body) if path == format!("/org/tiny/resolve/{COMMIT}/{name}") => body.clone(),
+        _ => return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+    };
+    let range = range.unwrap_or("0-".into());
+    let (from, to) = range.split_once('-').unwrap();
+    let from: usize = from.parse().unwrap();
+    let to = to.parse::<usize>().map_or(body.len(), |to| to + 1).min(body.len());
+    write!(
+        stream,
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{}\r\nETag: \"{}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n\r\n",
+        to - from,
+        to - 1,
+        body.len(),
+        etag(&name, &body)
+    )?;
+    let mut sent = body[from..to].to_vec();
+    match fault {
+        Fault::Cut if sent.len() > 1 => sent.truncate(sent.len() / 2),
+        Fault::Corrupt if sent.len() > 1 => sent[0] ^= 1,
+        _ => {}
+    }
+    stream.write_all(&sent)
+}
+
+/// A tiny checkpoint of the golden values with a tokenizer.
+fn repository(folder: &str) -> BTreeMap<String, Vec<u8>> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    let dir = tempfile::tempdir().unwrap();
+    Tokenizer::train(["the left kidney, the right kidney"].iter(), 282).unwrap().save(dir.path()).unwrap();
+    let entries = [golden.as_path(), dir.path()].map(|d| std::fs::read_dir(d).unwrap());
+    let files = entries.into_iter().flatten().map(|e| e.unwrap().path());
+    let mut files: BTreeMap<String, Vec<u8>> =
+        files.map(|f| (f.file_name().unwrap().to_str().unwrap().to_string(), std::fs::read(&f).unwrap())).collect();
+    files.remove("logits.safetensors");
+    files.insert("README.md".into(), b"not wanted".to_vec());
+    files
+}
+
+fn hub(server: &Server, cache: &Path, offline: bool) -> Hub {
+    Hub::new(Some(&server.url), cache, Some(TOKEN.into()), offline)
+}
+
+/// Every file below, but locks, by its name.
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut out = vec![];
+    for entry in std::fs::read_dir(dir).into_iter().flatten().map(|e| e.unwrap().path()) {
+        if entry.is_dir() {
+            out.extend(files_below(&entry));
+        } else if entry.extension().is_none_or(|e| e != "lock") {
+            out.push(entry);
+        }
+    }
+    out
+}
+
+#[test]
+fn single_and_sharded_models_are_fetched_once_and_then_found_offline() {
+    for folder in ["tied", "untied"] {
+        let (server, cache) = (Server::start(repository(folder)), tempfile::tempdir().unwrap());
+        let dir = hub(&server, cache.path(), false).fetch("org/tiny").unwrap();
+        for (name, body) in repository(folder).iter().filter(|(name, _)| *name != "README.md") {
+            assert_eq!(&std::fs::read(dir.join(name)).unwrap(), body, "{name}");
+        }
+        assert!(!dir.join("README.md").exists(), "only what is read is fetched");
+        Config::read(&dir).unwrap();
+        Tokenizer::open(&dir).unwrap();
+        let asked = server.asked();
+        assert!(asked.iter().all(|(_, token)| *token), "a private model needs the token on every request");
+        assert_eq!(hub(&server, cache.path(), true).fetch("org/tiny").unwrap(), dir);
+        assert_eq!(hub(&server, cache.path(), false).fetch(&format!("org/tiny@{COMMIT}")).unwrap(), dir);
+        assert!(server.asked().is_empty(), "the cache is whole: nobody is asked");
+        let left = files_below(cache.path());
+        assert!(left.iter().all(|f| f.extension().is_none_or(|e| e != "part")), "{left:?}");
+    }
+}
+
+#[test]
+fn refusals_say_what_to_do_and_never_the_token() {
+    let (server, cache) = (Server::start(repository("tied")), tempfile::tempdir().unwrap());
+    let hub = hub(&server, cache.path(), false);
+    for (name, code, exit, wanted) in [
+        ("main", 404, 2, "check the name"),
+        ("main", 401, 2, "HF_TOKEN"),
+        ("main", 500, 1, "answered 500"),
+        ("config.json", 403, 2, "accept the model's terms"),
+        ("model.safetensors", 500, 1, "model.safetensors"),
+        ("model.safetensors", 404, 2, "model.safetensors"),
+    ] {
+        server.fault(name, Fault::Status(code));
+        let error = hub.fetch("org/tiny").unwrap_err();
+        assert_eq!(error.exit_code(), exit, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(wanted) && text.contains("org/tiny") && !text.contains(TOKEN), "{text}");
+    }
+    assert!(hub.fetch("org/other").unwrap_err().to_string().contains("org/other"));
+    server.fault("", Fault::None);
+    hub.fetch("org/tiny").unwrap();
+}
+
+#[test]
+fn a_cut_or_corrupt_body_leaves_no_file_behind_and_the_next_run_succeeds() {
+    for (name, fault) in [
+        ("model.safetensors", Fault::Cut),
+        ("model.safetensors", Fault::Corrupt),
+        ("config.json", Fault::Cut),
+        ("tokenizer.json", Fault::Cut),
+    ] {
+        let (server, cache) = (Server::start(repository("tied")), tempfile::tempdir().unwrap());
+        let hub = hub(&server, cache.path(), false);
+        server.fault(name, fault);
+        let error = hub.fetch("org/tiny").unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("run again"), "{error}");
+        let below = files_below(cache.path());
+        assert!(below.iter().all(|f| f.file_name().is_none_or(|n| n != name)), "{below:?}");
+        assert!(
+            Hub::new(Some(&server.url), cache.path(), None, true).fetch("org/tiny").is_err(),
+            "not taken for present"
+        );
+        server.fault("", Fault::None);
+        let dir = hub.fetch("org/tiny").unwrap();
+        assert_eq!(std::fs::read(dir.join(name)).unwrap(), repository("tied")[name], "a resumed file is whole");
+        let left = files_below(cache.path());
+        assert!(left.iter().all(|f| f.extension().is_none_or(|e| e != "part")), "{left:?}");
+    }
+}
+
+#[test]
+fn a_repository_that_lacks_something_is_named() {
+    for (missing, wanted) in [
+        ("config.json", "no config.json"),
+        ("model.safetensors", "no model.safetensors.index.json"),
+        ("tokenizer.json", "tokenizer"),
+    ] {
+        let mut files = repository("tied");
+        files.remove(missing);
+        let (server, cache) = (Server::start(files), tempfile::tempdir().unwrap());
+        let error = hub(&server, cache.path(), false).fetch("org/tiny").unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn an_index_cannot_reach_out_of_the_repository() {
+    let mut files = repository("untied");
+    let index = String::from_utf8(files["model.safetensors.index.json"].clone()).unwrap();
+    files.insert("model.safetensors.index.json".into(), index.replace("model-00001-of", "../../x-of").into_bytes());
+    let (server, cache) = (Server::start(files), tempfile::tempdir().unwrap());
+    let error = hub(&server, cache.path(), false).fetch("org/tiny").unwrap_err().to_string();
+    assert!(error.contains("not the name of a shard"), "{error}");
+}
+
+#[test]
+fn without_a_network_and_without_a_cache_the_way_out_is_said() {
+    let cache = tempfile::tempdir().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // dropped: nobody listens there
+    let error = Hub::new(Some(&format!("http://{closed}")), cache.path(), None, false).fetch("org/tiny").unwrap_err();
+    assert!(error.exit_code() == 1 && error.to_string().contains("give a folder"), "{error}");
+    let error = Hub::new(Some("http://127.0.0.1:1"), cache.path(), None, true).fetch("org/tiny").unwrap_err();
+    assert!(error.exit_code() == 2 && error.to_string().contains("HF_HUB_OFFLINE"), "{error}");
+    for wrong in ["tiny", "a/b/c", "../x", "org/..", "org/tiny@", "org/tiny@../x", "", "a b/c", "no/such folder"] {
+        let error = dxlab::model::resolve(wrong).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("org/name"), "{wrong}: {error}");
+    }
+    assert_eq!(dxlab::model::resolve(cache.path().to_str().unwrap()).unwrap(), cache.path());
+}
