@@ -222,7 +222,6 @@ def kernel_env(private: Path) -> dict:
         "DXLAB_REAL_CARGO": cargo or "cargo",
         "DXLAB_REAL_CARGO_HOME": home,
         "DXLAB_SEEN": SEEN,
-        "RUST_BACKTRACE": "0",
     }
     return os.environ | PROFILE | own
 
@@ -234,7 +233,7 @@ def serve(connection: str) -> int:
     copy_of_seed(private)
     evcxr = TOOLS / "bin" / "evcxr_jupyter"
     command = [str(evcxr) if evcxr.exists() else "evcxr_jupyter", "--control_file", connection]
-    child = subprocess.Popen(command, env=kernel_env(private))
+    child = subprocess.Popen(command, env=kernel_env(private), stdout=subprocess.DEVNULL)
     for hang_up in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(hang_up, lambda *_: child.terminate())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts reach evcxr as a message

@@ -1,0 +1,246 @@
+//! One notebook as Markdown: prose as it is, code (folded when long), outputs, figures and tables with numbers.
+use crate::figure::Place;
+use crate::notebook::{Cell, Code, Output};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Where a label leads: what to call it, and the chapter that holds it, relative to the book's sources.
+pub struct Target {
+    pub title: String,
+    pub chapter: String,
+}
+
+/// label → target, over the whole book.
+pub type Labels = BTreeMap<String, Target>;
+
+/// A chapter being written. Figures and tables are numbered `<chapter>.<n>` each.
+pub struct Writer<'a> {
+    pub src: &'a Path,
+    /// The chapter's file, relative to the book's sources.
+    pub chapter: &'a Path,
+    /// `3` for the third chapter; empty for one without number.
+    pub number: String,
+    pub print: bool,
+    /// Code longer than this many lines is folded on the screen.
+    pub fold: usize,
+    pub labels: &'a mut Labels,
+    pub figures: usize,
+    pub tables: usize,
+}
+
+impl Writer<'_> {
+    /// The Markdown that takes the notebook's place.
+    pub fn notebook(&mut self, name: &str, cells: &[Cell]) -> Result<String> {
+        let mut out = String::new();
+        for (at, cell) in cells.iter().enumerate() {
+            match cell {
+                Cell::Markdown(text) => write!(out, "{}\n\n", text.trim_end())?,
+                Cell::Code(code) => {
+                    out += &self.cell(name, code).with_context(|| format!("notebook {name}, cell {}", at + 1))?;
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn cell(&mut self, name: &str, code: &Code) -> Result<String> {
+        let tagged = |tag: &str| code.tags.iter().any(|has| has == tag);
+        if tagged("remove-cell") {
+            return Ok(String::new());
+        }
+        let mut out = String::new();
+        if !tagged("hide-input") && code.options.get("echo").is_none_or(|echo| echo != "false") {
+            out += &self.source(code);
+        }
+        let (mut numbered, label) = (0, code.options.get("label"));
+        if !tagged("hide-output") {
+            for output in &code.outputs {
+                let shown = self.output(name, code, output)?;
+                numbered += usize::from(shown.numbered);
+                out += &shown.markdown;
+            }
+        }
+        match (label, numbered) {
+            (Some(label), 0) => bail!("label `{label}` names neither a figure nor a table: was the notebook executed?"),
+            (Some(label), 2..) => bail!("label `{label}` names {numbered} things: show one figure or table a cell"),
+            _ => Ok(out),
+        }
+    }
+
+    fn source(&self, code: &Code) -> String {
+        let lines = code.source.lines().count();
+        if lines == 0 {
+            return String::new();
+        }
+        let block = fenced(&code.source, "rust,noplayground");
+        let wish = code.options.get("fold").map(String::as_str);
+        let folded = wish == Some("true") || code.tags.iter().any(|tag| tag == "fold") || lines > self.fold;
+        if self.print || !folded || wish == Some("false") {
+            return block;
+        }
+        format!("<details class=\"code\"><summary>Code, {lines} lines</summary>\n\n{block}</details>\n\n")
+    }
+
+    fn output(&mut self, name: &str, code: &Code, output: &Output) -> Result<Shown> {
+        match output {
+            Output::Svg(svg) => {
+                let place = Place { src: self.src, notebook: name, print: self.print };
+                let bytes = place.svg(svg).into_bytes();
+                self.figure(name, code, "svg", &bytes)
+            }
+            Output::Png(bytes) => self.figure(name, code, "png", bytes),
+            Output::Markdown(text) if text.trim_start().starts_with('|') => self.table(name, code, text),
+            Output::Markdown(text) => Ok(Shown::plain(format!("{}\n\n", text.trim_end()))),
+            Output::Html(html) if self.print => bail!("shows HTML only, which the PDF cannot: show text/markdown too: {html:.40}"),
+            // A blank line would end the HTML block and hand the rest to the Markdown parser.
+            Output::Html(html) => Ok(Shown::plain(format!("<div class=\"output\">\n{}\n</div>\n\n", html.replace("\n\n", "\n")))),
+            Output::Text(text) if text.trim().is_empty() => Ok(Shown::plain(String::new())),
+            Output::Text(text) if self.print => Ok(Shown::plain(fenced(text, "text"))),
+            Output::Text(text) => Ok(Shown::plain(format!("<div class=\"output\">\n\n{}</div>\n\n", fenced(text, "text")))),
+        }
+    }
+
+    fn figure(&mut self, name: &str, code: &Code, extension: &str, bytes: &[u8]) -> Result<Shown> {
+        self.figures += 1;
+        let title = format!("Figure {}", self.numbered(self.figures));
+        let label = self.label(code, format!("fig-{name}-{}", self.figures), &title)?;
+        let file = Place { src: self.src, notebook: name, print: self.print }.save(&label, extension, bytes)?;
+        let (url, caption) = (relative(self.chapter, &file.to_string_lossy()), caption(code));
+        let (id, anchor) = self.anchor(&label);
+        let markdown = format!(
+            "{anchor}<figure{id}>\n\n![{title}]({url})\n\n<figcaption>\n\n**{title}.** {caption}\n\n</figcaption>\n</figure>\n\n"
+        );
+        Ok(Shown { markdown, numbered: true })
+    }
+
+    fn table(&mut self, name: &str, code: &Code, table: &str) -> Result<Shown> {
+        self.tables += 1;
+        let title = format!("Table {}", self.numbered(self.tables));
+        let label = self.label(code, format!("tab-{name}-{}", self.tables), &title)?;
+        let caption = caption(code);
+        let (id, anchor) = self.anchor(&label);
+        let markdown = format!(
+            "{anchor}<div class=\"table\"{id}>\n\n**{title}.** {caption}\n\n{}\n\n</div>\n\n",
+            table.trim()
+        );
+        Ok(Shown { markdown, numbered: true })
+    }
+
+    /// Where links arrive: the element's own id on the screen; mdbook-pandoc keeps those of anchors only.
+    fn anchor(&self, label: &str) -> (String, String) {
+        match self.print {
+            true => (String::new(), format!("<a id=\"{label}\"></a>\n\n")),
+            false => (format!(" id=\"{label}\""), String::new()),
+        }
+    }
+
+    /// `2.1`, or `1` in a chapter without number.
+    fn numbered(&self, count: usize) -> String {
+        if self.number.is_empty() { count.to_string() } else { format!("{}.{count}", self.number) }
+    }
+
+    /// Registers the cell's label, or the given one.
+    fn label(&mut self, code: &Code, otherwise: String, title: &str) -> Result<String> {
+        let label = code.options.get("label").cloned().unwrap_or(otherwise);
+        let sane = label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if label.is_empty() || !sane {
+            bail!("label `{label}`: expected letters, digits, `-` and `_`");
+        }
+        let target = Target { title: title.to_owned(), chapter: self.chapter.to_string_lossy().into_owned() };
+        if let Some(first) = self.labels.insert(label.clone(), target) {
+            bail!("label `{label}` names two things; the first is {} in {}", first.title, first.chapter);
+        }
+        Ok(label)
+    }
+}
+
+/// Markdown of one output, and whether it took a number.
+struct Shown {
+    markdown: String,
+    numbered: bool,
+}
+
+impl Shown {
+    fn plain(markdown: String) -> Self {
+        Self { markdown, numbered: false }
+    }
+}
+
+fn caption(code: &Code) -> &str {
+    code.options.get("caption").map_or("", String::as_str)
+}
+
+/// A link from a chapter's file to another file, both relative to the book's sources.
+pub fn relative(chapter: &Path, to: &str) -> String {
+    let up = chapter.components().count().saturating_sub(1);
+    format!("{}{to}", "../".repeat(up))
+}
+
+/// A fence longer than any run of backticks inside.
+fn fenced(body: &str, language: &str) -> String {
+    let mut fence = "```".to_owned();
+    while body.contains(&fence) {
+        fence.push('`');
+    }
+    format!("{fence}{language}\n{}\n{fence}\n\n", body.trim_end_matches('\n'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(options: &[(&str, &str)], outputs: Vec<Output>) -> Cell {
+        let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Cell::Code(Code { source: "a\nb\nc".into(), options, tags: vec![], outputs })
+    }
+
+    fn write(cells: &[Cell], print: bool) -> (Result<String>, Labels, tempfile::TempDir) {
+        let (src, mut labels) = (tempfile::tempdir().unwrap(), Labels::new());
+        let mut writer = Writer {
+            src: src.path(),
+            chapter: Path::new("part/02-x.md"),
+            number: "2".into(),
+            print,
+            fold: 2,
+            labels: &mut labels,
+            figures: 0,
+            tables: 0,
+        };
+        let got = writer.notebook("02-x", cells);
+        (got, labels, src)
+    }
+
+    #[test]
+    fn figures_and_tables_are_numbered_apart_and_by_chapter() {
+        let cells = [
+            code(&[("label", "fig-a"), ("caption", "First")], vec![Output::Svg("<svg/>".into())]),
+            code(&[("label", "tab-a")], vec![Output::Markdown("| x |\n|---|\n| 1 |".into())]),
+            code(&[("label", "fig-b")], vec![Output::Png(vec![1])]),
+        ];
+        let (got, labels, src) = write(&cells, false);
+        let got = got.unwrap();
+        let titles: Vec<_> = labels.iter().map(|(label, target)| (label.as_str(), target.title.as_str())).collect();
+        assert_eq!(titles, [("fig-a", "Figure 2.1"), ("fig-b", "Figure 2.2"), ("tab-a", "Table 2.1")]);
+        assert!(got.contains("![Figure 2.1](../figures/web/02-x/fig-a.svg)"), "{got}");
+        assert!(got.contains("**Figure 2.1.** First"), "{got}");
+        assert_eq!(std::fs::read_to_string(src.path().join("figures/web/02-x/fig-a.svg")).unwrap(), "<svg/>");
+    }
+
+    #[test]
+    fn long_code_folds_on_the_screen_and_not_in_print() {
+        let (screen, print) = (write(&[code(&[], vec![])], false).0.unwrap(), write(&[code(&[], vec![])], true).0.unwrap());
+        assert!(screen.contains("<summary>Code, 3 lines</summary>"), "{screen}");
+        assert_eq!(print, "```rust,noplayground\na\nb\nc\n```\n\n");
+    }
+
+    #[test]
+    fn a_label_must_name_one_figure_or_table() {
+        let none = write(&[code(&[("label", "fig-a")], vec![Output::Text("x".into())])], false).0.unwrap_err();
+        assert!(format!("{none:#}").contains("names neither a figure nor a table"), "{none:#}");
+        let twice = [code(&[("label", "a")], vec![Output::Svg("<svg/>".into())]), code(&[("label", "a")], vec![Output::Png(vec![])])];
+        let twice = write(&twice, false).0.unwrap_err();
+        assert!(format!("{twice:#}").contains("cell 2: label `a` names two things; the first is Figure 2.1"), "{twice:#}");
+    }
+}

@@ -1,0 +1,95 @@
+//! `{{#name argument}}` in a chapter's text: found outside code and replaced.
+use anyhow::{Context, Result};
+use std::ops::Range;
+
+/// One directive: where it stands in the text, and its argument without blanks at the ends.
+pub struct Found<'a> {
+    pub place: Range<usize>,
+    pub argument: &'a str,
+}
+
+/// Byte ranges of a Markdown text that are code: fenced blocks and spans between equal runs of backticks.
+pub fn code(text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut fence, mut at): (Vec<Range<usize>>, Option<(&str, usize)>, usize) = (Vec::new(), None, 0);
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim_start();
+        match fence {
+            Some((mark, from)) if bare.starts_with(mark) => {
+                found.push(from..at + line.len());
+                fence = None;
+            }
+            Some(_) => {}
+            None if bare.starts_with("```") || bare.starts_with("~~~") => {
+                let run = bare.len() - bare.trim_start_matches(&bare[..1]).len();
+                fence = Some((&bare[..run], at));
+            }
+            None => found.extend(spans(line).map(|span| span.start + at..span.end + at)),
+        }
+        at += line.len();
+    }
+    found.extend(fence.map(|(_, from)| from..text.len()));
+    found
+}
+
+/// Code spans of one line.
+fn spans(line: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let from = at + line[at..].find('`')?;
+            let run = line[from..].len() - line[from..].trim_start_matches('`').len();
+            let tick = &line[from..from + run];
+            match line[from + run..].find(tick) {
+                Some(length) => {
+                    at = from + run + length + run;
+                    return Some(from..at);
+                }
+                None => at = from + run,
+            }
+        }
+    })
+}
+
+/// Every `{{#name …}}` outside code, in order. A backslash before it keeps it as it is.
+pub fn find<'a>(text: &'a str, name: &str) -> Result<Vec<Found<'a>>> {
+    let (open, code) = (format!("{{{{#{name}"), code(text));
+    let mut found = Vec::new();
+    for (from, _) in text.match_indices(&open) {
+        let rest = &text[from + open.len()..];
+        let escaped = text[..from].ends_with('\\') || code.iter().any(|range| range.contains(&from));
+        if escaped || !rest.starts_with([' ', '}']) {
+            continue;
+        }
+        let length = rest.find("}}").with_context(|| format!("`{open}` is not closed by `}}}}`"))?;
+        found.push(Found { place: from..from + open.len() + length + 2, argument: rest[..length].trim() });
+    }
+    Ok(found)
+}
+
+/// The text with every `{{#name argument}}` replaced by what `with` makes of the argument.
+pub fn replace(text: &str, name: &str, mut with: impl FnMut(&str) -> Result<String>) -> Result<String> {
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    for found in find(text, name)? {
+        out += &text[at..found.place.start];
+        out += &with(found.argument)?;
+        at = found.place.end;
+    }
+    Ok(out + &text[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directives_in_code_and_behind_a_backslash_stay() {
+        let text = "{{#ref a}} `{{#ref b}}` \\{{#ref c}}\n```rust\n{{#ref d}}\n```\n{{#ref e }} {{#reference f}}";
+        let got = replace(text, "ref", |label| Ok(format!("<{label}>"))).unwrap();
+        assert_eq!(got, "<a> `{{#ref b}}` \\{{#ref c}}\n```rust\n{{#ref d}}\n```\n<e> {{#reference f}}");
+    }
+
+    #[test]
+    fn an_open_directive_is_an_error() {
+        assert!(replace("{{#ref a", "ref", |_| Ok(String::new())).is_err());
+    }
+}

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Runs notebooks top to bottom in the Rust kernel and fails on everything a reader would call an error.
+
+Jupyter's own tools take a panicked cell for a good one, because evcxr catches the panic and answers "ok". Here a
+cell is bad when it does not compile, panics, returns an error by `?` or says anything on stderr; with --check also
+when what it shows differs from what is stored. Tags of a cell: `no-compare` (times and the like), `raises-exception`.
+"""
+import argparse
+import copy
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+import compare
+import steps
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "notebooks"
+KERNEL = {"display_name": "Rust (dxlab)", "language": "rust", "name": "dxlab"}
+LANGUAGE = {"file_extension": ".rs", "mimetype": "text/rust", "name": "Rust"}
+# evcxr reads stderr beside stdout: an error may arrive with the next cell, so one more cell is run at the end.
+FLUSH = 'std::thread::sleep(std::time::Duration::from_millis(200)); println!("flushed");'
+
+
+class Bad(Exception):
+    """Why a notebook failed; the message is for the reader."""
+
+
+def first_line(source: str) -> str:
+    """What a cell is about: its first line of code."""
+    lines = [line.strip() for line in source.splitlines()]
+    return next((line[:60] for line in lines if line and not line.startswith("//")), "")
+
+
+def complaint(cell, allowed: bool) -> str | None:
+    """What is wrong with an executed cell."""
+    found = compare.shown(cell.outputs)
+    if allowed:
+        return None
+    if "error" in found:
+        return "\n".join(part for part in (found["error"], found.get("stderr", "")) if part)
+    return found.get("stderr")
+
+
+class Run:
+    """One execution of one notebook."""
+
+    def __init__(self, path: Path, arguments):
+        self.path, self.arguments, self.name = path, arguments, path.stem
+        self.stored = nbformat.read(path, 4)
+        self.fresh = copy.deepcopy(self.stored)
+        self.code = [i for i, cell in enumerate(self.fresh.cells) if cell.cell_type == "code" and cell.source.strip()]
+        self.seconds: list[float] = []
+
+    def execute(self) -> None:
+        """Run the cells one after the other; raises Bad at the first that fails."""
+        client = NotebookClient(
+            self.fresh, kernel_name=KERNEL["name"], timeout=self.arguments.timeout, startup_timeout=300, record_timing=False,
+            coalesce_streams=True, allow_errors=True, resources={"metadata": {"path": str(self.path.parent)}},
+        )
+        self.began = time.monotonic()
+        self.fresh.cells.append(nbformat.v4.new_code_cell(FLUSH))
+        with client.setup_kernel():
+            for at, index in enumerate([*self.code, len(self.fresh.cells) - 1], 1):
+                self.cell(client, at, index)
+        self.fresh.cells.pop()
+
+    def cell(self, client, at: int, index: int) -> None:
+        """One cell, with a sign of life every few seconds."""
+        cell, begin = self.fresh.cells[index], time.monotonic()
+        where = f"{self.name}, cell {min(at, len(self.code))}/{len(self.code)}"
+        with steps.Heartbeat(lambda: f"      … {where}: {steps.spell(time.monotonic() - begin)}  {first_line(cell.source)}"):
+            try:
+                client.execute_cell(cell, index, execution_count=at)
+            except CellTimeoutError:
+                raise Bad(f"{where}: still running after {self.arguments.timeout} s: `{first_line(cell.source)}`")
+            except DeadKernelError:
+                raise Bad(f"{where}: the kernel died: `{first_line(cell.source)}`")
+            except CellExecutionError as error:
+                raise Bad(f"{where}: {error}")
+        self.seconds.append(time.monotonic() - (self.began if at == 1 else begin))
+        if wrong := complaint(cell, "raises-exception" in cell.metadata.get("tags", [])):
+            raise Bad(f"{where} (or the one before): `{first_line(cell.source)}`\n{indent(wrong)}")
+
+    def changes(self) -> list[str]:
+        """What the cells show now and did not when they were stored."""
+        found = []
+        for at, index in enumerate(self.code, 1):
+            old, new = self.stored.cells[index], self.fresh.cells[index]
+            if "no-compare" not in new.metadata.get("tags", []):
+                found += [f"cell {at}: {change}" for change in compare.differences(old.outputs, new.outputs)]
+        return found
+
+    def write(self) -> None:
+        """Store the fresh outputs in canonical form, beside first and then under the name."""
+        count = 0
+        for cell in self.fresh.cells:
+            cell.metadata.pop("execution", None)
+            if cell.cell_type == "code":
+                count += 1
+                cell.execution_count = count
+                cell.outputs = [nbformat.from_dict(output) for output in compare.canonical(cell.outputs, count)]
+        self.fresh.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
+        part = self.path.with_suffix(".tmp")
+        nbformat.write(self.fresh, part)
+        part.replace(self.path)
+
+
+def indent(words: str) -> str:
+    """At most forty lines, without a panic's stack."""
+    words = words.split("stack backtrace:")[0]
+    return "\n".join("      " + line for line in words.strip().splitlines()[:40])
+
+
+def canonical_already(run: Run) -> bool:
+    """Nothing but a tolerated difference would be written."""
+    cells = [cell for cell in run.stored.cells if cell.cell_type == "code"]
+    counted = all(cell.execution_count == count and "execution" not in cell.metadata for count, cell in enumerate(cells, 1))
+    return counted and run.stored.metadata == {"kernelspec": KERNEL, "language_info": LANGUAGE}
+
+
+def one(path: Path, arguments) -> bool:
+    """Run one notebook and say in one line how it went."""
+    run = Run(path, arguments)
+    guess = steps.estimate(f"notebook {run.name}")
+    steps.say(f"      {run.name}: {len(run.code)} code cells" + (f", about {steps.spell(guess)}" if guess else ", no estimate yet"))
+    try:
+        run.execute()
+    except Bad as bad:
+        steps.say(f"FAIL  {run.name}: {bad}")
+        return False
+    took = time.monotonic() - run.began
+    changes = run.changes() if not arguments.quick else []
+    if arguments.check and changes:
+        steps.say(f"FAIL  {run.name}: shows something else than what is stored (`make notebooks` stores it anew)\n{indent(chr(10).join(changes))}")
+        return False
+    stored = ""
+    if arguments.write and (changes or not canonical_already(run)):
+        run.write()
+        stored = f"; stored, {len(changes)} outputs changed"
+    slowest = max(range(len(run.seconds)), key=lambda i: run.seconds[i] if i else 0)
+    steps.say(
+        f"ok    {run.name}: {steps.spell(took)} (first result after {steps.spell(run.seconds[0])}, "
+        f"slowest later cell {slowest + 1} of {len(run.code)}: {steps.spell(run.seconds[slowest])}){stored}"
+    )
+    if not arguments.quick:
+        steps.remember(f"notebook {run.name}", took)
+    return True
+
+
+def find(names: list[str]) -> list[Path]:
+    """Notebook files for names such as `01-data`, paths, or nothing at all, which means all of them."""
+    known = sorted(FOLDER.glob("*.ipynb"))
+    if not names:
+        return known
+    found = []
+    for name in names:
+        path = Path(name) if name.endswith(".ipynb") else FOLDER / f"{name}.ipynb"
+        if not path.exists():
+            sys.exit(f"dxlab: no notebook `{name}`; there are: {', '.join(p.stem for p in known) or 'none'}")
+        found.append(path.resolve())
+    return found
+
+
+def main() -> None:
+    about = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    about.add_argument("names", nargs="*", metavar="NAME", help="01-data or a path; default: all in notebooks/")
+    about.add_argument("--quick", action="store_true", help="smallest sizes (DXLAB_QUICK=1): only tells whether everything runs")
+    about.add_argument("--timeout", type=int, default=1800, help="seconds a cell may take (default %(default)s)")
+    what = about.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="fail when a cell shows something else than what is stored")
+    what.add_argument("--write", action="store_true", help="store what the cells show")
+    arguments = about.parse_args()
+    if arguments.quick:
+        if arguments.check or arguments.write:
+            about.error("--quick runs smaller sizes, so its outputs can be neither checked nor stored")
+        os.environ["DXLAB_QUICK"] = "1"
+    logging.getLogger("traitlets").setLevel(logging.CRITICAL)
+    paths = find(arguments.names)
+    try:
+        good = [one(path, arguments) for path in paths]
+    except NoSuchKernel:
+        sys.exit("dxlab: Jupyter does not know the kernel `dxlab`: run `make tools` and start this with .tools/venv/bin/python")
+    steps.say(f"      {sum(good)} of {len(good)} notebooks ran without error")
+    sys.exit(not all(good))
+
+
+if __name__ == "__main__":
+    main()
