@@ -1,5 +1,7 @@
 //! The command line: one file a command group, each a thin layer over the rooms.
 mod bench;
+mod pairs;
+mod pretrain;
 
 use crate::error::Result;
 use clap::{Parser, Subcommand};
@@ -13,6 +15,12 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Make a small base model from nothing; the same command goes on after a stop
+    Pretrain(pretrain::Pretrain),
+    /// Log-probability of every completion token: {"logprobs":[…]} a line
+    Score(pairs::Score),
+    /// Greedy token ids: {"tokens":[…]} a line
+    Generate(pairs::Generate),
     /// Speed beside the peers' scripts: one JSON line
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -21,6 +29,9 @@ pub enum Command {
 impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::Pretrain(pretrain) => pretrain.run(),
+            Command::Score(score) => score.run(),
+            Command::Generate(generate) => generate.run(),
             Command::Bench(bench) => bench.run(),
         }
     }

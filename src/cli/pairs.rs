@@ -2,7 +2,7 @@
 use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{Limits, greedy, read_pairs, score};
-use crate::model::{Qwen3, hub};
+use crate::model::{Qwen3, resolve};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ struct Source {
 
 impl Source {
     fn open(&self) -> Result<(Qwen3, Vec<crate::generate::Pair>)> {
-        let dir = hub::resolve(&self.model)?;
+        let dir = resolve(&self.model)?;
         let tokenizer = match dir.join("tokenizer.json").is_file() {
             true => Some(crate::model::Tokenizer::open(&dir)?),
             false => None,

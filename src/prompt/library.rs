@@ -15,7 +15,8 @@ use std::path::Path;
 const FINDING: &str = "{finding}";
 
 /// The prompts that come with dxlab.
-const LIBRARY: [&str; 4] = [
+const LIBRARY: [&str; 5] = [
+    include_str!("../../data/prompts/ask.toml"),
     include_str!("../../data/prompts/plain.toml"),
     include_str!("../../data/prompts/rules.toml"),
     include_str!("../../data/prompts/closed.toml"),
