@@ -2,12 +2,17 @@
 mod bench;
 mod pairs;
 mod pretrain;
+mod data;
 
 use crate::error::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "dxlab", version, about = "How well does a small language model turn clinical findings into diagnoses?")]
+#[command(
+    name = "dxlab",
+    version,
+    about = "How well does a small language model turn clinical findings into diagnoses?"
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -24,6 +29,9 @@ pub enum Command {
     /// Speed beside the peers' scripts: one JSON line
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Corpora: what is known, download, validate, generate
+    #[command(subcommand)]
+    Data(data::Data),
 }
 
 impl Cli {
@@ -33,6 +41,7 @@ impl Cli {
             Command::Score(score) => score.run(),
             Command::Generate(generate) => generate.run(),
             Command::Bench(bench) => bench.run(),
+            Command::Data(data) => data.run(),
         }
     }
 }

@@ -44,7 +44,8 @@ fn medquad(path: &Path) -> Result<Vec<Document>> {
     let bad = |what: String| Error::input(format!("{}: {what}; fetch it again with `dxlab data fetch medquad`", path.display()));
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let mut zip = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
-    let mut names: Vec<String> = zip.file_names().filter(|n| n.ends_with(".xml")).map(String::from).collect();
+    let names = zip.file_names().collect::<Result<Vec<_>, _>>().map_err(|e| bad(e.to_string()))?;
+    let mut names: Vec<String> = names.into_iter().filter(|n| n.ends_with(".xml")).map(|n| n.into_owned()).collect();
     names.sort();
     let mut all = Vec::new();
     for name in names {

@@ -1,0 +1,220 @@
+//! What is wrong with a findings file, every row of it in one pass.
+use super::findings::{self, Row, Split, Table};
+use crate::error::Result;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    MissingColumn,
+    NoRows,
+    Unreadable,
+    EmptyId,
+    DuplicateId,
+    EmptyFinding,
+    NoLabel,
+    EmptyLabel,
+    DuplicateLabel,
+    InBothSplits,
+}
+
+impl Kind {
+    /// False where a corpus can be used all the same: empty and repeated labels of a row are dropped on reading.
+    pub fn fatal(self) -> bool {
+        !matches!(self, Self::EmptyLabel | Self::DuplicateLabel)
+    }
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::MissingColumn => "missing column",
+            Self::NoRows => "no rows",
+            Self::Unreadable => "unreadable row",
+            Self::EmptyId => "empty case id",
+            Self::DuplicateId => "duplicate case id within a split",
+            Self::EmptyFinding => "empty finding",
+            Self::NoLabel => "no label",
+            Self::EmptyLabel => "empty label between commas",
+            Self::DuplicateLabel => "label twice in a row",
+            Self::InBothSplits => "text in both splits after normalising case and space",
+        }
+    }
+}
+
+/// One thing wrong at one place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    pub kind: Kind,
+    pub sheet: String,
+    /// As a spreadsheet numbers it; 1 for the header.
+    pub row: usize,
+    pub detail: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} row {}: {}", self.sheet, self.row, self.detail)
+    }
+}
+
+/// Problems by kind, then by place.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub train: usize,
+    pub test: usize,
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(f, "{} training and {} test rows, {} problems", self.train, self.test, self.problems.len())?;
+        let mut last = None;
+        for problem in &self.problems {
+            if last != Some(problem.kind) {
+                let count = self.problems.iter().filter(|p| p.kind == problem.kind).count();
+                writeln!(f, "\n{} ({count})", problem.kind.heading())?;
+                last = Some(problem.kind);
+            }
+            writeln!(f, "  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the findings at `path` and names everything wrong with them.
+pub fn check(path: &Path) -> Result<Report> {
+    Ok(examine(&findings::tables(path)?))
+}
+
+/// As [`check`], of tables already read.
+pub fn examine(tables: &[Table]) -> Report {
+    let mut report = Report::default();
+    for table in tables {
+        let mut note = |kind, row, detail: String| {
+            report.problems.push(Problem { kind, sheet: table.sheet.clone(), row, detail });
+        };
+        for name in &table.missing {
+            note(Kind::MissingColumn, 1, format!("no column `{name}`"));
+        }
+        for (row, why) in &table.unreadable {
+            note(Kind::Unreadable, *row, why.clone());
+        }
+        if table.rows.is_empty() && table.unreadable.is_empty() {
+            note(Kind::NoRows, 1, "no rows below the header".into());
+        }
+        for row in &table.rows {
+            each_row(row, &table.missing, &mut note);
+        }
+    }
+    let place = |t: &Table, r: &Row| (t.sheet.clone(), r.row);
+    let rows: Vec<(&Table, &Row)> = tables.iter().flat_map(|t| t.rows.iter().map(move |r| (t, r))).collect();
+    let mut first_id: BTreeMap<(Split, &str), (String, usize)> = BTreeMap::new();
+    let mut first_train: BTreeMap<String, (String, usize)> = BTreeMap::new();
+    for (table, row) in &rows {
+        if row.split == Split::Train && !row.input.is_empty() {
+            first_train.entry(normal(&row.input)).or_insert_with(|| place(table, row));
+        }
+    }
+    for (table, row) in &rows {
+        let mut note = |kind, detail| {
+            report.problems.push(Problem { kind, sheet: table.sheet.clone(), row: row.row, detail });
+        };
+        if !row.case_id.is_empty() {
+            match first_id.get(&(row.split, row.case_id.as_str())) {
+                Some((sheet, at)) => {
+                    note(Kind::DuplicateId, format!("case id `{}` is also in {sheet} row {at}", row.case_id))
+                }
+                None => {
+                    first_id.insert((row.split, &row.case_id), place(table, row));
+                }
+            }
+        }
+        let leak = (row.split == Split::Test).then(|| first_train.get(&normal(&row.input))).flatten();
+        if let Some((sheet, at)) = leak {
+            note(Kind::InBothSplits, format!("same text as {sheet} row {at}: move one, or re-split by patient"));
+        }
+    }
+    report.train = rows.iter().filter(|(_, r)| r.split == Split::Train).count();
+    report.test = rows.len() - report.train;
+    report.problems.sort();
+    report
+}
+
+fn each_row(row: &Row, missing: &[&str], note: &mut impl FnMut(Kind, usize, String)) {
+    let has = |column: &str| !missing.contains(&column);
+    if has("case_id") && row.case_id.is_empty() {
+        note(Kind::EmptyId, row.row, "empty case id".into());
+    }
+    if has("input_finding") && row.input.is_empty() {
+        note(Kind::EmptyFinding, row.row, "empty finding".into());
+    }
+    if has("output_disease") && row.labels.iter().all(String::is_empty) {
+        note(Kind::NoLabel, row.row, "no label".into());
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for (i, label) in row.labels.iter().enumerate() {
+        if label.is_empty() {
+            note(Kind::EmptyLabel, row.row, format!("label {} of {} is empty", i + 1, row.labels.len()));
+        } else if !seen.insert(normal(label)) {
+            note(Kind::DuplicateLabel, row.row, format!("label `{label}` twice"));
+        }
+    }
+}
+
+/// Lower case, runs of white space as one space.
+fn normal(text: &str) -> String {
+    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bad_row_is_named_in_one_pass() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bad.csv");
+        let text = "case_id,input_finding,output_disease,split\n\
+            1,The liver  is normal.,cyst,train\n\
+            1,Other text.,\"stone, ,Stone\",train\n\
+            ,,,train\n\
+            5,Text five.,cyst,validation\n\
+            1,the LIVER is normal.,cyst,test\n";
+        std::fs::write(&path, text).unwrap();
+        let found: Vec<(Kind, usize)> = check(&path).unwrap().problems.iter().map(|p| (p.kind, p.row)).collect();
+        let wanted = [
+            (Kind::Unreadable, 5),
+            (Kind::EmptyId, 4),
+            (Kind::DuplicateId, 3),
+            (Kind::EmptyFinding, 4),
+            (Kind::NoLabel, 4),
+            (Kind::EmptyLabel, 3),
+            (Kind::DuplicateLabel, 3),
+            (Kind::InBothSplits, 6),
+        ];
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn sheets_are_named_and_a_missing_column_is_told_once_not_per_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bad.xlsx");
+        let mut book = rust_xlsxwriter::Workbook::new();
+        for (name, columns) in
+            [("Train", &["Case Id", "output disease"][..]), ("test", &["case_id", "input_finding", "output_disease"])]
+        {
+            let sheet = book.add_worksheet();
+            sheet.set_name(name).unwrap();
+            for (c, column) in columns.iter().enumerate() {
+                sheet.write(2, c as u16, *column).unwrap();
+                sheet.write(3, c as u16, if c == 0 { "7" } else { "cyst" }).unwrap();
+            }
+        }
+        book.save(&path).unwrap();
+        let report = check(&path).unwrap();
+        assert_eq!((report.train, report.test), (1, 1));
+        let told: Vec<String> = report.problems.iter().map(Problem::to_string).collect();
+        assert_eq!(told, ["Train row 1: no column `input_finding`"]);
+        assert!(report.to_string().contains("missing column (1)"));
+    }
+}

@@ -1,0 +1,118 @@
+//! The committed corpus (`dxlab data make findings`), fresh cases of the same kind, and training text.
+use super::report::{self, Truth};
+use super::{dice::Dice, plan, plan::Planned, words::Words};
+use crate::corpus::near::NearDuplicates;
+use crate::corpus::{Case, Corpus, findings, whole};
+use crate::error::{Error, Result};
+use std::path::Path;
+
+/// Two reports with a larger share of common five-word runs count as copies of each other.
+pub const TOO_ALIKE: f64 = 0.5;
+/// The seed of the corpus in `data/findings`.
+pub const SEED: u64 = 7;
+
+/// Chance is split by use, so that the reports of one use never shift those of another.
+const PLANS: u64 = 1 << 40;
+const FRESH: u64 = 1 << 41;
+
+/// The synthetic corpus of a seed and why each case carries its labels (training cases first).
+pub fn make(seed: u64) -> Result<(Corpus, Vec<Truth>)> {
+    let words = Words::load()?;
+    let mut dice = Dice::new(seed, PLANS);
+    let plans = [("train", plan::train(&words, &mut dice)?), ("test", plan::test(&words, &mut dice)?)];
+    let mut seen = NearDuplicates::new(TOO_ALIKE);
+    let (mut splits, mut truths) = ([Vec::new(), Vec::new()], Vec::new());
+    let mut stream = 0;
+    for (split, (name, planned)) in plans.iter().enumerate() {
+        for (i, labels) in planned.iter().enumerate() {
+            let case_id = format!("syn-{name}-{:04}", i + 1);
+            let (case, truth) = unlike(&words, labels, case_id, &mut seen, || {
+                stream += 1;
+                Dice::new(seed, stream)
+            })?;
+            splits[split].push(case);
+            truths.push(truth);
+        }
+    }
+    let [train, test] = splits;
+    Ok((Corpus { name: format!("synthetic abdominal CT findings, seed {seed}"), synthetic: true, train, test }, truths))
+}
+
+/// A case unlike all before it; the next stream of chance is tried until one is.
+fn unlike(
+    words: &Words,
+    labels: &[Planned],
+    case_id: String,
+    seen: &mut NearDuplicates,
+    mut dice: impl FnMut() -> Dice,
+) -> Result<(Case, Truth)> {
+    for _ in 0..200 {
+        let mut report = report::write(words, labels, &mut dice())?;
+        if seen.insert_unless_alike(&report.text) {
+            report.truth.case_id.clone_from(&case_id);
+            let labels = report.truth.causes.iter().map(|c| c.label.clone()).collect();
+            return Ok((Case { group: case_id.clone(), case_id, input: report.text, labels }, report.truth));
+        }
+    }
+    Err(Error::failed(format!("case {case_id}: 200 tries gave no report unlike the others; enlarge the vocabulary")))
+}
+
+/// `n` synthetic cases drawn as those of the training split are, for pretraining and learning curves. None equals or
+/// nearly equals a test case of the embedded corpus; the same seed gives the same cases, the first `m` for every `n ≥ m`.
+pub fn fresh_cases(seed: u64, n: usize) -> Result<Vec<Case>> {
+    let words = Words::load()?;
+    let (embedded, _) = make(SEED)?;
+    let mut test = NearDuplicates::new(TOO_ALIKE);
+    embedded.test.iter().for_each(|case| test.insert(&case.input));
+    let mut cases = Vec::with_capacity(n);
+    let mut stream = FRESH;
+    while cases.len() < n {
+        stream += 1;
+        let mut dice = Dice::new(seed, stream);
+        let planned = plan::fresh(&words, &mut dice);
+        let report = report::write(&words, &planned, &mut dice)?;
+        if test.alike(&report.text) {
+            continue;
+        }
+        let case_id = format!("syn-fresh-{seed}-{:06}", cases.len() + 1);
+        let labels = report.truth.causes.iter().map(|c| c.label.clone()).collect();
+        cases.push(Case { group: case_id.clone(), case_id, input: report.text, labels });
+    }
+    Ok(cases)
+}
+
+/// The texts of [`fresh_cases`].
+pub fn training_text(seed: u64, n: usize) -> Result<Vec<String>> {
+    Ok(fresh_cases(seed, n)?.into_iter().map(|case| case.input).collect())
+}
+
+/// Writes `train.jsonl`, `test.jsonl`, `truth.jsonl` and a README that says what they are; returns the corpus.
+pub fn write(seed: u64, folder: &Path) -> Result<Corpus> {
+    let (corpus, truths) = make(seed)?;
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let json = |truth: &Truth| serde_json::to_string(truth).map_err(|e| Error::failed(format!("truth: {e}")));
+    let truth = truths.iter().map(json).collect::<Result<Vec<_>>>()?.join("\n") + "\n";
+    findings::write_jsonl(&folder.join("train.jsonl"), &corpus.train)?;
+    findings::write_jsonl(&folder.join("test.jsonl"), &corpus.test)?;
+    whole::write(&folder.join("truth.jsonl"), truth.as_bytes())?;
+    whole::write(&folder.join("README.md"), readme(seed, &corpus).as_bytes())?;
+    Ok(corpus)
+}
+
+fn readme(seed: u64, corpus: &Corpus) -> String {
+    format!(
+        "# Synthetic abdominal CT findings\n\n\
+        Everything here is **synthetic**: invented by `dxlab data make findings --seed {seed} --out data/findings`, from no\n\
+        patient, report or institution. It has the size, label frequencies, lengths and naming shift of the real findings\n\
+        that the project is about, and is no substitute for them.\n\n\
+        - `train.jsonl`, `test.jsonl`: {} and {} cases, an object a line: `case_id`, `group`, `input_finding`,\n  \
+          `output_disease` (labels separated by `, `).\n\
+        - `truth.jsonl`: for every case the sentence that caused each label (`causes`: the name as written, the name before\n  \
+          naming shift, sentence number, code points `start..end`) and the sentences that use a label's words without implying\n  \
+          it (`distractors`, with the reason).\n\n\
+        Seed {seed}; corpus digest (SHA-256, `Corpus::digest`) `{}`.\n",
+        corpus.train.len(),
+        corpus.test.len(),
+        corpus.digest(),
+    )
+}

@@ -1,0 +1,14 @@
+//! Synthetic abdominal CT findings in the measured shape of the real ones (`spec` §1.4); everything here is invented.
+//!
+//! `words` holds what can be said, `grammar` how a line becomes a sentence, `plan` which case carries which labels,
+//! `report` how sentences become a report, `make` the corpus and its files. What it deliberately does not do: imitate
+//! any real report, patient or institution.
+pub mod dice;
+pub mod grammar;
+pub mod make;
+pub mod plan;
+pub mod report;
+pub mod words;
+
+pub use make::{fresh_cases, make, training_text, write};
+pub use report::{Cause, Distractor, Truth};

@@ -1,0 +1,55 @@
+//! Files that are whole or not there: written beside the final name, then renamed; and their checksums.
+use crate::error::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes `bytes` under `path`, which never holds a part of them.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |file| file.write_all(bytes).map_err(Error::io(path)))
+}
+
+/// As [`write()`], with the bytes produced by `fill`. When `fill` fails nothing is left behind.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> Result<()>) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| Error::input(format!("not a file name: {}", path.display())))?;
+    let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let mut file = std::fs::File::create(&beside).map_err(Error::io(path))?;
+    let done = fill(&mut file).and_then(|()| file.sync_all().map_err(Error::io(path)));
+    let done = done.and_then(|()| std::fs::rename(&beside, path).map_err(Error::io(path)));
+    if done.is_err() {
+        let _ = std::fs::remove_file(&beside); // the first error is the one to tell
+    }
+    done
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// SHA-256 of a file, hex.
+pub fn sha256(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash).map_err(Error::io(path))?;
+    Ok(hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write(&path, b"old").unwrap();
+        let failed = write_with(&path, |file| {
+            file.write_all(b"half").unwrap();
+            Err(Error::failed("cut off"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(sha256(&path).unwrap(), "cba06b5736faf67e54b07b561eae94395e774c517a7d910a54369e1263ccfbd4");
+    }
+}
