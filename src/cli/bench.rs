@@ -59,7 +59,8 @@ fn train(case: &Case) -> Result<serde_json::Value> {
     let mut moments = Moments::default();
     let (mut rates, mut losses, mut grad) = (vec![], vec![], None);
     for step in 0..case.steps {
-        let mine: Vec<&Sequence> = (0..case.batch).map(|j| &sequences[(step * case.batch + j) % sequences.len()]).collect();
+        let mine: Vec<&Sequence> =
+            (0..case.batch).map(|j| &sequences[(step * case.batch + j) % sequences.len()]).collect();
         let tokens: usize = mine.iter().map(|s| s.ids.len()).sum(); // as the peer counts: the last token too
         let started = Instant::now();
         let batch = Batch::pack(mine);
@@ -75,8 +76,10 @@ fn train(case: &Case) -> Result<serde_json::Value> {
     rates.remove(0); // the first step pays for page faults and thread starts, on both sides
     rates.sort_by(f64::total_cmp);
     let middle = (rates[rates.len() / 2] + rates[(rates.len() - 1) / 2]) / 2.0;
-    Ok(serde_json::json!({"tool": "dxlab", "dtype": "f32", "batch": case.batch, "tokens_per_sec": (middle * 10.0).round() / 10.0,
-        "first_loss": losses[0], "last_loss": losses[losses.len() - 1], "grad": grad, "peak_mib": crate::study::peak_bytes().map(|b| b >> 20)}))
+    Ok(
+        serde_json::json!({"tool": "dxlab", "dtype": "f32", "batch": case.batch, "tokens_per_sec": (middle * 10.0).round() / 10.0,
+        "first_loss": losses[0], "last_loss": losses[losses.len() - 1], "grad": grad, "peak_mib": crate::study::peak_bytes().map(|b| b >> 20)}),
+    )
 }
 
 fn decode(case: &Case) -> Result<serde_json::Value> {

@@ -1,8 +1,10 @@
 //! The command line: one file a command group, each a thin layer over the rooms.
 mod bench;
-mod pairs;
-mod pretrain;
 mod data;
+mod pairs;
+mod predict;
+mod pretrain;
+mod train;
 
 use crate::error::Result;
 use clap::{Parser, Subcommand};
@@ -20,6 +22,10 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Fine-tune an adapter: a run folder with adapter/ (PEFT), log and card
+    Train(train::Train),
+    /// Ask a model about every test case
+    Predict(predict::Predict),
     /// Make a small base model from nothing; the same command goes on after a stop
     Pretrain(pretrain::Pretrain),
     /// Log-probability of every completion token: {"logprobs":[…]} a line
@@ -37,6 +43,8 @@ pub enum Command {
 impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::Train(train) => train.run(),
+            Command::Predict(predict) => predict.run(),
             Command::Pretrain(pretrain) => pretrain.run(),
             Command::Score(score) => score.run(),
             Command::Generate(generate) => generate.run(),

@@ -41,7 +41,12 @@ pub fn read_pairs(path: &Path, encode: Option<&dyn Fn(&str) -> Result<Vec<u32>>>
             Line::Ids(pair) => pair,
             Line::Text { prompt, completion } => match encode {
                 Some(encode) => Pair { prompt_ids: encode(&prompt)?, completion_ids: encode(&completion)? },
-                None => return Err(Error::input(format!("{}: text pairs need a tokenizer.json in the model folder", at()))),
+                None => {
+                    return Err(Error::input(format!(
+                        "{}: text pairs need a tokenizer.json in the model folder",
+                        at()
+                    )));
+                }
             },
         };
         if pair.prompt_ids.is_empty() {

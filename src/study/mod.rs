@@ -1,6 +1,7 @@
 //! The run store and the rows that every table, figure and workbook cell is computed from.
 mod baseline;
 mod environment;
+mod experiment;
 mod evaluation;
 pub mod file;
 mod logreg;
@@ -9,6 +10,7 @@ mod store;
 mod tfidf;
 
 pub use baseline::{MostFrequent, Settings as BaselineSettings, TfidfLogReg};
+pub use experiment::{Lora, PredictConfig, TrainConfig, ask, open_corpus, validation_split};
 pub use environment::{Environment, Stopwatch, peak_bytes};
 pub use evaluation::{Comparison, Evaluation, Reading, Scores, Scoring, compare, digest, evaluate, names};
 pub use logreg::LogReg;

@@ -153,7 +153,17 @@ fn thin(all: Vec<Document>, keep: usize) -> Vec<Document> {
 }
 
 const ORGANS: [&str; 12] = [
-    "liver", "gallbladder", "spleen", "pancreas", "kidney", "adrenal", "bladder", "aorta", "bowel", "appendix", "lymph node",
+    "liver",
+    "gallbladder",
+    "spleen",
+    "pancreas",
+    "kidney",
+    "adrenal",
+    "bladder",
+    "aorta",
+    "bowel",
+    "appendix",
+    "lymph node",
     "stomach",
 ];
 
@@ -161,7 +171,10 @@ const ORGANS: [&str; 12] = [
 fn quoting(report: &str, rng: &mut ChaCha8Rng) -> Option<(String, String)> {
     let organ = ORGANS[rng.random_range(0..ORGANS.len())];
     let sentence = report.split_inclusive(". ").find(|s| s.to_lowercase().contains(organ))?;
-    Some((format!("Quote the first sentence of this report that names: {organ}\n\n{report}"), sentence.trim().to_string()))
+    Some((
+        format!("Quote the first sentence of this report that names: {organ}\n\n{report}"),
+        sentence.trim().to_string(),
+    ))
 }
 
 /// Random weights: normal with deviation 0.02, the projections back into the residual stream smaller by √(2 · layers)

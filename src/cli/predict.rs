@@ -1,0 +1,53 @@
+//! `dxlab predict`: a model's answer to every test case, as preds.jsonl.
+use crate::error::{Error, Result};
+use crate::study::{PredictConfig, Run};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Predict {
+    /// Model folder, hub id or `embedded`
+    #[arg(long, default_value = "embedded")]
+    model: String,
+    /// Run folder of a training run, or a PEFT adapter folder
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// `findings`, `bc5cdr`, or a file or folder of findings; the test split is asked about
+    #[arg(long, default_value = "findings")]
+    data: String,
+    /// Prompt of the library, or a .toml file
+    #[arg(long, default_value = "plain")]
+    prompt: String,
+    /// New tokens an answer, at most
+    #[arg(long, default_value_t = 64)]
+    max_new: usize,
+    /// Test cases, at most
+    #[arg(long)]
+    cases: Option<usize>,
+    /// Name of the run in the store
+    #[arg(long, default_value = "cli")]
+    name: String,
+    /// Where preds.jsonl goes, besides the run store
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Predict {
+    pub fn run(self) -> Result<()> {
+        let config = PredictConfig {
+            name: self.name,
+            model: self.model,
+            adapter: self.adapter,
+            corpus: self.data,
+            prompt: self.prompt,
+            max_new: self.max_new,
+            cases: self.cases,
+        };
+        let run = Run::open_or_predict(&config)?;
+        let made = run.path("preds.jsonl");
+        let bytes = std::fs::read(&made).map_err(Error::io(&made))?;
+        crate::study::file::write(&self.out, &bytes)?;
+        println!("{} (from {})", self.out.display(), run.dir.display());
+        Ok(())
+    }
+}
