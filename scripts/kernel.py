@@ -72,8 +72,8 @@ def rustc() -> dict:
 
 def ingredients() -> str:
     """Names everything that decides whether a gathered dependency may be used again; not the crate's own sources."""
-    sha = hashlib.sha256(json.dumps(rustc(), sort_keys=True).encode())
-    for part in ("Cargo.lock", "Cargo.toml", ".cargo/config.toml", "scripts/kernel.py"):
+    sha = hashlib.sha256(json.dumps([rustc(), MANIFEST, PROFILE], sort_keys=True).encode())
+    for part in ("Cargo.lock", "Cargo.toml", ".cargo/config.toml"):
         sha.update((ROOT / part).read_bytes())
     return sha.hexdigest()
 
@@ -195,13 +195,13 @@ def copy_of_seed(private: Path) -> None:
         if stamp.exists() and stamp.read_text() == ingredients():
             command = ["cargo", "--offline", "build", "--quiet", "--target", rustc()["host"]]
             subprocess.run(command, cwd=SEED, env=build_env(), stdin=subprocess.DEVNULL)
-            for folder, inside, files in os.walk(SEED / "target"):
-                inside[:] = [name for name in inside if name != "incremental"]
-                for file in files:
-                    if not re.match(r"(lib)?(ctx|code_\d+)\b", file):
-                        place(Path(folder, file), private / "target" / Path(folder, file).relative_to(SEED / "target"))
         else:
-            print("dxlab: the kernel's seed is missing or out of date, the first cell will take minutes: run `make kernel`", file=sys.stderr)
+            print("dxlab: the kernel's seed is missing or out of date, the first cell may take minutes: run `make kernel`", file=sys.stderr)
+        for folder, inside, files in os.walk(SEED / "target"):
+            inside[:] = [name for name in inside if name != "incremental"]
+            for file in files:
+                if not re.match(r"(lib)?(ctx|code_\d+)\b", file):
+                    place(Path(folder, file), private / "target" / Path(folder, file).relative_to(SEED / "target"))
     shutil.copy(ROOT / "Cargo.lock", private / "Cargo.lock")
 
 

@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 import compare
+import kernel
 import steps
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -184,6 +185,7 @@ def main() -> None:
         os.environ["DXLAB_QUICK"] = "1"
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     paths = find(arguments.names)
+    kernel.seed(check=False)  # a moment when nothing changed; otherwise the first cell would build for minutes, unseen
     try:
         good = [one(path, arguments) for path in paths]
     except NoSuchKernel:

@@ -1,0 +1,35 @@
+# Needs Rust (rustup), Python 3.11 and a C compiler. Everything else is installed into .tools by `make report` or `make tools`.
+PYTHON ?= python3
+DXLAB_PYTHON = .tools/venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help report test tools kernel notebooks check book lab
+
+help:           ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+report:         ## everything: tools, notebooks, book (HTML and PDF), results.xlsx
+	@$(PYTHON) scripts/report.py
+
+test:           ## the tests of the crate, of the book's preprocessor and of the scripts; no network
+	cargo test --locked --package dxlab
+	cargo test --locked --package mdbook-dxlab
+	$(PYTHON) -m unittest discover --start-directory scripts/tests
+
+tools:          ## only install what is missing
+	@$(PYTHON) scripts/tools.py
+
+notebooks:      ## run the notebooks and store what they show
+	@$(DXLAB_PYTHON) scripts/notebooks.py --write
+
+check:          ## run the notebooks and compare with what is stored; also that the runner sees failures
+	@$(DXLAB_PYTHON) scripts/notebooks.py --check
+	@$(DXLAB_PYTHON) scripts/tests/failures.py
+
+book:           ## the report from the notebooks as they are stored
+	@$(PYTHON) scripts/report.py book
+
+kernel:         ## bring the kernel's seed up to date, with what it needs to explain errors quickly
+	@$(PYTHON) scripts/kernel.py --seed --check
+
+lab: kernel     ## open the notebooks
+	$(DXLAB_PYTHON) -m jupyterlab notebooks

@@ -1,0 +1,52 @@
+//! `dxlab notebook run`: a thin door to `scripts/notebooks.py`, which runs notebooks in the Rust kernel.
+use crate::error::{Error, Result};
+use clap::{Args, Subcommand};
+use std::process::Command as Process;
+
+#[derive(Subcommand)]
+pub enum Notebook {
+    /// Execute notebooks headless and fail on any error, panic or word on stderr
+    Run(Run),
+}
+
+#[derive(Args)]
+pub struct Run {
+    /// Such as 01-data, or a path; all of notebooks/ when there is none
+    names: Vec<String>,
+    /// Smallest sizes: only tells whether everything runs
+    #[arg(long, conflicts_with_all = ["check", "write"])]
+    quick: bool,
+    /// Fail when a cell shows something else than what is stored
+    #[arg(long, conflicts_with = "write")]
+    check: bool,
+    /// Store what the cells show
+    #[arg(long)]
+    write: bool,
+}
+
+impl Notebook {
+    pub fn run(self) -> Result<()> {
+        let Self::Run(run) = self;
+        let home = crate::home();
+        let (python, script) = (home.join(".tools/venv/bin/python"), home.join("scripts/notebooks.py"));
+        if !python.exists() {
+            let python = python.display();
+            return Err(Error::input(format!("notebooks run in the project's own Python and there is no {python}: run `make tools`")));
+        }
+        let mut runner = Process::new(&python);
+        runner.arg(script).args(run.flags()).args(&run.names);
+        let status = runner.status().map_err(|error| Error::input(format!("cannot start {}: {error}", python.display())))?;
+        match status.code() {
+            Some(0) => Ok(()),
+            Some(code) => Err(Error::failed(format!("the notebooks' runner ended with exit code {code}; see above for the cell"))),
+            None => Err(Error::failed("the notebooks' runner was killed")),
+        }
+    }
+}
+
+impl Run {
+    fn flags(&self) -> impl Iterator<Item = &'static str> {
+        let all = [("--quick", self.quick), ("--check", self.check), ("--write", self.write)];
+        all.into_iter().filter_map(|(flag, wanted)| wanted.then_some(flag))
+    }
+}
