@@ -1,6 +1,8 @@
 //! Typed records and their readers, one file a corpus.
 pub mod check;
+pub mod fetch;
 pub mod findings;
+pub mod manifest;
 pub mod near;
 pub mod pubtator;
 pub mod synthetic;
