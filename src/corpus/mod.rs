@@ -1,7 +1,10 @@
 //! Typed records and their readers, one file a corpus.
 pub mod check;
+pub mod fetch;
 pub mod findings;
+pub mod manifest;
 pub mod near;
+pub mod pubtator;
 pub mod synthetic;
 pub mod text;
 pub mod whole;

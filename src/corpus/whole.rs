@@ -13,7 +13,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> Result<()>) -> Result<()> {
     let name = path.file_name().ok_or_else(|| Error::input(format!("not a file name: {}", path.display())))?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let mut file = std::fs::File::create(&beside).map_err(Error::io(path))?;
+    let options = std::fs::File::options().read(true).write(true).create(true).truncate(true).clone();
+    let mut file = options.open(&beside).map_err(Error::io(path))?;
     let done = fill(&mut file).and_then(|()| file.sync_all().map_err(Error::io(path)));
     let done = done.and_then(|()| std::fs::rename(&beside, path).map_err(Error::io(path)));
     if done.is_err() {
@@ -29,8 +30,13 @@ pub fn hex(bytes: &[u8]) -> String {
 /// SHA-256 of a file, hex.
 pub fn sha256(path: &Path) -> Result<String> {
     let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    sha256_of(&mut file).map_err(Error::io(path))
+}
+
+/// SHA-256 of the rest of a stream, hex.
+pub fn sha256_of(reader: &mut impl std::io::Read) -> std::io::Result<String> {
     let mut hash = Sha256::new();
-    std::io::copy(&mut file, &mut hash).map_err(Error::io(path))?;
+    std::io::copy(reader, &mut hash)?;
     Ok(hex(&hash.finalize()))
 }
 
