@@ -4,6 +4,7 @@ pub mod fetch;
 pub mod findings;
 pub mod manifest;
 pub mod near;
+pub mod shape;
 pub mod pubtator;
 pub mod synthetic;
 pub mod text;
