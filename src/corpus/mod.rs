@@ -2,6 +2,7 @@
 pub mod check;
 pub mod findings;
 pub mod near;
+pub mod pubtator;
 pub mod synthetic;
 pub mod text;
 pub mod whole;
