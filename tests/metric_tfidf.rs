@@ -1,6 +1,6 @@
 //! TF-IDF and logistic regression against scikit-learn. The reference is tests/reference/tfidf.py, scikit-learn 1.9, synthetic
 //! findings, seed 7.
-use dxlab::study::{LogReg, Tfidf};
+use dxlab::study::{Kernel, Tfidf};
 use std::collections::BTreeMap;
 
 #[derive(serde::Deserialize)]
@@ -26,12 +26,14 @@ fn decision_values_agree_with_scikit_learn() {
         (train.iter().map(|t| &**t).collect(), test.iter().map(|t| &**t).collect());
     let tfidf = Tfidf::fit(&train);
     assert_eq!(tfidf.terms(), golden.terms);
-    let (x, z) = (tfidf.transform(&train), tfidf.transform(&test));
+    let kernel = Kernel::new(tfidf.transform(&train)).unwrap();
+    let against = kernel.against(&tfidf.transform(&test)).unwrap();
     for (c, labels) in golden.decision {
-        for (label, expected) in labels {
-            let y: Vec<bool> = golden.train.iter().map(|case| case.labels.contains(&label)).collect();
-            let got = LogReg::fit(&x, &y, c.parse().unwrap(), 1e-4).decision(&z);
-            let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let carries = |label: &String| golden.train.iter().map(|case| case.labels.contains(label)).collect();
+        let y: Vec<Vec<bool>> = labels.keys().map(carries).collect();
+        let got = kernel.fit(&y, c.parse().unwrap(), 1e-4).unwrap().decision(&against).unwrap();
+        for (column, (label, expected)) in labels.iter().enumerate() {
+            let worst = got.iter().zip(expected).map(|(row, e)| (row[column] - e).abs()).fold(0.0, f64::max);
             assert!(worst < 1e-3, "C {c}, {label}: decision values differ by {worst}");
         }
     }

@@ -5,6 +5,10 @@ mod pairs;
 mod predict;
 mod pretrain;
 mod train;
+mod compare;
+mod evaluate;
+mod runs;
+mod workbook;
 
 use crate::error::Result;
 use clap::{Parser, Subcommand};
@@ -38,6 +42,10 @@ pub enum Command {
     /// Corpora: what is known, download, validate, generate
     #[command(subcommand)]
     Data(data::Data),
+    Evaluate(evaluate::Evaluate),
+    Compare(compare::Compare),
+    Workbook(workbook::Workbook),
+    Runs(runs::Runs),
 }
 
 impl Cli {
@@ -50,6 +58,10 @@ impl Cli {
             Command::Generate(generate) => generate.run(),
             Command::Bench(bench) => bench.run(),
             Command::Data(data) => data.run(),
+            Command::Evaluate(command) => command.run(),
+            Command::Compare(command) => command.run(),
+            Command::Workbook(command) => command.run(),
+            Command::Runs(command) => command.run(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Open medical text for pretraining, read from the layout of `DXLAB_DATA`: MedQuAD, ACI-Bench, and the training and development
 //! abstracts of BC5CDR and NCBI disease. No test abstract of either is among them, nor is any document twice.
-use super::manifest::inner;
 use super::pubtator;
 use crate::error::{Error, Result};
 use quick_xml::Reader;
@@ -57,7 +56,10 @@ fn medquad(path: &Path) -> Result<Vec<Document>> {
     let mut zip = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
     let names = zip.file_names().collect::<Result<Vec<_>, _>>().map_err(|e| bad(e.to_string()))?;
     let mut names: Vec<String> = names.into_iter().filter(|n| n.ends_with(".xml")).map(|n| n.into_owned()).collect();
-    names.sort_by_key(|name| inner(name)); // an archive may have a folder around everything
+    // the project's own archive has a folder around everything
+    let id =
+        |name: &str| name.rsplitn(3, '/').take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/");
+    names.sort_by_key(|name| id(name));
     let mut all = Vec::new();
     for name in names {
         let mut xml = String::new();
@@ -66,7 +68,7 @@ fn medquad(path: &Path) -> Result<Vec<Document>> {
         let pairs = answered(&xml).map_err(|e| bad(format!("{name}: {e}")))?;
         all.extend(pairs.into_iter().enumerate().map(|(i, (question, text))| Document {
             source: "MedQuAD",
-            id: format!("{}#{i}", inner(&name)),
+            id: format!("{}#{i}", id(&name)),
             question: Some(question),
             text,
         }));

@@ -156,6 +156,13 @@ impl Statistic {
         }
     }
 
+    /// True where a resample's value is off-centre, so that its interval must be moved back.
+    ///
+    /// A label with one case is absent from a third of the resamples and then leaves the mean of macro-F1.
+    pub fn off_centre(&self) -> bool {
+        matches!(self, Statistic::MacroF1 { .. })
+    }
+
     /// The metric of the cases as they are.
     pub fn plain(&self) -> Option<f64> {
         self.value(&vec![1; self.cases()])

@@ -3,6 +3,7 @@
 //!
 //! Both models enter a resample with the same cases. p is two-sided, the inverted percentile interval:
 //! p = 2·min(#{d* ≤ 0} + 1, #{d* ≥ 0} + 1) / (R + 1), at most 1, so it never falls below 2/(R + 1).
+use super::bootstrap::recentre;
 use super::{Bootstrap, Metric, Outcome, Statistic};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -69,7 +70,10 @@ pub fn compare(
     let draws = bootstrap.map(a, |weights| statistics.iter().map(|pair| minus(pair, weights)).collect::<Vec<_>>());
     let difference = |(i, pair): (usize, &(Statistic, Statistic))| {
         let value = pair.1.plain()? - pair.0.plain()?;
-        let draws: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
+        let mut draws: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
+        if pair.0.off_centre() {
+            recentre(&mut draws, value);
+        }
         let (below, above) = (draws.iter().filter(|d| **d <= 0.0).count(), draws.iter().filter(|d| **d >= 0.0).count());
         let p = (2.0 * (below.min(above) + 1) as f64 / (draws.len() + 1) as f64).min(1.0);
         let (low, high) = bootstrap.interval(draws)?;

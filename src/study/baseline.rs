@@ -2,14 +2,14 @@
 //! regression a label. Whatever is chosen (k; C and threshold) is chosen by cross-validation on the training cases, never on
 //! the test. Both give `Prediction`s, so everything downstream is the same as for a model.
 use super::file;
-use super::logreg::{LogReg, sigmoid};
+use super::logreg::{Kernel, OneVsRest, sigmoid};
 use super::prediction::Prediction;
-use super::tfidf::{Sparse, Tfidf};
+use super::tfidf::Tfidf;
 use crate::corpus::Case;
 use crate::error::{Error, Result};
+use candle_core::Tensor;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,8 @@ pub struct Settings {
     pub seed: u64,
     /// Parts of the cross-validation; cases of one group stay together.
     pub folds: usize,
+    /// A label of fewer training cases than this is never predicted by the bag of words.
+    pub min_cases: usize,
     /// Inverse strengths of the penalty to choose from.
     pub c: Vec<f64>,
     /// Probabilities above which a label is predicted, to choose from.
@@ -29,8 +31,8 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let thresholds = (1..=12).map(|i| f64::from(i) / 20.0).collect();
-        Self { seed: 7, folds: 4, c: vec![1.0, 3.0, 10.0], thresholds, max_k: 10 }
+        let thresholds = vec![0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6];
+        Self { seed: 7, folds: 4, min_cases: 2, c: vec![10.0, 100.0, 1000.0, 10000.0], thresholds, max_k: 10 }
     }
 }
 
@@ -77,89 +79,106 @@ pub struct TfidfLogReg {
     pub threshold: f64,
     /// Micro-F1 in cross-validation with this C and threshold.
     pub micro_f1: f64,
-    tfidf: Tfidf,
-    labels: Vec<(String, LogReg)>,
+    /// Columns of [`TfidfLogReg::probabilities`], the most frequent in training first.
+    pub labels: Vec<String>,
+    texts: Texts,
+    fitted: OneVsRest,
     digest: String,
 }
 
-/// Largest entry of the gradient: for the choice of C, and for the model that is kept.
+/// Length of the gradient: for the choice of C, and for the model that is kept.
 const COARSE: f64 = 1e-2;
 const FINE: f64 = 1e-4;
 
 impl TfidfLogReg {
     pub fn fit(train: &[Case], settings: &Settings) -> Result<Self> {
-        let labels = top_labels(train.iter(), usize::MAX);
-        let folds = folds(train, settings)?;
-        if settings.c.is_empty() || settings.thresholds.is_empty() {
-            return Err(Error::input("tf-idf baseline: expected at least one C and one threshold"));
+        let labels = labels_of(train, settings.min_cases);
+        if labels.is_empty() || settings.c.is_empty() || settings.thresholds.is_empty() {
+            return Err(Error::input(format!(
+                "tf-idf baseline: expected at least one C, one threshold and one label with {} training cases",
+                settings.min_cases
+            )));
         }
-        let mut best = (f64::MIN, settings.c[0], settings.thresholds[0]);
-        for &c in &settings.c {
-            let parts = folds.iter().map(|(inner, held)| held_out(train, &labels, inner, held, c)).collect::<Vec<_>>();
-            for &threshold in &settings.thresholds {
-                let of_case = |(i, probabilities): &(usize, Vec<f64>)| {
-                    let chosen = choose(probabilities, threshold).into_iter().map(|label| labels[label]).collect();
-                    Counts::of(&chosen, &gold(&train[*i]))
-                };
-                let micro_f1 = Counts::sum(parts.iter().flatten().map(of_case)).micro_f1();
-                if micro_f1 > best.0 {
-                    best = (micro_f1, c, threshold);
-                }
+        let mut parts = vec![Vec::new(); settings.c.len()]; // a C: (case, probabilities of its labels) of every fold
+        for (inner, held) in folds(train, settings)? {
+            let inner: Vec<&Case> = inner.into_iter().map(|i| &train[i]).collect();
+            let (texts, y) = (Texts::new(&inner)?, carries(&inner, &labels));
+            let against = texts.against(held.iter().map(|&i| &train[i]))?;
+            for (part, &c) in parts.iter_mut().zip(&settings.c) {
+                let rows = probabilities(&texts.kernel.fit(&y, c, COARSE)?, &against)?;
+                part.extend(held.iter().map(|&i| &train[i]).zip(rows));
             }
         }
-        let (micro_f1, c, threshold) = best;
-        let all: Vec<usize> = (0..train.len()).collect();
-        let (tfidf, fitted) = fit_labels(train, &labels, &all, c, FINE);
-        let labels = labels.iter().map(|label| label.to_string()).zip(fitted).collect();
-        Ok(Self { c, threshold, micro_f1, tfidf, labels, digest: digest(train, settings)? })
+        let (c, threshold, micro_f1) = best(&parts, &labels, settings);
+        let all: Vec<&Case> = train.iter().collect();
+        let texts = Texts::new(&all)?;
+        let fitted = texts.kernel.fit(&carries(&all, &labels), c, FINE)?;
+        let labels = labels.into_iter().map(String::from).collect();
+        Ok(Self { c, threshold, micro_f1, labels, texts, fitted, digest: digest(train, settings)? })
     }
 
-    /// Labels, the most frequent in training first: the columns of [`TfidfLogReg::probabilities`].
-    pub fn labels(&self) -> impl Iterator<Item = &str> {
-        self.labels.iter().map(|(label, _)| label.as_str())
+    /// Probability of every label, a row a case.
+    pub fn probabilities(&self, cases: &[Case]) -> Result<Vec<Vec<f64>>> {
+        probabilities(&self.fitted, &self.texts.against(cases.iter())?)
     }
 
-    /// Probability of every label, a row a text.
-    pub fn probabilities(&self, texts: &[&str]) -> Vec<Vec<f64>> {
-        let fitted: Vec<&LogReg> = self.labels.iter().map(|(_, fitted)| fitted).collect();
-        probabilities(&fitted, &self.tfidf.transform(texts))
-    }
-
-    pub fn predict(&self, cases: &[Case]) -> Vec<Prediction> {
+    pub fn predict(&self, cases: &[Case]) -> Result<Vec<Prediction>> {
         let model = format!("tfidf-logreg@{}", self.digest);
-        let texts: Vec<&str> = cases.iter().map(|case| case.input.as_str()).collect();
         let answer = |(case, probabilities): (&Case, Vec<f64>)| {
             let chosen = choose(&probabilities, self.threshold);
-            prediction(case, &model, chosen.into_iter().map(|label| self.labels[label].0.clone()).collect())
+            prediction(case, &model, chosen.into_iter().map(|label| self.labels[label].clone()).collect())
         };
-        cases.iter().zip(self.probabilities(&texts)).map(answer).collect()
+        Ok(cases.iter().zip(self.probabilities(cases)?).map(answer).collect())
     }
 }
 
-/// Probabilities of the held-out cases by models of the inner ones: (index of the case, probability of every label).
-fn held_out(train: &[Case], labels: &[&str], inner: &[usize], held: &[usize], c: f64) -> Vec<(usize, Vec<f64>)> {
-    let (tfidf, fitted) = fit_labels(train, labels, inner, c, COARSE);
-    let texts: Vec<&str> = held.iter().map(|&i| train[i].input.as_str()).collect();
-    let rows = probabilities(&fitted.iter().collect::<Vec<_>>(), &tfidf.transform(&texts));
-    held.iter().copied().zip(rows).collect()
+/// Texts that were fitted on, as terms and as scalar products.
+#[derive(Clone, Debug)]
+struct Texts {
+    tfidf: Tfidf,
+    kernel: Kernel,
 }
 
-fn fit_labels(train: &[Case], labels: &[&str], cases: &[usize], c: f64, tolerance: f64) -> (Tfidf, Vec<LogReg>) {
-    let texts: Vec<&str> = cases.iter().map(|&i| train[i].input.as_str()).collect();
-    let golds: Vec<BTreeSet<&str>> = cases.iter().map(|&i| gold(&train[i])).collect();
-    let tfidf = Tfidf::fit(&texts);
-    let x = tfidf.transform(&texts);
-    let fit = |label: &&str| {
-        let y: Vec<bool> = golds.iter().map(|gold| gold.contains(label)).collect();
-        LogReg::fit(&x, &y, c, tolerance)
-    };
-    let fitted = labels.par_iter().map(fit).collect();
-    (tfidf, fitted)
+impl Texts {
+    fn new(cases: &[&Case]) -> Result<Self> {
+        let texts: Vec<&str> = cases.iter().map(|case| case.input.as_str()).collect();
+        let tfidf = Tfidf::fit(&texts);
+        Ok(Self { kernel: Kernel::new(tfidf.transform(&texts))?, tfidf })
+    }
+
+    fn against<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> Result<Tensor> {
+        let texts: Vec<&str> = cases.map(|case| case.input.as_str()).collect();
+        self.kernel.against(&self.tfidf.transform(&texts))
+    }
 }
 
-fn probabilities(fitted: &[&LogReg], x: &Sparse) -> Vec<Vec<f64>> {
-    let columns: Vec<Vec<f64>> = fitted.par_iter().map(|label| label.decision(x)).collect();
-    (0..x.rows.len()).map(|row| columns.iter().map(|column| sigmoid(column[row])).collect()).collect()
+/// `[label][case]`: whether the case carries the label.
+fn carries(cases: &[&Case], labels: &[&str]) -> Vec<Vec<bool>> {
+    let golds: Vec<BTreeSet<&str>> = cases.iter().map(|case| gold(case)).collect();
+    labels.iter().map(|label| golds.iter().map(|gold| gold.contains(label)).collect()).collect()
+}
+
+fn probabilities(fitted: &OneVsRest, against: &Tensor) -> Result<Vec<Vec<f64>>> {
+    let rows = fitted.decision(against)?;
+    Ok(rows.into_iter().map(|row| row.into_iter().map(sigmoid).collect()).collect())
+}
+
+/// (C, threshold, micro-F1) with the best micro-F1 on held-out cases; of equals the first.
+fn best(parts: &[Vec<(&Case, Vec<f64>)>], labels: &[&str], settings: &Settings) -> (f64, f64, f64) {
+    let mut best = (settings.c[0], settings.thresholds[0], f64::MIN);
+    for (part, &c) in parts.iter().zip(&settings.c) {
+        for &threshold in &settings.thresholds {
+            let of_case = |(case, probabilities): &(&Case, Vec<f64>)| {
+                let chosen = choose(probabilities, threshold).into_iter().map(|label| labels[label]).collect();
+                Counts::of(&chosen, &gold(case))
+            };
+            let micro_f1 = Counts::sum(part.iter().map(of_case)).micro_f1();
+            if micro_f1 > best.2 {
+                best = (c, threshold, micro_f1);
+            }
+        }
+    }
+    best
 }
 
 /// Labels above the threshold, the most probable first; at least one.
@@ -194,13 +213,22 @@ fn gold(case: &Case) -> BTreeSet<&str> {
     case.labels.iter().map(|label| label.trim()).filter(|label| !label.is_empty()).collect()
 }
 
-/// Labels by falling frequency (cases that carry them), ties in order of the label.
+/// The `k` most frequent labels (by cases that carry them), ties in order of the label.
 fn top_labels<'a>(cases: impl Iterator<Item = &'a Case>, k: usize) -> Vec<&'a str> {
+    counted(cases).into_iter().take(k).map(|(label, _)| label).collect()
+}
+
+/// Labels of at least `min` cases, the most frequent first.
+fn labels_of(cases: &[Case], min: usize) -> Vec<&str> {
+    counted(cases.iter()).into_iter().filter(|(_, count)| *count >= min).map(|(label, _)| label).collect()
+}
+
+fn counted<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<(&'a str, usize)> {
     let mut counts = BTreeMap::<&str, usize>::new();
     cases.flat_map(gold).for_each(|label| *counts.entry(label).or_default() += 1);
     let mut labels: Vec<(&str, usize)> = counts.into_iter().collect();
     labels.sort_by_key(|&(label, count)| (std::cmp::Reverse(count), label));
-    labels.into_iter().take(k).map(|(label, _)| label).collect()
+    labels
 }
 
 /// (cases to fit on, cases held out) of every fold: groups shuffled by the seed and dealt out in turn.
@@ -290,12 +318,15 @@ mod tests {
             [("renal cyst seen", "renal cyst"), ("stone in the bladder", "bladder stone"), ("normal study", "none")];
         let train: Vec<Case> = (0..60).map(|i| case(i, &[texts[i % 3].1], texts[i % 3].0)).collect();
         let fitted = TfidfLogReg::fit(&train, &Settings::default()).unwrap();
-        let predictions = fitted.predict(&train);
+        let predictions = fitted.predict(&train).unwrap();
         assert!(predictions.iter().all(|p| p.labels == p.gold), "{:?}", predictions[0]);
         assert!((fitted.micro_f1 - 1.0).abs() < 1e-12);
         let again = TfidfLogReg::fit(&train, &Settings::default()).unwrap();
-        assert_eq!(again.probabilities(&["a renal stone"]), fitted.probabilities(&["a renal stone"]));
-        assert_eq!(again.predict(&train), predictions);
+        let other = [case(99, &[], "a renal stone")];
+        assert_eq!(again.probabilities(&other).unwrap(), fitted.probabilities(&other).unwrap());
+        assert_eq!(again.predict(&train).unwrap(), predictions);
+        let rare = [train.clone(), vec![case(77, &["seen once"], "cyst")]].concat();
+        assert!(!TfidfLogReg::fit(&rare, &Settings::default()).unwrap().labels.contains(&"seen once".to_string()));
     }
 
     #[test]

@@ -1,32 +1,18 @@
-//! Files of a study: written whole or not at all, and named by what is in them.
+//! Files of a study: JSON with sorted keys, so that a file or a specification can be named by its digest.
+use crate::corpus::whole;
 use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
-/// Writes beside `path`, then renames, so that nobody sees half a file under its final name. Makes the folder if need be.
+/// Writes a file whole or not at all; its folder is made if need be.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = beside(path)?;
-    let done = std::fs::File::create(&beside).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    done.and_then(|()| std::fs::rename(&beside, path)).map_err(|error| {
-        let _ = std::fs::remove_file(&beside); // the first error is the one to report
-        Error::io(path)(error)
-    })
-}
-
-/// A name in the folder of `path` that no other process or thread uses; the folder is made.
-pub fn beside(path: &Path) -> Result<PathBuf> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name =
-        path.file_name().ok_or_else(|| Error::input(format!("expected the name of a file: {}", path.display())))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    Ok(folder.join(format!(".{}.{}-{count}.tmp", name.to_string_lossy(), std::process::id())))
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    whole::write(path, bytes)
 }
 
 /// Writes JSON with sorted keys and two spaces, whole or not at all.
@@ -48,23 +34,7 @@ pub fn digest_json(value: &impl Serialize) -> Result<String> {
 
 /// SHA-256 in hex.
 pub fn digest_bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// SHA-256 in hex of a file, read in pieces.
-pub fn digest_file(path: &Path) -> Result<String> {
-    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
-    let (mut hash, mut piece) = (Sha256::new(), vec![0u8; 1 << 20]);
-    loop {
-        match file.read(&mut piece).map_err(Error::io(path))? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&piece[..n]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    whole::hex(&Sha256::digest(bytes))
 }
 
 /// JSON of any value; a map with keys that are not strings is refused.
@@ -101,20 +71,17 @@ mod tests {
     #[test]
     fn digest_is_sha256() {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // FIPS 180-2, "abc"
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("abc");
-        write(&path, b"abc").unwrap();
-        assert_eq!((digest_bytes(b"abc").as_str(), digest_file(&path).unwrap().as_str()), (expected, expected));
+        assert_eq!(digest_bytes(b"abc"), expected);
     }
 
     #[test]
-    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+    fn json_is_read_back_and_its_folder_made() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("taken");
-        std::fs::create_dir(&path).unwrap();
-        std::fs::write(path.join("inside"), "kept").unwrap();
-        assert!(write(&path, b"new").is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(std::fs::read_to_string(path.join("inside")).unwrap(), "kept");
+        let path = folder.path().join("a").join("b.json");
+        write_json(&path, &json!({"b": 1, "a": [0.5]})).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\n  \"a\": [\n    0.5\n  ],\n  \"b\": 1\n}\n");
+        assert_eq!(read_json::<Value>(&path).unwrap(), json!({"b": 1, "a": [0.5]}));
+        std::fs::write(&path, "{").unwrap();
+        assert!(read_json::<Value>(&path).unwrap_err().to_string().contains("b.json: EOF"));
     }
 }

@@ -6,6 +6,7 @@ mod evaluation;
 pub mod file;
 mod logreg;
 mod prediction;
+mod settings;
 mod store;
 mod tfidf;
 
@@ -13,7 +14,8 @@ pub use baseline::{MostFrequent, Settings as BaselineSettings, TfidfLogReg};
 pub use experiment::{Lora, PredictConfig, TrainConfig, ask, open_corpus, validation_split};
 pub use environment::{Environment, Stopwatch, peak_bytes};
 pub use evaluation::{Comparison, Evaluation, Reading, Scores, Scoring, compare, digest, evaluate, names};
-pub use logreg::LogReg;
+pub use logreg::{Kernel, OneVsRest};
 pub use prediction::{Prediction, label_set, outcomes, read_predictions, write_predictions};
+pub use settings::{differences, flatten};
 pub use store::{NUMERICS_VERSION, Run, Spec, Store, size};
 pub use tfidf::{Sparse, Tfidf};

@@ -1,0 +1,66 @@
+//! `dxlab compare a.jsonl b.jsonl …`: paired differences on the same cases, corrected for how many were made.
+use super::evaluate::Intervals;
+use crate::error::{Error, Result};
+use crate::metric::Metric;
+use crate::report::{Table, tables};
+use crate::study::{Prediction, Reading, compare, file, names, read_predictions};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Paired bootstrap differences between files of predictions on the same cases, p values after Holm
+#[derive(Args, Debug)]
+pub struct Compare {
+    /// Two or more preds.jsonl; every pair is compared, in the order given
+    #[arg(required = true, num_args = 2..)]
+    predictions: Vec<PathBuf>,
+    /// Metric to compare; repeat for more, each counts as a comparison
+    #[arg(long = "metric", default_values = ["micro_f1", "jaccard", "exact_match"])]
+    metrics: Vec<String>,
+    /// Compare labels as written instead of normalised
+    #[arg(long)]
+    raw: bool,
+    /// Where to write the comparisons as JSON
+    #[arg(long)]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    intervals: Intervals,
+}
+
+impl Compare {
+    pub fn run(self) -> Result<()> {
+        let metrics = self.metrics.iter().map(|key| key.parse()).collect::<Result<Vec<Metric>>>()?;
+        let reading = if self.raw { Reading::Raw } else { Reading::Normalised };
+        let named = read_named(&self.predictions)?;
+        let rows = compare(&named, &metrics, reading, &self.intervals.scoring(None))?;
+        let labels = if self.raw { "labels as written" } else { "normalised labels" };
+        let bootstrap = self.intervals.bootstrap();
+        let caption = format!(
+            "{labels}; paired bootstrap, {} resamples, seed {}; p corrected over {} comparisons (Holm)",
+            bootstrap.resamples,
+            bootstrap.seed,
+            rows.len()
+        );
+        print!("{}", Table::from(tables::comparisons(&rows)?).caption(caption));
+        if let Some(out) = &self.out {
+            file::write_json(
+                out,
+                &serde_json::json!({ "bootstrap": bootstrap, "comparisons": file::to_value(&rows)? }),
+            )?;
+            println!("written: {}", out.display());
+        }
+        Ok(())
+    }
+}
+
+/// Predictions of every file under a short name that no other has.
+pub fn read_named(paths: &[PathBuf]) -> Result<Vec<(String, Vec<Prediction>)>> {
+    let sets = paths.iter().map(|path| read_predictions(path)).collect::<Result<Vec<_>>>()?;
+    let names = names(&sets.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+    for (i, name) in names.iter().enumerate() {
+        if let Some(other) = names[..i].iter().position(|earlier| earlier == name) {
+            let (a, b) = (paths[other].display(), paths[i].display());
+            return Err(Error::input(format!("{a} and {b} hold the same predictions: give each once")));
+        }
+    }
+    Ok(names.into_iter().zip(sets).collect())
+}

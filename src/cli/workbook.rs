@@ -1,0 +1,51 @@
+//! `dxlab workbook preds….jsonl --out results.xlsx`: every answer of every model in one file.
+use super::compare::read_named;
+use super::evaluate::{Intervals, normalise};
+use crate::error::Result;
+use crate::report::{Answers, write_workbook};
+use crate::study::{Evaluation, Run, evaluate};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// All inference results as an Excel file: a sheet a model, a sheet of metrics, a sheet of settings
+#[derive(Args, Debug)]
+pub struct Workbook {
+    /// preds.jsonl, one a model; settings are read from the run's folder around each
+    #[arg(required = true)]
+    predictions: Vec<PathBuf>,
+    #[arg(long, default_value = "results.xlsx")]
+    out: PathBuf,
+    /// Say that the cases are synthetic, where the run's folder does not tell
+    #[arg(long)]
+    synthetic: bool,
+    #[command(flatten)]
+    intervals: Intervals,
+}
+
+impl Workbook {
+    pub fn run(self) -> Result<()> {
+        let named = read_named(&self.predictions)?;
+        let runs = self.predictions.iter().map(|path| around(path)).collect::<Result<Vec<_>>>()?;
+        let scoring = self.intervals.scoring(None);
+        let evaluations = named
+            .iter()
+            .map(|(_, predictions)| evaluate(predictions, &scoring))
+            .collect::<Result<Vec<Evaluation>>>()?;
+        let mut answers = Vec::new();
+        for (((name, predictions), evaluation), run) in named.iter().zip(&evaluations).zip(&runs) {
+            let settings = run.as_ref().map(Run::settings).transpose()?.unwrap_or_default().into_iter().collect();
+            answers.push(Answers { name: name.clone(), predictions, evaluation, settings });
+        }
+        let said = runs.iter().flatten().filter_map(Run::synthetic);
+        let synthetic = if self.synthetic { Some(true) } else { said.reduce(|a, b| a || b) };
+        write_workbook(&self.out, &answers, &normalise, synthetic)?;
+        println!("written: {} ({} sheets of answers)", self.out.display(), answers.len());
+        Ok(())
+    }
+}
+
+/// The run whose folder the file lies in, if it lies in one.
+fn around(path: &Path) -> Result<Option<Run>> {
+    let folder = path.parent().filter(|folder| folder.join("spec.json").is_file());
+    folder.map(Run::load).transpose()
+}

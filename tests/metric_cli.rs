@@ -1,0 +1,108 @@
+//! `dxlab evaluate`, `compare`, `workbook` and `runs` as a user meets them.
+use dxlab::study::{Prediction, Store, write_predictions};
+use std::path::Path;
+use std::process::Command;
+
+fn answers(path: &Path, prompt: &str, right: usize) {
+    let answer = |i: usize| Prediction {
+        case_id: format!("c{i}"),
+        group: format!("c{i}"),
+        input: format!("Synthetic finding {i}."),
+        prompt: format!("{prompt}@1f"),
+        model: "embedded@9c".into(),
+        adapter: None,
+        raw: "renal cyst".into(),
+        labels: vec![if i < right { "renal cyst" } else { "liver cyst" }.into()],
+        parsed: true,
+        gold: vec!["Renal cyst".into()],
+        logprob: None,
+        prompt_tokens: 10,
+        new_tokens: 3,
+        seconds: 0.1,
+    };
+    write_predictions(path, &(0..40).map(answer).collect::<Vec<_>>()).unwrap();
+}
+
+/// Exit code, standard output, standard error.
+fn dxlab(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_dxlab")).args(args).current_dir(folder).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn evaluate_prints_a_table_and_writes_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    answers(&folder.path().join("a.jsonl"), "closed", 30);
+    let (code, out, error) =
+        dxlab(folder.path(), &["evaluate", "a.jsonl", "--out", "metrics.json", "--resamples", "200"]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(
+        out.starts_with("embedded · closed: 40 cases, 40 groups, 1 gold labels; 95 % intervals, 200 resamples"),
+        "{out}"
+    );
+    assert!(out.contains("micro_f1") && out.contains("0.750 ["), "{out}");
+    let json = std::fs::read_to_string(folder.path().join("metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(metrics["normalised"]["metrics"]["exact_match"]["value"], 0.75);
+    assert_eq!(metrics["raw"]["metrics"]["exact_match"]["value"], 0.0);
+    let row = r#"{"case_id":"1","input_finding":"A synthetic finding.","output_disease":"Renal cyst"}"#;
+    std::fs::write(folder.path().join("train.jsonl"), row).unwrap();
+    let (code, out, error) = dxlab(folder.path(), &["evaluate", "a.jsonl", "--findings", "train.jsonl"]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(out.lines().last().unwrap().starts_with("hallucinated_rate   0.250 ["), "{out}");
+}
+
+#[test]
+fn compare_names_every_pair_and_corrects_for_their_number() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, prompt, right) in [("a.jsonl", "plain", 10), ("b.jsonl", "closed", 30), ("c.jsonl", "examples", 31)] {
+        answers(&folder.path().join(file), prompt, right);
+    }
+    let args = ["compare", "a.jsonl", "b.jsonl", "c.jsonl", "--metric", "micro_f1", "--out", "compared.json"];
+    let (code, out, error) = dxlab(folder.path(), &args);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(out.contains("3 comparisons (Holm)") && out.contains("+0.500 ["), "{out}");
+    let json = std::fs::read_to_string(folder.path().join("compared.json")).unwrap();
+    assert_eq!(json.matches("\"p_holm\"").count(), 3);
+}
+
+#[test]
+fn what_cannot_be_read_or_compared_is_bad_input() {
+    let folder = tempfile::tempdir().unwrap();
+    answers(&folder.path().join("a.jsonl"), "plain", 10);
+    let bad = |args: &[&str], expected: &str| {
+        let (code, _, error) = dxlab(folder.path(), args);
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains(expected), "{error}");
+    };
+    bad(&["evaluate", "none.jsonl"], "no such file or folder: none.jsonl");
+    bad(&["compare", "a.jsonl", "a.jsonl"], "hold the same predictions");
+    bad(&["compare", "a.jsonl", "b.jsonl", "--metric", "f1"], "unknown metric `f1`: expected one of micro_f1");
+    bad(&["runs", "--root", ".", "show", "x"], "no run `x`");
+}
+
+#[test]
+fn the_workbook_reads_settings_from_the_run_around_the_predictions() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(Some(&folder.path().join("runs")));
+    let spec = serde_json::json!({"data": {"synthetic": true}, "rank": 8});
+    let run = store.open_or_make("predict", "closed", &spec, |dir| {
+        answers(&dir.join("preds.jsonl"), "closed", 5);
+        Ok(())
+    });
+    let run = run.unwrap();
+    let preds = run.path("preds.jsonl").display().to_string();
+    let (code, out, error) = dxlab(folder.path(), &["workbook", &preds, "--resamples", "100"]);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    use calamine::Reader;
+    let mut book: calamine::Xlsx<_> = calamine::open_workbook(folder.path().join("results.xlsx")).unwrap();
+    let settings = book.worksheet_range("settings").unwrap();
+    assert!(settings.rows().any(|row| row[1].to_string() == "spec.rank" && row[2].to_string() == "8"));
+    let header = book.worksheet_range("embedded · closed").unwrap();
+    assert_eq!(header.get((0, 1)).unwrap().to_string(), "finding (synthetic)");
+    let (code, out, _) = dxlab(folder.path(), &["runs", "--root", "runs", "list"]);
+    assert!(code == 0 && out.starts_with("1 runs in runs") && out.contains(run.short_digest()), "{out}");
+    let (_, out, _) = dxlab(folder.path(), &["runs", "--root", "runs", "gc"]);
+    assert!(out.starts_with("0 folders"), "{out}");
+}
