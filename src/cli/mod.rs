@@ -1,5 +1,6 @@
 //! The command line: one file a command group, each a thin layer over the rooms.
 mod bench;
+mod notebook;
 mod pairs;
 mod pretrain;
 mod data;
@@ -32,6 +33,9 @@ pub enum Command {
     /// Corpora: what is known, download, validate, generate
     #[command(subcommand)]
     Data(data::Data),
+    /// Execute notebooks headless in the Rust kernel
+    #[command(subcommand)]
+    Notebook(notebook::Notebook),
 }
 
 impl Cli {
@@ -42,6 +46,7 @@ impl Cli {
             Command::Generate(generate) => generate.run(),
             Command::Bench(bench) => bench.run(),
             Command::Data(data) => data.run(),
+            Command::Notebook(notebook) => notebook.run(),
         }
     }
 }
