@@ -1,13 +1,14 @@
 //! The command line: one file a command group, each a thin layer over the rooms.
 mod bench;
+mod compare;
 mod data;
+mod evaluate;
+mod notebook;
 mod pairs;
 mod predict;
 mod pretrain;
-mod train;
-mod compare;
-mod evaluate;
 mod runs;
+mod train;
 mod workbook;
 
 use crate::error::Result;
@@ -46,6 +47,9 @@ pub enum Command {
     Compare(compare::Compare),
     Workbook(workbook::Workbook),
     Runs(runs::Runs),
+    /// Execute notebooks headless in the Rust kernel
+    #[command(subcommand)]
+    Notebook(notebook::Notebook),
 }
 
 impl Cli {
@@ -62,6 +66,7 @@ impl Cli {
             Command::Compare(command) => command.run(),
             Command::Workbook(command) => command.run(),
             Command::Runs(command) => command.run(),
+            Command::Notebook(notebook) => notebook.run(),
         }
     }
 }

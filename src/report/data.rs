@@ -31,7 +31,7 @@ pub fn labels_per_case(corpus: &Corpus) -> Table {
         let cases = shape.by_count.get(&count).copied().unwrap_or(0);
         [cases.to_string(), format!("{:.1}", 100.0 * cases as f64 / shape.cases.max(1) as f64)]
     };
-    let row = |count| [vec![count.to_string()], cells(&train, count).to_vec(), cells(&test, count).to_vec()].concat();
+    let row = |count: usize| [vec![count.to_string()], cells(&train, count).to_vec(), cells(&test, count).to_vec()].concat();
     let least = if train.by_count.contains_key(&0) || test.by_count.contains_key(&0) { 0 } else { 1 };
     let rows: Vec<_> = (least..=most).map(row).collect();
     Table::from_rows(&["labels", "training", "%", "test", "% of test"], &rows)

@@ -1,6 +1,6 @@
 //! What a notebook says first: with what its numbers were made. The same on every machine, so that it can be compared; time,
 //! memory and hardware stand in each run's `environment.json`.
-use super::file;
+use crate::corpus::whole;
 use super::store::NUMERICS_VERSION;
 use crate::corpus::Corpus;
 use crate::error::Result;
@@ -10,7 +10,7 @@ pub fn provenance(corpus: &Corpus) -> Result<String> {
     let home = crate::home();
     let toolchain = std::fs::read_to_string(home.join("rust-toolchain.toml")).unwrap_or_default();
     let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = "));
-    let lock = file::digest_file(&home.join("Cargo.lock"))?;
+    let lock = whole::sha256(&home.join("Cargo.lock"))?;
     Ok(format!(
         "dxlab {} (numerics {NUMERICS_VERSION}), Rust {}, Cargo.lock {}\ncorpus: {}{}, {} training and {} test cases, digest {}",
         env!("CARGO_PKG_VERSION"),
