@@ -1,6 +1,7 @@
 //! The command line: one file a command group, each a thin layer over the rooms.
 mod bench;
 mod data;
+mod notebook;
 mod pairs;
 mod predict;
 mod pretrain;
@@ -46,6 +47,9 @@ pub enum Command {
     Compare(compare::Compare),
     Workbook(workbook::Workbook),
     Runs(runs::Runs),
+    /// Execute notebooks headless in the Rust kernel
+    #[command(subcommand)]
+    Notebook(notebook::Notebook),
 }
 
 impl Cli {
@@ -62,6 +66,7 @@ impl Cli {
             Command::Compare(command) => command.run(),
             Command::Workbook(command) => command.run(),
             Command::Runs(command) => command.run(),
+            Command::Notebook(notebook) => notebook.run(),
         }
     }
 }
