@@ -43,10 +43,10 @@ def spell(seconds: float) -> str:
 
 
 def digest(*parts: object) -> str:
-    """One short name for everything a step is made from; a Path counts by its content."""
+    """One short name for everything a step is made from; a file counts by its content, a folder by its name."""
     sha = hashlib.sha256()
     for part in parts:
-        sha.update(part.read_bytes() if isinstance(part, Path) else str(part).encode())
+        sha.update(part.read_bytes() if isinstance(part, Path) and part.is_file() else str(part).encode())
         sha.update(b"\0")
     return sha.hexdigest()[:16]
 
@@ -81,22 +81,27 @@ class Plan:
         self.total, self.at, self.start = total, 0, time.monotonic()
 
     @contextmanager
-    def step(self, name: str, what: str, why: str):
-        """Announce, time and remember one step. An exception leaves no record."""
+    def step(self, name: str, what: str, why: str, skips: bool = False):
+        """Announce, time and remember one step. An exception leaves no record.
+
+        A step that `skips` finds out by itself whether there is anything to do; only what it took to do it is remembered.
+        """
         self.at += 1
         guess = estimate(name)
         about = f"about {spell(guess)}" if guess else "no estimate yet"
+        about += ", a moment when nothing changed" * skips
         say(f"[{self.at}/{self.total}] {what}: {why} ({about})")
         begin = time.monotonic()
         yield
         took = time.monotonic() - begin
-        remember(name, took)
+        if not skips or took > 10:
+            remember(name, took)
         say(f"      done in {spell(took)}, {spell(time.monotonic() - self.start)} since the start")
 
-    def stamped(self, name: str, key: str, what: str, why: str, make) -> None:
-        """Run `make` unless the stamp says that it was made from the same `key`."""
+    def stamped(self, name: str, key: str, there: bool, what: str, why: str, make) -> None:
+        """Run `make` unless its product is there and the stamp says that it was made from the same `key`."""
         stamp = STAMPS / name
-        if stamp.exists() and stamp.read_text() == key:
+        if there and stamp.exists() and stamp.read_text() == key:
             self.at += 1
             say(f"[{self.at}/{self.total}] {what}: in place")
             return

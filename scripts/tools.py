@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import environment
 import kernel
@@ -37,14 +38,33 @@ def need_compiler() -> None:
 
 
 def rust_source() -> None:
-    """rustup's component rust-src; without rustup it must already be there."""
-    if not shutil.which("rustup"):
-        sys.exit("dxlab: the kernel needs the standard library's source and there is no rustup to install it: install Rust with rustup")
-    steps.build(["rustup", "component", "add", "rust-src"], "rust-src")
+    """rustup's component rust-src, and the manifests of the packages that the standard library uses.
+
+    Without the latter rust-analyzer, offline, cannot read the standard library and no `let` is understood.
+    """
+    if not library().exists():
+        if not shutil.which("rustup"):
+            sys.exit("dxlab: the kernel needs the standard library's source and there is no rustup to install it: install Rust with rustup")
+        steps.build(["rustup", "component", "add", "rust-src"], "rust-src")
+    steps.build(**std_metadata(offline=False))
+
+
+def library() -> Path:
+    return Path(kernel.sysroot(), "lib/rustlib/src/rust/library/Cargo.toml")
+
+
+def std_metadata(offline: bool) -> dict:
+    """How rust-analyzer asks for the standard library's packages; its manifest needs a nightly cargo or one that passes for it."""
+    env = os.environ | {"RUSTC_BOOTSTRAP": "1", "__CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS": "nightly", "CARGO_NET_OFFLINE": str(offline).lower()}
+    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--manifest-path", str(library()), "--filter-platform", kernel.rustc()["host"]]
+    return {"command": command, "name": "rust-src", "env": env}
 
 
 def has_rust_source() -> bool:
-    return os.path.exists(os.path.join(kernel.sysroot(), "lib/rustlib/src/rust/library/Cargo.toml"))
+    if not library().exists():
+        return False
+    asked = std_metadata(offline=True)
+    return subprocess.run(asked["command"], env=asked["env"], capture_output=True).returncode == 0
 
 
 def python_tools(packages: list[str]) -> None:
@@ -56,7 +76,6 @@ def python_tools(packages: list[str]) -> None:
     steps.build([str(PYTHON), "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "-r", str(listed)], "python")
 
 
- 
 def commands() -> None:
     """mdbook, jupyter, pandoc and a typst command, all in `.tools/bin`."""
     BIN.mkdir(parents=True, exist_ok=True)
@@ -97,25 +116,26 @@ def install(plan: steps.Plan) -> None:
     """Everything above, each step only where its ingredients changed."""
     need_compiler()
     release = kernel.rustc()["release"]
-    key = steps.digest(release) if has_rust_source() else "missing"
-    plan.stamped("rust-src", key, "standard library source", "the kernel infers the types of variables from it", lambda: has_rust_source() or rust_source())
+    why = "the kernel infers the types of variables from it"
+    plan.stamped("rust-src", release, has_rust_source(), "standard library source", why, rust_source)
 
     packages = environment.read(ROOT / "environment.yml")
-    key = steps.digest("\n".join(packages), sys.version, VENV) if PYTHON.exists() else "missing"
-    plan.stamped("python", key, f"{len(packages)} Python packages", "Jupyter, mdbook, pandoc and typst, in .tools/venv", lambda: python_tools(packages))
+    key = steps.digest("\n".join(packages), sys.version, VENV)
+    why = "Jupyter, mdbook, pandoc and typst, in .tools/venv"
+    plan.stamped("python", key, PYTHON.exists(), f"{len(packages)} Python packages", why, lambda: python_tools(packages))
     commands()
     kernel_spec()
 
     for name, (version, what) in FROM_CARGO.items():
-        key = steps.digest(version, release, TOOLS) if (BIN / name).exists() else "missing"
-        plan.stamped(name, key, f"{name} {version}", what, lambda: from_cargo(name, version))
+        key = steps.digest(version, release, TOOLS)
+        plan.stamped(name, key, (BIN / name).exists(), f"{name} {version}", what, lambda: from_cargo(name, version))
     shutil.rmtree(TOOLS / "build", ignore_errors=True)
 
-    with plan.step("preprocessor", "the book's preprocessor", "turns executed notebooks into chapters"):
+    with plan.step("preprocessor", "the book's preprocessor", "turns executed notebooks into chapters", skips=True):
         steps.build(["cargo", "build", "--locked", "--package", "mdbook-dxlab"], "preprocessor")
-    with plan.step("dxlab", "dxlab and all it depends on", "one build for the command, the tests and the notebooks"):
+    with plan.step("dxlab", "dxlab and all it depends on", "one build for the command, the tests and the notebooks", skips=True):
         steps.build(["cargo", "build", "--locked", "--package", "dxlab"], "dxlab")
-    with plan.step("kernel", "the kernel's seed", "with it a notebook shows its first result in seconds"):
+    with plan.step("kernel", "the kernel's seed", "with it a notebook shows its first result in seconds", skips=True):
         kernel.seed(check="--check" in sys.argv)
 
 

@@ -62,14 +62,14 @@ def svg(x: str) -> dict:
 
 
 class Steps(unittest.TestCase):
-    def test_a_step_is_made_once_for_one_key(self):
+    def test_a_step_is_made_once_for_one_key_and_again_when_its_product_is_gone(self):
         with tempfile.TemporaryDirectory() as folder:
             steps.TOOLS, steps.STAMPS, steps.SECONDS = Path(folder), Path(folder, "stamps"), Path(folder, "seconds.json")
             made = []
-            for key in ("a", "a", "b"):
+            for key, there in (("a", False), ("a", True), ("b", True), ("b", False)):
                 with open(os.devnull, "w") as quiet, redirected(quiet):
-                    steps.Plan(1).stamped("x", key, "x", "a test", lambda: made.append(key))
-            self.assertEqual(made, ["a", "b"])
+                    steps.Plan(1).stamped("x", key, there, "x", "a test", lambda: made.append((key, there)))
+            self.assertEqual(made, [("a", False), ("b", True), ("b", False)])
 
     def test_times_read_as_people_say_them(self):
         self.assertEqual([steps.spell(s) for s in (4.2, 42, 400)], ["4.2 s", "42 s", "6 min 40 s"])
