@@ -4,6 +4,7 @@ pub mod fetch;
 pub mod findings;
 pub mod manifest;
 pub mod near;
+pub mod shape;
 pub mod pubtator;
 pub mod synthetic;
 pub mod text;
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One clinical text and the diagnoses that follow from it (`spec` §1.4: `case_id, input_finding, output_disease`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,11 @@ pub struct Corpus {
     pub test: Vec<Case>,
 }
 
+/// The user's own findings.
+fn own() -> Option<PathBuf> {
+    std::env::var_os("DXLAB_FINDINGS").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 impl Corpus {
     /// The synthetic findings in `data/findings` of the project.
     pub fn embedded() -> Result<Self> {
@@ -53,10 +59,15 @@ impl Corpus {
 
     /// The findings that `DXLAB_FINDINGS` names, else the embedded ones.
     pub fn from_env() -> Result<Self> {
-        match std::env::var_os("DXLAB_FINDINGS").filter(|path| !path.is_empty()) {
-            Some(path) => Self::open(Path::new(&path)),
+        match own() {
+            Some(path) => Self::open(&path),
             None => Self::embedded(),
         }
+    }
+
+    /// Where [`Corpus::from_env`] reads.
+    pub fn path_from_env() -> PathBuf {
+        own().unwrap_or_else(|| crate::home().join("data").join("findings"))
     }
 
     /// Labels of the training split as written, with the number of cases that carry each.

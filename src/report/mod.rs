@@ -1,11 +1,16 @@
 //! Figures and tables as notebook displays, and the workbook.
 mod canvas;
 mod card;
+pub mod data;
 mod display;
 pub mod figures;
+pub mod results;
 pub mod tables;
+pub mod training;
 mod workbook;
 
 pub use card::base_card;
+pub use data::wrapped;
 pub use display::{Figure, NONE, Table, difference, interval, number};
+pub use results::verdict;
 pub use workbook::{Answers, write_workbook};

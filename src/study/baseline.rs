@@ -232,7 +232,7 @@ fn choose(probabilities: &[f64], threshold: f64) -> Vec<usize> {
     order
 }
 
-fn prediction(case: &Case, model: &str, labels: Vec<String>) -> Prediction {
+pub(super) fn prediction(case: &Case, model: &str, labels: Vec<String>) -> Prediction {
     Prediction {
         case_id: case.case_id.clone(),
         group: case.group.clone(),

@@ -6,9 +6,14 @@ mod evaluation;
 pub mod file;
 mod logreg;
 mod prediction;
+mod provenance;
+pub mod results;
+mod search;
 mod settings;
 mod store;
 mod tfidf;
+mod training;
+mod yardstick;
 
 pub use baseline::{Baseline, MostFrequent, Settings as BaselineSettings, TfidfLogReg};
 pub use experiment::{Lora, PredictConfig, TrainConfig, ask, open_corpus, validation_split};
@@ -17,5 +22,10 @@ pub use evaluation::{Comparison, Evaluation, Reading, Scores, Scoring, compare, 
 pub use logreg::{Kernel, OneVsRest};
 pub use prediction::{Prediction, label_set, outcomes, read_predictions, write_predictions};
 pub use settings::{differences, flatten};
+pub use provenance::provenance;
+pub use results::{Answered, Results};
+pub use search::NameSearch;
 pub use store::{NUMERICS_VERSION, Run, Spec, Store, size};
 pub use tfidf::{Sparse, Tfidf};
+pub use training::Training;
+pub use yardstick::Baseline;

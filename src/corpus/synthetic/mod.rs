@@ -8,6 +8,7 @@ pub mod grammar;
 pub mod make;
 pub mod plan;
 pub mod report;
+pub mod truth;
 pub mod words;
 
 pub use make::{fresh_cases, make, training_text, write};

@@ -1,0 +1,219 @@
+//! The results chapters: scores of several models side by side, differences, where in the long tail a model is right, single
+//! answers, and what stands in the text where a label was invented.
+use super::display::{Figure, NONE, Table, interval};
+use super::{figures, tables};
+use crate::corpus::synthetic::Truth;
+use crate::error::Result;
+use crate::metric::Metric;
+use crate::study::{Comparison, Evaluation, Reading, Results};
+use std::collections::BTreeMap;
+
+/// One row a model, one column a metric with its interval.
+pub fn scores(results: &Results, reading: Reading, keys: &[&str]) -> Result<Table> {
+    Ok(tables::metrics(&named(results), reading, keys)?.into())
+}
+
+fn named(results: &Results) -> Vec<(String, &Evaluation)> {
+    results.models.iter().map(|model| (model.name.clone(), &model.evaluation)).collect()
+}
+
+/// A metric of every model on labels as written and normalised, and what normalising adds.
+pub fn normalising(results: &Results, key: &str) -> Table {
+    let row = |(name, evaluation): (String, &Evaluation)| {
+        let (raw, normal) = (evaluation.get(Reading::Raw, key), evaluation.get(Reading::Normalised, key));
+        let gain = raw.zip(normal).map(|(raw, normal)| format!("{:+.3}", normal.value - raw.value));
+        vec![name, evaluation.cases.to_string(), interval(raw), interval(normal), gain.unwrap_or(NONE.into())]
+    };
+    let rows: Vec<_> = named(results).into_iter().map(row).collect();
+    Table::from_rows(&["model", "n", "as written", "normalised", "difference"], &rows)
+}
+
+/// A metric of every model on normalised labels as dots with intervals; `name` is how the metric reads.
+pub fn forest(results: &Results, key: &str, name: &str) -> Result<Figure> {
+    let estimate = |(model, evaluation): (String, &Evaluation)| {
+        evaluation.get(Reading::Normalised, key).map(|estimate| (model, estimate.clone()))
+    };
+    let rows: Vec<_> = named(results).into_iter().filter_map(estimate).collect();
+    let n = rows.iter().map(|(_, estimate)| estimate.n).max().unwrap_or(0);
+    let level = 100.0 * results.bootstrap.level;
+    figures::forest(&rows, &format!("{name} (n = {n}, {level:.0} % bootstrap interval)"), None)
+}
+
+/// One row a comparison; p after Holm over the rows.
+pub fn differences(rows: &[Comparison]) -> Result<Table> {
+    Ok(tables::comparisons(rows)?.into())
+}
+
+/// A comparison in a sentence: which of the two is better and by how much, or that no difference can be seen.
+pub fn verdict(row: &Comparison) -> String {
+    let Comparison { a, b, metric, .. } = row;
+    let (Some(d), Some(p)) = (&row.difference, row.p_holm) else {
+        return format!("{b} and {a} cannot be compared: {metric} is undefined on a side");
+    };
+    let (low, high) = if d.value < 0.0 { (-d.high, -d.low) } else { (d.low, d.high) };
+    let gap = format!("{:.3} [{low:.3}, {high:.3}] {metric}", d.value.abs());
+    let p = if p < 0.001 { "p < 0.001".to_string() } else { format!("p = {p:.3}") };
+    match (p_is_small(row), d.value > 0.0) {
+        (true, true) => format!("{b} beats {a} by {gap} (n = {}, {p})", d.n),
+        (true, false) => format!("{b} is worse than {a} by {gap} (n = {}, {p})", d.n),
+        (false, _) => format!("no difference between {b} and {a} can be told: {gap} (n = {}, {p})", d.n),
+    }
+}
+
+fn p_is_small(row: &Comparison) -> bool {
+    row.p_holm.is_some_and(|p| p < 0.05)
+}
+
+/// Upper ends of the bands of training cases: labels that training lacks, singletons, and on in powers of about three.
+const BANDS: [(&str, usize); 6] = [("none", 0), ("1", 1), ("2 to 9", 9), ("10 to 29", 29), ("30 to 99", 99), ("100 and more", usize::MAX)];
+
+/// A metric of each model by how many training cases carry the label (normalised): what the long tail costs.
+pub fn by_frequency(results: &Results, models: &[&str], metric: &Metric) -> Result<Table> {
+    let normalise = |label: &str| results.names.normalise(label);
+    let count = |cases| tables::label_counts(cases, Some(&normalise));
+    let (train, test) = (count(&results.corpus.train), count(&results.corpus.test));
+    let (mut rows, mut from) = (Vec::new(), 0);
+    for (band, to) in BANDS {
+        let inside = |label: &str| (from..=to).contains(&train.get(label).copied().unwrap_or(0));
+        let in_test = test.iter().filter(|(label, _)| inside(label));
+        let (labels, instances) = in_test.fold((0, 0), |(labels, sum), (_, count)| (labels + 1, sum + count));
+        let mut row = vec![band.to_string(), labels.to_string(), instances.to_string()];
+        for model in models {
+            row.push(interval(results.on_labels(model, metric, inside)?.as_ref()));
+        }
+        rows.push(row);
+        from = to.saturating_add(1);
+    }
+    Ok(Table::from_rows(&[&["training cases", "labels in test", "test instances"], models].concat(), &rows))
+}
+
+/// The `most` frequent labels of the test: how often gold, predicted and right, with precision, recall and F1.
+pub fn per_label(results: &Results, model: &str, most: usize) -> Result<Table> {
+    let outcomes = results.outcomes(model, Reading::Normalised)?;
+    Ok(tables::per_label(&outcomes)?.head(Some(most)).into())
+}
+
+/// What each model answered on the first `count` test cases, as it wrote it, cut at `width` characters.
+pub fn answers(results: &Results, models: &[&str], count: usize, width: usize) -> Result<Table> {
+    let chosen = models.iter().map(|name| results.get(name)).collect::<Result<Vec<_>>>()?;
+    let row = |case: &crate::corpus::Case| {
+        let of = |model: &&crate::study::Answered| {
+            let found = model.predictions.iter().find(|p| p.case_id == case.case_id);
+            found.map_or(NONE.into(), |p| shortened(&p.raw, width))
+        };
+        [vec![case.case_id.clone(), case.labels.join(", ")], chosen.iter().map(of).collect()].concat()
+    };
+    let rows: Vec<Vec<String>> = results.corpus.test.iter().take(count).map(row).collect();
+    Ok(Table::from_rows(&[&["case", "gold"], models].concat(), &rows))
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.chars().count() > width {
+        true => line.chars().take(width).chain([' ', '…']).collect(),
+        false if line.is_empty() => "(nothing)".into(),
+        false => line,
+    }
+}
+
+/// How the answers could be read: unparsable ones, ones cut off at the longest seen, new tokens and labels a case.
+pub fn reading(results: &Results) -> Table {
+    let row = |model: &crate::study::Answered| {
+        let rows = &model.predictions;
+        let n = rows.len();
+        let unparsed = rows.iter().filter(|p| !p.parsed).count();
+        let longest = rows.iter().map(|p| p.new_tokens).max().unwrap_or(0);
+        let at_end = rows.iter().filter(|p| p.new_tokens == longest && longest > 0).count();
+        let tokens: usize = rows.iter().map(|p| p.new_tokens).sum();
+        let labels = rows.iter().map(|p| p.labels.len()).sum::<usize>() as f64 / n.max(1) as f64;
+        let mean = if longest > 0 { format!("{:.1}", tokens as f64 / n.max(1) as f64) } else { NONE.into() };
+        let (longest, at_end) = if longest > 0 { (longest.to_string(), at_end.to_string()) } else { (NONE.into(), NONE.into()) };
+        vec![model.name.clone(), n.to_string(), unparsed.to_string(), mean, longest, at_end, format!("{labels:.2}")]
+    };
+    let names = ["model", "n", "not parsed", "tokens, mean", "tokens, most", "answers that long", "labels a case"];
+    Table::from_rows(&names, &results.models.iter().map(row).collect::<Vec<_>>())
+}
+
+/// The `most` test cases with the most errors of a model: gold, and what was missed and invented.
+pub fn worst(results: &Results, model: &str, most: usize) -> Result<Table> {
+    let mut outcomes = results.outcomes(model, Reading::Normalised)?;
+    let errors = |case: &crate::metric::Outcome| case.missed().count() + case.invented().count();
+    outcomes.sort_by_key(|case| (std::cmp::Reverse(errors(case)), case.case_id.clone()));
+    let list = |labels: Vec<&str>| if labels.is_empty() { NONE.into() } else { labels.join(", ") };
+    let row = |case: &crate::metric::Outcome| {
+        let (right, missed, invented) = (case.right().collect(), case.missed().collect(), case.invented().collect());
+        vec![case.case_id.clone(), list(right), list(missed), list(invented)]
+    };
+    let rows: Vec<_> = outcomes.iter().take(most).map(row).collect();
+    Ok(Table::from_rows(&["case", "right", "missed", "invented"], &rows))
+}
+
+/// Invented labels of each model by what the text says of them: denied, gone, measured and too small, … or nothing at all.
+/// A look that only a synthetic corpus allows; without its truth everything counts as not spoken of.
+pub fn invented(results: &Results, models: &[&str], truths: &BTreeMap<String, Truth>) -> Result<Table> {
+    let mut counts = BTreeMap::<String, Vec<usize>>::new();
+    for (column, model) in models.iter().enumerate() {
+        for case in results.outcomes(model, Reading::Normalised)? {
+            for label in case.invented() {
+                let truth = truths.get(&case.case_id);
+                let speaks = |t: &Truth| {
+                    let found = t.distractors.iter().find(|other| results.names.normalise(&other.concept) == label);
+                    found.map(|other| other.why.clone())
+                };
+                let why = truth.and_then(speaks).unwrap_or_else(|| "not spoken of".into());
+                counts.entry(why).or_insert_with(|| vec![0; models.len()])[column] += 1;
+            }
+        }
+    }
+    let mut rows: Vec<_> = counts.into_iter().collect();
+    rows.sort_by_key(|(why, counts)| (std::cmp::Reverse(counts.iter().sum::<usize>()), why.clone()));
+    let row = |(why, counts): (String, Vec<usize>)| [vec![why], counts.iter().map(usize::to_string).collect()].concat();
+    let rows: Vec<Vec<String>> = rows.into_iter().map(row).collect();
+    Ok(Table::from_rows(&[&["what the text says of the label"], models].concat(), &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Difference;
+    use crate::study::results::tests::toy;
+
+    fn comparison(value: f64, p: f64) -> Comparison {
+        let difference = Difference { value, low: value - 0.1, high: value + 0.2, p, n: 236 };
+        Comparison {
+            a: "plain".into(),
+            b: "LoRA".into(),
+            metric: "micro_f1".into(),
+            reading: Reading::Normalised,
+            difference: Some(difference),
+            p_holm: Some(p),
+        }
+    }
+
+    #[test]
+    fn a_verdict_says_no_more_than_the_interval() {
+        assert_eq!(verdict(&comparison(0.3, 0.0004)), "LoRA beats plain by 0.300 [0.200, 0.500] micro_f1 (n = 236, p < 0.001)");
+        assert_eq!(verdict(&comparison(-0.3, 0.02)), "LoRA is worse than plain by 0.300 [0.100, 0.400] micro_f1 (n = 236, p = 0.020)");
+        assert!(verdict(&comparison(0.05, 0.3)).starts_with("no difference between LoRA and plain can be told: 0.050 [-0.050, 0.250]"));
+        assert!(verdict(&Comparison { difference: None, p_holm: None, ..comparison(0.0, 1.0) }).contains("cannot be compared"));
+    }
+
+    #[test]
+    fn every_table_of_a_results_chapter_is_made_from_predictions() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = toy(folder.path());
+        let gain = normalising(&results, "micro_f1").to_text();
+        assert!(gain.contains("+0.667"), "{gain}");
+        let bands = by_frequency(&results, &["good"], &Metric::MicroRecall).unwrap().to_text();
+        let cells: Vec<Vec<&str>> = bands.lines().map(|line| line.split("  ").filter(|c| !c.is_empty()).map(str::trim).collect()).collect();
+        assert_eq!(cells[4], ["10 to 29", "3", "40", "0.500 [0.500, 0.500]"], "{bands}");
+        let text = answers(&results, &["bad", "good"], 1, 60).unwrap().to_text();
+        assert!(text.ends_with("c00   renal cyst, gallstone  renal cysts  renal cysts\n"), "{text}");
+        assert!(reading(&results).to_text().contains("good   20           0"));
+        assert!(worst(&results, "bad", 1).unwrap().to_text().contains("liver cyst"));
+        assert!(invented(&results, &["bad"], &BTreeMap::new()).unwrap().to_text().contains("not spoken of"));
+        assert!(forest(&results, "micro_f1", "micro-F1").unwrap().svg().contains("micro-F1 (n = 20, 95 % bootstrap"));
+        assert_eq!(scores(&results, Reading::Raw, &["jaccard"]).unwrap().height(), 2);
+        assert_eq!(per_label(&results, "good", 2).unwrap().height(), 2);
+    }
+}

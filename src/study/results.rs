@@ -1,0 +1,185 @@
+//! Answers of several models on the test cases of one corpus, read and scored alike: what a results chapter shows.
+use super::evaluation::{Comparison, Evaluation, Reading, Scoring, evaluate};
+use super::prediction::{Prediction, outcomes};
+use super::store::Run;
+use crate::corpus::Corpus;
+use crate::error::{Error, Result};
+use crate::label::Normaliser;
+use crate::metric::{self, Bootstrap, Metric, Outcome};
+
+/// One model's answers.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    pub name: String,
+    pub run: Run,
+    pub predictions: Vec<Prediction>,
+    pub evaluation: Evaluation,
+}
+
+/// See the file's header.
+#[derive(Clone, Debug)]
+pub struct Results {
+    pub corpus: Corpus,
+    /// Makes labels alike before they are compared; knows the training labels.
+    pub names: Normaliser,
+    pub bootstrap: Bootstrap,
+    /// In the order in which they are shown.
+    pub models: Vec<Answered>,
+}
+
+impl Results {
+    /// The runs' predictions under the names given; every run must have answered the test cases of `corpus`, all of them.
+    pub fn of(corpus: Corpus, runs: &[(&str, &Run)]) -> Result<Self> {
+        let names = Normaliser::new(corpus.vocabulary().keys())?;
+        let mut results = Self { corpus, names, bootstrap: Bootstrap::default(), models: Vec::new() };
+        for (name, run) in runs {
+            results.add(name, run)?;
+        }
+        Ok(results)
+    }
+
+    fn add(&mut self, name: &str, run: &Run) -> Result<()> {
+        let predictions = run.predictions()?;
+        let answered: std::collections::BTreeSet<&str> = predictions.iter().map(|p| p.case_id.as_str()).collect();
+        if let Some(case) = self.corpus.test.iter().find(|case| !answered.contains(case.case_id.as_str())) {
+            return Err(Error::input(format!(
+                "run {} did not answer test case {} of {}: give runs on the same cases",
+                run.folder(),
+                case.case_id,
+                self.corpus.name
+            )));
+        }
+        let vocabulary: Vec<String> = self.corpus.vocabulary().into_keys().collect();
+        let normalise = |label: &str| self.names.normalise(label);
+        let scoring =
+            Scoring { bootstrap: self.bootstrap.clone(), normalise: &normalise, vocabulary: Some(&vocabulary) };
+        let evaluation = evaluate(&predictions, &scoring)?;
+        self.models.push(Answered { name: name.into(), run: run.clone(), predictions, evaluation });
+        Ok(())
+    }
+
+    pub fn get(&self, name: &str) -> Result<&Answered> {
+        self.models.iter().find(|model| model.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.models.iter().map(|model| model.name.as_str()).collect();
+            Error::input(format!("no results of `{name}`: there are {}", known.join(", ")))
+        })
+    }
+
+    /// What was right and wrong, in the order of the predictions.
+    pub fn outcomes(&self, name: &str, reading: Reading) -> Result<Vec<Outcome>> {
+        let normalise = |label: &str| self.names.normalise(label);
+        let normalise: Option<&dyn Fn(&str) -> String> = (reading == Reading::Normalised).then_some(&normalise);
+        Ok(outcomes(&self.get(name)?.predictions, normalise))
+    }
+
+    /// b − a of every pair given, on normalised labels and the same resamples; p after Holm over all of them.
+    pub fn compare(&self, pairs: &[(&str, &str)], metric: &Metric) -> Result<Vec<Comparison>> {
+        let mut rows = Vec::new();
+        for (a, b) in pairs {
+            let (first, second) = (self.outcomes(a, Reading::Normalised)?, self.outcomes(b, Reading::Normalised)?);
+            let difference = metric::compare(std::slice::from_ref(metric), &first, &second, &self.bootstrap)?.remove(0);
+            rows.push(Comparison {
+                a: a.to_string(),
+                b: b.to_string(),
+                metric: metric.to_string(),
+                reading: Reading::Normalised,
+                difference,
+                p_holm: None,
+            });
+        }
+        let p: Vec<f64> = rows.iter().filter_map(|row| row.difference.as_ref().map(|d| d.p)).collect();
+        let defined = rows.iter_mut().filter(|row| row.difference.is_some());
+        defined.zip(metric::holm(&p)).for_each(|(row, p)| row.p_holm = Some(p));
+        Ok(rows)
+    }
+
+    /// Every model's answer where the other one was compared with `name`.
+    pub fn against(&self, name: &str, metric: &Metric) -> Result<Vec<Comparison>> {
+        self.get(name)?;
+        let others = self.models.iter().map(|model| model.name.as_str()).filter(|other| *other != name);
+        self.compare(&others.map(|other| (other, name)).collect::<Vec<_>>(), metric)
+    }
+
+    /// Estimates of one metric on part of the labels: gold and predicted ones for which `keep` holds, after normalisation.
+    pub fn on_labels(
+        &self,
+        name: &str,
+        metric: &Metric,
+        keep: impl Fn(&str) -> bool,
+    ) -> Result<Option<metric::Estimate>> {
+        let mut part = self.outcomes(name, Reading::Normalised)?;
+        for case in &mut part {
+            case.gold.retain(|label| keep(label));
+            case.predicted.retain(|label| keep(label));
+        }
+        Ok(self.bootstrap.estimates(&[metric.statistic(&part)], &part).remove(0))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::study::prediction::write_predictions;
+    use crate::study::Store;
+
+    /// Twenty cases of two labels; `good` gets all of the first label, `bad` only a quarter of it, in the plural.
+    pub(crate) fn toy(folder: &std::path::Path) -> Results {
+        let case = |i: usize| crate::corpus::Case {
+            case_id: format!("c{i:02}"),
+            group: format!("c{i:02}"),
+            input: "Synthetic.".into(),
+            labels: vec!["renal cyst".into(), if i % 2 == 0 { "gallstone" } else { "ascites" }.into()],
+        };
+        let cases: Vec<_> = (0..20).map(case).collect();
+        let store = Store::open(Some(folder));
+        let answers = |name: &str, right: usize| {
+            let predict = |(i, case): (usize, &crate::corpus::Case)| {
+                let label = if i < right { "renal cysts" } else { "liver cyst" };
+                super::super::baseline::prediction(case, &format!("{name}@0"), vec![label.into()])
+            };
+            let rows: Vec<Prediction> = cases.iter().enumerate().map(predict).collect();
+            let make = |dir: &std::path::Path| write_predictions(&dir.join("preds.jsonl"), &rows);
+            store.open_or_make("predict", name, &right, make).unwrap()
+        };
+        let corpus = Corpus { name: "toy".into(), synthetic: true, train: cases.clone(), test: cases.clone() };
+        Results::of(corpus, &[("bad", &answers("bad", 5)), ("good", &answers("good", 20))]).unwrap()
+    }
+
+    #[test]
+    fn models_are_scored_alike_and_compared_on_the_same_cases() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = toy(folder.path());
+        let f1 = |name: &str, reading| results.get(name).unwrap().evaluation.get(reading, "micro_f1").unwrap().value;
+        assert!((f1("good", Reading::Normalised) - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(f1("good", Reading::Raw), 0.0);
+        let row = &results.against("good", &Metric::MicroF1).unwrap()[0];
+        assert_eq!((row.a.as_str(), row.b.as_str()), ("bad", "good"));
+        assert!(row.difference.as_ref().unwrap().low > 0.0 && row.p_holm.unwrap() < 0.01);
+        assert!(results.get("ugly").unwrap_err().to_string().contains("there are bad, good"));
+    }
+
+    #[test]
+    fn part_of_the_labels_has_its_own_metric() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = toy(folder.path());
+        let recall = |label: &str| {
+            let found = results.on_labels("good", &Metric::MicroRecall, |l| l == label).unwrap();
+            found.map(|estimate| estimate.value)
+        };
+        assert_eq!((recall("renal cyst"), recall("gallstone"), recall("nothing")), (Some(1.0), Some(0.0), None));
+    }
+
+    #[test]
+    fn a_run_that_left_cases_out_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut results = toy(folder.path());
+        results.corpus.test.push(crate::corpus::Case {
+            case_id: "new".into(),
+            group: "new".into(),
+            input: String::new(),
+            labels: vec![],
+        });
+        let run = results.models[0].run.clone();
+        assert!(results.add("again", &run).unwrap_err().to_string().contains("did not answer test case new"));
+    }
+}

@@ -1,0 +1,77 @@
+//! A training run read back: its log, where it stopped, and how many numbers it trained.
+use super::experiment::{PredictConfig, TrainConfig};
+use super::file;
+use super::store::Run;
+use crate::error::{Error, Result};
+use crate::model::{Config, resolve, tensors};
+use crate::train::{LogLine, Progress, read_log};
+
+/// What a training run left in its files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Training {
+    /// One line an update.
+    pub log: Vec<LogLine>,
+    pub progress: Progress,
+    /// Numbers in the base model, and in the adapter and its tensors.
+    pub base_parameters: usize,
+    pub adapter_parameters: usize,
+    pub adapter_tensors: usize,
+}
+
+impl Training {
+    /// Of a run that `Run::open_or_train` gave.
+    pub fn of(run: &Run, config: &TrainConfig) -> Result<Self> {
+        let adapter = tensors::read(&run.path("adapter/adapter_model.safetensors"))?;
+        Ok(Self {
+            log: read_log(&run.path("log.jsonl"))?,
+            progress: file::read_json(&run.path("progress.json"))?,
+            base_parameters: Config::read(&resolve(&config.model)?)?.parameters(),
+            adapter_parameters: adapter.values().map(|tensor| tensor.elem_count()).sum(),
+            adapter_tensors: adapter.len(),
+        })
+    }
+
+    /// Validation loss by update, in order.
+    pub fn validation(&self) -> Vec<(usize, f64)> {
+        self.log.iter().filter_map(|line| Some((line.step, line.eval_loss?))).collect()
+    }
+
+    /// Every update moved something: no gradient was zero.
+    pub fn always_moved(&self) -> bool {
+        !self.log.is_empty() && self.log.iter().all(|line| line.grad_norm > 0.0)
+    }
+}
+
+impl TrainConfig {
+    /// The config in `configs/` that `DXLAB_CONFIG` names, else `lora-plain`: what the notebooks run.
+    pub fn from_env() -> Result<Self> {
+        match std::env::var("DXLAB_CONFIG") {
+            Ok(name) if !name.is_empty() => Self::named(&name),
+            Ok(_) | Err(std::env::VarError::NotPresent) => Self::named("lora-plain"),
+            Err(error) => Err(Error::input(format!("DXLAB_CONFIG: {error}"))),
+        }
+    }
+
+    /// Asking this config's base model about its corpus with a prompt, before any training.
+    pub fn zero_shot(&self, prompt: &str) -> PredictConfig {
+        PredictConfig {
+            model: self.model.clone(),
+            corpus: self.corpus.clone(),
+            ..PredictConfig::zero_shot(prompt)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_before_training_uses_the_configs_model_and_corpus() {
+        let config = TrainConfig::named("lora-bc5cdr").unwrap();
+        let asked = config.zero_shot("closed");
+        assert_eq!((asked.name.as_str(), asked.prompt.as_str()), ("zero-shot-closed", "closed"));
+        assert_eq!((asked.model, asked.corpus, asked.adapter), (config.model, config.corpus, None));
+        assert_eq!(TrainConfig::named("lora-plain").unwrap().zero_shot("plain"), PredictConfig::zero_shot("plain"));
+    }
+}
