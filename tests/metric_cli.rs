@@ -42,15 +42,16 @@ fn evaluate_prints_a_table_and_writes_metrics() {
         "{out}"
     );
     assert!(out.contains("micro_f1") && out.contains("0.750 ["), "{out}");
+    assert!(out.contains("without those of training: give --data"), "these are not the embedded findings: {out}");
     let json = std::fs::read_to_string(folder.path().join("metrics.json")).unwrap();
     let metrics: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(metrics["normalised"]["metrics"]["exact_match"]["value"], 0.75);
     assert_eq!(metrics["raw"]["metrics"]["exact_match"]["value"], 0.0);
     let row = r#"{"case_id":"1","input_finding":"A synthetic finding.","output_disease":"Renal cyst"}"#;
     std::fs::write(folder.path().join("train.jsonl"), row).unwrap();
-    let (code, out, error) = dxlab(folder.path(), &["evaluate", "a.jsonl", "--findings", "train.jsonl"]);
+    let (code, out, error) = dxlab(folder.path(), &["evaluate", "a.jsonl", "--data", "train.jsonl"]);
     assert_eq!((code, error.as_str()), (0, ""));
-    assert!(out.lines().last().unwrap().starts_with("hallucinated_rate   0.250 ["), "{out}");
+    assert!(out.contains("hallucinated_rate   0.250 [") && out.contains("by the 1 of training"), "{out}");
 }
 
 #[test]

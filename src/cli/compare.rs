@@ -1,9 +1,9 @@
 //! `dxlab compare a.jsonl b.jsonl …`: paired differences on the same cases, corrected for how many were made.
-use super::evaluate::Intervals;
+use super::evaluate::How;
 use crate::error::{Error, Result};
 use crate::metric::Metric;
 use crate::report::{Table, tables};
-use crate::study::{Prediction, Reading, compare, file, names, read_predictions};
+use crate::study::{Prediction, Reading, Scoring, compare, file, names, read_predictions};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub struct Compare {
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]
-    intervals: Intervals,
+    how: How,
 }
 
 impl Compare {
@@ -31,9 +31,12 @@ impl Compare {
         let metrics = self.metrics.iter().map(|key| key.parse()).collect::<Result<Vec<Metric>>>()?;
         let reading = if self.raw { Reading::Raw } else { Reading::Normalised };
         let named = read_named(&self.predictions)?;
-        let rows = compare(&named, &metrics, reading, &self.intervals.scoring(None))?;
-        let labels = if self.raw { "labels as written" } else { "normalised labels" };
-        let bootstrap = self.intervals.bootstrap();
+        let known = self.how.labels(&named[0].1)?;
+        let normalise = |label: &str| known.normaliser.normalise(label);
+        let scoring = Scoring { bootstrap: self.how.bootstrap(), normalise: &normalise, vocabulary: None };
+        let rows = compare(&named, &metrics, reading, &scoring)?;
+        let labels = if self.raw { "labels as written".into() } else { known.describe() };
+        let bootstrap = &scoring.bootstrap;
         let caption = format!(
             "{labels}; paired bootstrap, {} resamples, seed {}; p corrected over {} comparisons (Holm)",
             bootstrap.resamples,

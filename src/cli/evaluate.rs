@@ -1,15 +1,20 @@
 //! `dxlab evaluate preds.jsonl --out metrics.json`: every metric with its interval.
 use crate::corpus::Corpus;
 use crate::error::Result;
+use crate::label::Normaliser;
 use crate::metric::{Bootstrap, Metric, Unit};
 use crate::report::{Table, interval};
-use crate::study::{Evaluation, Reading, Scoring, evaluate, file, read_predictions};
+use crate::study::{Evaluation, Prediction, Reading, Scoring, evaluate, file, open_corpus, read_predictions};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// How intervals are made; shared by `evaluate`, `compare` and `workbook`.
+/// How labels are named alike and how intervals are made; shared by `evaluate`, `compare` and `workbook`.
 #[derive(Args, Debug)]
-pub struct Intervals {
+pub struct How {
+    /// What the model was trained on (`findings`, `bc5cdr`, a file or folder of findings, or `none`): aliases lead to its
+    /// training labels, and other labels count as hallucinated. By default the findings, if the predictions are of them
+    #[arg(long)]
+    data: Option<String>,
     /// Seed of the bootstrap
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -27,7 +32,7 @@ enum By {
     Case,
 }
 
-impl Intervals {
+impl How {
     pub fn bootstrap(&self) -> Bootstrap {
         let unit = match self.by {
             By::Group => Unit::Group,
@@ -36,15 +41,41 @@ impl Intervals {
         Bootstrap { seed: self.seed, resamples: self.resamples as usize, unit, ..Bootstrap::default() }
     }
 
-    /// Scoring with the crate's normaliser.
-    pub fn scoring<'a>(&self, vocabulary: Option<&'a [String]>) -> Scoring<'a> {
-        Scoring { bootstrap: self.bootstrap(), normalise: &normalise, vocabulary }
+    /// The names and the known labels for these predictions.
+    pub fn labels(&self, predictions: &[Prediction]) -> Result<Labels> {
+        let corpus = match self.data.as_deref() {
+            Some("none") => None,
+            Some(name) => Some(open_corpus(name)?.0),
+            // predictions of something else are scored without a corpus, and the output says so
+            None => Corpus::from_env().ok().filter(|corpus| predictions.iter().all(|p| is_of(p, corpus))),
+        };
+        let known: Option<Vec<String>> = corpus.as_ref().map(|corpus| corpus.vocabulary().into_keys().collect());
+        let normaliser = Normaliser::new(known.as_deref().unwrap_or_default())?;
+        Ok(Labels { normaliser, known, corpus })
     }
 }
 
-/// How labels are made alike before they are compared: lower case, single spaces, no final full stop.
-pub fn normalise(label: &str) -> String {
-    label.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_string()
+fn is_of(prediction: &Prediction, corpus: &Corpus) -> bool {
+    corpus.case(&prediction.case_id).is_ok_and(|case| case.labels == prediction.gold)
+}
+
+/// How labels are named alike, and which are known.
+pub struct Labels {
+    pub normaliser: Normaliser,
+    /// Training labels as written; none without a corpus.
+    pub known: Option<Vec<String>>,
+    pub corpus: Option<Corpus>,
+}
+
+impl Labels {
+    pub fn describe(&self) -> String {
+        match &self.corpus {
+            Some(corpus) => {
+                format!("labels normalised by the {} of training ({})", self.normaliser.vocabulary().len(), corpus.name)
+            }
+            None => "labels normalised without those of training: give --data".into(),
+        }
+    }
 }
 
 /// Every metric of a file of predictions with its interval, on labels as written and normalised
@@ -55,23 +86,20 @@ pub struct Evaluate {
     /// Where to write metrics.json; without it only the table is printed
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Findings (file, folder or `embedded`) whose training labels are the known ones, for the rate of hallucinated labels
-    #[arg(long)]
-    findings: Option<PathBuf>,
     #[command(flatten)]
-    intervals: Intervals,
+    how: How,
 }
 
 impl Evaluate {
     pub fn run(self) -> Result<()> {
         let predictions = read_predictions(&self.predictions)?;
-        let corpus = match self.findings.as_deref() {
-            Some(path) if path.as_os_str() == "embedded" => Some(Corpus::embedded()?),
-            path => path.map(Corpus::open).transpose()?,
-        };
-        let vocabulary: Option<Vec<String>> = corpus.map(|corpus| corpus.vocabulary().into_keys().collect());
-        let evaluation = evaluate(&predictions, &self.intervals.scoring(vocabulary.as_deref()))?;
+        let labels = self.how.labels(&predictions)?;
+        let normalise = |label: &str| labels.normaliser.normalise(label);
+        let scoring =
+            Scoring { bootstrap: self.how.bootstrap(), normalise: &normalise, vocabulary: labels.known.as_deref() };
+        let evaluation = evaluate(&predictions, &scoring)?;
         print!("{}", table(&evaluation).caption(caption(&evaluation, &predictions[0].source())));
+        println!("{}", labels.describe());
         if let Some(out) = &self.out {
             file::write_json(out, &evaluation)?;
             println!("written: {}", out.display());

@@ -1,9 +1,9 @@
 //! `dxlab workbook preds….jsonl --out results.xlsx`: every answer of every model in one file.
 use super::compare::read_named;
-use super::evaluate::{Intervals, normalise};
+use super::evaluate::How;
 use crate::error::Result;
 use crate::report::{Answers, write_workbook};
-use crate::study::{Evaluation, Run, evaluate};
+use crate::study::{Evaluation, Run, Scoring, evaluate};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -19,14 +19,17 @@ pub struct Workbook {
     #[arg(long)]
     synthetic: bool,
     #[command(flatten)]
-    intervals: Intervals,
+    how: How,
 }
 
 impl Workbook {
     pub fn run(self) -> Result<()> {
         let named = read_named(&self.predictions)?;
         let runs = self.predictions.iter().map(|path| around(path)).collect::<Result<Vec<_>>>()?;
-        let scoring = self.intervals.scoring(None);
+        let labels = self.how.labels(&named[0].1)?;
+        let normalise = |label: &str| labels.normaliser.normalise(label);
+        let scoring =
+            Scoring { bootstrap: self.how.bootstrap(), normalise: &normalise, vocabulary: labels.known.as_deref() };
         let evaluations = named
             .iter()
             .map(|(_, predictions)| evaluate(predictions, &scoring))
@@ -36,7 +39,7 @@ impl Workbook {
             let settings = run.as_ref().map(Run::settings).transpose()?.unwrap_or_default().into_iter().collect();
             answers.push(Answers { name: name.clone(), predictions, evaluation, settings });
         }
-        let said = runs.iter().flatten().filter_map(Run::synthetic);
+        let said = runs.iter().flatten().filter_map(Run::synthetic).chain(labels.corpus.iter().map(|c| c.synthetic));
         let synthetic = if self.synthetic { Some(true) } else { said.reduce(|a, b| a || b) };
         write_workbook(&self.out, &answers, &normalise, synthetic)?;
         println!("written: {} ({} sheets of answers)", self.out.display(), answers.len());

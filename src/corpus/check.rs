@@ -105,6 +105,16 @@ pub fn examine(tables: &[Table]) -> Report {
             each_row(row, &table.missing, &mut note);
         }
     }
+    across_rows(tables, &mut report);
+    let rows = || tables.iter().flat_map(|table| &table.rows);
+    report.train = rows().filter(|row| row.split == Split::Train).count();
+    report.test = rows().count() - report.train;
+    report.problems.sort();
+    report
+}
+
+/// What one row alone does not show: repeated ids, texts in both splits.
+fn across_rows(tables: &[Table], report: &mut Report) {
     let place = |t: &Table, r: &Row| (t.sheet.clone(), r.row);
     let rows: Vec<(&Table, &Row)> = tables.iter().flat_map(|t| t.rows.iter().map(move |r| (t, r))).collect();
     let mut first_id: BTreeMap<(Split, &str), (String, usize)> = BTreeMap::new();
@@ -133,10 +143,6 @@ pub fn examine(tables: &[Table]) -> Report {
             note(Kind::InBothSplits, format!("same text as {sheet} row {at}: move one, or re-split by patient"));
         }
     }
-    report.train = rows.iter().filter(|(_, r)| r.split == Split::Train).count();
-    report.test = rows.len() - report.train;
-    report.problems.sort();
-    report
 }
 
 fn each_row(row: &Row, missing: &[&str], note: &mut impl FnMut(Kind, usize, String)) {

@@ -116,47 +116,50 @@ fn listed(answer: &str) -> Vec<String> {
     pieces
 }
 
+/// Words of a heading.
+const WORDS: [&str; 24] = [
+    "the",
+    "final",
+    "most",
+    "likely",
+    "predicted",
+    "possible",
+    "a",
+    "list",
+    "of",
+    "is",
+    "are",
+    "as",
+    "follows",
+    "following",
+    "my",
+    "patient",
+    "identified",
+    "all",
+    "this",
+    "for",
+    "finding",
+    "findings",
+    "acute",
+    "name",
+];
+/// One of these makes it a heading.
+const KEYS: [&str; 11] = [
+    "answer",
+    "diagnosis",
+    "diagnoses",
+    "disease",
+    "diseases",
+    "label",
+    "labels",
+    "impression",
+    "conclusion",
+    "output",
+    "output_disease",
+];
+
 /// What follows "Diagnoses:", "The most likely labels are:", "**Answer:**".
 fn heading(line: &str) -> Option<&str> {
-    const WORDS: [&str; 24] = [
-        "the",
-        "final",
-        "most",
-        "likely",
-        "predicted",
-        "possible",
-        "a",
-        "list",
-        "of",
-        "is",
-        "are",
-        "as",
-        "follows",
-        "following",
-        "my",
-        "patient",
-        "identified",
-        "all",
-        "this",
-        "for",
-        "finding",
-        "findings",
-        "acute",
-        "name",
-    ];
-    const KEYS: [&str; 11] = [
-        "answer",
-        "diagnosis",
-        "diagnoses",
-        "disease",
-        "diseases",
-        "label",
-        "labels",
-        "impression",
-        "conclusion",
-        "output",
-        "output_disease",
-    ];
     let (before, after) = line.split_once([':', '：'])?;
     let before = before.to_lowercase().replace(['*', '#', '"', '(', ')', '/'], " ");
     let words: Vec<&str> = before.split_whitespace().collect();

@@ -3,9 +3,10 @@
 //! the test. Both give `Prediction`s, so everything downstream is the same as for a model.
 use super::file;
 use super::logreg::{Kernel, OneVsRest, sigmoid};
-use super::prediction::Prediction;
+use super::prediction::{Prediction, write_predictions};
+use super::store::{Run, Store};
 use super::tfidf::Tfidf;
-use crate::corpus::Case;
+use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 use rand::SeedableRng;
@@ -33,6 +34,47 @@ impl Default for Settings {
     fn default() -> Self {
         let thresholds = vec![0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6];
         Self { seed: 7, folds: 4, min_cases: 2, c: vec![10.0, 100.0, 1000.0, 10000.0], thresholds, max_k: 10 }
+    }
+}
+
+/// A baseline by name, for the run store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Baseline {
+    MostFrequent,
+    TfidfLogReg,
+}
+
+impl Run {
+    /// The baseline's predictions for the test cases: opened, or fitted and made. `preds.jsonl` as of any model, and what was
+    /// chosen on training cases in `chosen.json`.
+    pub fn open_or_baseline(store: &Store, baseline: Baseline, corpus: &Corpus, settings: &Settings) -> Result<Run> {
+        let name = match baseline {
+            Baseline::MostFrequent => "most-frequent",
+            Baseline::TfidfLogReg => "tfidf-logreg",
+        };
+        let spec = serde_json::json!({
+            "settings": settings, "corpus": corpus.digest(), "corpus_name": corpus.name, "synthetic": corpus.synthetic,
+        });
+        store.open_or_make("baseline", name, &spec, |dir| {
+            let (predictions, chosen) = match baseline {
+                Baseline::MostFrequent => {
+                    let fitted = MostFrequent::fit(&corpus.train, None, settings)?;
+                    (
+                        fitted.predict(&corpus.test),
+                        serde_json::json!({ "labels": fitted.labels, "curve": fitted.curve }),
+                    )
+                }
+                Baseline::TfidfLogReg => {
+                    let fitted = TfidfLogReg::fit(&corpus.train, settings)?;
+                    let (c, threshold, micro_f1) = (fitted.c, fitted.threshold, fitted.micro_f1);
+                    let chosen =
+                        serde_json::json!({ "c": c, "threshold": threshold, "cross_validated_micro_f1": micro_f1 });
+                    (fitted.predict(&corpus.test)?, chosen)
+                }
+            };
+            file::write_json(&dir.join("chosen.json"), &chosen)?;
+            write_predictions(&dir.join("preds.jsonl"), &predictions)
+        })
     }
 }
 
@@ -278,6 +320,7 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::prediction::read_predictions;
     use super::*;
 
     fn case(i: usize, labels: &[&str], input: &str) -> Case {
@@ -327,6 +370,22 @@ mod tests {
         assert_eq!(again.predict(&train).unwrap(), predictions);
         let rare = [train.clone(), vec![case(77, &["seen once"], "cyst")]].concat();
         assert!(!TfidfLogReg::fit(&rare, &Settings::default()).unwrap().labels.contains(&"seen once".to_string()));
+    }
+
+    #[test]
+    fn both_baselines_become_runs_of_the_store() {
+        let cases: Vec<Case> =
+            (0..30).map(|i| case(i, &[["renal cyst", "none"][i % 2]], ["a renal cyst", "nothing"][i % 2])).collect();
+        let corpus =
+            Corpus { name: "made up".into(), synthetic: true, train: cases.clone(), test: cases[..4].to_vec() };
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Some(folder.path()));
+        for baseline in [Baseline::MostFrequent, Baseline::TfidfLogReg] {
+            let run = Run::open_or_baseline(&store, baseline, &corpus, &Settings::default()).unwrap();
+            assert_eq!(read_predictions(&run.path("preds.jsonl")).unwrap().len(), 4);
+            assert!(run.path("chosen.json").is_file() && run.synthetic() == Some(true));
+            assert_eq!(Run::open_or_baseline(&store, baseline, &corpus, &Settings::default()).unwrap(), run);
+        }
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub fn open_corpus(name: &str) -> Result<(Corpus, PromptContext)> {
             let data = std::env::var_os("DXLAB_DATA").ok_or_else(|| {
                 Error::input("corpus bc5cdr: set DXLAB_DATA to the folder of open data (`dxlab data fetch bc5cdr`)")
             })?;
-            let corpus = Corpus::bc5cdr(&Path::new(&data).join("bc5cdr"))?;
+            let corpus = Corpus::bc5cdr(Path::new(&data))?;
             let context = PromptContext {
                 document: "abstract".into(),
                 target: "diseases that it names".into(),

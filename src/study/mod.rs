@@ -15,7 +15,7 @@ mod tfidf;
 mod training;
 mod yardstick;
 
-pub use baseline::{MostFrequent, Settings as BaselineSettings, TfidfLogReg};
+pub use baseline::{Baseline, MostFrequent, Settings as BaselineSettings, TfidfLogReg};
 pub use experiment::{Lora, PredictConfig, TrainConfig, ask, open_corpus, validation_split};
 pub use environment::{Environment, Stopwatch, peak_bytes};
 pub use evaluation::{Comparison, Evaluation, Reading, Scores, Scoring, compare, digest, evaluate, names};
