@@ -7,6 +7,7 @@ mod notebook;
 mod pairs;
 mod predict;
 mod pretrain;
+mod results;
 mod runs;
 mod train;
 mod workbook;
@@ -46,6 +47,7 @@ pub enum Command {
     Evaluate(evaluate::Evaluate),
     Compare(compare::Compare),
     Workbook(workbook::Workbook),
+    Results(results::ResultsOf),
     Runs(runs::Runs),
     /// Execute notebooks headless in the Rust kernel
     #[command(subcommand)]
@@ -65,6 +67,7 @@ impl Cli {
             Command::Evaluate(command) => command.run(),
             Command::Compare(command) => command.run(),
             Command::Workbook(command) => command.run(),
+            Command::Results(command) => command.run(),
             Command::Runs(command) => command.run(),
             Command::Notebook(notebook) => notebook.run(),
         }

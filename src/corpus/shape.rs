@@ -92,6 +92,20 @@ impl Unseen {
     }
 }
 
+impl std::fmt::Display for Unseen {
+    /// How much of the test is named differently, in a sentence.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ((before, after), all) = (self.missing(), self.instances);
+        let percent = |count: usize| 100.0 * count as f64 / all.max(1) as f64;
+        write!(
+            f,
+            "{before} of {all} labels of the test cases ({:.1} %) are written as in no training case; after normalisation {after} ({:.1} %) are",
+            percent(before),
+            percent(after)
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +134,6 @@ mod tests {
         let wanted = [("cysts".into(), 2, "cyst".into(), true), ("mass".into(), 1, "ma".into(), false)];
         assert_eq!((unseen.labels.as_slice(), unseen.instances), (&wanted[..], 4));
         assert_eq!(unseen.missing(), (3, 1));
+        assert!(unseen.to_string().starts_with("3 of 4 labels of the test cases (75.0 %)"));
     }
 }

@@ -25,7 +25,9 @@ impl Encoder {
             let (given, answer) = learnt.ids.split_at(learnt.prompt_len);
             if given != asked.ids || answer.last() != Some(&end) {
                 let (id, prompt) = (&case.case_id, prompt.id());
-                return Err(Error::failed(format!("case {id}: training and serving encode prompt {prompt} differently")));
+                return Err(Error::failed(format!(
+                    "case {id}: training and serving encode prompt {prompt} differently"
+                )));
             }
             Ok(Audit {
                 cases: 1,

@@ -31,7 +31,8 @@ pub fn labels_per_case(corpus: &Corpus) -> Table {
         let cases = shape.by_count.get(&count).copied().unwrap_or(0);
         [cases.to_string(), format!("{:.1}", 100.0 * cases as f64 / shape.cases.max(1) as f64)]
     };
-    let row = |count: usize| [vec![count.to_string()], cells(&train, count).to_vec(), cells(&test, count).to_vec()].concat();
+    let row =
+        |count: usize| [vec![count.to_string()], cells(&train, count).to_vec(), cells(&test, count).to_vec()].concat();
     let least = if train.by_count.contains_key(&0) || test.by_count.contains_key(&0) { 0 } else { 1 };
     let rows: Vec<_> = (least..=most).map(row).collect();
     Table::from_rows(&["labels", "training", "%", "test", "% of test"], &rows)
@@ -62,7 +63,7 @@ pub fn explained(case: &Case, truths: &BTreeMap<String, Truth>) -> Table {
 }
 
 /// Three test cases worth reading, the shortest of each kind: several labels; a label that training names differently or
-/// lacks; a single label. Fewer where a kind does not occur.
+/// lacks; a single label. Where a kind does not occur the shortest case left takes its place.
 pub fn instructive(corpus: &Corpus) -> Vec<Case> {
     let known = corpus.vocabulary();
     let kinds: [&dyn Fn(&Case) -> bool; 3] = [
@@ -70,10 +71,14 @@ pub fn instructive(corpus: &Corpus) -> Vec<Case> {
         &|case| case.labels.iter().any(|label| !known.contains_key(label)),
         &|case| case.labels.len() == 1,
     ];
-    let mut chosen: Vec<Case> = Vec::new();
-    for kind in kinds {
-        let fitting = corpus.test.iter().filter(|case| kind(case) && chosen.iter().all(|c| c.case_id != case.case_id));
-        chosen.extend(fitting.min_by_key(|case| (case.input.len(), case.case_id.as_str())).cloned());
+    let mut left: Vec<&Case> = corpus.test.iter().collect();
+    left.sort_by_key(|case| (case.input.len(), case.case_id.as_str()));
+    let mut chosen = Vec::new();
+    for kind in kinds.iter().filter(|_| !corpus.test.is_empty()) {
+        let at = left.iter().position(|case| kind(case)).unwrap_or(0);
+        if at < left.len() {
+            chosen.push(left.remove(at).clone());
+        }
     }
     chosen
 }
@@ -141,7 +146,8 @@ mod tests {
     fn the_embedded_corpus_has_its_measured_shape() {
         let corpus = Corpus::embedded().unwrap();
         let text = shape(&corpus).to_text();
-        let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().split_whitespace().last().unwrap();
+        let row =
+            |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().split_whitespace().last().unwrap();
         assert_eq!(row("cases"), corpus.test.len().to_string());
         assert_eq!(labels_per_case(&corpus).height(), 9);
     }

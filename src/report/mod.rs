@@ -4,6 +4,7 @@ mod card;
 pub mod data;
 mod display;
 pub mod figures;
+pub mod prompts;
 pub mod results;
 pub mod tables;
 pub mod training;

@@ -13,6 +13,16 @@ pub fn scores(results: &Results, reading: Reading, keys: &[&str]) -> Result<Tabl
     Ok(tables::metrics(&named(results), reading, keys)?.into())
 }
 
+/// As [`scores`], of evaluations kept as files; a model without one has a row of dashes.
+pub fn kept(evaluations: &[(String, Option<Evaluation>)], reading: Reading, keys: &[&str]) -> Table {
+    let row = |(name, evaluation): &(String, Option<Evaluation>)| {
+        let n = evaluation.as_ref().map_or(NONE.into(), |e| e.cases.to_string());
+        let cells = keys.iter().map(|key| interval(evaluation.as_ref().and_then(|e| e.get(reading, key))));
+        [name.clone(), n].into_iter().chain(cells).collect::<Vec<_>>()
+    };
+    Table::from_rows(&[&["model", "n"], keys].concat(), &evaluations.iter().map(row).collect::<Vec<_>>())
+}
+
 fn named(results: &Results) -> Vec<(String, &Evaluation)> {
     results.models.iter().map(|model| (model.name.clone(), &model.evaluation)).collect()
 }
@@ -37,6 +47,33 @@ pub fn forest(results: &Results, key: &str, name: &str) -> Result<Figure> {
     let n = rows.iter().map(|(_, estimate)| estimate.n).max().unwrap_or(0);
     let level = 100.0 * results.bootstrap.level;
     figures::forest(&rows, &format!("{name} (n = {n}, {level:.0} % bootstrap interval)"), None)
+}
+
+/// Where each model's answers lie, how many there are, and the SHA-256 (12 digits) of the file.
+pub fn files(results: &Results) -> Result<Table> {
+    let row = |model: &crate::study::Answered| {
+        let digest = crate::corpus::whole::sha256(&model.run.path("preds.jsonl"))?;
+        let file = format!("runs/{}/preds.jsonl", model.run.folder());
+        Ok(vec![model.name.clone(), model.predictions.len().to_string(), digest[..12].to_string(), file])
+    };
+    let rows = results.models.iter().map(row).collect::<Result<Vec<_>>>()?;
+    Ok(Table::from_rows(&["model", "answers", "sha256", "file"], &rows))
+}
+
+/// What one would see by laying two intervals side by side, and what the paired comparison of the same cases says.
+pub fn side_by_side(results: &Results, rows: &[Comparison]) -> Result<Table> {
+    let row = |row: &Comparison| {
+        let of = |name: &str| Ok(results.get(name)?.evaluation.get(Reading::Normalised, &row.metric));
+        let (a, b) = (of(&row.a)?, of(&row.b)?);
+        let overlap = a.zip(b).map(|(a, b)| a.low <= b.high && b.low <= a.high);
+        let (yes, no) = ("yes", "no");
+        let told = if p_is_small(row) { yes } else { no };
+        let overlap = overlap.map_or(NONE, |overlap| if overlap { yes } else { no });
+        let cells = [row.a.clone(), row.b.clone(), interval(a), interval(b), overlap.into(), told.into()];
+        Ok(cells.to_vec())
+    };
+    let rows = rows.iter().map(row).collect::<Result<Vec<_>>>()?;
+    Ok(Table::from_rows(&["a", "b", "interval of a", "interval of b", "they overlap", "paired: a difference"], &rows))
 }
 
 /// One row a comparison; p after Holm over the rows.
@@ -65,7 +102,8 @@ fn p_is_small(row: &Comparison) -> bool {
 }
 
 /// Upper ends of the bands of training cases: labels that training lacks, singletons, and on in powers of about three.
-const BANDS: [(&str, usize); 6] = [("none", 0), ("1", 1), ("2 to 9", 9), ("10 to 29", 29), ("30 to 99", 99), ("100 and more", usize::MAX)];
+const BANDS: [(&str, usize); 6] =
+    [("none", 0), ("1", 1), ("2 to 9", 9), ("10 to 29", 29), ("30 to 99", 99), ("100 and more", usize::MAX)];
 
 /// A metric of each model by how many training cases carry the label (normalised): what the long tail costs.
 pub fn by_frequency(results: &Results, models: &[&str], metric: &Metric) -> Result<Table> {
@@ -127,7 +165,8 @@ pub fn reading(results: &Results) -> Table {
         let tokens: usize = rows.iter().map(|p| p.new_tokens).sum();
         let labels = rows.iter().map(|p| p.labels.len()).sum::<usize>() as f64 / n.max(1) as f64;
         let mean = if longest > 0 { format!("{:.1}", tokens as f64 / n.max(1) as f64) } else { NONE.into() };
-        let (longest, at_end) = if longest > 0 { (longest.to_string(), at_end.to_string()) } else { (NONE.into(), NONE.into()) };
+        let (longest, at_end) =
+            if longest > 0 { (longest.to_string(), at_end.to_string()) } else { (NONE.into(), NONE.into()) };
         vec![model.name.clone(), n.to_string(), unparsed.to_string(), mean, longest, at_end, format!("{labels:.2}")]
     };
     let names = ["model", "n", "not parsed", "tokens, mean", "tokens, most", "answers that long", "labels a case"];
@@ -192,10 +231,22 @@ mod tests {
 
     #[test]
     fn a_verdict_says_no_more_than_the_interval() {
-        assert_eq!(verdict(&comparison(0.3, 0.0004)), "LoRA beats plain by 0.300 [0.200, 0.500] micro_f1 (n = 236, p < 0.001)");
-        assert_eq!(verdict(&comparison(-0.3, 0.02)), "LoRA is worse than plain by 0.300 [0.100, 0.400] micro_f1 (n = 236, p = 0.020)");
-        assert!(verdict(&comparison(0.05, 0.3)).starts_with("no difference between LoRA and plain can be told: 0.050 [-0.050, 0.250]"));
-        assert!(verdict(&Comparison { difference: None, p_holm: None, ..comparison(0.0, 1.0) }).contains("cannot be compared"));
+        assert_eq!(
+            verdict(&comparison(0.3, 0.0004)),
+            "LoRA beats plain by 0.300 [0.200, 0.500] micro_f1 (n = 236, p < 0.001)"
+        );
+        assert_eq!(
+            verdict(&comparison(-0.3, 0.02)),
+            "LoRA is worse than plain by 0.300 [0.100, 0.400] micro_f1 (n = 236, p = 0.020)"
+        );
+        assert!(
+            verdict(&comparison(0.05, 0.3))
+                .starts_with("no difference between LoRA and plain can be told: 0.050 [-0.050, 0.250]")
+        );
+        assert!(
+            verdict(&Comparison { difference: None, p_holm: None, ..comparison(0.0, 1.0) })
+                .contains("cannot be compared")
+        );
     }
 
     #[test]
@@ -205,7 +256,8 @@ mod tests {
         let gain = normalising(&results, "micro_f1").to_text();
         assert!(gain.contains("+0.667"), "{gain}");
         let bands = by_frequency(&results, &["good"], &Metric::MicroRecall).unwrap().to_text();
-        let cells: Vec<Vec<&str>> = bands.lines().map(|line| line.split("  ").filter(|c| !c.is_empty()).map(str::trim).collect()).collect();
+        let cells: Vec<Vec<&str>> =
+            bands.lines().map(|line| line.split("  ").filter(|c| !c.is_empty()).map(str::trim).collect()).collect();
         assert_eq!(cells[4], ["10 to 29", "3", "40", "0.500 [0.500, 0.500]"], "{bands}");
         let text = answers(&results, &["bad", "good"], 1, 60).unwrap().to_text();
         assert!(text.ends_with("c00   renal cyst, gallstone  renal cysts  renal cysts\n"), "{text}");
@@ -213,7 +265,17 @@ mod tests {
         assert!(worst(&results, "bad", 1).unwrap().to_text().contains("liver cyst"));
         assert!(invented(&results, &["bad"], &BTreeMap::new()).unwrap().to_text().contains("not spoken of"));
         assert!(forest(&results, "micro_f1", "micro-F1").unwrap().svg().contains("micro-F1 (n = 20, 95 % bootstrap"));
+        assert!(files(&results).unwrap().to_text().contains("/preds.jsonl"));
+        let rows = results.against("good", &Metric::MicroF1).unwrap();
+        assert!(side_by_side(&results, &rows).unwrap().to_text().contains("no            yes"));
         assert_eq!(scores(&results, Reading::Raw, &["jaccard"]).unwrap().height(), 2);
+        let model = results.get("good").unwrap();
+        let kept = kept(
+            &[("good".into(), Some(model.evaluation.clone())), ("gone".into(), None)],
+            Reading::Normalised,
+            &["micro_f1"],
+        );
+        assert!(kept.to_text().contains("0.667 [") && kept.to_text().ends_with("gone    –  –\n"), "{kept}");
         assert_eq!(per_label(&results, "good", 2).unwrap().height(), 2);
     }
 }

@@ -17,7 +17,11 @@ pub fn parameters(training: &Training) -> Table {
     let share = 100.0 * adapter as f64 / base.max(1) as f64;
     let rows = [
         vec!["base model, frozen".to_string(), base.to_string(), "100".into()],
-        vec![format!("adapter, trained ({} tensors)", training.adapter_tensors), adapter.to_string(), format!("{share:.1}")],
+        vec![
+            format!("adapter, trained ({} tensors)", training.adapter_tensors),
+            adapter.to_string(),
+            format!("{share:.1}"),
+        ],
     ];
     Table::from_rows(&["part", "parameters", "% of the base"], &rows)
 }
@@ -45,6 +49,21 @@ pub fn work(training: &Training) -> Table {
         ("largest gradient norm, before clipping", number(norms().fold(0.0, f64::max))),
     ];
     Table::from_rows(&["what", "value"], &rows.map(|(what, value)| vec![what.to_string(), value]))
+}
+
+/// How training ended: stopped by the validation loss, or by its length.
+pub fn ending(training: &Training) -> String {
+    let (progress, evaluated) = (&training.progress, training.validation());
+    let (Some(best), Some((last, loss))) = (progress.best_loss, evaluated.last()) else {
+        return "there was no validation part, so the last update counts".into();
+    };
+    match progress.best_step == *last {
+        true => format!("the last evaluation (update {last}, {loss:.4}) was the best: training ended by its length, and more might have helped"),
+        false => format!(
+            "the validation loss was best at update {} ({best:.4}) and {loss:.4} at the last, {last}: what came after the best was thrown away",
+            progress.best_step
+        ),
+    }
 }
 
 /// What it cost on the machine that made the run.
@@ -92,6 +111,7 @@ mod tests {
         };
         let text = work(&training).to_text();
         assert!(text.contains("supervised") && text.contains("20\n") && text.contains("1.250"), "{text}");
+        assert!(ending(&training).starts_with("the last evaluation (update 2, 1.2500) was the best"));
         assert!(parameters(&training).to_text().contains("5.0"));
         assert!(curve(&training).unwrap().svg().contains("best 1.250 at step 2"));
     }

@@ -27,5 +27,5 @@ pub use results::{Answered, Results};
 pub use search::NameSearch;
 pub use store::{NUMERICS_VERSION, Run, Spec, Store, size};
 pub use tfidf::{Sparse, Tfidf};
-pub use training::Training;
+pub use training::{Training, ask_again};
 pub use yardstick::Baseline;

@@ -1,8 +1,8 @@
 //! What a notebook says first: with what its numbers were made. The same on every machine, so that it can be compared; time,
 //! memory and hardware stand in each run's `environment.json`.
-use crate::corpus::whole;
 use super::store::NUMERICS_VERSION;
 use crate::corpus::Corpus;
+use crate::corpus::whole;
 use crate::error::Result;
 
 /// A few lines: crate, compiler, dependencies, corpus.
@@ -31,6 +31,9 @@ mod tests {
     #[test]
     fn the_corpus_and_that_it_is_synthetic_are_named() {
         let text = provenance(&Corpus::embedded().unwrap()).unwrap();
-        assert!(text.contains("corpus: synthetic") && text.contains("Cargo.lock ") && !text.contains("unknown"), "{text}");
+        assert!(
+            text.contains("corpus: synthetic") && text.contains("Cargo.lock ") && !text.contains("unknown"),
+            "{text}"
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! Answers of several models on the test cases of one corpus, read and scored alike: what a results chapter shows.
 use super::evaluation::{Comparison, Evaluation, Reading, Scoring, evaluate};
+use super::file;
 use super::prediction::{Prediction, outcomes};
-use super::store::Run;
+use super::store::{Run, Store};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::label::Normaliser;
 use crate::metric::{self, Bootstrap, Metric, Outcome};
+use std::path::Path;
 
 /// One model's answers.
 #[derive(Clone, Debug)]
@@ -38,6 +40,24 @@ impl Results {
         Ok(results)
     }
 
+    /// Every complete run in `store` that answered the test cases of `corpus`, baselines first, by the names of the runs.
+    pub fn in_store(store: &Store, corpus: Corpus) -> Result<Self> {
+        let digest = corpus.digest();
+        let answers = |run: &Run| {
+            let asked_all = run.spec.spec.get("cases").is_none_or(|cases| cases.is_null());
+            run.spec.spec.get("corpus").is_some_and(|of| *of == digest)
+                && asked_all
+                && run.path("preds.jsonl").is_file()
+        };
+        let runs: Vec<Run> = store.list()?.into_iter().filter(answers).collect();
+        let name = |run: &Run| match runs.iter().filter(|other| other.spec.name == run.spec.name).count() {
+            1 => run.spec.name.clone(),
+            _ => format!("{} ({})", run.spec.name, &run.short_digest()[..6]),
+        };
+        let named: Vec<(String, &Run)> = runs.iter().map(|run| (name(run), run)).collect();
+        Self::of(corpus, &named.iter().map(|(name, run)| (name.as_str(), *run)).collect::<Vec<_>>())
+    }
+
     fn add(&mut self, name: &str, run: &Run) -> Result<()> {
         let predictions = run.predictions()?;
         let answered: std::collections::BTreeSet<&str> = predictions.iter().map(|p| p.case_id.as_str()).collect();
@@ -63,6 +83,16 @@ impl Results {
             let known: Vec<&str> = self.models.iter().map(|model| model.name.as_str()).collect();
             Error::input(format!("no results of `{name}`: there are {}", known.join(", ")))
         })
+    }
+
+    /// Of the models named, the one with the highest metric on normalised labels; the first of equals.
+    pub fn best(&self, among: &[&str], key: &str) -> Result<&Answered> {
+        let models = among.iter().map(|name| self.get(name)).collect::<Result<Vec<_>>>()?;
+        let value = |model: &Answered| {
+            model.evaluation.get(Reading::Normalised, key).map_or(f64::NEG_INFINITY, |estimate| estimate.value)
+        };
+        let best = models.into_iter().rev().max_by(|a, b| value(a).total_cmp(&value(b)));
+        best.ok_or_else(|| Error::input("the best of no models: name at least one"))
     }
 
     /// What was right and wrong, in the order of the predictions.
@@ -116,11 +146,22 @@ impl Results {
     }
 }
 
+/// Evaluations kept as files (`<name>.json`, as `dxlab evaluate --out` writes them): scores of predictions that cannot be
+/// kept themselves. One of every name asked for, none where there is no file.
+pub fn kept(folder: &Path, names: &[&str]) -> Result<Vec<(String, Option<Evaluation>)>> {
+    let read = |name: &&str| {
+        let path = folder.join(format!("{name}.json"));
+        let found = path.is_file().then(|| file::read_json(&path)).transpose()?;
+        Ok((name.to_string(), found))
+    };
+    names.iter().map(read).collect()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::study::prediction::write_predictions;
     use crate::study::Store;
+    use crate::study::prediction::write_predictions;
 
     /// Twenty cases of two labels; `good` gets all of the first label, `bad` only a quarter of it, in the plural.
     pub(crate) fn toy(folder: &std::path::Path) -> Results {
@@ -155,6 +196,7 @@ pub(crate) mod tests {
         let row = &results.against("good", &Metric::MicroF1).unwrap()[0];
         assert_eq!((row.a.as_str(), row.b.as_str()), ("bad", "good"));
         assert!(row.difference.as_ref().unwrap().low > 0.0 && row.p_holm.unwrap() < 0.01);
+        assert_eq!(results.best(&["bad", "good"], "micro_f1").unwrap().name, "good");
         assert!(results.get("ugly").unwrap_err().to_string().contains("there are bad, good"));
     }
 
@@ -167,6 +209,18 @@ pub(crate) mod tests {
             found.map(|estimate| estimate.value)
         };
         assert_eq!((recall("renal cyst"), recall("gallstone"), recall("nothing")), (Some(1.0), Some(0.0), None));
+    }
+
+    #[test]
+    fn the_store_knows_which_runs_answered_a_corpus_and_kept_scores_are_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = toy(folder.path());
+        let found = Results::in_store(&Store::open(Some(folder.path())), results.corpus.clone()).unwrap();
+        assert!(found.models.is_empty(), "their specifications do not name the corpus");
+        file::write_json(&folder.path().join("good.json"), &results.get("good").unwrap().evaluation).unwrap();
+        let kept = kept(folder.path(), &["good", "gone"]).unwrap();
+        assert_eq!(kept[0].1.as_ref(), Some(&results.get("good").unwrap().evaluation));
+        assert_eq!(kept[1], ("gone".to_string(), None));
     }
 
     #[test]

@@ -19,7 +19,8 @@ impl NameSearch {
     pub fn fit(train: &[Case]) -> Result<Self> {
         let labels: BTreeSet<&String> = train.iter().flat_map(|case| &case.labels).collect();
         let digest = file::digest_json(&labels)?[..12].to_string();
-        let labels = labels.into_iter().map(|label| (label.clone(), words(label))).filter(|(_, words)| !words.is_empty());
+        let labels =
+            labels.into_iter().map(|label| (label.clone(), words(label))).filter(|(_, words)| !words.is_empty());
         Ok(Self { labels: labels.collect(), digest })
     }
 

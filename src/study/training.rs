@@ -1,8 +1,10 @@
 //! A training run read back: its log, where it stopped, and how many numbers it trained.
-use super::experiment::{PredictConfig, TrainConfig};
+use super::experiment::{PredictConfig, TrainConfig, ask, open_corpus};
 use super::file;
 use super::store::Run;
 use crate::error::{Error, Result};
+use crate::generate::Local;
+use crate::prompt::Prompt;
 use crate::model::{Config, resolve, tensors};
 use crate::train::{LogLine, Progress, read_log};
 
@@ -42,6 +44,18 @@ impl Training {
     }
 }
 
+/// Asks again about the first `cases` test cases of a predict run: (answers that are word for word those stored, asked).
+pub fn ask_again(run: &Run, config: &PredictConfig, cases: usize) -> Result<(usize, usize)> {
+    let (corpus, context) = open_corpus(&config.corpus)?;
+    let prompt = Prompt::named(&config.prompt, &context)?;
+    let mut model = Local::open(&config.model, config.adapter.as_deref())?;
+    model.max_new = config.max_new;
+    let fresh = ask(&model, &prompt, &corpus.test[..cases.min(corpus.test.len())])?;
+    let stored = run.predictions()?;
+    let same = fresh.iter().filter(|new| stored.iter().any(|old| old.case_id == new.case_id && old.raw == new.raw));
+    Ok((same.count(), fresh.len()))
+}
+
 impl TrainConfig {
     /// The config in `configs/` that `DXLAB_CONFIG` names, else `lora-plain`: what the notebooks run.
     pub fn from_env() -> Result<Self> {
@@ -54,11 +68,7 @@ impl TrainConfig {
 
     /// Asking this config's base model about its corpus with a prompt, before any training.
     pub fn zero_shot(&self, prompt: &str) -> PredictConfig {
-        PredictConfig {
-            model: self.model.clone(),
-            corpus: self.corpus.clone(),
-            ..PredictConfig::zero_shot(prompt)
-        }
+        PredictConfig { model: self.model.clone(), corpus: self.corpus.clone(), ..PredictConfig::zero_shot(prompt) }
     }
 }
 

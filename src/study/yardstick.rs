@@ -51,7 +51,10 @@ impl Run {
             let (predictions, chosen) = match baseline {
                 Baseline::MostFrequent => {
                     let fitted = MostFrequent::fit(train, None, &settings)?;
-                    (fitted.predict(test), serde_json::json!({ "labels": fitted.labels, "micro_f1_by_k": fitted.curve }))
+                    (
+                        fitted.predict(test),
+                        serde_json::json!({ "labels": fitted.labels, "micro_f1_by_k": fitted.curve }),
+                    )
                 }
                 Baseline::NameSearch => (NameSearch::fit(train)?.predict(test), serde_json::json!({})),
                 Baseline::Tfidf => {

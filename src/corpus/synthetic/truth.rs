@@ -76,7 +76,10 @@ mod tests {
         for case in corpus.train.iter().chain(&corpus.test) {
             let stretches = truths[&case.case_id].stretches(case);
             let whole: Vec<&str> = stretches.iter().map(|stretch| stretch.text.as_str()).collect();
-            assert_eq!(whole.join(" ").split_whitespace().collect::<Vec<_>>(), case.input.split_whitespace().collect::<Vec<_>>());
+            assert_eq!(
+                whole.join(" ").split_whitespace().collect::<Vec<_>>(),
+                case.input.split_whitespace().collect::<Vec<_>>()
+            );
             let caused: usize = stretches.iter().map(|stretch| stretch.causes.len()).sum();
             assert_eq!(caused, case.labels.len(), "{}", case.case_id);
         }

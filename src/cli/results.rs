@@ -1,0 +1,92 @@
+//! `dxlab results`: the scores of every run on one corpus, as a table between two marks of a Markdown file and as a figure.
+use crate::corpus::Corpus;
+use crate::error::{Error, Result};
+use crate::report::{results, tables};
+use crate::study::{Reading, Results, Store, file};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+const BEGIN: &str = "<!-- results: made by `dxlab results`, do not edit -->";
+const END: &str = "<!-- end of results -->";
+
+/// Scores of every run on the findings (DXLAB_FINDINGS, else the embedded ones), baselines first
+#[derive(Args, Debug)]
+pub struct ResultsOf {
+    /// Markdown file whose table between the marks is made anew
+    #[arg(long)]
+    into: Option<PathBuf>,
+    /// Where to draw micro-F1 of every run with its interval, as SVG
+    #[arg(long)]
+    figure: Option<PathBuf>,
+    /// Folder of the runs; by default `runs` in the project's folder
+    #[arg(long)]
+    root: Option<PathBuf>,
+}
+
+impl ResultsOf {
+    pub fn run(self) -> Result<()> {
+        let found = Results::in_store(&Store::open(self.root.as_deref()), Corpus::from_env()?)?;
+        if found.models.is_empty() {
+            let name = &found.corpus.name;
+            return Err(Error::input(format!(
+                "no run answered the test cases of {name}: run the notebooks or `dxlab predict`"
+            )));
+        }
+        let table = results::scores(&found, Reading::Normalised, &tables::MAIN)?;
+        print!("{table}");
+        if let Some(path) = &self.figure {
+            results::forest(&found, "micro_f1", "micro-F1")?.save(path)?;
+            println!("written: {}", path.display());
+        }
+        if let Some(path) = &self.into {
+            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+            file::write(
+                path,
+                between(&text, path, &format!("{}\n{}", about(&found), table.to_markdown()))?.as_bytes(),
+            )?;
+            println!("written: {}", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// What the table is about, with the digest of the cases.
+fn about(results: &Results) -> String {
+    let (corpus, bootstrap) = (&results.corpus, &results.bootstrap);
+    let real = if corpus.synthetic { "No patient stands behind any of the cases.\n" } else { "" };
+    format!(
+        "{} (digest `{}`); labels normalised; {:.0} % bootstrap intervals, {} resamples, seed {}.\n{real}",
+        corpus.name,
+        &corpus.digest()[..12],
+        100.0 * bootstrap.level,
+        bootstrap.resamples,
+        bootstrap.seed
+    )
+}
+
+/// `text` with `new` in the place of what stands between the marks.
+fn between(text: &str, path: &Path, new: &str) -> Result<String> {
+    let marks = text.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    let (head, tail) = marks.ok_or_else(|| {
+        Error::input(format!(
+            "{}: expected the lines `{BEGIN}` and `{END}`; put them where the table belongs",
+            path.display()
+        ))
+    })?;
+    Ok(format!("{head}{BEGIN}\n{new}\n{END}{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_between_the_marks_is_replaced() {
+        let path = Path::new("README.md");
+        let text = format!("head\n{BEGIN}\nold\n{END}\ntail\n");
+        let once = between(&text, path, "new").unwrap();
+        assert_eq!(once, format!("head\n{BEGIN}\nnew\n{END}\ntail\n"));
+        assert_eq!(between(&once, path, "new").unwrap(), once);
+        assert!(between("no marks", path, "new").unwrap_err().to_string().contains("README.md: expected the lines"));
+    }
+}
