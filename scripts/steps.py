@@ -27,7 +27,7 @@ FIRST_GUESS = {
     "mdbook-pandoc": 120,
     "preprocessor": 30,
     "dxlab": 480,
-    "kernel": 60,
+    "kernel": 90,
     "kernel-check": 150,
     "book": 10,
     "workbook": 5,
