@@ -1,4 +1,5 @@
 //! The command line: one file a command group, each a thin layer over the rooms.
+mod baseline;
 mod bench;
 mod compare;
 mod data;
@@ -32,6 +33,7 @@ pub enum Command {
     Train(train::Train),
     /// Ask a model about every test case
     Predict(predict::Predict),
+    Baseline(baseline::Fit),
     /// Make a small base model from nothing; the same command goes on after a stop
     Pretrain(pretrain::Pretrain),
     /// Log-probability of every completion token: {"logprobs":[…]} a line
@@ -59,6 +61,7 @@ impl Cli {
         match self.command {
             Command::Train(train) => train.run(),
             Command::Predict(predict) => predict.run(),
+            Command::Baseline(command) => command.run(),
             Command::Pretrain(pretrain) => pretrain.run(),
             Command::Score(score) => score.run(),
             Command::Generate(generate) => generate.run(),

@@ -62,8 +62,8 @@ pub fn files(results: &Results) -> Result<Table> {
 
 /// What one would see by laying two intervals side by side, and what the paired comparison of the same cases says.
 pub fn side_by_side(results: &Results, rows: &[Comparison]) -> Result<Table> {
-    let row = |row: &Comparison| {
-        let of = |name: &str| Ok(results.get(name)?.evaluation.get(Reading::Normalised, &row.metric));
+    let row = |row: &Comparison| -> Result<Vec<String>> {
+        let of = |name: &str| -> Result<_> { Ok(results.get(name)?.evaluation.get(Reading::Normalised, &row.metric)) };
         let (a, b) = (of(&row.a)?, of(&row.b)?);
         let overlap = a.zip(b).map(|(a, b)| a.low <= b.high && b.low <= a.high);
         let (yes, no) = ("yes", "no");

@@ -41,21 +41,38 @@ impl Default for Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Baseline {
     MostFrequent,
+    /// Labels whose names stand in the text.
+    NameSearch,
     TfidfLogReg,
 }
 
+impl Baseline {
+    pub const ALL: [Baseline; 3] = [Baseline::MostFrequent, Baseline::NameSearch, Baseline::TfidfLogReg];
+
+    /// As in the run's folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Baseline::MostFrequent => "most-frequent",
+            Baseline::NameSearch => "name-search",
+            Baseline::TfidfLogReg => "tfidf-logreg",
+        }
+    }
+}
+
 impl Run {
+    /// The baseline's answers to the test cases of a corpus, named as in a config, in the project's store.
+    pub fn open_or_fit(baseline: Baseline, corpus: &str) -> Result<Run> {
+        let (corpus, _) = super::experiment::open_corpus(corpus)?;
+        Self::open_or_baseline(&Store::open(None), baseline, &corpus, &Settings::default())
+    }
+
     /// The baseline's predictions for the test cases: opened, or fitted and made. `preds.jsonl` as of any model, and what was
     /// chosen on training cases in `chosen.json`.
     pub fn open_or_baseline(store: &Store, baseline: Baseline, corpus: &Corpus, settings: &Settings) -> Result<Run> {
-        let name = match baseline {
-            Baseline::MostFrequent => "most-frequent",
-            Baseline::TfidfLogReg => "tfidf-logreg",
-        };
         let spec = serde_json::json!({
             "settings": settings, "corpus": corpus.digest(), "corpus_name": corpus.name, "synthetic": corpus.synthetic,
         });
-        store.open_or_make("baseline", name, &spec, |dir| {
+        store.open_or_make("baseline", baseline.name(), &spec, |dir| {
             let (predictions, chosen) = match baseline {
                 Baseline::MostFrequent => {
                     let fitted = MostFrequent::fit(&corpus.train, None, settings)?;
@@ -63,6 +80,9 @@ impl Run {
                         fitted.predict(&corpus.test),
                         serde_json::json!({ "labels": fitted.labels, "curve": fitted.curve }),
                     )
+                }
+                Baseline::NameSearch => {
+                    (super::search::NameSearch::fit(&corpus.train)?.predict(&corpus.test), serde_json::json!({}))
                 }
                 Baseline::TfidfLogReg => {
                     let fitted = TfidfLogReg::fit(&corpus.train, settings)?;
@@ -373,14 +393,14 @@ mod tests {
     }
 
     #[test]
-    fn both_baselines_become_runs_of_the_store() {
+    fn baselines_become_runs_of_the_store() {
         let cases: Vec<Case> =
             (0..30).map(|i| case(i, &[["renal cyst", "none"][i % 2]], ["a renal cyst", "nothing"][i % 2])).collect();
         let corpus =
             Corpus { name: "made up".into(), synthetic: true, train: cases.clone(), test: cases[..4].to_vec() };
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(Some(folder.path()));
-        for baseline in [Baseline::MostFrequent, Baseline::TfidfLogReg] {
+        for baseline in Baseline::ALL {
             let run = Run::open_or_baseline(&store, baseline, &corpus, &Settings::default()).unwrap();
             assert_eq!(read_predictions(&run.path("preds.jsonl")).unwrap().len(), 4);
             assert!(run.path("chosen.json").is_file() && run.synthetic() == Some(true));

@@ -13,7 +13,6 @@ mod settings;
 mod store;
 mod tfidf;
 mod training;
-mod yardstick;
 
 pub use baseline::{Baseline, MostFrequent, Settings as BaselineSettings, TfidfLogReg};
 pub use experiment::{Lora, PredictConfig, TrainConfig, ask, open_corpus, validation_split};
@@ -28,4 +27,3 @@ pub use search::NameSearch;
 pub use store::{NUMERICS_VERSION, Run, Spec, Store, size};
 pub use tfidf::{Sparse, Tfidf};
 pub use training::{Training, ask_again};
-pub use yardstick::Baseline;

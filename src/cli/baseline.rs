@@ -1,0 +1,32 @@
+//! `dxlab baseline NAME`: what is reached without a language model, as preds.jsonl.
+use crate::error::{Error, Result};
+use crate::study::{Baseline, Run};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Answers that need no language model: most-frequent, name-search, tfidf-logreg
+#[derive(Args)]
+pub struct Fit {
+    /// `most-frequent`, `name-search` or `tfidf-logreg`
+    name: String,
+    /// `findings`, `bc5cdr`, or a file or folder of findings; fitted on its training split, asked about its test split
+    #[arg(long, default_value = "findings")]
+    data: String,
+    /// Where preds.jsonl goes, besides the run store
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Fit {
+    pub fn run(self) -> Result<()> {
+        let Some(baseline) = Baseline::ALL.into_iter().find(|baseline| baseline.name() == self.name) else {
+            let names = Baseline::ALL.map(Baseline::name).join(", ");
+            return Err(Error::input(format!("no baseline `{}`: there are {names}", self.name)));
+        };
+        let run = Run::open_or_fit(baseline, &self.data)?;
+        let made = run.path("preds.jsonl");
+        crate::study::file::write(&self.out, &std::fs::read(&made).map_err(Error::io(&made))?)?;
+        println!("{} (from {})", self.out.display(), run.dir.display());
+        Ok(())
+    }
+}
