@@ -1,6 +1,6 @@
 //! The results chapters: scores of several models side by side, differences, where in the long tail a model is right, single
 //! answers, and what stands in the text where a label was invented.
-use super::display::{Figure, NONE, Table, interval};
+use super::display::{Figure, NONE, Table, difference, interval, spread};
 use super::{figures, tables};
 use crate::corpus::synthetic::Truth;
 use crate::error::Result;
@@ -65,15 +65,18 @@ pub fn side_by_side(results: &Results, rows: &[Comparison]) -> Result<Table> {
     let row = |row: &Comparison| -> Result<Vec<String>> {
         let of = |name: &str| -> Result<_> { Ok(results.get(name)?.evaluation.get(Reading::Normalised, &row.metric)) };
         let (a, b) = (of(&row.a)?, of(&row.b)?);
-        let overlap = a.zip(b).map(|(a, b)| a.low <= b.high && b.low <= a.high);
+        let apart = a.zip(b).map(|(a, b)| a.low > b.high || b.low > a.high);
         let (yes, no) = ("yes", "no");
         let told = if p_is_small(row) { yes } else { no };
-        let overlap = overlap.map_or(NONE, |overlap| if overlap { yes } else { no });
-        let cells = [row.a.clone(), row.b.clone(), interval(a), interval(b), overlap.into(), told.into()];
+        let apart = apart.map_or(NONE, |apart| if apart { yes } else { no });
+        let cells = [row.a.clone(), row.b.clone(), interval(a), interval(b), apart.into(), told.into()];
         Ok(cells.to_vec())
     };
     let rows = rows.iter().map(row).collect::<Result<Vec<_>>>()?;
-    Ok(Table::from_rows(&["a", "b", "interval of a", "interval of b", "they overlap", "paired: a difference"], &rows))
+    Ok(Table::from_rows(
+        &["a", "b", "interval of a", "interval of b", "intervals apart", "paired: a difference"],
+        &rows,
+    ))
 }
 
 /// One row a comparison; p after Holm over the rows.
@@ -83,17 +86,20 @@ pub fn differences(rows: &[Comparison]) -> Result<Table> {
 
 /// A comparison in a sentence: which of the two is better and by how much, or that no difference can be seen.
 pub fn verdict(row: &Comparison) -> String {
-    let Comparison { a, b, metric, .. } = row;
+    let (a, b, metric) = (&row.a, &row.b, row.metric.replace('_', "-").replace("f1", "F1"));
     let (Some(d), Some(p)) = (&row.difference, row.p_holm) else {
         return format!("{b} and {a} cannot be compared: {metric} is undefined on a side");
     };
-    let (low, high) = if d.value < 0.0 { (-d.high, -d.low) } else { (d.low, d.high) };
-    let gap = format!("{:.3} [{low:.3}, {high:.3}] {metric}", d.value.abs());
     let p = if p < 0.001 { "p < 0.001".to_string() } else { format!("p = {p:.3}") };
+    let (low, high) = if d.value < 0.0 { (-d.high, -d.low) } else { (d.low, d.high) };
+    let gap = spread(d.value.abs(), low, high, "");
     match (p_is_small(row), d.value > 0.0) {
-        (true, true) => format!("{b} beats {a} by {gap} (n = {}, {p})", d.n),
-        (true, false) => format!("{b} is worse than {a} by {gap} (n = {}, {p})", d.n),
-        (false, _) => format!("no difference between {b} and {a} can be told: {gap} (n = {}, {p})", d.n),
+        (true, true) => format!("{b} beats {a} by {gap} {metric} (n = {}, {p})", d.n),
+        (true, false) => format!("{b} is worse than {a} by {gap} {metric} (n = {}, {p})", d.n),
+        (false, _) => {
+            let signed = difference(Some(d));
+            format!("{b} and {a} cannot be told apart: difference {signed} {metric} (n = {}, {p})", d.n)
+        }
     }
 }
 
@@ -231,18 +237,12 @@ mod tests {
 
     #[test]
     fn a_verdict_says_no_more_than_the_interval() {
-        assert_eq!(
-            verdict(&comparison(0.3, 0.0004)),
-            "LoRA beats plain by 0.300 [0.200, 0.500] micro_f1 (n = 236, p < 0.001)"
-        );
-        assert_eq!(
-            verdict(&comparison(-0.3, 0.02)),
-            "LoRA is worse than plain by 0.300 [0.100, 0.400] micro_f1 (n = 236, p = 0.020)"
-        );
-        assert!(
-            verdict(&comparison(0.05, 0.3))
-                .starts_with("no difference between LoRA and plain can be told: 0.050 [-0.050, 0.250]")
-        );
+        let said = |value, p| verdict(&comparison(value, p));
+        assert_eq!(said(0.3, 0.0004), "LoRA beats plain by 0.300 [0.200, 0.500] micro-F1 (n = 236, p < 0.001)");
+        assert_eq!(said(-0.3, 0.02), "LoRA is worse than plain by 0.300 [0.100, 0.400] micro-F1 (n = 236, p = 0.020)");
+        let unclear =
+            "LoRA and plain cannot be told apart: difference −0.050 [−0.150, 0.150] micro-F1 (n = 236, p = 0.300)";
+        assert_eq!(said(-0.05, 0.3), unclear);
         assert!(
             verdict(&Comparison { difference: None, p_holm: None, ..comparison(0.0, 1.0) })
                 .contains("cannot be compared")
@@ -267,7 +267,7 @@ mod tests {
         assert!(forest(&results, "micro_f1", "micro-F1").unwrap().svg().contains("micro-F1 (n = 20, 95 % bootstrap"));
         assert!(files(&results).unwrap().to_text().contains("/preds.jsonl"));
         let rows = results.against("good", &Metric::MicroF1).unwrap();
-        assert!(side_by_side(&results, &rows).unwrap().to_text().contains("no            yes"));
+        assert!(side_by_side(&results, &rows).unwrap().to_text().contains("yes              yes"));
         assert_eq!(scores(&results, Reading::Raw, &["jaccard"]).unwrap().height(), 2);
         let model = results.get("good").unwrap();
         let kept = kept(

@@ -226,9 +226,9 @@ fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> 
     };
     let ((train, cut), (valid, _)) = (encode(&cases)?, encode(&valid)?);
     if cut > 0 {
-        println!("{cut} of {} findings were shortened to fit the model's positions", train.len());
+        println!("… {cut} of {} findings were shortened to fit the model's positions", train.len());
     }
-    println!("{}: {} training and {} validation cases of {}", config.name, train.len(), valid.len(), corpus.name);
+    println!("… {}: {} training and {} validation cases of {}", config.name, train.len(), valid.len(), corpus.name);
     let text = toml::to_string(config).map_err(|e| Error::failed(e.to_string()))?;
     file::write(&dir.join("config.toml"), text.as_bytes())?;
     let trainer =
@@ -270,7 +270,7 @@ pub fn ask(model: &dyn Answers, prompt: &Prompt, cases: &[Case]) -> Result<Vec<P
         if done * 10 / cases.len() > said {
             said = done * 10 / cases.len();
             let left = started.elapsed().as_secs_f64() * (cases.len() - done) as f64 / done as f64;
-            println!("{done}/{} answered, about {left:.0} s left", cases.len());
+            println!("… {done}/{} answered, about {left:.0} s left", cases.len());
         }
     })?;
     let read = |(case, answer): (&Case, crate::generate::Answer)| {

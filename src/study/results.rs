@@ -147,14 +147,25 @@ impl Results {
 }
 
 /// Evaluations kept as files (`<name>.json`, as `dxlab evaluate --out` writes them): scores of predictions that cannot be
-/// kept themselves. One of every name asked for, none where there is no file.
+/// kept themselves. One of every name asked for, none where there is no file; then those of other names.
 pub fn kept(folder: &Path, names: &[&str]) -> Result<Vec<(String, Option<Evaluation>)>> {
     let read = |name: &&str| {
         let path = folder.join(format!("{name}.json"));
         let found = path.is_file().then(|| file::read_json(&path)).transpose()?;
         Ok((name.to_string(), found))
     };
-    names.iter().map(read).collect()
+    let mut all = names.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut others: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_string()))
+        .filter(|name| !names.contains(&name.as_str()))
+        .collect();
+    others.sort();
+    for name in &others {
+        all.push(read(&name.as_str())?);
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -218,9 +229,11 @@ pub(crate) mod tests {
         let found = Results::in_store(&Store::open(Some(folder.path())), results.corpus.clone()).unwrap();
         assert!(found.models.is_empty(), "their specifications do not name the corpus");
         file::write_json(&folder.path().join("good.json"), &results.get("good").unwrap().evaluation).unwrap();
+        file::write_json(&folder.path().join("also.json"), &results.get("bad").unwrap().evaluation).unwrap();
         let kept = kept(folder.path(), &["good", "gone"]).unwrap();
         assert_eq!(kept[0].1.as_ref(), Some(&results.get("good").unwrap().evaluation));
         assert_eq!(kept[1], ("gone".to_string(), None));
+        assert_eq!((kept[2].0.as_str(), kept.len()), ("also", 3));
     }
 
     #[test]

@@ -223,11 +223,12 @@ pub fn read_log(path: &Path) -> Result<Vec<LogLine>> {
     Ok(text.lines().map_while(|l| serde_json::from_str(l).ok()).collect())
 }
 
+/// `… ` in front: the notebooks' runner keeps no line of progress.
 fn print_line(l: &LogLine, steps: usize, seconds_a_step: f64) {
     let left = (seconds_a_step * (steps - l.step) as f64).round() as u64;
     let eval = l.eval_loss.map(|e| format!("  eval {e:.4}")).unwrap_or_default();
     println!(
-        "step {:>5}/{steps}  loss {:.4}  lr {:.2e}  |g| {:.3}  {:>6.0} tok/s  eta {:02}:{:02}{eval}",
+        "… step {:>5}/{steps}  loss {:.4}  lr {:.2e}  |g| {:.3}  {:>6.0} tok/s  eta {:02}:{:02}{eval}",
         l.step,
         l.loss,
         l.lr,
