@@ -40,7 +40,8 @@ impl Results {
         Ok(results)
     }
 
-    /// Every complete run in `store` that answered the test cases of `corpus`, baselines first, by the names of the runs.
+    /// Every complete run in `store` that answered the test cases of `corpus`, by the names of the runs: baselines, base
+    /// models, then adapters.
     pub fn in_store(store: &Store, corpus: Corpus) -> Result<Self> {
         let digest = corpus.digest();
         let answers = |run: &Run| {
@@ -49,7 +50,9 @@ impl Results {
                 && asked_all
                 && run.path("preds.jsonl").is_file()
         };
-        let runs: Vec<Run> = store.list()?.into_iter().filter(answers).collect();
+        let mut runs: Vec<Run> = store.list()?.into_iter().filter(answers).collect();
+        let tuned = |run: &Run| run.spec.spec.get("adapter").is_some_and(|adapter| !adapter.is_null());
+        runs.sort_by_key(|run| (run.spec.kind != "baseline", tuned(run), run.folder()));
         let name = |run: &Run| match runs.iter().filter(|other| other.spec.name == run.spec.name).count() {
             1 => run.spec.name.clone(),
             _ => format!("{} ({})", run.spec.name, &run.short_digest()[..6]),
