@@ -1,7 +1,9 @@
 //! Qwen3's chat format, as its own template renders it.
 //!
-//!     <|im_start|>{role}\n{content}<|im_end|>\n  …  <|im_start|>assistant\n            what the model continues
-//!     <|im_start|>assistant\n<think>\n\n</think>\n\n                                   the same with thinking off
+//! ```text
+//! <|im_start|>{role}\n{content}<|im_end|>\n  …  <|im_start|>assistant\n            what the model continues
+//! <|im_start|>assistant\n<think>\n\n</think>\n\n                                   the same with thinking off
+//! ```
 //!
 //! A conversation is a row of pieces: control tokens, and text in which nothing is a control token, whatever it spells.
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,10 @@
 //! Text → token ids, by one function for training and for serving.
 //!
-//!     serve   [ instructions · examples · finding · <|im_start|>assistant\n (· empty think block) ]
-//!     train   [ the same ids                                                                      | answer · <|im_end|> ]
-//!                                                                                        prompt_len ┘ supervised from here
+//! ```text
+//! serve   [ instructions · examples · finding · <|im_start|>assistant\n (· empty think block) ]
+//! train   [ the same ids                                                                      | answer · <|im_end|> ]
+//!                                                                                    prompt_len ┘ supervised from here
+//! ```
 //!
 //! `train(…).ids[..prompt_len]` is `serve(…)`, bit for bit: prompt and answer are tokenized apart, and only the finding can be shortened, by a
 //! limit on the prompt alone. Text is never read as control tokens.
