@@ -79,9 +79,24 @@ impl Table {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut text = self.caption.as_deref().map(|caption| format!("{}\n\n", clean(caption))).unwrap_or_default();
         text += &line(self.columns.iter().map(|c| clean(&c.name)).collect());
-        text += &line(self.columns.iter().map(|c| if c.numeric { "--:" } else { ":--" }.to_string()).collect());
+        let rule = |(c, width): (&Column, usize)| match c.numeric {
+            true => format!("{}:", "-".repeat(width - 1)),
+            false => format!(":{}", "-".repeat(width - 1)),
+        };
+        text += &line(self.columns.iter().zip(self.widths()).map(rule).collect());
         self.rows().for_each(|row| text += &line(row.iter().map(|(cell, _)| clean(cell)).collect()));
         text
+    }
+
+    /// Characters of each column's rule in Markdown: 3, but in a table too wide for a page in proportion to what the columns
+    /// hold, because pandoc then takes the rules for relative widths. Long text counts as 48, as it can be broken.
+    fn widths(&self) -> Vec<usize> {
+        let longest = |c: &Column| c.cells.iter().chain([&c.name]).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let all: Vec<usize> = self.columns.iter().map(longest).collect();
+        match all.iter().sum::<usize>() + 3 * all.len() > 72 {
+            true => all.into_iter().map(|length| length.clamp(4, 48) + 2).collect(),
+            false => vec![3; all.len()],
+        }
     }
 
     /// Columns padded with spaces, for a terminal. Long cells are cut at 60 characters.
@@ -263,6 +278,14 @@ mod tests {
             table.to_text(),
             "two models\nmodel   n     f1       p\na|b    12  0.612  1.2e-4\n<c>     7      –   0.500\n"
         );
+    }
+
+    #[test]
+    fn a_table_too_wide_for_a_page_says_how_wide_its_columns_are() {
+        let row = |text: &str| vec!["12".to_string(), text.to_string()];
+        let markdown = Table::from_rows(&["n", "text"], &[row(&"word ".repeat(30)), row("short")]).to_markdown();
+        assert_eq!(markdown.lines().nth(1).unwrap(), format!("| {}: | :{} |", "-".repeat(5), "-".repeat(49)));
+        assert!(Table::from_rows(&["n", "text"], &[row("short")]).to_markdown().contains("| --: | :-- |"));
     }
 
     #[test]

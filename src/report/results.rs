@@ -49,15 +49,15 @@ pub fn forest(results: &Results, key: &str, name: &str) -> Result<Figure> {
     figures::forest(&rows, &format!("{name} (n = {n}, {level:.0} % bootstrap interval)"), None)
 }
 
-/// Where each model's answers lie, how many there are, and the SHA-256 (12 digits) of the file.
+/// The run in which each model's answers lie (`runs/<run>/preds.jsonl`), how many there are, and the file's SHA-256 (12 digits).
 pub fn files(results: &Results) -> Result<Table> {
     let row = |model: &crate::study::Answered| {
         let digest = crate::corpus::whole::sha256(&model.run.path("preds.jsonl"))?;
-        let file = format!("runs/{}/preds.jsonl", model.run.folder());
-        Ok(vec![model.name.clone(), model.predictions.len().to_string(), digest[..12].to_string(), file])
+        let cells = [model.name.clone(), model.predictions.len().to_string(), model.run.folder(), digest[..12].into()];
+        Ok(cells.to_vec())
     };
     let rows = results.models.iter().map(row).collect::<Result<Vec<_>>>()?;
-    Ok(Table::from_rows(&["model", "answers", "sha256", "file"], &rows))
+    Ok(Table::from_rows(&["model", "answers", "run", "sha256"], &rows))
 }
 
 /// What one would see by laying two intervals side by side, and what the paired comparison of the same cases says.
@@ -265,7 +265,7 @@ mod tests {
         assert!(worst(&results, "bad", 1).unwrap().to_text().contains("liver cyst"));
         assert!(invented(&results, &["bad"], &BTreeMap::new()).unwrap().to_text().contains("not spoken of"));
         assert!(forest(&results, "micro_f1", "micro-F1").unwrap().svg().contains("micro-F1 (n = 20, 95 % bootstrap"));
-        assert!(files(&results).unwrap().to_text().contains("/preds.jsonl"));
+        assert!(files(&results).unwrap().to_text().contains("predict-good-"));
         let rows = results.against("good", &Metric::MicroF1).unwrap();
         assert!(side_by_side(&results, &rows).unwrap().to_text().contains("yes              yes"));
         assert_eq!(scores(&results, Reading::Raw, &["jaccard"]).unwrap().height(), 2);
