@@ -25,11 +25,15 @@ impl Error {
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
     }
-    /// For `map_err(Error::io(path))`: a missing file is the user's to mend, anything else is not.
+    /// For `map_err(Error::io(path))`: a file that is missing or not what it should be is the user's to mend, anything else is not.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        use std::io::ErrorKind::{InvalidData, InvalidFilename, IsADirectory, NotADirectory, NotFound};
         let path = path.to_path_buf();
         move |source| match source.kind() {
-            std::io::ErrorKind::NotFound => Self::Input(format!("no such file or folder: {}", path.display())),
+            NotFound => Self::Input(format!("no such file or folder: {}", path.display())),
+            InvalidData | InvalidFilename | IsADirectory | NotADirectory => {
+                Self::Input(format!("{}: {source}", path.display()))
+            }
             _ => Self::Io { path, source },
         }
     }

@@ -11,6 +11,7 @@ fn answers(path: &Path, prompt: &str, right: usize) {
         prompt: format!("{prompt}@1f"),
         model: "embedded@9c".into(),
         adapter: None,
+        constrain: None,
         raw: "renal cyst".into(),
         labels: vec![if i < right { "renal cyst" } else { "liver cyst" }.into()],
         parsed: true,

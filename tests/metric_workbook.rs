@@ -14,6 +14,7 @@ fn prediction(case_id: &str, gold: &str, raw: &str, adapter: Option<&str>) -> Pr
         prompt: "closed@1f".into(),
         model: "embedded@9c".into(),
         adapter: adapter.map(String::from),
+        constrain: None,
         raw: raw.into(),
         parsed: !labels.is_empty(),
         labels,

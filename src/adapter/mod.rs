@@ -1,9 +1,11 @@
-//! Adapters: LoRA on any linear layers, in PEFT's file format.
+//! Adapters: LoRA, rsLoRA, DoRA and PiSSA on any linear layers, in PEFT's file format.
 mod config;
+mod dora;
 mod lora;
+mod pissa;
 
-pub use config::AdapterConfig;
-pub use lora::{Adapter, Mode};
+pub use config::{ALL_LINEAR, AdapterConfig, Init, Layers, Targets};
+pub use lora::{Adapter, Mode, Noise};
 
 #[cfg(test)]
 mod tests;

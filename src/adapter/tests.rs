@@ -1,4 +1,4 @@
-//! LoRA against PEFT: log-probabilities, files, and what loading refuses (`tests/reference/peft.py`).
+//! Adapters against PEFT: log-probabilities, files, and what loading refuses (`tests/reference/peft.py`, `variants.py`).
 use super::{Adapter, AdapterConfig, Mode};
 use crate::model::golden::{distance, json, model, numbers, pairs, path};
 use crate::model::ops::Segments;
@@ -84,7 +84,124 @@ fn loading_names_the_tensor_that_is_wrong() {
 #[test]
 fn an_adapter_of_another_kind_is_refused() {
     let mut config = AdapterConfig::lora(4, 8.0);
-    config.use_dora = true;
+    config.bias = "all".into();
     let error = Adapter::new(config, &mut model("tied"), 1).err().unwrap().to_string();
-    assert!(error.contains("use_dora"), "{error}");
+    assert!(error.contains("bias is all"), "{error}");
+}
+
+const VARIANTS: [&str; 4] = ["rslora", "dora", "patterns", "regex"];
+
+fn scores(m: &crate::model::Qwen3) -> Vec<f32> {
+    Batch::pack(&pair_sequences()).score(m).unwrap()
+}
+
+fn assert_close(got: &[f32], want: &[f64], most: f64, what: &str) {
+    assert_eq!(got.len(), want.len());
+    for (g, w) in got.iter().zip(want) {
+        assert!((*g as f64 - w).abs() < most, "{what}: {g} {w}");
+    }
+}
+
+#[test]
+fn rslora_dora_patterns_and_regular_expressions_agree_with_peft_in_training_and_in_inference() {
+    let want = json("variants.json");
+    for name in VARIANTS {
+        let all: Vec<f64> = want["logprobs"][name].as_array().unwrap().iter().flat_map(numbers).collect();
+        for mode in [Mode::Infer, Mode::Train] {
+            let mut m = model("tied");
+            let adapter = Adapter::load(&path(&format!("variants/{name}")), &mut m).unwrap();
+            adapter.attach(&mut m, mode).unwrap();
+            assert_close(&scores(&m), &all, 1e-4, name);
+        }
+    }
+}
+
+#[test]
+fn merged_weights_do_what_base_and_adapter_do_together() {
+    for name in VARIANTS {
+        let mut m = model("tied");
+        let adapter = Adapter::load(&path(&format!("variants/{name}")), &mut m).unwrap();
+        adapter.attach(&mut m, Mode::Infer).unwrap();
+        let want: Vec<f64> = scores(&m).into_iter().map(f64::from).collect();
+        let mut merged = model("tied");
+        for linear in merged.linears_mut() {
+            if let Some(weight) = adapter.merged(&linear.name, &linear.weight).unwrap() {
+                linear.weight = weight.into();
+            }
+        }
+        assert_close(&scores(&merged), &want, 1e-4, name);
+    }
+}
+
+fn pissa() -> AdapterConfig {
+    AdapterConfig { init_lora_weights: super::Init::Named("pissa_niter_8".into()), ..AdapterConfig::lora(4, 8.0) }
+}
+
+#[test]
+fn pissa_starts_as_the_base_and_is_saved_as_a_lora_of_twice_the_rank() {
+    let base: Vec<f64> = scores(&model("tied")).into_iter().map(f64::from).collect();
+    let mut m = model("tied");
+    let adapter = Adapter::new(pissa(), &mut m, 7).unwrap();
+    adapter.attach(&mut m, Mode::Infer).unwrap();
+    assert_close(&scores(&m), &base, 1e-4, "at the start");
+    for var in adapter.parameters().values() {
+        var.set(&(var.as_tensor() * 1.1).unwrap()).unwrap();
+    }
+    adapter.attach(&mut m, Mode::Infer).unwrap();
+    let moved: Vec<f64> = scores(&m).into_iter().map(f64::from).collect();
+    assert!(moved.iter().zip(&base).any(|(a, b)| (a - b).abs() > 1e-2), "the directions matter");
+    let dir = tempfile::tempdir().unwrap();
+    adapter.save(dir.path()).unwrap();
+    let mut other = model("tied");
+    let loaded = Adapter::load(dir.path(), &mut other).unwrap();
+    assert_eq!((loaded.config.r, loaded.config.lora_alpha), (8, 16.0));
+    loaded.attach(&mut other, Mode::Infer).unwrap();
+    assert_close(&scores(&other), &moved, 1e-4, "loaded");
+}
+
+#[test]
+fn pissa_finds_the_largest_singular_directions() {
+    // W = Σ s_i u_i v_iᵀ with cosine bases, whose singular values are known
+    let basis = |n: usize, i: usize, x: usize| -> f64 {
+        let by = if i == 0 { (1.0 / n as f64).sqrt() } else { (2.0 / n as f64).sqrt() };
+        by * (std::f64::consts::PI * (x as f64 + 0.5) * i as f64 / n as f64).cos()
+    };
+    let (n, k, values) = (24, 16, [9.0, 7.0, 4.0, 2.0, 1.0, 0.5]);
+    let w: Vec<f32> = (0..n * k)
+        .map(|at| {
+            values.iter().enumerate().map(|(i, s)| s * basis(n, i, at / k) * basis(k, i, at % k)).sum::<f64>() as f32
+        })
+        .collect();
+    let weight = Tensor::from_vec(w, (n, k), &candle_core::Device::Cpu).unwrap();
+    let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(1);
+    let (a, b) = super::pissa::directions(&weight.clone().into(), 3, 2.0, 8, &mut rng).unwrap();
+    let rest = (weight - (b.matmul(&a).unwrap() * 2.0).unwrap()).unwrap();
+    let left: f32 = rest.sqr().unwrap().sum_all().unwrap().to_scalar().unwrap();
+    assert!((left - (4.0 + 1.0 + 0.25)).abs() < 1e-3, "the rest of W is its small singular values: {left}");
+}
+
+#[test]
+fn a_layer_or_module_that_the_model_lacks_is_named() {
+    let wrong = [
+        (
+            AdapterConfig { layers_to_transform: Some(super::Layers::Some(vec![0, 3])), ..AdapterConfig::lora(4, 8.0) },
+            "layer 3",
+        ),
+        (
+            AdapterConfig {
+                target_modules: super::Targets::Names(vec!["q_proj".into(), "gate".into()]),
+                ..AdapterConfig::lora(4, 8.0)
+            },
+            "`gate`",
+        ),
+        (
+            AdapterConfig { target_modules: super::Targets::Pattern("(".into()), ..AdapterConfig::lora(4, 8.0) },
+            "regular expression",
+        ),
+        (AdapterConfig { lora_dropout: 1.0, ..AdapterConfig::lora(4, 8.0) }, "lora_dropout is 1"),
+    ];
+    for (config, said) in wrong {
+        let error = Adapter::new(config, &mut model("tied"), 1).err().unwrap();
+        assert!(error.exit_code() == 2 && error.to_string().contains(said), "{error}");
+    }
 }

@@ -4,10 +4,14 @@ mod bench;
 mod compare;
 mod data;
 mod evaluate;
+mod export;
+mod generate;
+mod merge;
 mod notebook;
 mod pairs;
 mod predict;
 mod pretrain;
+mod rank;
 mod results;
 mod runs;
 mod train;
@@ -38,8 +42,10 @@ pub enum Command {
     Pretrain(pretrain::Pretrain),
     /// Log-probability of every completion token: {"logprobs":[…]} a line
     Score(pairs::Score),
-    /// Greedy token ids: {"tokens":[…]} a line
-    Generate(pairs::Generate),
+    Generate(generate::Generate),
+    Rank(rank::Rank),
+    Merge(merge::Merge),
+    Export(export::Export),
     /// Speed beside the peers' scripts: one JSON line
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -65,6 +71,9 @@ impl Cli {
             Command::Pretrain(pretrain) => pretrain.run(),
             Command::Score(score) => score.run(),
             Command::Generate(generate) => generate.run(),
+            Command::Rank(rank) => rank.run(),
+            Command::Merge(command) => command.run(),
+            Command::Export(command) => command.run(),
             Command::Bench(bench) => bench.run(),
             Command::Data(data) => data.run(),
             Command::Evaluate(command) => command.run(),

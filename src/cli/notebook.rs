@@ -31,14 +31,19 @@ impl Notebook {
         let (python, script) = (home.join(".tools/venv/bin/python"), home.join("scripts/notebooks.py"));
         if !python.exists() {
             let python = python.display();
-            return Err(Error::input(format!("notebooks run in the project's own Python and there is no {python}: run `make tools`")));
+            return Err(Error::input(format!(
+                "notebooks run in the project's own Python and there is no {python}: run `make tools`"
+            )));
         }
         let mut runner = Process::new(&python);
         runner.arg(script).args(run.flags()).args(&run.names);
-        let status = runner.status().map_err(|error| Error::input(format!("cannot start {}: {error}", python.display())))?;
+        let status =
+            runner.status().map_err(|error| Error::input(format!("cannot start {}: {error}", python.display())))?;
         match status.code() {
             Some(0) => Ok(()),
-            Some(code) => Err(Error::failed(format!("the notebooks' runner ended with exit code {code}; see above for the cell"))),
+            Some(code) => {
+                Err(Error::failed(format!("the notebooks' runner ended with exit code {code}; see above for the cell")))
+            }
             None => Err(Error::failed("the notebooks' runner was killed")),
         }
     }

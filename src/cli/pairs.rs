@@ -1,10 +1,11 @@
-//! `dxlab score` and `dxlab generate`: a pairs file in, a JSON object a line out.
+//! `dxlab score`, and what all commands on pairs files share: a pairs file in, a JSON object a line out.
 use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
-use crate::generate::{Limits, greedy, read_pairs, score};
-use crate::model::{Qwen3, resolve};
+use crate::generate::{Pair, read_pairs, score};
+use crate::model::{Qwen3, Tokenizer, resolve};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Args)]
 pub struct Score {
@@ -16,26 +17,8 @@ pub struct Score {
 }
 
 #[derive(Args)]
-pub struct Generate {
-    #[command(flatten)]
-    source: Source,
-    /// New tokens a prompt, at most
-    #[arg(long, default_value_t = 64)]
-    new: usize,
-    /// Go on past the end of turn until `--new` tokens are made
-    #[arg(long)]
-    ignore_eos: bool,
-    /// Sequences decoded at the same time
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
-    /// Where the lines go
-    #[arg(long)]
-    out: PathBuf,
-}
-
-#[derive(Args)]
-struct Source {
-    /// Model folder, hub id or `embedded`
+pub struct Source {
+    /// Model folder, .gguf file, hub id or `embedded`
     #[arg(long)]
     model: String,
     /// PEFT adapter folder
@@ -47,45 +30,33 @@ struct Source {
 }
 
 impl Source {
-    fn open(&self) -> Result<(Qwen3, Vec<crate::generate::Pair>)> {
+    /// The model with its adapter, the pairs, and the tokenizer where the model has one.
+    pub fn open(&self) -> Result<(Qwen3, Vec<Pair>, Option<Arc<Tokenizer>>)> {
         let dir = resolve(&self.model)?;
-        let tokenizer = match dir.join("tokenizer.json").is_file() {
-            true => Some(crate::model::Tokenizer::open(&dir)?),
-            false => None,
-        };
+        let tokenizer = Tokenizer::find(&dir)?.map(Arc::new);
         let encode = tokenizer.as_ref().map(|t| move |text: &str| t.encode(text, true));
         let pairs = read_pairs(&self.pairs, encode.as_ref().map(|e| e as &dyn Fn(&str) -> Result<Vec<u32>>))?;
         let mut model = Qwen3::load(&dir)?;
         if let Some(dir) = &self.adapter {
             Adapter::load(dir, &mut model)?.attach(&mut model, Mode::Infer)?;
         }
-        Ok((model, pairs))
+        Ok((model, pairs, tokenizer))
     }
 }
 
 impl Score {
     pub fn run(self) -> Result<()> {
-        let (model, pairs) = self.source.open()?;
+        let (model, pairs, _) = self.source.open()?;
         let lines = score(&model, &pairs, 2048)?.into_iter().map(|l| serde_json::json!({"logprobs": l}));
         write_lines(&self.out, lines)
     }
 }
 
-impl Generate {
-    pub fn run(self) -> Result<()> {
-        let (model, pairs) = self.source.open()?;
-        let stop = if self.ignore_eos { vec![] } else { model.config.eos_token_id.clone() };
-        let prompts: Vec<Vec<u32>> = pairs.into_iter().map(|p| p.prompt_ids).collect();
-        let made = greedy(&model, &prompts, &Limits { max_new: self.new, batch: self.batch, stop })?;
-        write_lines(&self.out, made.into_iter().map(|g| serde_json::json!({"tokens": g.tokens})))
-    }
-}
-
-fn write_lines(path: &Path, lines: impl Iterator<Item = serde_json::Value>) -> Result<()> {
+/// Fails where there is none.
+pub fn write_lines(path: &Path, lines: impl Iterator<Item = serde_json::Value>) -> Result<()> {
     let text: String = lines.map(|l| format!("{l}\n")).collect();
-    crate::study::file::write(path, text.as_bytes())?;
     match text.is_empty() {
         true => Err(Error::input("the pairs file holds no line")),
-        false => Ok(()),
+        false => crate::study::file::write(path, text.as_bytes()),
     }
 }

@@ -1,12 +1,13 @@
 //! `dxlab predict`: a model's answer to every test case, as preds.jsonl.
 use crate::error::{Error, Result};
+use crate::generate::Constrain;
 use crate::study::{PredictConfig, Run};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Predict {
-    /// Model folder, hub id or `embedded`
+    /// Model folder, .gguf file, hub id or `embedded`
     #[arg(long, default_value = "embedded")]
     model: String,
     /// Run folder of a training run, or a PEFT adapter folder
@@ -24,12 +25,22 @@ pub struct Predict {
     /// Test cases, at most
     #[arg(long)]
     cases: Option<usize>,
+    /// Hold every answer to a form: `labels` to the distinct training labels of the corpus, `json` to a JSON list of
+    /// names
+    #[arg(long, value_enum)]
+    constrain: Option<Held>,
     /// Name of the run in the store
     #[arg(long, default_value = "cli")]
     name: String,
     /// Where preds.jsonl goes, besides the run store
     #[arg(long)]
     out: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Held {
+    Labels,
+    Json,
 }
 
 impl Predict {
@@ -42,6 +53,10 @@ impl Predict {
             prompt: self.prompt,
             max_new: self.max_new,
             cases: self.cases,
+            constrain: self.constrain.map(|held| match held {
+                Held::Labels => Constrain::Labels,
+                Held::Json => Constrain::Json,
+            }),
         };
         let run = Run::open_or_predict(&config)?;
         let made = run.path("preds.jsonl");

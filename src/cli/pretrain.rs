@@ -55,7 +55,8 @@ fn pretrain(config: &PretrainConfig, open: Option<&Path>, dir: &Path) -> Result<
     let count: usize = parameters.values().map(|v| v.elem_count()).sum();
     let tokens: usize = material.train.iter().map(|s| s.ids.len()).sum();
     println!("{count} parameters, {} sequences of {tokens} tokens", material.train.len());
-    let trainer = Trainer { config: &config.training, model: &model, parameters: &parameters, dir, verbose: true };
+    let trainer =
+        Trainer { config: &config.training, model: &model, parameters: &parameters, noise: None, dir, verbose: true };
     let valid: Vec<_> = material.held_out.values().flat_map(|h| h.sequences.iter().cloned()).collect();
     let progress = trainer.run(&material.train, &valid, None)?;
     round_to_f16(&parameters)?; // what is measured is what is stored

@@ -1,6 +1,6 @@
 //! `dxlab train CONFIG.toml`: a run folder with adapter/ (PEFT), log.jsonl, config.toml, card.md.
 use crate::error::Result;
-use crate::study::{Run, Store, TrainConfig};
+use crate::study::{Forecast, Run, Store, TrainConfig};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -11,11 +11,18 @@ pub struct Train {
     /// Go on from where a stopped run of this config last saved; without it a stopped run starts again
     #[arg(long)]
     resume: bool,
+    /// Only say what the run will need: updates, tokens, memory, time. No weights are read
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Train {
     pub fn run(self) -> Result<()> {
         let config = TrainConfig::read(&self.config)?;
+        if self.dry_run {
+            println!("{}", Forecast::of(&config)?);
+            return Ok(());
+        }
         let run = Run::train_in(&Store::open(None), &config, self.resume)?;
         println!("{}", run.dir.display());
         Ok(())

@@ -1,10 +1,14 @@
 //! A model is something that answers prompts (design, rule 3): whoever asks does not know what stands behind.
-use super::greedy::{Limits, greedy_with};
+use super::constraint::Constraint;
+use super::decode::{Decoding, Limits, decode};
+use super::grammar::Grammar;
+use super::labels::{Count, Labels};
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
-use crate::model::{Checkpoint, Qwen3, Tokenizer, resolve};
-use crate::prompt::{Encoder, Overlong, Prompt};
+use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
+use crate::prompt::{Encoder, Overlong, Prompt, Thinking};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +18,8 @@ use std::sync::Arc;
 pub struct Answer {
     /// Byte for byte, without the token that ended it.
     pub raw: String,
-    /// Sum of log p of the answer's tokens (natural logarithm), where the model gives them.
+    /// Sum of log p of the answer's tokens and its end (natural logarithm), where the model gives them: the model's
+    /// own, also of a constrained answer, so that free and constrained answers can be compared.
     pub logprob: Option<f64>,
     pub prompt_tokens: usize,
     pub new_tokens: usize,
@@ -26,8 +31,28 @@ pub trait Answers {
     fn id(&self) -> &str;
     /// Name and digest of the adapter, if there is one.
     fn adapter(&self) -> Option<&str>;
+    /// What the answers are held to, if anything.
+    fn constrain(&self) -> Option<Constrain> {
+        None
+    }
     /// One answer a case, in order; `done` hears how many are finished.
     fn answer(&self, prompt: &Prompt, cases: &[Case], done: &mut dyn FnMut(usize)) -> Result<Vec<Answer>>;
+}
+
+/// What answers are held to while they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Constrain {
+    /// Labels of a closed list, joined by `, `, none twice.
+    Labels,
+    /// A JSON list of one or more names, whatever they are.
+    Json,
+}
+
+impl std::fmt::Display for Constrain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Self::Labels { "labels" } else { "json" })
+    }
 }
 
 /// A checkpoint in this process, with or without an adapter, decoding greedily.
@@ -36,6 +61,7 @@ pub struct Local {
     pub tokenizer: Arc<Tokenizer>,
     id: String,
     adapter: Option<String>,
+    constraint: Option<(Constrain, Box<dyn Constraint>)>,
     /// New tokens an answer, at most.
     pub max_new: usize,
     /// Cases decoded at the same time.
@@ -43,10 +69,15 @@ pub struct Local {
 }
 
 impl Local {
-    /// `name`: a folder, a hub id or `embedded`. `adapter`: a PEFT folder, or a run folder that holds `adapter/`.
+    /// `name`: a folder, a .gguf file, a hub id or `embedded`. `adapter`: a PEFT folder, or a run folder that holds `adapter/`.
     pub fn open(name: &str, adapter: Option<&Path>) -> Result<Self> {
+        Self::open_as(name, adapter, Keep::F32)
+    }
+
+    /// As `open`, with the weights in memory as `keep` says.
+    pub fn open_as(name: &str, adapter: Option<&Path>, keep: Keep) -> Result<Self> {
         let dir = resolve(name)?;
-        let mut model = Qwen3::load(&dir)?;
+        let mut model = Qwen3::load_as(&dir, keep)?;
         let tokenizer = Tokenizer::open(&dir)?;
         tokenizer.fits(model.config.vocab_size)?;
         let adapter = match adapter {
@@ -57,14 +88,32 @@ impl Local {
             }
             None => None,
         };
-        Ok(Self { model, tokenizer: Arc::new(tokenizer), id: base_id(name)?, adapter, max_new: 96, batch: 16 })
+        let (tokenizer, id) = (Arc::new(tokenizer), base_id(name)?);
+        Ok(Self { model, tokenizer, id, adapter, constraint: None, max_new: MAX_NEW, batch: 16 })
+    }
+
+    /// Holds every later answer to this; `labels` is the closed list, for `Constrain::Labels` alone.
+    pub fn hold_to(&mut self, how: Constrain, labels: &[String]) -> Result<()> {
+        let constraint: Box<dyn Constraint> = match how {
+            Constrain::Labels => Box::new(Labels::new(labels, Count::Many, &self.tokenizer)?),
+            Constrain::Json => Box::new(Grammar::names(self.tokenizer.clone())?),
+        };
+        self.constraint = Some((how, constraint));
+        Ok(())
     }
 
     /// The encoder of this model's prompts: longer ones than its positions allow lose the end of the finding.
     pub fn encoder(&self) -> Encoder {
-        let room = self.model.config.max_position_embeddings.saturating_sub(self.max_new);
-        Encoder::new(self.tokenizer.clone()).limit(room, Overlong::Shorten)
+        encoder_for(self.tokenizer.clone(), &self.model.config, self.max_new)
     }
+}
+
+/// New tokens an answer, at most, where nothing else is said.
+pub const MAX_NEW: usize = 96;
+
+/// The encoder of a model's prompts, with room for `max_new` tokens after them.
+pub fn encoder_for(tokenizer: Arc<Tokenizer>, config: &Config, max_new: usize) -> Encoder {
+    Encoder::new(tokenizer).limit(config.max_position_embeddings.saturating_sub(max_new), Overlong::Shorten)
 }
 
 impl Answers for Local {
@@ -76,19 +125,31 @@ impl Answers for Local {
         self.adapter.as_deref()
     }
 
+    fn constrain(&self) -> Option<Constrain> {
+        self.constraint.as_ref().map(|(how, _)| *how)
+    }
+
     fn answer(&self, prompt: &Prompt, cases: &[Case], done: &mut dyn FnMut(usize)) -> Result<Vec<Answer>> {
+        if self.constraint.is_some() && prompt.thinking == Thinking::On {
+            return Err(Error::input(format!(
+                "prompt `{}` lets the model think before it answers, which a constraint forbids: turn thinking off",
+                prompt.name
+            )));
+        }
         let encoder = self.encoder();
         let prompts = cases.iter().map(|c| Ok(encoder.serve_case(prompt, c)?.ids)).collect::<Result<Vec<_>>>()?;
         let mut stop = self.model.config.eos_token_id.clone();
         stop.push(encoder.end()?);
         let limits = Limits { max_new: self.max_new, batch: self.batch, stop };
-        let made = greedy_with(&self.model, &prompts, &limits, done)?;
+        let constraint = self.constraint.as_ref().map(|(_, constraint)| &**constraint);
+        let made = decode(&self.model, &prompts, &Decoding { constraint, ..Decoding::greedy(limits) }, done)?;
         made.into_iter()
+            .flatten()
             .zip(&prompts)
             .map(|(g, prompt)| {
                 Ok(Answer {
                     raw: self.tokenizer.decode(&g.tokens, true)?,
-                    logprob: Some(g.logprob),
+                    logprob: Some(g.logprob()),
                     prompt_tokens: prompt.len(),
                     new_tokens: g.tokens.len(),
                     seconds: g.seconds,
@@ -103,7 +164,9 @@ pub fn base_id(name: &str) -> Result<String> {
     let dir = resolve(name)?;
     let mut hash = Sha256::new();
     hash.update(Checkpoint::open(&dir)?.digest()?);
-    hash.update(Tokenizer::open(&dir)?.digest()?);
+    if let Some(tokenizer) = Tokenizer::find(&dir)? {
+        hash.update(tokenizer.digest()?);
+    }
     Ok(format!("{}@{}", last_part(Path::new(name)), &hex(hash)[..12]))
 }
 
@@ -120,7 +183,7 @@ pub fn adapter_id(folder: &Path) -> Result<String> {
 }
 
 /// `adapter/` of a run folder, else the folder itself.
-fn adapter_folder(folder: &Path) -> PathBuf {
+pub fn adapter_folder(folder: &Path) -> PathBuf {
     let inner = folder.join("adapter");
     if inner.join("adapter_config.json").is_file() { inner } else { folder.to_path_buf() }
 }

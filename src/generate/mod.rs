@@ -1,8 +1,25 @@
 //! Answers from a model.
+mod agreement;
 mod answers;
-mod greedy;
+mod constraint;
+mod decode;
+mod grammar;
+mod labels;
 mod pairs;
+mod rank;
+mod sample;
+mod text;
 
-pub use answers::{Answer, Answers, Local, adapter_id, base_id};
-pub use greedy::{Generated, Limits, greedy, greedy_with};
+pub use agreement::{Agreement, Seen};
+pub use answers::{Answer, Answers, Constrain, Local, MAX_NEW, adapter_folder, adapter_id, base_id, encoder_for};
+pub use constraint::Constraint;
+pub use decode::{Decoding, Finish, Generated, Limits, decode, greedy, greedy_with};
+pub use grammar::Grammar;
+pub use labels::{Count, Labels, read_labels};
 pub use pairs::{Pair, read_pairs, score};
+pub use rank::{By, Ranked, rank};
+pub use sample::{Place, Sampling};
+pub use text::{Pieces, StopStrings};
+
+#[cfg(test)]
+mod tests;

@@ -67,7 +67,7 @@ pub fn score(model: &Qwen3, pairs: &[Pair], batch_tokens: usize) -> Result<Vec<V
         if batch.is_empty() {
             continue;
         }
-        let logp: Vec<f32> = Batch::pack(batch.iter().map(|&i| &sequences[i])).logprobs(model)?.to_vec1()?;
+        let logp = Batch::pack(batch.iter().map(|&i| &sequences[i])).score(model)?;
         let mut rest = logp.into_iter().map(f64::from);
         for i in batch {
             scores[i] = rest.by_ref().take(pairs[i].completion_ids.len()).collect();

@@ -1,9 +1,12 @@
-//! A checkpoint folder in Hugging Face layout: `config.json` and `model.safetensors`, or shards with `model.safetensors.index.json`.
+//! A checkpoint: a folder in Hugging Face layout (`config.json` and `model.safetensors`, or shards with
+//! `model.safetensors.index.json`), or a GGUF file. Who reads weights by name does not know which.
 //!
 //! Strict both ways: a tensor that is missing, misshapen or never asked for is an error that names the tensor and the file. Headers are checked
 //! against the length of the file before anything is read, so a cut or hostile file ends in an error, never in a panic or a wild
 //! allocation. Tensors come as f32 on the CPU, one at a time: peak memory is the model plus one tensor as stored.
 use super::config::Config;
+use super::gguf::Gguf;
+use super::ops::Weight;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
@@ -22,13 +25,34 @@ const HEAD: &str = "lm_head.weight";
 /// A header lists names and shapes only; safetensors itself refuses longer ones.
 const LONGEST_HEADER: u64 = 100_000_000;
 
+/// How weights lie in memory. Norms are f32 always, and so are all products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Widened to f32: fastest. Q8_0, Q4_K and Q6_K of a GGUF file stay blocks: who gives such a file wants its memory.
+    #[default]
+    F32,
+    /// As the file has them: a bf16 checkpoint takes half the memory and gives the same numbers. (Blocks that the forward does
+    /// not widen, such as Q5_K, become bf16.)
+    Stored,
+    /// Rounded to bf16.
+    Bf16,
+}
+
 /// One opened checkpoint. See the file's header.
 #[derive(Debug)]
 pub struct Checkpoint {
-    dir: PathBuf,
+    path: PathBuf,
     config: Config,
-    entries: BTreeMap<String, Entry>,
+    files: Files,
     asked: Mutex<BTreeSet<String>>,
+}
+
+#[derive(Debug)]
+enum Files {
+    Folder(BTreeMap<String, Entry>),
+    /// Checked as a whole when it was opened.
+    Gguf(Gguf),
 }
 
 #[derive(Clone, Debug)]
@@ -40,18 +64,15 @@ struct Entry {
 }
 
 impl Checkpoint {
-    /// Reads `config.json` and every header; no tensor yet.
-    pub fn open(dir: &Path) -> Result<Self> {
-        let config = Config::read(dir)?;
-        let single = dir.join(SINGLE);
-        let entries = if single.is_file() {
-            header(&single)?
-        } else if dir.join(INDEX).is_file() {
-            shards(dir)?
+    /// Reads config and every header of a folder or a GGUF file; no tensor yet.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (config, files) = if path.is_file() {
+            let gguf = Gguf::open(path)?;
+            (gguf.config().clone(), Files::Gguf(gguf))
         } else {
-            return Err(Error::input(format!("{}: neither {SINGLE} nor {INDEX} is there", dir.display())));
+            (Config::read(path)?, Files::Folder(entries(path)?))
         };
-        Ok(Self { dir: dir.to_path_buf(), config, entries, asked: Mutex::default() })
+        Ok(Self { path: path.to_path_buf(), config, files, asked: Mutex::default() })
     }
 
     pub fn config(&self) -> &Config {
@@ -59,14 +80,62 @@ impl Checkpoint {
     }
 
     /// Every tensor of the files, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+    pub fn names(&self) -> Vec<String> {
+        match &self.files {
+            Files::Folder(entries) => entries.keys().cloned().collect(),
+            Files::Gguf(_) => self.config.tensors().into_keys().collect(),
+        }
+    }
+
+    /// The type in which the embedding is stored, as the rest mostly is; F16 for blocks, as their scales are.
+    pub fn stored(&self) -> DType {
+        const EMBEDDING: &str = "model.embed_tokens.weight";
+        match &self.files {
+            Files::Folder(entries) => match entries.get(EMBEDDING).map(|e| e.info.dtype) {
+                Some(Dtype::BF16) => DType::BF16,
+                Some(Dtype::F16) => DType::F16,
+                _ => DType::F32,
+            },
+            Files::Gguf(gguf) => match gguf.kind(EMBEDDING).map(|kind| kind.name) {
+                Some("F32") => DType::F32,
+                Some("BF16") => DType::BF16,
+                _ => DType::F16,
+            },
+        }
     }
 
     /// The tensor called `name`, which must have `shape`, as f32 on the CPU.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let entry = self.entries.get(name).ok_or_else(|| {
-            Error::input(format!("{}: tensor `{name}` {shape:?} is missing; does config.json fit?", self.dir.display()))
+        match &self.files {
+            Files::Gguf(gguf) => gguf.tensor(name, shape),
+            Files::Folder(entries) => {
+                let values = self.entry(entries, name, shape)?.values(name)?;
+                Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+            }
+        }
+    }
+
+    /// The tensor called `name`, which must have `shape`, as `keep` wants it in memory.
+    pub fn weight(&self, name: &str, shape: &[usize], keep: Keep) -> Result<Weight> {
+        let stored = match &self.files {
+            Files::Gguf(gguf) => return gguf.weight(name, shape, keep),
+            Files::Folder(entries) => self.entry(entries, name, shape)?.info.dtype,
+        };
+        let dtype = match (keep, stored) {
+            _ if shape.len() == 1 => DType::F32, // norms are small, and their loops are f32
+            (Keep::Stored, Dtype::BF16) | (Keep::Bf16, _) => DType::BF16,
+            (Keep::Stored, Dtype::F16) => DType::F16,
+            _ => DType::F32,
+        };
+        Ok(self.tensor(name, shape)?.to_dtype(dtype)?.into())
+    }
+
+    fn entry<'a>(&self, entries: &'a BTreeMap<String, Entry>, name: &str, shape: &[usize]) -> Result<&'a Entry> {
+        let entry = entries.get(name).ok_or_else(|| {
+            Error::input(format!(
+                "{}: tensor `{name}` {shape:?} is missing; does config.json fit?",
+                self.path.display()
+            ))
         })?;
         if entry.info.shape != shape {
             return Err(Error::input(format!(
@@ -75,23 +144,33 @@ impl Checkpoint {
                 entry.info.shape
             )));
         }
-        let values = entry.values(name)?;
         // A poisoned lock only means that another thread panicked between two inserts: the set is still whole.
         self.asked.lock().unwrap_or_else(|e| e.into_inner()).insert(name.to_string());
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+        Ok(entry)
+    }
+
+    /// Fails unless exactly the config's tensors are there; reads none of them, but for a head that may repeat the embedding.
+    pub fn check(&self) -> Result<()> {
+        if let Files::Folder(entries) = &self.files {
+            for (name, shape) in self.config.tensors() {
+                self.entry(entries, &name, &shape)?;
+            }
+        }
+        self.finish()
     }
 
     /// Fails if a tensor of the files was never asked for. A tied checkpoint may still carry its head, if it equals the embedding.
     pub fn finish(&self) -> Result<()> {
+        let Files::Folder(entries) = &self.files else { return Ok(()) };
         let asked = self.asked.lock().unwrap_or_else(|e| e.into_inner());
-        for (name, entry) in self.entries.iter().filter(|(name, _)| !asked.contains(*name)) {
+        for (name, entry) in entries.iter().filter(|(name, _)| !asked.contains(*name)) {
             let file = entry.file.display();
             if name != HEAD || !self.config.tie_word_embeddings {
                 return Err(Error::input(format!(
                     "{file}: tensor `{name}` is not part of a Qwen3 with this config.json"
                 )));
             }
-            let tied = self.entries.get("model.embed_tokens.weight");
+            let tied = entries.get("model.embed_tokens.weight");
             let equal = match tied {
                 Some(embedding) => embedding.values("model.embed_tokens.weight")? == entry.values(name)?,
                 None => false,
@@ -107,9 +186,15 @@ impl Checkpoint {
 
     /// SHA-256 over `config.json` and every weight file (name and bytes, in order of name), in hex.
     pub fn digest(&self) -> Result<String> {
-        let files: BTreeSet<PathBuf> = self.entries.values().map(|e| e.file.clone()).collect();
+        let files = match &self.files {
+            Files::Folder(entries) => {
+                let weights: BTreeSet<PathBuf> = entries.values().map(|e| e.file.clone()).collect();
+                std::iter::once(self.path.join("config.json")).chain(weights).collect()
+            }
+            Files::Gguf(_) => vec![self.path.clone()],
+        };
         let mut hash = Sha256::new();
-        for path in [self.dir.join("config.json")].iter().chain(&files) {
+        for path in &files {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut file = File::open(path).map_err(Error::io(path))?;
             let bytes = file.metadata().map_err(Error::io(path))?.len();
@@ -138,7 +223,20 @@ impl Checkpoint {
     }
 }
 
+/// The tensors of a folder.
+fn entries(dir: &Path) -> Result<BTreeMap<String, Entry>> {
+    let single = dir.join(SINGLE);
+    if single.is_file() {
+        header(&single)
+    } else if dir.join(INDEX).is_file() {
+        shards(dir)
+    } else {
+        Err(Error::input(format!("{}: neither {SINGLE} nor {INDEX} is there", dir.display())))
+    }
+}
+
 impl Entry {
+    /// In f32. NaN and infinity are refused here, where the tensor still has a name, not found later in a loss.
     fn values(&self, name: &str) -> Result<Vec<f32>> {
         let path = &self.file;
         let (start, end) = self.info.data_offsets;
@@ -147,7 +245,7 @@ impl Entry {
         file.seek(SeekFrom::Start(self.offset)).map_err(Error::io(path))?;
         file.read_exact(&mut bytes).map_err(Error::io(path))?;
         let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-        Ok(match self.info.dtype {
+        let values: Vec<f32> = match self.info.dtype {
             Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
             Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
@@ -157,7 +255,15 @@ impl Entry {
                     path.display()
                 )));
             }
-        })
+        };
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(at) => Err(Error::input(format!(
+                "{}: tensor `{name}` holds {} at number {at}: the file is damaged, or training went wrong",
+                path.display(),
+                values[at]
+            ))),
+            None => Ok(values),
+        }
     }
 }
 
@@ -226,10 +332,10 @@ pub(super) fn weight_map(index: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 /// Lets `write` write a file beside `path` and renames it: `path` appears whole or not at all, and nothing else is left.
-pub(super) fn write_beside(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(super) fn write_beside<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let done = write(&beside).and_then(|()| std::fs::rename(&beside, path).map_err(Error::io(path)));
+    let done = write(&beside).and_then(|made| std::fs::rename(&beside, path).map_err(Error::io(path)).map(|()| made));
     if done.is_err() {
         let _ = std::fs::remove_file(&beside); // the first error is the one to report
     }
@@ -237,160 +343,4 @@ pub(super) fn write_beside(path: &Path, write: impl FnOnce(&Path) -> Result<()>)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn golden(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-    }
-
-    fn copy(name: &str) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for entry in std::fs::read_dir(golden(name)).unwrap().map(|e| e.unwrap()) {
-            std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
-        }
-        dir
-    }
-
-    fn read_all(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Tensor>> {
-        let wanted = checkpoint.config().tensors().into_iter();
-        let all = wanted.map(|(name, shape)| Ok((name.clone(), checkpoint.tensor(&name, &shape)?))).collect();
-        checkpoint.finish()?;
-        all
-    }
-
-    fn values(t: &Tensor) -> Vec<f32> {
-        t.flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    #[test]
-    fn single_and_sharded_checkpoints_are_read_as_candle_reads_them() {
-        for (folder, files) in [
-            ("tied", vec![SINGLE]),
-            ("untied", vec!["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]),
-        ] {
-            let ours = read_all(&Checkpoint::open(&golden(folder)).unwrap()).unwrap();
-            let mut theirs = BTreeMap::new();
-            for file in files {
-                theirs.extend(candle_core::safetensors::load(golden(folder).join(file), &Device::Cpu).unwrap());
-            }
-            assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
-            for (name, t) in &ours {
-                assert_eq!(t.dtype(), DType::F32);
-                assert_eq!(values(t), values(&theirs[name].to_dtype(DType::F32).unwrap()), "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_saved_is_read_back() {
-        let tensors = read_all(&Checkpoint::open(&golden("tied")).unwrap()).unwrap();
-        for dtype in [DType::F32, DType::BF16] {
-            let dir = tempfile::tempdir().unwrap();
-            Config::read(&golden("tied")).unwrap().write(dir.path()).unwrap();
-            Checkpoint::save(dir.path(), &tensors, dtype).unwrap();
-            let again = read_all(&Checkpoint::open(dir.path()).unwrap()).unwrap();
-            tensors.iter().for_each(|(name, t)| assert_eq!(values(t), values(&again[name]), "{name}"));
-            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "config.json and model.safetensors only");
-        }
-    }
-
-    #[test]
-    fn missing_misshapen_and_unexpected_tensors_are_named() {
-        let checkpoint = Checkpoint::open(&golden("tied")).unwrap();
-        let text = checkpoint.tensor("model.norm.bias", &[64]).unwrap_err().to_string();
-        assert!(text.contains("model.norm.bias") && text.contains("missing"), "{text}");
-        let text = checkpoint.tensor("model.norm.weight", &[65]).unwrap_err().to_string();
-        assert!(text.contains("[64]") && text.contains("[65]") && text.contains(SINGLE), "{text}");
-        checkpoint.tensor("model.norm.weight", &[64]).unwrap();
-        let text = checkpoint.finish().unwrap_err().to_string();
-        assert!(text.contains("model.embed_tokens.weight"), "the first tensor never asked for: {text}");
-    }
-
-    #[test]
-    fn a_tied_checkpoint_may_carry_its_head_only_if_equal() {
-        let mut tensors = read_all(&Checkpoint::open(&golden("tied")).unwrap()).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        Config::read(&golden("tied")).unwrap().write(dir.path()).unwrap();
-        let embedding = tensors["model.embed_tokens.weight"].clone();
-        tensors.insert(HEAD.into(), embedding.clone());
-        Checkpoint::save(dir.path(), &tensors, DType::F32).unwrap();
-        read_all(&Checkpoint::open(dir.path()).unwrap()).unwrap();
-        tensors.insert(HEAD.into(), (embedding * 2.0).unwrap());
-        Checkpoint::save(dir.path(), &tensors, DType::F32).unwrap();
-        let text = read_all(&Checkpoint::open(dir.path()).unwrap()).unwrap_err().to_string();
-        assert!(text.contains("tie_word_embeddings"), "{text}");
-    }
-
-    #[test]
-    fn a_cut_file_is_never_opened() {
-        let dir = copy("tied");
-        let path = dir.path().join(SINGLE);
-        let whole = std::fs::read(&path).unwrap();
-        for keep in [0, 4, 8, 100, whole.len() / 2, whole.len() - 1] {
-            std::fs::write(&path, &whole[..keep]).unwrap();
-            let error = Checkpoint::open(dir.path()).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains(SINGLE), "{keep}: {error}");
-        }
-        std::fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
-        assert!(Checkpoint::open(dir.path()).is_err(), "bytes too many");
-    }
-
-    #[test]
-    fn hostile_headers_are_errors() {
-        let dir = copy("tied");
-        let write = |length: u64, json: &str, data: usize| {
-            let bytes = [&length.to_le_bytes()[..], json.as_bytes(), &vec![0; data]].concat();
-            std::fs::write(dir.path().join(SINGLE), bytes).unwrap();
-            let error = Checkpoint::open(dir.path()).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{json}");
-        };
-        write(u64::MAX, "{}", 0);
-        write(1 << 40, "{}", 0);
-        for json in [
-            "not json",
-            r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,8]}}"#,
-            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}"#,
-            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615]}}"#,
-            r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#,
-            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
-        ] {
-            write(json.len() as u64, json, 8);
-        }
-    }
-
-    #[test]
-    fn an_index_that_does_not_fit_its_shards_is_refused() {
-        let dir = copy("untied");
-        let path = dir.path().join(INDEX);
-        let text = std::fs::read_to_string(&path).unwrap();
-        let refused = |index: String, wanted: &str| {
-            std::fs::write(&path, index).unwrap();
-            let error = Checkpoint::open(dir.path()).unwrap_err().to_string();
-            assert!(error.contains(wanted), "{error}");
-        };
-        refused(text.replace("model.norm.weight", "model.norm.other"), "model.norm.weight");
-        refused(text.replacen("\"model-00001-of-00002.safetensors\"", "\"../up.safetensors\"", 1), "../up.safetensors");
-        refused(text.replace("{", "["), INDEX);
-        std::fs::write(&path, &text).unwrap();
-        std::fs::remove_file(dir.path().join("model-00002-of-00002.safetensors")).unwrap();
-        assert!(Checkpoint::open(dir.path()).unwrap_err().to_string().contains("model-00002-of-00002"));
-    }
-
-    #[test]
-    fn the_digest_follows_weights_and_config() {
-        let dir = copy("tied");
-        let digest = || Checkpoint::open(dir.path()).unwrap().digest().unwrap();
-        let first = digest();
-        assert_eq!((first.len(), &first), (64, &Checkpoint::open(&golden("tied")).unwrap().digest().unwrap()));
-        let path = dir.path().join(SINGLE);
-        let mut bytes = std::fs::read(&path).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        std::fs::write(&path, &bytes).unwrap();
-        let second = digest();
-        let config = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
-        std::fs::write(dir.path().join("config.json"), config.replace("512", "513")).unwrap();
-        assert!(first != second && second != digest());
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! forward does not compute (attention bias, a sliding window, scaled rotary positions, a quantised checkpoint) is an error that
 //! names the file and the key, never a silently different model. Keys that do not change the forward are ignored.
 use crate::error::{Error, Result};
+use candle_core::DType;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -87,8 +88,18 @@ impl Config {
         Ok(config)
     }
 
+    /// The config that these keys of config.json make; `file` is where they come from.
+    pub(super) fn from_keys(file: &Path, keys: Map<String, Value>) -> Result<Self> {
+        Keys { file: file.display().to_string(), map: keys }.config()
+    }
+
     /// Writes `dir/config.json` (beside, then renamed), readable by transformers 4 and 5.
     pub fn write(&self, dir: &Path) -> Result<()> {
+        self.write_as(dir, None)
+    }
+
+    /// As `write`, saying in which type the weights beside it are.
+    pub fn write_as(&self, dir: &Path, dtype: Option<DType>) -> Result<()> {
         let mut value = serde_json::to_value(self).map_err(|e| Error::failed(format!("config.json: {e}")))?;
         if let [one] = self.eos_token_id[..] {
             value["eos_token_id"] = one.into();
@@ -96,6 +107,16 @@ impl Config {
             value["eos_token_id"] = Value::Null;
         }
         value["rope_scaling"] = Value::Null;
+        if let Some(dtype) = dtype {
+            let name = match dtype {
+                DType::BF16 => "bfloat16",
+                DType::F16 => "float16",
+                _ => "float32",
+            };
+            for key in ["dtype", "torch_dtype"] {
+                value[key] = name.into(); // transformers 5, transformers 4
+            }
+        }
         super::checkpoint::write_beside(&dir.join("config.json"), |path| {
             std::fs::write(path, format!("{value:#}\n")).map_err(Error::io(path))
         })

@@ -25,7 +25,7 @@ pub fn model(name: &str) -> Qwen3 {
     Qwen3::new(&config, &mut |name, shape| {
         let t = all.get(name).ok_or_else(|| Error::failed(name))?;
         assert_eq!(t.dims(), shape, "{name}");
-        Ok(t.clone())
+        Ok(t.clone().into())
     })
     .unwrap()
 }

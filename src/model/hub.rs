@@ -1,4 +1,4 @@
-//! From what a user calls a model to a folder on this machine: a folder, `embedded`, or a name on the Hugging Face Hub.
+//! From what a user calls a model to a place on this machine: a folder, a GGUF file, `embedded`, or a name on the Hugging Face Hub.
 //!
 //! Downloads lie in hf-hub's cache, which Python's tools share (`HF_HOME`); `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` are
 //! honoured. One commit is pinned before the first file, each file's length (and SHA-256, where the hub gives it) is checked, and
@@ -24,7 +24,7 @@ const WELCOME: [&str; 6] = [
     "chat_template.jinja",
 ];
 
-/// The folder of the model that `model` names: an existing folder, `embedded`, or `org/name[@revision]` on the hub.
+/// Where the model that `model` names lies: an existing folder or GGUF file, `embedded`, or `org/name[@revision]` on the hub.
 pub fn resolve(model: &str) -> Result<PathBuf> {
     if model == "embedded" {
         let dir = crate::home().join("data/embedded");
@@ -36,7 +36,7 @@ pub fn resolve(model: &str) -> Result<PathBuf> {
             ))),
         };
     }
-    if Path::new(model).is_dir() {
+    if Path::new(model).exists() {
         return Ok(model.into());
     }
     Hub::from_env().fetch(model)
@@ -108,7 +108,7 @@ fn parse(model: &str) -> Result<(&str, &str)> {
     match named && revision.split('/').all(plain) {
         true => Ok((id, revision)),
         false => Err(Error::input(format!(
-            "no folder `{model}`, and not a name on the hub: give a folder, `embedded`, or org/name[@revision]"
+            "no folder or file `{model}`, and not a name on the hub: give a folder, a .gguf file, `embedded`, or org/name[@revision]"
         ))),
     }
 }

@@ -3,35 +3,37 @@
 //!
 //! One forward serves training, scoring and generation. Tokens of many sequences lie packed in one dimension; attention
 //! alone knows where a sequence starts. Fields are named as in the checkpoint.
+mod layerwise;
+mod load;
+
 use super::config::Config;
 use super::ops::{
-    Heads, Numbers, Segments, Turns, Window, attend_windows, causal_attention, linear, rms_norm, rope, swiglu,
-    token_logprob,
+    Heads, Numbers, Segments, TokenLogProbs, Turns, Weight, Window, add, attend_past, causal_attention, linear,
+    rms_norm, rope, smoothed_token_logprob, swiglu, token_logprob,
 };
 use crate::error::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use std::sync::Arc;
 
-/// What an adapter adds to a linear layer.
+/// A linear layer as an adapter makes it.
 pub trait Delta: Send + Sync {
-    /// `x` [tokens, k], the layer's own `weight` [n, k] and `base` = x Wᵀ [tokens, n] → the adapted output.
-    fn apply(&self, x: &Tensor, weight: &Tensor, base: Tensor) -> Result<Tensor>;
+    /// `x` [tokens, k] and the layer's own `weight` [n, k] → the adapted output [tokens, n].
+    fn forward(&self, x: &Tensor, weight: &Weight) -> Result<Tensor>;
 }
 
-/// y = x Wᵀ, plus what an adapter adds.
+/// y = x Wᵀ, or what an adapter makes of it.
 pub struct Linear {
     /// As in the checkpoint, without `.weight`: `model.layers.0.self_attn.q_proj`.
     pub name: String,
-    pub weight: Tensor,
+    pub weight: Weight,
     pub delta: Option<Arc<dyn Delta>>,
 }
 
 impl Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let base = linear(x, &self.weight)?;
         match &self.delta {
-            Some(delta) => delta.apply(x, &self.weight, base),
-            None => Ok(base),
+            Some(delta) => delta.forward(x, &self.weight),
+            None => Ok(linear(x, &self.weight)?),
         }
     }
 }
@@ -60,18 +62,25 @@ struct Layer {
 
 pub struct Qwen3 {
     pub config: Config,
-    embed_tokens: Tensor,
+    embed_tokens: Weight,
     layers: Vec<Layer>,
     norm: Tensor,
     /// None where the embedding serves as the head.
-    lm_head: Option<Tensor>,
+    lm_head: Option<Weight>,
 }
 
 /// Where the weights come from: a tensor by its checkpoint name and wanted shape.
-pub type Weights<'a> = dyn FnMut(&str, &[usize]) -> Result<Tensor> + 'a;
+pub type Weights<'a> = dyn FnMut(&str, &[usize]) -> Result<Weight> + 'a;
 
-/// Attention over (layer, q, k, v), with or without a past.
+/// Attention over (layer, q, k, v), with or without a past. `q` may hold the last rows of every segment only.
 type Attend<'a> = dyn FnMut(usize, &Tensor, &Tensor, &Tensor) -> Result<Tensor> + 'a;
+
+/// Rotary positions of one pass, and which rows its last layer has to answer for.
+struct Places {
+    all: Turns,
+    /// Row numbers [rows] and their positions; None: every row.
+    tail: Option<(Tensor, Turns)>,
+}
 
 /// Keys and values of one sequence, for generation. [position, kv_heads, d] a layer.
 #[derive(Clone, Default)]
@@ -95,7 +104,7 @@ impl Qwen3 {
         let c = config;
         let embed_tokens = weights("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size])?;
         let layers = (0..c.num_hidden_layers).map(|i| Layer::new(c, i, weights)).collect::<Result<_>>()?;
-        let norm = weights("model.norm.weight", &[c.hidden_size])?;
+        let norm = weights("model.norm.weight", &[c.hidden_size])?.dense()?;
         let lm_head = match c.tie_word_embeddings {
             true => None,
             false => Some(weights("lm_head.weight", &[c.vocab_size, c.hidden_size])?),
@@ -122,23 +131,60 @@ impl Qwen3 {
 
     /// `ids` of all segments, packed → hidden states after the last norm, [tokens, hidden_size]. Differentiable.
     pub fn hidden(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
+        self.hidden_tail(ids, segments, segments)
+    }
+
+    /// Hidden states of the last `tails` tokens of every segment only, [Σ tails, hidden_size]: the last layer makes no others.
+    pub fn hidden_tail(&self, ids: &[u32], segments: &Segments, tails: &Segments) -> Result<Tensor> {
         self.check(ids, segments, (0..segments.len()).map(|i| segments.range(i).len()))?;
-        let attend = &mut |_, q: &Tensor, k: &Tensor, v: &Tensor| Ok(causal_attention(q, k, v, segments)?);
-        self.run(ids, &segments.positions(), attend)
+        let places = self.places(&segments.positions(), segments, tails)?;
+        self.run(ids, &places, &mut |layer, q, k, v| self.attend(layer, [q, k, v], segments, tails))
+    }
+
+    /// Causal attention of one layer of a pass without a past; the last layer's queries are the tails.
+    fn attend(&self, layer: usize, [q, k, v]: [&Tensor; 3], segments: &Segments, tails: &Segments) -> Result<Tensor> {
+        let queries = if layer + 1 == self.layers.len() { tails } else { segments };
+        Ok(causal_attention(q, k, v, queries, segments)?)
+    }
+
+    fn places(&self, positions: &[usize], segments: &Segments, tails: &Segments) -> Result<Places> {
+        let turns = |positions: &[usize]| Turns::new(positions, self.config.head_dim, self.config.rope_theta);
+        if segments == tails {
+            return Ok(Places { all: turns(positions), tail: None });
+        }
+        let rows: Vec<u32> = (0..segments.len())
+            .flat_map(|i| (segments.range(i).end - tails.range(i).len()..segments.range(i).end).map(|row| row as u32))
+            .collect();
+        let kept: Vec<usize> = rows.iter().map(|&row| positions[row as usize]).collect();
+        let rows = Tensor::new(rows.as_slice(), self.norm.device())?;
+        Ok(Places { all: turns(positions), tail: Some((rows, turns(&kept))) })
     }
 
     /// As `hidden`, for tokens that continue the sequences in `caches` (one a segment). Inference only.
     pub fn extend(&self, ids: &[u32], segments: &Segments, caches: &mut [&mut Cache]) -> Result<Tensor> {
+        self.extend_tail(ids, segments, segments, caches)
+    }
+
+    /// As `extend`, with the hidden states of the last `tails` new tokens of every sequence only.
+    pub fn extend_tail(
+        &self,
+        ids: &[u32],
+        segments: &Segments,
+        tails: &Segments,
+        caches: &mut [&mut Cache],
+    ) -> Result<Tensor> {
         let ends = caches.iter().enumerate().map(|(i, c)| c.len + segments.range(i).len());
         self.check(ids, segments, ends)?;
         let positions: Vec<usize> = (0..segments.len())
             .flat_map(|i| (0..segments.range(i).len()).map(|p| p + caches[i].len).collect::<Vec<_>>())
             .collect();
-        let heads = self.heads();
+        let (heads, last) = (self.heads(), self.layers.len() - 1);
+        let places = self.places(&positions, segments, tails)?;
         let attend = &mut |layer, q: &Tensor, k: &Tensor, v: &Tensor| {
-            attend_with_past(layer, heads, [q, k, v], segments, caches)
+            let queries = if layer == last { tails } else { segments };
+            attend_with_past(layer, heads, [q, k, v], queries, segments, caches)
         };
-        let hidden = self.run(ids, &positions, attend)?;
+        let hidden = self.run(ids, &places, attend)?;
         caches.iter_mut().enumerate().for_each(|(i, c)| c.len += segments.range(i).len());
         Ok(hidden)
     }
@@ -168,18 +214,26 @@ impl Qwen3 {
         }
     }
 
-    fn run(&self, ids: &[u32], positions: &[usize], attend: &mut Attend) -> Result<Tensor> {
-        let c = &self.config;
-        let turns = Turns::new(positions, c.head_dim, c.rope_theta);
-        let ids = Tensor::new(ids, self.embed_tokens.device())?;
-        let mut x = self.embed_tokens.index_select(&ids, 0)?; // [tokens, hidden_size]
-        for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(c, &x, &turns, &mut |q, k, v| attend(i, q, k, v))?;
+    /// [tokens, hidden_size]
+    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        match &self.embed_tokens {
+            Weight::Tensor(t) if t.dtype() == DType::F32 || !t.device().is_cpu() => {
+                Ok(t.index_select(&Tensor::new(ids, t.device())?, 0)?)
+            }
+            stored => Ok(stored.rows(ids)?),
         }
-        Ok(rms_norm(&x, &self.norm, c.rms_norm_eps)?)
     }
 
-    fn head(&self) -> &Tensor {
+    fn run(&self, ids: &[u32], places: &Places, attend: &mut Attend) -> Result<Tensor> {
+        let mut x = self.embed(ids)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let last = i + 1 == self.layers.len();
+            x = layer.forward(&self.config, &x, places, last, &mut |q, k, v| attend(i, q, k, v))?;
+        }
+        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
+    }
+
+    fn head(&self) -> &Weight {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
@@ -192,6 +246,11 @@ impl Qwen3 {
     pub fn logprobs(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
         Ok(token_logprob(hidden, self.head(), targets)?)
     }
+
+    /// As `logprobs`, with label smoothing.
+    pub fn smoothed_logprobs(&self, hidden: &Tensor, targets: &[u32], epsilon: f64) -> Result<TokenLogProbs> {
+        Ok(smoothed_token_logprob(hidden, self.head(), targets, epsilon)?)
+    }
 }
 
 impl Layer {
@@ -203,16 +262,17 @@ impl Layer {
             Ok(Linear { weight: weights(&format!("{name}.weight"), &[n, k])?, name, delta: None })
         };
         Ok(Self {
-            input_layernorm: weights(&format!("{at}.input_layernorm.weight"), &[c.hidden_size])?,
+            input_layernorm: weights(&format!("{at}.input_layernorm.weight"), &[c.hidden_size])?.dense()?,
             self_attn: Attention {
                 q_proj: lin("self_attn.q_proj", heads, c.hidden_size, weights)?,
                 k_proj: lin("self_attn.k_proj", kv, c.hidden_size, weights)?,
                 v_proj: lin("self_attn.v_proj", kv, c.hidden_size, weights)?,
                 o_proj: lin("self_attn.o_proj", c.hidden_size, heads, weights)?,
-                q_norm: weights(&format!("{at}.self_attn.q_norm.weight"), &[c.head_dim])?,
-                k_norm: weights(&format!("{at}.self_attn.k_norm.weight"), &[c.head_dim])?,
+                q_norm: weights(&format!("{at}.self_attn.q_norm.weight"), &[c.head_dim])?.dense()?,
+                k_norm: weights(&format!("{at}.self_attn.k_norm.weight"), &[c.head_dim])?.dense()?,
             },
-            post_attention_layernorm: weights(&format!("{at}.post_attention_layernorm.weight"), &[c.hidden_size])?,
+            post_attention_layernorm: weights(&format!("{at}.post_attention_layernorm.weight"), &[c.hidden_size])?
+                .dense()?,
             mlp: Mlp {
                 gate_proj: lin("mlp.gate_proj", c.intermediate_size, c.hidden_size, weights)?,
                 up_proj: lin("mlp.up_proj", c.intermediate_size, c.hidden_size, weights)?,
@@ -221,34 +281,42 @@ impl Layer {
         })
     }
 
+    /// With `last`, only the rows of the tail go on after keys and values are made.
     fn forward(
         &self,
         c: &Config,
         x: &Tensor,
-        turns: &Turns,
+        places: &Places,
+        last: bool,
         attend: &mut dyn FnMut(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let h = rms_norm(x, &self.input_layernorm, c.rms_norm_eps)?;
-        let x = (x + self.self_attn.forward(c, &h, turns, attend)?)?;
+        let tail = places.tail.as_ref().filter(|_| last);
+        let (x, asking, turns) = match tail {
+            Some((rows, turns)) => (x.index_select(rows, 0)?, h.index_select(rows, 0)?, turns),
+            None => (x.clone(), h.clone(), &places.all),
+        };
+        let x = add(&x, &self.self_attn.forward(c, (&asking, turns), (&h, &places.all), attend)?)?;
         let h = rms_norm(&x, &self.post_attention_layernorm, c.rms_norm_eps)?;
-        Ok((&x + self.mlp.forward(&h)?)?)
+        Ok(add(&x, &self.mlp.forward(&h)?)?)
     }
 }
 
 impl Attention {
+    /// `asking`: the rows that become queries; `seen`: those that become keys and values.
     fn forward(
         &self,
         c: &Config,
-        x: &Tensor,
-        turns: &Turns,
+        asking: (&Tensor, &Turns),
+        seen: (&Tensor, &Turns),
         attend: &mut dyn FnMut(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let (heads, kv) = (c.num_attention_heads, c.num_key_value_heads);
-        let q = self.q_proj.forward(x)?.reshape(((), heads, c.head_dim))?; // [tokens, heads, d]
-        let k = self.k_proj.forward(x)?.reshape(((), kv, c.head_dim))?; // [tokens, kv_heads, d]
-        let v = self.v_proj.forward(x)?.reshape(((), kv, c.head_dim))?;
-        let q = rope(&rms_norm(&q, &self.q_norm, c.rms_norm_eps)?, turns)?;
-        let k = rope(&rms_norm(&k, &self.k_norm, c.rms_norm_eps)?, turns)?;
+        let q = self.q_proj.forward(asking.0)?.reshape(((), heads, c.head_dim))?; // [rows, heads, d]
+        let k = self.k_proj.forward(seen.0)?.reshape(((), kv, c.head_dim))?; // [tokens, kv_heads, d]
+        let v = self.v_proj.forward(seen.0)?.reshape(((), kv, c.head_dim))?;
+        let q = rope(&rms_norm(&q, &self.q_norm, c.rms_norm_eps)?, asking.1)?;
+        let k = rope(&rms_norm(&k, &self.k_norm, c.rms_norm_eps)?, seen.1)?;
         self.o_proj.forward(&attend(&q, &k, &v)?.reshape(((), heads * c.head_dim))?)
     }
 }
@@ -264,6 +332,7 @@ fn attend_with_past(
     layer: usize,
     heads: Heads,
     [q, k, v]: [&Tensor; 3],
+    queries: &Segments,
     segments: &Segments,
     caches: &mut [&mut Cache],
 ) -> Result<Tensor> {
@@ -279,21 +348,11 @@ fn attend_with_past(
     }
     let windows: Vec<Window> = (caches.iter().enumerate())
         .map(|(i, cache)| {
-            let r = segments.range(i);
+            let r = queries.range(i);
             let (k, v) = &cache.layers[layer];
             Window { q: &qs[r.start * row..r.end * row], k, v }
         })
         .collect();
-    let (y, _) = attend_windows(heads, &windows);
+    let y = attend_past(heads, &windows);
     Ok(Tensor::from_vec(y, q.shape(), q.device())?)
-}
-
-impl Qwen3 {
-    /// Reads a Hugging Face folder in f32; every tensor of the checkpoint must be one of the model's.
-    pub fn load(dir: &std::path::Path) -> Result<Self> {
-        let checkpoint = super::Checkpoint::open(dir)?;
-        let model = Self::new(checkpoint.config(), &mut |name, shape| checkpoint.tensor(name, shape))?;
-        checkpoint.finish()?;
-        Ok(model)
-    }
 }

@@ -1,7 +1,11 @@
 //! Named tensors in one safetensors file: read whole, written beside and renamed.
+use super::checkpoint::write_beside;
+use super::gguf::Kind;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// All tensors of a file, as stored.
@@ -26,4 +30,70 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, dtype: DType) -> R
     safetensors::serialize_to_file(&cast, Some(meta), &beside)
         .map_err(|e| Error::failed(format!("{}: {e}", beside.display())))?;
     std::fs::rename(&beside, path).map_err(Error::io(path))
+}
+
+/// As `write`, one tensor after the other: `weights` gives each by its name and shape when its turn comes.
+pub fn write_each(
+    path: &Path,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    dtype: DType,
+    weights: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
+) -> Result<()> {
+    let kind = Kind::of_dtype(dtype)?;
+    let (mut header, mut end) = (serde_json::Map::from_iter([("__metadata__".into(), json!({"format": "pt"}))]), 0);
+    for (name, shape) in shapes {
+        let start = end;
+        end += shape.iter().product::<usize>() * dtype.size_in_bytes();
+        header.insert(name.clone(), json!({"dtype": kind.name, "shape": shape, "data_offsets": [start, end]}));
+    }
+    let mut header = serde_json::Value::Object(header).to_string();
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    write_beside(path, |beside| {
+        let io = |e: std::io::Error| Error::io(beside)(e);
+        let mut file = BufWriter::new(std::fs::File::create(beside).map_err(io)?);
+        file.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
+        file.write_all(header.as_bytes()).map_err(io)?;
+        for (name, shape) in shapes {
+            let tensor = weights(name, shape)?;
+            if tensor.dims() != shape {
+                return Err(Error::failed(format!("tensor `{name}` came as {:?}, expected {shape:?}", tensor.dims())));
+            }
+            let bytes = kind.encode(&tensor).map_err(|e| Error::input(format!("tensor `{name}`: {e}")))?;
+            file.write_all(&bytes).map_err(io)?;
+        }
+        file.into_inner().map_err(|e| io(e.into_error()))?.sync_all().map_err(io)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_written_one_by_one_are_those_written_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let ramp = |n: usize, shape: &[usize]| {
+            let values: Vec<f32> = (0..n).map(|i| i as f32 / 7.0 - 1.0).collect();
+            Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+        };
+        let all = BTreeMap::from([("b".to_string(), ramp(6, &[2, 3])), ("a".to_string(), ramp(5, &[5]))]);
+        let shapes = all.iter().map(|(n, t)| (n.clone(), t.dims().to_vec())).collect();
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let (one, each) = (dir.path().join("one.safetensors"), dir.path().join("each.safetensors"));
+            write(&one, &all, dtype).unwrap();
+            write_each(&each, &shapes, dtype, &mut |name, _| Ok(all[name].clone())).unwrap();
+            let (one, each) = (read(&one).unwrap(), read(&each).unwrap());
+            assert_eq!(one.len(), each.len());
+            for (name, t) in &one {
+                assert_eq!((t.dtype(), t.dims()), (each[name].dtype(), each[name].dims()), "{name}");
+                assert_eq!(format!("{t:?}{t}"), format!("{:?}{}", each[name], each[name]), "{name}");
+            }
+        }
+        let large = Tensor::new(&[1e6f32], &Device::Cpu).unwrap();
+        let shapes = BTreeMap::from([("w".to_string(), vec![1])]);
+        let path = dir.path().join("large.safetensors");
+        let error = write_each(&path, &shapes, DType::F16, &mut |_, _| Ok(large.clone())).unwrap_err().to_string();
+        assert!(error.contains("`w`") && error.contains("too large for F16"), "{error}");
+        assert!(!path.exists());
+    }
 }

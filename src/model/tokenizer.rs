@@ -2,6 +2,8 @@
 //!
 //! Two encoders over one vocabulary: one that knows the control tokens and one that does not. Text that comes from a user or a corpus
 //! goes through the second, so that `<|im_end|>` inside a finding is five characters of text and never the end of a turn.
+use super::gguf::Gguf;
+use super::vocabulary::Token;
 use crate::error::{Error, Result};
 use std::path::Path;
 use tokenizers::models::bpe::BPE;
@@ -30,16 +32,35 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `dir/tokenizer.json`, or else `dir/vocab.json` and `dir/merges.txt`.
+    /// Reads `dir/tokenizer.json`, or else `dir/vocab.json` and `dir/merges.txt`; or the tokenizer of a GGUF file.
     pub fn open(dir: &Path) -> Result<Self> {
+        if dir.is_file() {
+            let none = || Error::input(format!("{}: the file holds no tokenizer", dir.display()));
+            let full = Gguf::open(dir)?.tokenizer()?.ok_or_else(none)?;
+            return Self::new(full).map_err(|e| Error::input(format!("{}: {e}", dir.display())));
+        }
         let file = dir.join("tokenizer.json");
         if !file.is_file() && dir.join("vocab.json").is_file() {
             return Self::from_qwen_files(&dir.join("vocab.json"), &dir.join("merges.txt"));
         }
         let bytes = std::fs::read(&file).map_err(Error::io(&file))?;
-        let full = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|e| Error::input(format!("{}: not a readable tokenizer: {e}", file.display())))?;
+        let bad = |e: String| Error::input(format!("{}: not a readable tokenizer: {e}", file.display()));
+        // The library panics on broken JSON inside a decoder, and on this normaliser's tables if they are damaged.
+        let parsed: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        if names_type(&parsed, "Precompiled") {
+            return Err(bad("a `Precompiled` normaliser, which Qwen's tokenizer has not".into()));
+        }
+        let full = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| bad(e.to_string()))?;
         Self::new(full).map_err(|e| Error::input(format!("{}: {e}", file.display())))
+    }
+
+    /// As `open`; None where a folder or file has no tokenizer at all.
+    pub fn find(model: &Path) -> Result<Option<Self>> {
+        let there = match model.is_file() {
+            true => Gguf::open(model)?.tokenizer()?.is_some(),
+            false => ["tokenizer.json", "vocab.json"].iter().any(|file| model.join(file).is_file()),
+        };
+        there.then(|| Self::open(model)).transpose()
     }
 
     /// Qwen3's tokenizer from its two original files, with Qwen3's added tokens behind the vocabulary.
@@ -134,6 +155,12 @@ impl Tokenizer {
         Ok(Sha256::digest(json).iter().map(|b| format!("{b:02x}")).collect())
     }
 
+    /// What stands behind every id of a model with `rows` rows of embedding; what a GGUF file wants.
+    pub(super) fn tokens(&self, rows: usize) -> Result<Vec<Token>> {
+        self.fits(rows)?;
+        Ok(super::vocabulary::tokens(&self.full, rows))
+    }
+
     /// The BPE merges, first learnt first; what a GGUF file wants.
     pub fn merges(&self) -> Result<Vec<String>> {
         let ModelWrapper::BPE(model) = self.full.get_model() else {
@@ -146,6 +173,17 @@ impl Tokenizer {
         };
         let merges = json["merges"].as_array().and_then(|list| list.iter().map(pair).collect());
         merges.ok_or_else(|| Error::failed("the tokenizer's merges cannot be listed"))
+    }
+}
+
+/// Whether an object anywhere in `value` says `"type": kind`.
+fn names_type(value: &serde_json::Value, kind: &str) -> bool {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.get("type").is_some_and(|t| t == kind) || map.values().any(|v| names_type(v, kind))
+        }
+        serde_json::Value::Array(list) => list.iter().any(|v| names_type(v, kind)),
+        _ => false,
     }
 }
 
@@ -246,6 +284,9 @@ mod tests {
         assert_eq!(Tokenizer::open(dir.path()).err().unwrap().exit_code(), 2);
         std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
         assert!(Tokenizer::open(dir.path()).err().unwrap().to_string().contains("tokenizer.json"));
+        let precompiled = r#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, "model": {}}"#;
+        std::fs::write(dir.path().join("tokenizer.json"), precompiled).unwrap();
+        assert!(Tokenizer::open(dir.path()).err().unwrap().to_string().contains("Precompiled"));
         let bare = tokenizers::Tokenizer::new(BPE::default());
         bare.save(dir.path().join("tokenizer.json"), false).unwrap();
         assert!(Tokenizer::open(dir.path()).err().unwrap().to_string().contains("<|im_start|>"));

@@ -5,7 +5,7 @@ use super::tokenizer::Control;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use tokenizers::models::TrainerWrapper;
-use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
 use tokenizers::normalizers::NFC;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -52,6 +52,11 @@ const MARKS: [&str; 12] = [
 
 const BYTES: usize = 256;
 
+/// A chat template that renders what `prompt::chat` renders.
+pub(super) fn chat_template() -> &'static str {
+    include_str!("chat_template.jinja").trim_end()
+}
+
 fn failed(e: tokenizers::Error) -> Error {
     Error::failed(format!("tokenizer: {e}"))
 }
@@ -84,6 +89,67 @@ fn add(tokenizer: &mut Tokenizer) -> Result<()> {
     let all = SPECIAL.iter().map(|t| token(t, true)).chain(MARKS.iter().map(|t| token(t, false)));
     tokenizer.add_tokens(all).map_err(failed)?;
     Ok(())
+}
+
+/// True for an added token that is part of the text, such as `<think>`.
+pub(super) fn is_mark(text: &str) -> bool {
+    MARKS.contains(&text)
+}
+
+/// What stands behind one id.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Token {
+    /// A part of a word, in the letters of byte-level BPE.
+    Word(String),
+    /// A whole token, and whether decoding may leave it out.
+    Added(String, bool),
+    /// Nothing: a row of the embedding that no text leads to.
+    None,
+}
+
+/// Qwen3's tokenizer from its tokens by id and its merges (`"a b"`, first learnt first). The added tokens must stand behind the words.
+pub(super) fn listed(tokens: &[Token], merges: &[String]) -> Result<Tokenizer> {
+    let bad = |e: String| Error::input(format!("tokenizer: {e}"));
+    let words = tokens.iter().enumerate().filter_map(|(id, token)| match token {
+        Token::Word(text) => Some((text.clone(), id as u32)),
+        _ => None,
+    });
+    let pair = |merge: &String| match merge.split_once(' ') {
+        Some((a, b)) => Ok((a.to_string(), b.to_string())),
+        None => Err(bad(format!("merge `{merge}` is not two words"))),
+    };
+    let pairs = merges.iter().map(pair).collect::<Result<Vec<_>>>()?;
+    let model = BPE::builder().vocab_and_merges(words.collect::<Vocab>(), pairs).build();
+    let mut out = around(model.map_err(|e| bad(e.to_string()))?)?;
+    out.add_tokens(tokens.iter().filter_map(|token| match token {
+        Token::Added(text, special) => Some(AddedToken::from(text.as_str(), *special).normalized(false)),
+        _ => None,
+    }))
+    .map_err(failed)?;
+    for (id, token) in tokens.iter().enumerate() {
+        let (Token::Word(text) | Token::Added(text, _)) = token else { continue };
+        match out.token_to_id(text) {
+            Some(got) if got as usize == id => {}
+            got => {
+                return Err(bad(format!(
+                    "token {id}, `{text}`, came out as {got:?}: is it listed twice, or an added token before a word?"
+                )));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The tokens of `tokenizer` by id, up to its largest.
+pub(super) fn tokens(tokenizer: &Tokenizer, size: usize) -> Vec<Token> {
+    let mut all = vec![Token::None; size];
+    for (text, id) in tokenizer.get_vocab(false) {
+        all[id as usize] = Token::Word(text);
+    }
+    for (id, token) in tokenizer.get_added_tokens_decoder() {
+        all[id as usize] = Token::Added(token.content, token.special);
+    }
+    all
 }
 
 /// As `Tokenizer::train`. Pairs seen once are never merged; ties go to the pair whose parts have the smaller ids.
@@ -128,7 +194,7 @@ pub(super) fn files(tokenizer: &Tokenizer, control: &Control) -> Result<[(&'stat
         "added_tokens_decoder": decoder,
         "additional_special_tokens": special.map(|(_, t)| t.content.clone()).collect::<Vec<_>>(),
         "bos_token": null,
-        "chat_template": include_str!("chat_template.jinja").trim_end(),
+        "chat_template": chat_template(),
         "clean_up_tokenization_spaces": false,
         "eos_token": "<|im_end|>",
         "errors": "replace",

@@ -1,12 +1,12 @@
 //! Named, versioned prompts; Qwen3's chat format; one encoding into token ids for training and for serving.
-pub mod chat;
 mod audit;
+pub mod chat;
 mod choose;
 mod encode;
 mod library;
 
-pub use chat::{Message, Role, Thinking};
 pub use audit::Audit;
+pub use chat::{Message, Role, Thinking};
 pub use choose::choose;
 pub use encode::{Encoded, Encoder, Example, Overlong, Tokens};
 pub use library::{Prompt, PromptContext, Recipe, Shot};

@@ -66,11 +66,10 @@ pub fn explained(case: &Case, truths: &BTreeMap<String, Truth>) -> Table {
 /// lacks; a single label. Where a kind does not occur the shortest case left takes its place.
 pub fn instructive(corpus: &Corpus) -> Vec<Case> {
     let known = corpus.vocabulary();
-    let kinds: [&dyn Fn(&Case) -> bool; 3] = [
-        &|case| case.labels.len() >= 3,
-        &|case| case.labels.iter().any(|label| !known.contains_key(label)),
-        &|case| case.labels.len() == 1,
-    ];
+    let kinds: [&dyn Fn(&Case) -> bool; 3] =
+        [&|case| case.labels.len() >= 3, &|case| case.labels.iter().any(|label| !known.contains_key(label)), &|case| {
+            case.labels.len() == 1
+        }];
     let mut left: Vec<&Case> = corpus.test.iter().collect();
     left.sort_by_key(|case| (case.input.len(), case.case_id.as_str()));
     let mut chosen = Vec::new();

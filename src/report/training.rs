@@ -2,7 +2,7 @@
 use super::display::{Figure, Table, number};
 use super::figures;
 use crate::error::Result;
-use crate::study::{Run, Training, flatten};
+use crate::study::{Relative, Run, Training, flatten};
 
 /// The run's settings as `config.toml` has them, one row a setting.
 pub fn settings(run: &Run) -> Result<Table> {
@@ -58,12 +58,21 @@ pub fn ending(training: &Training) -> String {
         return "there was no validation part, so the last update counts".into();
     };
     match progress.best_step == *last {
-        true => format!("the last evaluation (update {last}, {loss:.4}) was the best: training ended by its length, and more might have helped"),
+        true => format!(
+            "the last evaluation (update {last}, {loss:.4}) was the best: training ended by its length, and more might have helped"
+        ),
         false => format!(
             "the validation loss was best at update {} ({best:.4}) and {loss:.4} at the last, {last}: what came after the best was thrown away",
             progress.best_step
         ),
     }
+}
+
+/// Kinds of adapter: what each trains, and how far from the base model it starts (rounding alone is below 1e-4).
+pub fn relatives(all: &[Relative]) -> Table {
+    let shift = |r: &Relative| if r.start_shift < 1e-4 { "below 0.0001".into() } else { number(r.start_shift) };
+    let rows: Vec<_> = all.iter().map(|r| vec![r.name.to_string(), r.trainable.to_string(), shift(r)]).collect();
+    Table::from_rows(&["adapter", "numbers that learn", "largest change of log p at the start"], &rows)
 }
 
 /// What it cost on the machine that made the run.
@@ -93,6 +102,7 @@ mod tests {
     #[test]
     fn the_work_of_a_run_is_told_from_its_log() {
         let line = |step: usize, eval_loss| LogLine {
+            cross_entropy: None,
             step,
             loss: 2.0 / step as f64,
             lr: 1e-3,

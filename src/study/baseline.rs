@@ -260,6 +260,7 @@ pub(super) fn prediction(case: &Case, model: &str, labels: Vec<String>) -> Predi
         prompt: String::new(),
         model: model.into(),
         adapter: None,
+        constrain: None,
         raw: labels.join(", "),
         parsed: true,
         labels,

@@ -70,7 +70,16 @@ fn field(path: &str, key: &str) -> Option<String> {
 
 /// Highest resident memory of this process so far, in bytes; Linux only.
 pub fn peak_bytes() -> Option<u64> {
-    let kib: u64 = field("/proc/self/status", "VmHWM")?.strip_suffix("kB")?.trim().parse().ok()?;
+    status_bytes("VmHWM")
+}
+
+/// Resident memory of this process now, in bytes; Linux only.
+pub fn resident_bytes() -> Option<u64> {
+    status_bytes("VmRSS")
+}
+
+fn status_bytes(key: &str) -> Option<u64> {
+    let kib: u64 = field("/proc/self/status", key)?.strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 

@@ -70,8 +70,8 @@ pub fn evaluate(predictions: &[Prediction], scoring: &Scoring) -> Result<Evaluat
     let Some(first) = predictions.first() else {
         return Err(Error::input("nothing to evaluate: no predictions"));
     };
-    let same = |p: &&Prediction| (&p.model, &p.adapter, &p.prompt) != (&first.model, &first.adapter, &first.prompt);
-    if let Some(other) = predictions.iter().find(same) {
+    let asked = |p: &Prediction| (p.model.clone(), p.adapter.clone(), p.prompt.clone(), p.constrain);
+    if let Some(other) = predictions.iter().find(|p| asked(p) != asked(first)) {
         let (a, b) = (first.source(), other.source());
         return Err(Error::input(format!(
             "case `{}` was answered by `{b}`, case `{}` by `{a}`; evaluate one model, adapter and prompt at a time",

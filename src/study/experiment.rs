@@ -1,119 +1,47 @@
 //! The two acts of the study over the run store: fine-tune an adapter, ask a model about every case. Each is a run named by the
 //! digest of all that determines it, opened if it is there and made if not.
+use super::config::{Method, PredictConfig, TrainConfig};
 use super::file;
 use super::prediction::{Prediction, write_predictions};
 use super::store::{Run, Store};
-use crate::adapter::{Adapter, AdapterConfig, Mode};
+use crate::adapter::{Adapter, Mode, Noise};
 use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
 use crate::generate::{Answers, Local, adapter_id, base_id};
-use crate::prompt::{Prompt, PromptContext};
-use crate::train::{LoopConfig, Sequence, Trainer};
-use serde::{Deserialize, Serialize};
+use crate::model::{Checkpoint, Qwen3, export, resolve};
+use crate::prompt::{Encoder, NONE, Prompt, PromptContext};
+use crate::train::{Sequence, Trainer};
+use candle_core::{DType, Var};
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
-/// A training run, as in its TOML file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainConfig {
-    pub name: String,
-    /// Folder, hub id or `embedded`.
-    #[serde(default = "embedded")]
-    pub model: String,
-    /// `findings` (DXLAB_FINDINGS, else the embedded ones), `bc5cdr` (needs DXLAB_DATA), or a file or folder of findings.
-    #[serde(default = "findings")]
-    pub corpus: String,
-    #[serde(default = "plain")]
-    pub prompt: String,
-    /// Share of the training cases (by group) kept for validation: early stopping and the best checkpoint.
-    #[serde(default = "tenth")]
-    pub validation: f64,
-    /// Training cases, at most, after validation is taken; for learning curves and quick looks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cases: Option<usize>,
-    pub adapter: Lora,
-    pub training: LoopConfig,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lora {
-    pub r: usize,
-    pub alpha: f64,
-    /// Linear layers by the last part of their names; all seven of a block where not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_modules: Option<Vec<String>>,
-}
-
-fn embedded() -> String {
-    "embedded".into()
-}
-fn findings() -> String {
-    "findings".into()
-}
-fn plain() -> String {
-    "plain".into()
-}
-fn tenth() -> f64 {
-    0.1
-}
-
-impl TrainConfig {
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
-    }
-
-    /// One of the configs in the project's `configs/`, by its name.
-    pub fn named(name: &str) -> Result<Self> {
-        Self::read(&crate::home().join("configs").join(format!("{name}.toml")))
-    }
-}
-
-/// Asking a model about the test cases.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PredictConfig {
-    pub name: String,
-    pub model: String,
-    /// Run folder of a training run, or a PEFT folder.
-    pub adapter: Option<PathBuf>,
-    pub corpus: String,
-    pub prompt: String,
-    /// New tokens an answer, at most.
-    pub max_new: usize,
-    /// Test cases, at most.
-    pub cases: Option<usize>,
-}
-
 impl PredictConfig {
-    /// The base model alone on the test cases of `findings`.
-    pub fn zero_shot(prompt: &str) -> Self {
-        Self {
-            name: format!("zero-shot-{prompt}"),
-            model: embedded(),
-            adapter: None,
-            corpus: findings(),
-            prompt: prompt.into(),
-            max_new: 64,
-            cases: None,
+    /// The model that answers, held to what the config says: to the distinct training labels of `corpus` as written.
+    pub(super) fn open(&self, corpus: &Corpus) -> Result<Local> {
+        let mut model = Local::open(&self.model, self.adapter.as_deref())?;
+        model.max_new = self.max_new;
+        if let Some(how) = self.constrain {
+            model.hold_to(how, &closed_list(corpus))?;
         }
+        Ok(model)
     }
+}
 
-    /// A fine-tuned model, asked as it was trained.
-    pub fn tuned(run: &Run, config: &TrainConfig) -> Self {
-        Self {
-            name: config.name.clone(),
-            model: config.model.clone(),
-            adapter: Some(run.dir.clone()),
-            corpus: config.corpus.clone(),
-            prompt: config.prompt.clone(),
-            max_new: 64,
-            cases: None,
-        }
+/// Distinct training labels, with the answer for none if training has it. Those with a comma cannot be told from two
+/// and are left out.
+fn closed_list(corpus: &Corpus) -> Vec<String> {
+    let mut labels = corpus.vocabulary();
+    if corpus.train.iter().any(|case| case.labels.is_empty()) {
+        labels.insert(NONE.into(), 0);
     }
+    let all = labels.len();
+    let labels: Vec<String> = labels.into_keys().filter(|label| !label.contains(',')).collect();
+    if labels.len() < all {
+        println!("… {} of {all} training labels hold a comma and are not in the closed list", all - labels.len());
+    }
+    labels
 }
 
 /// A corpus by the name that configs and the command line use, with the words its prompts use.
@@ -186,13 +114,15 @@ impl Run {
         let (corpus, context) = open_corpus(&config.corpus)?;
         let prompt = Prompt::named(&config.prompt, &context)?;
         let adapter = config.adapter.as_deref().map(adapter_id).transpose()?;
-        let spec = serde_json::json!({
+        let mut spec = serde_json::json!({
             "model": base_id(&config.model)?, "adapter": adapter, "prompt": prompt.id(), "corpus": corpus.digest(),
             "corpus_name": corpus.name, "synthetic": corpus.synthetic, "max_new": config.max_new, "cases": config.cases,
         });
+        if let Some(how) = config.constrain {
+            spec["constrain"] = file::to_value(&how)?; // absent from the digest of free answers
+        }
         store.open_or_make("predict", &config.name, &spec, |dir| {
-            let mut model = Local::open(&config.model, config.adapter.as_deref())?;
-            model.max_new = config.max_new;
+            let model = config.open(&corpus)?;
             let cases = &corpus.test[..config.cases.unwrap_or(usize::MAX).min(corpus.test.len())];
             let predictions = ask(&model, &prompt, cases)?;
             file::write_json(&dir.join("prompt.json"), &prompt)?;
@@ -206,39 +136,103 @@ impl Run {
     }
 }
 
-fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> Result<()> {
-    let mut local = Local::open(&config.model, None)?;
-    let lora = &config.adapter;
-    let mut settings = AdapterConfig::lora(lora.r, lora.alpha);
-    settings.base_model_name_or_path = Some(config.model.clone());
-    if let Some(targets) = &lora.target_modules {
-        settings.target_modules = targets.clone();
+/// The part of a model that learns.
+enum Learner {
+    Adapter(Adapter),
+    /// Every weight by its checkpoint name.
+    Whole(BTreeMap<String, Var>),
+}
+
+impl Learner {
+    /// Makes `local`'s model ready to learn what `config` says.
+    fn new(config: &TrainConfig, local: &mut Local) -> Result<Self> {
+        match config.adapter.adapter(&config.model)? {
+            Some(settings) => {
+                let adapter = Adapter::new(settings, &mut local.model, config.training.seed)?;
+                adapter.attach(&mut local.model, Mode::Train)?;
+                Ok(Self::Adapter(adapter))
+            }
+            None => {
+                let (model, parameters) = Qwen3::load_to_train(&crate::model::resolve(&config.model)?)?;
+                local.model = model;
+                Ok(Self::Whole(parameters))
+            }
+        }
     }
-    let adapter = Adapter::new(settings, &mut local.model, config.training.seed)?;
-    adapter.attach(&mut local.model, Mode::Train)?;
-    let (mut cases, valid) = validation_split(&corpus.train, config.validation, config.training.seed);
-    cases.truncate(config.cases.unwrap_or(usize::MAX));
-    let encoder = local.encoder();
-    let encode = |cases: &[Case]| -> Result<(Vec<Sequence>, usize)> {
-        let examples = cases.iter().map(|c| encoder.train_case(prompt, c)).collect::<Result<Vec<_>>>()?;
-        let cut = examples.iter().filter(|e| e.cut > 0).count();
-        Ok((examples.into_iter().map(|e| Sequence::completion(e.ids, e.prompt_len)).collect(), cut))
-    };
-    let ((train, cut), (valid, _)) = (encode(&cases)?, encode(&valid)?);
+
+    fn parameters(&self) -> &BTreeMap<String, Var> {
+        match self {
+            Self::Adapter(adapter) => adapter.parameters(),
+            Self::Whole(parameters) => parameters,
+        }
+    }
+
+    fn noise(&self) -> Option<&Noise> {
+        match self {
+            Self::Adapter(adapter) => Some(adapter.noise()),
+            Self::Whole(_) => None,
+        }
+    }
+
+    /// `adapter/` in PEFT's format, or `model/` as a folder that every tool reads.
+    fn save(&self, config: &TrainConfig, local: &Local, dir: &Path) -> Result<()> {
+        match self {
+            Self::Adapter(adapter) => adapter.save(&dir.join("adapter")),
+            Self::Whole(parameters) => {
+                let folder = dir.join("model");
+                let all = parameters.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
+                Checkpoint::save(&folder, &all, DType::F32)?;
+                local.model.config.write(&folder)?;
+                export::tokenizer(&folder, &resolve(&config.model)?)
+            }
+        }
+    }
+}
+
+fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> Result<()> {
+    config.training.check()?;
+    let mut local = Local::open_as(&config.model, None, config.weights)?;
+    let learner = Learner::new(config, &mut local)?;
+    let Sequences { train, valid, cut } = sequences(config, corpus, prompt, &local.encoder())?;
     if cut > 0 {
         println!("… {cut} of {} findings were shortened to fit the model's positions", train.len());
     }
     println!("… {}: {} training and {} validation cases of {}", config.name, train.len(), valid.len(), corpus.name);
     let text = toml::to_string(config).map_err(|e| Error::failed(e.to_string()))?;
     file::write(&dir.join("config.toml"), text.as_bytes())?;
-    let trainer =
-        Trainer { config: &config.training, model: &local.model, parameters: adapter.parameters(), dir, verbose: true };
+    let (parameters, noise) = (learner.parameters(), learner.noise());
+    let trainer = Trainer { config: &config.training, model: &local.model, parameters, noise, dir, verbose: true };
     let progress = trainer.run(&train, &valid, None)?;
-    adapter.save(&dir.join("adapter"))?;
+    learner.save(config, &local, dir)?;
     file::write_json(&dir.join("progress.json"), &progress)?;
     let best = dir.join("best.safetensors");
-    std::fs::remove_file(&best).map_err(Error::io(&best))?; // adapter/ holds the same
+    std::fs::remove_file(&best).map_err(Error::io(&best))?; // adapter/ or model/ holds the same
     file::write(&dir.join("card.md"), card(config, corpus, prompt, &progress).as_bytes())
+}
+
+/// What a config trains and validates on, as token ids.
+pub(super) struct Sequences {
+    pub train: Vec<Sequence>,
+    pub valid: Vec<Sequence>,
+    /// Training findings that were shortened to fit the model's positions.
+    cut: usize,
+}
+
+pub(super) fn sequences(
+    config: &TrainConfig,
+    corpus: &Corpus,
+    prompt: &Prompt,
+    encoder: &Encoder,
+) -> Result<Sequences> {
+    let (mut cases, valid) = validation_split(&corpus.train, config.validation, config.training.seed);
+    cases.truncate(config.cases.unwrap_or(usize::MAX));
+    let encode = |cases: &[Case]| -> Result<(Vec<Sequence>, usize)> {
+        let examples = cases.iter().map(|c| encoder.train_case(prompt, c)).collect::<Result<Vec<_>>>()?;
+        let cut = examples.iter().filter(|e| e.cut > 0).count();
+        Ok((examples.into_iter().map(|e| Sequence::completion(e.ids, e.prompt_len)).collect(), cut))
+    };
+    let ((train, cut), (valid, _)) = (encode(&cases)?, encode(&valid)?);
+    Ok(Sequences { train, valid, cut })
 }
 
 /// The card of an adapter: what it is for, what it was made from, what it must not be used for.
@@ -247,14 +241,17 @@ fn card(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, progress: &crate
     let loss = progress
         .best_loss
         .map_or("not evaluated".into(), |l| format!("{l:.4} nats a token at update {}", progress.best_step));
+    let a = &config.adapter;
+    let what = match a.method {
+        Method::Full => "Every weight (folder `model/`)".to_string(),
+        method => format!("{} adapter (PEFT format, rank {}, alpha {})", method.name(), a.r, a.alpha),
+    };
     format!(
-        "# {}\n\nLoRA adapter (PEFT format, rank {}, alpha {}) for `{}`, trained by dxlab on {} ({data}) with prompt `{}`.\n\n\
+        "# {}\n\n{what} for `{}`, trained by dxlab on {} ({data}) with prompt `{}`.\n\n\
          - settings: `config.toml`; every update: `log.jsonl`; what determines it: `spec.json`\n\
          - updates: {}; tokens read: {}; validation loss: {loss}\n\n\
          For research on fine-tuning; not for clinical use.\n",
         config.name,
-        config.adapter.r,
-        config.adapter.alpha,
         config.model,
         corpus.name,
         prompt.id(),
@@ -282,6 +279,7 @@ pub fn ask(model: &dyn Answers, prompt: &Prompt, cases: &[Case]) -> Result<Vec<P
             prompt: prompt.id(),
             model: model.id().into(),
             adapter: model.adapter().map(String::from),
+            constrain: model.constrain(),
             raw: answer.raw,
             labels: parsed.labels,
             parsed: parsed.parsed,

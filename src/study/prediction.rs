@@ -1,6 +1,7 @@
 //! One line of `preds.jsonl`: a case, the raw answer and what was read from it.
 use super::file;
 use crate::error::{Error, Result};
+use crate::generate::Constrain;
 use crate::metric::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -19,6 +20,9 @@ pub struct Prediction {
     pub model: String,
     /// Name and digest of the adapter, none for the base model alone.
     pub adapter: Option<String>,
+    /// What the answer was held to while it was made, none for a free answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constrain: Option<Constrain>,
     /// The answer, byte for byte.
     pub raw: String,
     /// Labels read from `raw`, before normalisation.
@@ -27,7 +31,8 @@ pub struct Prediction {
     pub parsed: bool,
     /// Labels of the corpus, before normalisation.
     pub gold: Vec<String>,
-    /// Sum of the log-probabilities of the answer's tokens (natural logarithm), where the model gives them.
+    /// Sum of the log-probabilities of the answer's tokens and its end (natural logarithm), where the model gives them;
+    /// not renormalised under a constraint.
     pub logprob: Option<f64>,
     pub prompt_tokens: usize,
     pub new_tokens: usize,
@@ -47,13 +52,15 @@ impl Prediction {
         }
     }
 
-    /// Base model, adapter and prompt in a few words, without digests: `embedded + lora · closed`.
+    /// Base model, adapter, prompt and constraint in a few words, without digests:
+    /// `embedded + lora · closed · only labels`.
     pub fn source(&self) -> String {
         let name = |text: &str| text.split('@').next().unwrap_or_default().to_string();
         let adapter = self.adapter.as_deref().map(|adapter| format!(" + {}", name(adapter))).unwrap_or_default();
         let prompt = name(&self.prompt);
         let prompt = if prompt.is_empty() { prompt } else { format!(" · {prompt}") };
-        format!("{}{adapter}{prompt}", name(&self.model))
+        let constrain = self.constrain.map(|how| format!(" · only {how}")).unwrap_or_default();
+        format!("{}{adapter}{prompt}{constrain}", name(&self.model))
     }
 }
 
@@ -124,6 +131,7 @@ pub(crate) mod tests {
             prompt: "closed@1f3a".into(),
             model: "embedded@9c2e".into(),
             adapter: None,
+            constrain: None,
             raw: labels.join(", "),
             labels: owned(labels),
             parsed: !labels.is_empty(),
@@ -176,5 +184,13 @@ pub(crate) mod tests {
         assert_eq!(answer("1", &[], &[]).source(), "embedded · closed");
         let tuned = Prediction { adapter: Some("lora@77".into()), ..answer("1", &[], &[]) };
         assert_eq!(tuned.source(), "embedded + lora · closed");
+        let held = Prediction { constrain: Some(Constrain::Labels), ..tuned };
+        assert_eq!(held.source(), "embedded + lora · closed · only labels");
+        let line = serde_json::to_string(&held).unwrap();
+        assert!(
+            line.contains("\"constrain\":\"labels\"")
+                && !serde_json::to_string(&answer("1", &[], &[])).unwrap().contains("constrain")
+        );
+        assert_eq!(serde_json::from_str::<Prediction>(&line).unwrap(), held);
     }
 }

@@ -28,9 +28,6 @@ mod tests {
     #[test]
     fn the_corpus_and_that_it_is_synthetic_are_named() {
         let text = provenance(&Corpus::embedded().unwrap()).unwrap();
-        assert!(
-            text.contains("corpus: synthetic") && text.contains("Rust 1.") && !text.contains("unknown"),
-            "{text}"
-        );
+        assert!(text.contains("corpus: synthetic") && text.contains("Rust 1.") && !text.contains("unknown"), "{text}");
     }
 }

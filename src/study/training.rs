@@ -1,11 +1,11 @@
 //! A training run read back: its log, where it stopped, and how many numbers it trained.
-use super::experiment::{PredictConfig, TrainConfig, ask, open_corpus};
+use super::config::{PredictConfig, TrainConfig};
+use super::experiment::{ask, open_corpus};
 use super::file;
 use super::store::Run;
 use crate::error::{Error, Result};
-use crate::generate::Local;
+use crate::model::{Checkpoint, resolve, tensors};
 use crate::prompt::Prompt;
-use crate::model::{Config, resolve, tensors};
 use crate::train::{LogLine, Progress, read_log};
 
 /// What a training run left in its files.
@@ -27,7 +27,7 @@ impl Training {
         Ok(Self {
             log: read_log(&run.path("log.jsonl"))?,
             progress: file::read_json(&run.path("progress.json"))?,
-            base_parameters: Config::read(&resolve(&config.model)?)?.parameters(),
+            base_parameters: Checkpoint::open(&resolve(&config.model)?)?.config().parameters(),
             adapter_parameters: adapter.values().map(|tensor| tensor.elem_count()).sum(),
             adapter_tensors: adapter.len(),
         })
@@ -48,9 +48,7 @@ impl Training {
 pub fn ask_again(run: &Run, config: &PredictConfig, cases: usize) -> Result<(usize, usize)> {
     let (corpus, context) = open_corpus(&config.corpus)?;
     let prompt = Prompt::named(&config.prompt, &context)?;
-    let mut model = Local::open(&config.model, config.adapter.as_deref())?;
-    model.max_new = config.max_new;
-    let fresh = ask(&model, &prompt, &corpus.test[..cases.min(corpus.test.len())])?;
+    let fresh = ask(&config.open(&corpus)?, &prompt, &corpus.test[..cases.min(corpus.test.len())])?;
     let stored = run.predictions()?;
     let same = fresh.iter().filter(|new| stored.iter().any(|old| old.case_id == new.case_id && old.raw == new.raw));
     Ok((same.count(), fresh.len()))

@@ -1,8 +1,11 @@
 //! Packed batches: whole sequences side by side, no padding, no token seeing its neighbour.
+use super::loss::Loss;
+use super::optimizer::Gradients;
 use crate::error::Result;
 use crate::model::Qwen3;
 use crate::model::ops::Segments;
 use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -31,23 +34,22 @@ impl Sequence {
 pub struct Batch {
     ids: Vec<u32>,
     segments: Segments,
-    /// Rows of hidden states that predict a supervised token.
-    rows: Vec<u32>,
+    /// The last tokens of every segment: those that predict a supervised token.
+    tails: Segments,
     pub targets: Vec<u32>,
 }
 
 impl Batch {
     pub fn pack<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Self {
-        let (mut ids, mut lengths, mut rows, mut targets) = (vec![], vec![], vec![], vec![]);
+        let (mut ids, mut lengths, mut tails, mut targets) = (vec![], vec![], vec![], vec![]);
         for s in sequences.into_iter().filter(|s| !s.supervised.is_empty()) {
-            let start = ids.len();
             let read = s.supervised.end - 1; // the last supervised token is predicted, never read
-            rows.extend(s.supervised.clone().map(|i| (start + i - 1) as u32));
+            tails.push(s.supervised.len());
             targets.extend_from_slice(&s.ids[s.supervised.clone()]);
             ids.extend_from_slice(&s.ids[..read]);
             lengths.push(read);
         }
-        Self { ids, segments: Segments::of_lengths(lengths), rows, targets }
+        Self { ids, segments: Segments::of_lengths(lengths), tails: Segments::of_lengths(tails), targets }
     }
 
     /// Tokens read by the model.
@@ -57,10 +59,44 @@ impl Batch {
 
     /// log p of every target → [targets], differentiable.
     pub fn logprobs(&self, model: &Qwen3) -> Result<Tensor> {
-        let hidden = model.hidden(&self.ids, &self.segments)?;
-        let rows = Tensor::new(self.rows.as_slice(), hidden.device())?;
-        model.logprobs(&hidden.index_select(&rows, 0)?, &self.targets)
+        let hidden = model.hidden_tail(&self.ids, &self.segments, &self.tails)?;
+        model.logprobs(&hidden, &self.targets)
     }
+
+    /// log p of every target without a graph: memory is one layer's.
+    pub fn score(&self, model: &Qwen3) -> Result<Vec<f32>> {
+        let hidden = model.hidden_detached(&self.ids, &self.segments, &self.tails)?;
+        Ok(model.logprobs(&hidden, &self.targets)?.to_vec1()?)
+    }
+
+    /// Adds the gradients of `loss`, summed over the targets, to `grads` and returns that sum and the cross-entropy, also summed.
+    /// With `by_layers` one layer's graph is alive at a time; the gradients are the same.
+    pub fn backward(&self, model: &Qwen3, loss: &Loss, by_layers: bool, grads: &mut Gradients) -> Result<Sums> {
+        let mut cross_entropy = 0.0;
+        let objective = |hidden: &Tensor| -> Result<Tensor> {
+            let tokens = model.smoothed_logprobs(hidden, &self.targets, loss.label_smoothing)?;
+            cross_entropy = -tokens.logp.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
+            loss.sum(&tokens)
+        };
+        let sum = if by_layers {
+            let take = &mut |store: &GradStore| grads.add(store);
+            model.backward_by_layers(&self.ids, &self.segments, &self.tails, objective, take)?
+        } else {
+            let hidden = model.hidden_tail(&self.ids, &self.segments, &self.tails)?;
+            let sum = { objective }(&hidden)?;
+            grads.add(&sum.backward()?)?;
+            sum
+        };
+        grads.targets += self.targets.len();
+        Ok(Sums { loss: sum.to_scalar::<f32>()? as f64, cross_entropy })
+    }
+}
+
+/// Over the targets of a batch, in nats.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sums {
+    pub loss: f64,
+    pub cross_entropy: f64,
 }
 
 /// Which sequences make each micro-batch of each epoch: shuffled anew every epoch, filled up to `batch_tokens`.
@@ -105,11 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn rows_point_at_the_token_before_each_target() {
+    fn tails_are_the_tokens_before_each_target() {
         let two = [Sequence::completion(vec![5, 6, 7, 8], 2), Sequence::text(vec![9, 10])];
         let b = Batch::pack(&two);
         assert_eq!((b.ids.as_slice(), b.targets.as_slice()), (&[5, 6, 7, 9][..], &[7, 8, 10][..]));
-        assert_eq!(b.rows, [1, 2, 3]);
+        assert_eq!(b.tails, Segments::of_lengths([2, 1]));
         assert_eq!(b.segments, Segments::of_lengths([3, 1]));
     }
 }

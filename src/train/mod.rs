@@ -1,12 +1,14 @@
-//! Training: packed batches, token-weighted cross-entropy, AdamW, schedules, checkpoints, one loop for adapters and whole models.
+//! Training: packed batches, token-weighted losses (cross-entropy, DFT), AdamW, schedules, checkpoints, one loop for adapters and whole models.
 mod batch;
+mod loss;
 mod optimizer;
 mod pretrain;
 mod schedule;
 mod state;
 mod trainer;
 
-pub use batch::{Batch, Sequence, plan};
+pub use batch::{Batch, Sequence, Sums, plan};
+pub use loss::Loss;
 pub use optimizer::{AdamW, Gradients, Moments};
 pub use pretrain::{HeldOut, Material, Mixture, PretrainConfig, Shape, fresh, material};
 pub use schedule::Schedule;

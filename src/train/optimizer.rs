@@ -24,28 +24,38 @@ impl Default for AdamW {
 }
 
 /// Sums of gradients over micro-batches, by parameter name.
-#[derive(Default)]
-pub struct Gradients {
+pub struct Gradients<'a> {
+    parameters: &'a BTreeMap<String, Var>,
     sums: BTreeMap<String, Vec<f32>>,
     /// Supervised tokens behind the sums.
     pub targets: usize,
 }
 
-impl Gradients {
-    /// Adds the gradients of a loss summed over `targets` tokens. A parameter without a gradient is an error: it is
-    /// detached from the loss.
-    pub fn add(&mut self, store: &GradStore, parameters: &BTreeMap<String, Var>, targets: usize) -> Result<()> {
-        for (name, var) in parameters {
-            let grad = store
-                .get(var)
-                .ok_or_else(|| Error::failed(format!("`{name}` has no gradient; is it detached from the loss?")))?
-                .contiguous()?;
+impl<'a> Gradients<'a> {
+    pub fn of(parameters: &'a BTreeMap<String, Var>) -> Self {
+        Self { parameters, sums: BTreeMap::new(), targets: 0 }
+    }
+
+    /// Adds what `store` holds for the parameters.
+    pub fn add(&mut self, store: &GradStore) -> Result<()> {
+        for (name, var) in self.parameters {
+            let Some(grad) = store.get(var) else { continue };
+            let grad = grad.contiguous()?;
             let grad = Numbers::of(&grad)?;
-            let sum = self.sums.entry(name.clone()).or_insert_with(|| vec![0.0; grad.len()]);
-            sum.iter_mut().zip(grad.iter()).for_each(|(s, g)| *s += g);
+            match self.sums.get_mut(name) {
+                Some(sum) => sum.iter_mut().zip(grad.iter()).for_each(|(s, g)| *s += g),
+                None => drop(self.sums.insert(name.clone(), grad.to_vec())),
+            }
         }
-        self.targets += targets;
         Ok(())
+    }
+
+    /// A parameter without a gradient is an error: it is detached from the loss.
+    pub fn complete(&self) -> Result<()> {
+        match self.parameters.keys().find(|name| !self.sums.contains_key(*name)) {
+            Some(name) => Err(Error::failed(format!("`{name}` has no gradient; is it detached from the loss?"))),
+            None => Ok(()),
+        }
     }
 
     /// Turns sums into means over the supervised tokens, scaled down to `max_norm` where longer; returns the norm
@@ -82,12 +92,18 @@ pub struct Moments {
 
 impl Moments {
     /// One update of every parameter at learning rate `lr`.
-    pub fn update(&mut self, w: &AdamW, parameters: &BTreeMap<String, Var>, grads: &Gradients, lr: f64) -> Result<()> {
+    pub fn update(&mut self, w: &AdamW, grads: &Gradients, lr: f64) -> Result<()> {
+        self.update_with(w, grads, &|_| lr)
+    }
+
+    /// As `update`, with a learning rate by parameter name (LoRA+).
+    pub fn update_with(&mut self, w: &AdamW, grads: &Gradients, lr: &dyn Fn(&str) -> f64) -> Result<()> {
         self.steps += 1;
         let (b1, b2) = (w.beta1 as f32, w.beta2 as f32);
         let corrected1 = (1.0 - w.beta1.powi(self.steps as i32)) as f32;
         let corrected2 = (1.0 - w.beta2.powi(self.steps as i32)).sqrt() as f32;
-        for (name, var) in parameters {
+        for (name, var) in grads.parameters {
+            let lr = lr(name);
             let grad = grads.sums.get(name).ok_or_else(|| Error::failed(format!("no gradient for `{name}`")))?;
             let first = self.first.entry(name.clone()).or_insert_with(|| vec![0.0; grad.len()]);
             let second = self.second.entry(name.clone()).or_insert_with(|| vec![0.0; grad.len()]);

@@ -200,7 +200,7 @@ pub fn fresh(config: &PretrainConfig, vocab_size: usize, eos: &[u32]) -> Result<
         };
         let var = Var::from_vec(values, dims, &Device::Cpu)?;
         parameters.insert(name.to_string(), var.clone());
-        Ok(var.as_tensor().clone())
+        Ok(var.as_tensor().clone().into())
     })?;
     Ok((model, parameters))
 }

@@ -16,12 +16,22 @@ fn golden() -> (Qwen3, Adapter, Vec<Sequence>) {
     (m, adapter, pairs().into_iter().map(join).collect())
 }
 
-fn gradients(m: &Qwen3, adapter: &Adapter, sequences: &[&Sequence]) -> (f64, Gradients) {
+fn gradients<'a>(m: &Qwen3, adapter: &'a Adapter, sequences: &[&Sequence]) -> (f64, Gradients<'a>) {
+    gradients_of(m, adapter, sequences, &Loss::default(), false)
+}
+
+fn gradients_of<'a>(
+    m: &Qwen3,
+    adapter: &'a Adapter,
+    sequences: &[&Sequence],
+    loss: &Loss,
+    by_layers: bool,
+) -> (f64, Gradients<'a>) {
     let batch = Batch::pack(sequences.iter().copied());
-    let sum = batch.logprobs(m).unwrap().sum_all().unwrap().neg().unwrap();
-    let mut grads = Gradients::default();
-    grads.add(&sum.backward().unwrap(), adapter.parameters(), batch.targets.len()).unwrap();
-    (sum.to_scalar::<f32>().unwrap() as f64 / batch.targets.len() as f64, grads)
+    let mut grads = Gradients::of(adapter.parameters());
+    let sums = batch.backward(m, loss, by_layers, &mut grads).unwrap();
+    grads.complete().unwrap();
+    (sums.loss / batch.targets.len() as f64, grads)
 }
 
 #[test]
@@ -63,7 +73,7 @@ fn five_steps_of_adamw_agree_with_pytorch() {
         let (loss, mut grads) = gradients(&m, &adapter, &[&sequences[2 * s % 4], &sequences[2 * s % 4 + 1]]);
         assert!((loss - loss_wanted).abs() < 1e-4, "step {s}: {loss} {loss_wanted}");
         grads.finish(f64::INFINITY);
-        moments.update(&w, adapter.parameters(), &grads, f("lr")).unwrap();
+        moments.update(&w, &grads, f("lr")).unwrap();
     }
     for (name, want) in tensors::read(&path("after.safetensors")).unwrap() {
         let d = distance(&adapter.parameters()[&name], &want);
@@ -82,6 +92,9 @@ fn config(epochs: usize, lr: f64) -> LoopConfig {
         patience: 0,
         schedule: Schedule { lr, warmup: 0.05, floor: 0.1 },
         adamw: AdamW::default(),
+        loss: Loss::default(),
+        lora_plus: 1.0,
+        checkpointing: false,
     }
 }
 
@@ -99,7 +112,14 @@ fn learn(dir: &Path, config: &LoopConfig, data: &[Sequence], until: &[Option<usi
         let mut m = model("tied");
         let adapter = Adapter::new(AdapterConfig::lora(8, 16.0), &mut m, 3).unwrap();
         adapter.attach(&mut m, Mode::Train).unwrap();
-        let trainer = Trainer { config, model: &m, parameters: adapter.parameters(), dir, verbose: false };
+        let trainer = Trainer {
+            config,
+            model: &m,
+            parameters: adapter.parameters(),
+            noise: Some(adapter.noise()),
+            dir,
+            verbose: false,
+        };
         let progress = trainer.run(data, data, until).unwrap();
         result = Some((adapter, progress, m));
     }
@@ -147,8 +167,14 @@ fn training_stops_early_and_keeps_the_best() {
     let mut m = model("tied");
     let adapter = Adapter::new(AdapterConfig::lora(8, 16.0), &mut m, 3).unwrap();
     adapter.attach(&mut m, Mode::Train).unwrap();
-    let trainer =
-        Trainer { config: &config, model: &m, parameters: adapter.parameters(), dir: dir.path(), verbose: false };
+    let trainer = Trainer {
+        config: &config,
+        model: &m,
+        parameters: adapter.parameters(),
+        noise: Some(adapter.noise()),
+        dir: dir.path(),
+        verbose: false,
+    };
     // validation on other examples: learning the first by heart must make them worse
     let other: Vec<Sequence> = data[10..].to_vec();
     let progress = trainer.run(&data[..10], &other, None).unwrap();
@@ -161,10 +187,147 @@ fn training_stops_early_and_keeps_the_best() {
 #[test]
 fn a_parameter_that_is_detached_from_the_loss_is_named() {
     let (m, adapter, sequences) = golden();
-    let batch = Batch::pack(&sequences);
-    let sum = batch.logprobs(&m).unwrap().sum_all().unwrap();
     let mut all = adapter.parameters().clone();
     all.insert("stray".into(), candle_core::Var::zeros(3, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap());
-    let error = Gradients::default().add(&sum.backward().unwrap(), &all, 1).unwrap_err().to_string();
+    let mut grads = Gradients::of(&all);
+    Batch::pack(&sequences).backward(&m, &Loss::default(), false, &mut grads).unwrap();
+    let error = grads.complete().unwrap_err().to_string();
     assert!(error.contains("`stray` has no gradient"), "{error}");
+}
+
+#[test]
+fn gradients_under_every_relative_of_lora_agree_with_peft() {
+    let sequences = golden().2;
+    for name in ["rslora", "dora", "patterns", "regex"] {
+        let mut m = model("tied");
+        let adapter = Adapter::load(&path(&format!("variants/{name}")), &mut m).unwrap();
+        adapter.attach(&mut m, Mode::Train).unwrap();
+        let (_, mut grads) = gradients(&m, &adapter, &sequences.iter().collect::<Vec<_>>());
+        grads.finish(f64::INFINITY);
+        let want = tensors::read(&path(&format!("variants/{name}.safetensors"))).unwrap();
+        assert_eq!(want.len(), adapter.parameters().len());
+        for (tensor, want) in want {
+            let want: Vec<f32> = want.flatten_all().unwrap().to_vec1().unwrap();
+            let largest = want.iter().fold(0f32, |m, w| m.max(w.abs()));
+            for (g, w) in grads.get(&tensor).iter().zip(&want) {
+                assert!((g - w).abs() < 1e-4 * largest + 1e-7, "{name} {tensor}: {g} {w}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_loss_and_its_gradients_agree_with_pytorch() {
+    let (m, adapter, sequences) = golden();
+    let want = json("variants.json");
+    for (name, want) in want["losses"].as_object().unwrap() {
+        let f = |key: &str| want[key].as_f64().unwrap();
+        let loss = Loss { dft: f("dft"), label_smoothing: f("label_smoothing") };
+        for by_layers in [false, true] {
+            let all: Vec<&Sequence> = sequences.iter().collect();
+            let (value, mut grads) = gradients_of(&m, &adapter, &all, &loss, by_layers);
+            assert!((value - f("loss")).abs() < 1e-5, "{name}: {value} {}", f("loss"));
+            let norm = grads.finish(f64::INFINITY);
+            assert!((norm - f("norm")).abs() < 1e-4 * f("norm"), "{name}: {norm} {}", f("norm"));
+            for (tensor, mean) in want["mean_abs"].as_object().unwrap() {
+                let got = grads.get(tensor);
+                let got = got.iter().map(|g| g.abs() as f64).sum::<f64>() / got.len() as f64;
+                let mean = mean.as_f64().unwrap();
+                assert!((got - mean).abs() < 1e-3 * mean + 1e-9, "{name} {tensor}: {got} {mean}");
+            }
+        }
+    }
+}
+
+/// Gradients of every parameter with the whole graph alive, and with one layer's.
+fn both_ways(
+    m: &Qwen3,
+    adapter: &Adapter,
+    sequences: &[Sequence],
+) -> [std::collections::BTreeMap<String, Vec<f32>>; 2] {
+    let all: Vec<&Sequence> = sequences.iter().collect();
+    [false, true].map(|by_layers| {
+        adapter.noise().set(&[1, 2, 3]);
+        let (_, grads) = gradients_of(m, adapter, &all, &Loss::default(), by_layers);
+        adapter.noise().off();
+        adapter.parameters().keys().map(|name| (name.clone(), grads.get(name).to_vec())).collect()
+    })
+}
+
+#[test]
+fn checkpointing_by_layers_changes_no_bit_of_any_gradient() {
+    let (m, adapter, sequences) = golden();
+    let [whole, by_layers] = both_ways(&m, &adapter, &sequences);
+    assert!(whole == by_layers, "LoRA");
+    for use_dora in [false, true] {
+        let mut m = model("tied");
+        let config = AdapterConfig { use_dora, lora_dropout: 0.3, ..AdapterConfig::lora(4, 8.0) };
+        let adapter = Adapter::new(config, &mut m, 5).unwrap();
+        for var in adapter.parameters().values() {
+            var.set(&(var.as_tensor() + 0.05).unwrap()).unwrap(); // B away from 0
+        }
+        adapter.attach(&mut m, Mode::Train).unwrap();
+        let [whole, by_layers] = both_ways(&m, &adapter, &sequences);
+        assert!(whole == by_layers, "with dropout, dora: {use_dora}");
+        let quiet = gradients(&m, &adapter, &sequences.iter().collect::<Vec<_>>()).1;
+        let name = "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight";
+        assert!(quiet.get(name) != whole[name], "dropout does something");
+    }
+}
+
+#[test]
+fn a_whole_model_learns_with_and_without_checkpointing() {
+    let sequences = golden().2;
+    let all: Vec<&Sequence> = sequences.iter().collect();
+    let (m, parameters) = Qwen3::load_to_train(&path("tied")).unwrap();
+    let grads = [false, true].map(|by_layers| {
+        let mut grads = Gradients::of(&parameters);
+        Batch::pack(all.iter().copied()).backward(&m, &Loss::default(), by_layers, &mut grads).unwrap();
+        grads.complete().unwrap();
+        parameters.keys().map(|name| (name.clone(), grads.get(name).to_vec())).collect::<Vec<_>>()
+    });
+    for ((name, a), (_, b)) in grads[0].iter().zip(&grads[1]) {
+        assert!(a.iter().any(|g| *g != 0.0), "{name} learns");
+        let largest = a.iter().fold(0f32, |m, g| m.max(g.abs()));
+        // a tied embedding sums the head's and the input's part in another order
+        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-6 * largest), "{name}");
+    }
+}
+
+#[test]
+fn lora_plus_gives_b_its_own_rate() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = twenty();
+    let moved = |lora_plus: f64| {
+        let config = LoopConfig { lora_plus, ..config(1, 1e-3) };
+        let (adapter, ..) = learn(dir.path().join(lora_plus.to_string()).as_path(), &config, &data, &[Some(1)]);
+        let b = &adapter.parameters()["base_model.model.model.layers.0.mlp.up_proj.lora_B.weight"];
+        b.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+    };
+    let (one, sixteen) = (moved(1.0), moved(16.0));
+    assert!((sixteen / one - 16.0).abs() < 1e-3, "{one} {sixteen}");
+}
+
+#[test]
+fn a_quantised_base_learns_like_the_matrix_it_stands_for() {
+    use crate::model::Weight;
+    use candle_core::quantized::{GgmlDType, QTensor};
+    let (_, _, sequences) = golden();
+    let all: Vec<&Sequence> = sequences.iter().collect();
+    let grads = [true, false].map(|quantised| {
+        let mut m = model("tied");
+        for linear in m.linears_mut() {
+            let q = QTensor::quantize(&linear.weight.dense().unwrap(), GgmlDType::Q8_0).unwrap();
+            let q = Weight::quantised(q).unwrap();
+            linear.weight = if quantised { q } else { q.dense().unwrap().into() };
+        }
+        let adapter = Adapter::load(&path("adapter"), &mut m).unwrap();
+        adapter.attach(&mut m, Mode::Train).unwrap();
+        let (loss, grads) = gradients(&m, &adapter, &all);
+        let grads: Vec<f32> = adapter.parameters().keys().flat_map(|n| grads.get(n).to_vec()).collect();
+        (loss, grads)
+    });
+    assert!((grads[0].0 - grads[1].0).abs() < 1e-5);
+    let largest = grads[1].1.iter().fold(0f32, |m, g| m.max(g.abs()));
+    assert!(grads[0].1.iter().zip(&grads[1].1).all(|(a, b)| (a - b).abs() < 1e-5 * largest));
 }

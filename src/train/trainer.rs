@@ -1,8 +1,10 @@
 //! The loop: pack, sum losses over supervised tokens, clip, update, evaluate, keep the best, save, print a line.
-use super::batch::{Batch, Sequence, plan};
+use super::batch::{Batch, Sequence, Sums, plan};
+use super::loss::Loss;
 use super::optimizer::{AdamW, Gradients, Moments};
 use super::schedule::Schedule;
 use super::state::{Progress, State, detached, set};
+use crate::adapter::Noise;
 use crate::error::{Error, Result};
 use crate::model::{Qwen3, tensors};
 use candle_core::{DType, Var};
@@ -32,6 +34,14 @@ pub struct LoopConfig {
     pub schedule: Schedule,
     #[serde(default)]
     pub adamw: AdamW,
+    #[serde(default, skip_serializing_if = "Loss::is_cross_entropy")]
+    pub loss: Loss,
+    /// Learning rate of B and of magnitudes as a multiple of A's (LoRA+, Hayou et al. 2024: about 16).
+    #[serde(default = "one_norm", skip_serializing_if = "is_one")]
+    pub lora_plus: f64,
+    /// Keep only the layers' inputs and make each layer again in the backward pass: less memory, about a third more work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checkpointing: bool,
 }
 
 fn one() -> usize {
@@ -40,12 +50,45 @@ fn one() -> usize {
 fn one_norm() -> f64 {
     1.0
 }
+fn is_one(x: &f64) -> bool {
+    *x == 1.0
+}
+
+impl LoopConfig {
+    /// What no training can follow is refused before it starts.
+    pub fn check(&self) -> Result<()> {
+        self.loss.check()?;
+        let positive = [("schedule.lr", self.schedule.lr), ("lora_plus", self.lora_plus), ("max_norm", self.max_norm)];
+        if let Some((name, is)) = positive.into_iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
+            return Err(Error::input(format!("training.{name} is {is}, expected a positive number")));
+        }
+        let counts = [
+            ("epochs", self.epochs),
+            ("batch_tokens", self.batch_tokens),
+            ("accumulate", self.accumulate),
+            ("eval_every", self.eval_every),
+        ];
+        match counts.into_iter().find(|(_, n)| *n == 0) {
+            Some((name, _)) => Err(Error::input(format!("training.{name} is 0, expected at least 1"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Learning rate of the parameter `name` where A's is `lr`.
+    fn rate(&self, name: &str, lr: f64) -> f64 {
+        let fast = name.ends_with(".lora_B.weight") || name.ends_with(".lora_magnitude_vector");
+        if fast { lr * self.lora_plus } else { lr }
+    }
+}
 
 /// One line of `log.jsonl`. Losses are nats a supervised token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
     pub step: usize,
     pub loss: f64,
+    /// Cross-entropy, where the loss is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_entropy: Option<f64>,
     pub lr: f64,
     pub grad_norm: f64,
     /// Tokens read by the model in this update, and how many of them were supervised.
@@ -60,6 +103,8 @@ pub struct Trainer<'a> {
     pub config: &'a LoopConfig,
     pub model: &'a Qwen3,
     pub parameters: &'a BTreeMap<String, Var>,
+    /// The adapter's dropout, if it has one.
+    pub noise: Option<&'a Noise>,
     /// Run folder: `state/`, `best.safetensors`, `log.jsonl`.
     pub dir: &'a Path,
     /// Print a line a step.
@@ -73,6 +118,7 @@ impl Trainer<'_> {
         if train.iter().all(|s| s.supervised.is_empty()) {
             return Err(Error::input("no sequence to learn from: the training set is empty"));
         }
+        self.config.check()?;
         let batches = self.plan(train);
         let steps = batches.len().div_ceil(self.config.accumulate);
         let state = State::at(self.dir);
@@ -125,14 +171,22 @@ impl Trainer<'_> {
         steps: usize,
     ) -> Result<LogLine> {
         let started = Instant::now();
-        let (mut grads, mut loss, mut tokens) = (Gradients::default(), 0.0, 0);
-        for batch in batches {
+        let (mut grads, mut sums, mut tokens) = (Gradients::of(self.parameters), Sums::default(), 0);
+        for (place, batch) in batches.iter().enumerate() {
+            if let Some(noise) = self.noise {
+                noise.set(&[self.config.seed, step as u64, place as u64]);
+            }
             let batch = Batch::pack(batch.iter().map(|&i| &train[i]));
-            let sum = batch.logprobs(self.model)?.sum_all()?.neg()?; // a sum over supervised tokens, not a mean
-            loss += sum.to_scalar::<f32>()? as f64;
-            grads.add(&sum.backward()?, self.parameters, batch.targets.len())?;
+            let made = batch.backward(self.model, &self.config.loss, self.config.checkpointing, &mut grads)?;
+            sums.loss += made.loss;
+            sums.cross_entropy += made.cross_entropy;
             tokens += batch.tokens();
         }
+        if let Some(noise) = self.noise {
+            noise.off();
+        }
+        grads.complete()?;
+        let loss = sums.loss;
         let grad_norm = grads.finish(self.config.max_norm);
         if !(grad_norm.is_finite() && loss.is_finite()) {
             return Err(Error::failed(format!(
@@ -147,12 +201,13 @@ impl Trainer<'_> {
             )));
         }
         let lr = self.config.schedule.at(step, steps);
-        moments.update(&self.config.adamw, self.parameters, &grads, lr)?;
+        moments.update_with(&self.config.adamw, &grads, &|name| self.config.rate(name, lr))?;
         let tokens_per_sec = tokens as f64 / started.elapsed().as_secs_f64();
         let targets = grads.targets;
         Ok(LogLine {
             step: step + 1,
             loss: loss / targets as f64,
+            cross_entropy: (!self.config.loss.is_cross_entropy()).then(|| sums.cross_entropy / targets as f64),
             lr,
             grad_norm,
             tokens,
@@ -168,7 +223,7 @@ impl Trainer<'_> {
         let lengths: Vec<usize> = valid.iter().map(|s| s.ids.len()).collect();
         for batch in plan(&lengths, self.config.batch_tokens, 1, 0) {
             let batch = Batch::pack(batch.iter().map(|&i| &valid[i]));
-            loss -= batch.logprobs(self.model)?.sum_all()?.to_scalar::<f32>()? as f64;
+            loss -= batch.score(self.model)?.into_iter().map(f64::from).sum::<f64>();
             targets += batch.targets.len();
         }
         Ok((targets > 0).then(|| loss / targets as f64))

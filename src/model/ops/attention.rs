@@ -3,8 +3,9 @@
 //! y = softmax(q kᵀ / √d) v for each head; query heads h·g … h·g + g − 1 share key/value head h. Scores live for a block
 //! of rows at a time and are recomputed in the backward pass from the saved log Σ e^s (Dao et al. 2022), so memory
 //! grows with the longest segment and not with its square.
-use super::lanes::{dot, exp_row, exp_shifted, scale};
+use super::lanes::{dispatch, dot, exp_row, exp_shifted, scale};
 use super::matrix::{Threads, View, ViewMut, multiply};
+use super::skinny::strided_dots;
 use super::slices::{Numbers, has_loops, operand, result};
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -40,21 +41,31 @@ impl Segments {
     }
 }
 
-/// `q` [tokens, heads, d], `k` and `v` [tokens, kv_heads, d] → [tokens, heads, d]. Differentiable in all three.
-pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> Result<Tensor> {
+/// `q` [rows, heads, d], `k` and `v` [tokens, kv_heads, d] → [rows, heads, d]. Differentiable in all three.
+///
+/// `segments` says whose the tokens are; the `queries` of a segment are its last ones (all of them, but in a last layer).
+pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, queries: &Segments, segments: &Segments) -> Result<Tensor> {
     if !has_loops(&[q, k, v]) {
-        return causal_attention_naive(q, k, v, segments);
+        return causal_attention_naive(q, k, v, queries, segments);
     }
     let (heads, dim, kv_heads) = (q.dim(1)?, q.dim(2)?, k.dim(1)?);
-    if q.dim(0)? != segments.tokens() || heads % kv_heads != 0 {
+    let fits = (0..segments.len()).all(|i| queries.range(i).len() <= segments.range(i).len());
+    if q.dim(0)? != queries.tokens() || k.dim(0)? != segments.tokens() || heads % kv_heads != 0 || !fits {
         bail!("attention: q {:?}, k {:?}, {} tokens in segments", q.shape(), k.shape(), segments.tokens())
     }
-    let op = Attention { shape: Heads { heads, kv_heads, dim }, segments: segments.clone(), lse: Mutex::default() };
+    let shape = Heads { heads, kv_heads, dim };
+    let op = Attention { shape, queries: queries.clone(), segments: segments.clone(), lse: Mutex::default() };
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
 
 /// The same by candle's own differentiable operations, one segment after the other.
-pub fn causal_attention_naive(q: &Tensor, k: &Tensor, v: &Tensor, segments: &Segments) -> Result<Tensor> {
+pub fn causal_attention_naive(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    queries: &Segments,
+    segments: &Segments,
+) -> Result<Tensor> {
     let (_, heads, dim) = q.dims3()?;
     let group = heads / k.dim(1)?;
     let spread = |t: &Tensor, at: usize, n: usize| -> Result<Tensor> {
@@ -63,12 +74,14 @@ pub fn causal_attention_naive(q: &Tensor, k: &Tensor, v: &Tensor, segments: &Seg
         t.reshape((n, heads, d))?.transpose(0, 1)?.contiguous()
     };
     let mut out = Vec::new();
-    for range in (0..segments.len()).map(|i| segments.range(i)) {
-        let n = range.len();
-        let future: Vec<f32> = (0..n * n).map(|at| if at % n > at / n { f32::NEG_INFINITY } else { 0.0 }).collect();
-        let mask = Tensor::from_vec(future, (1, n, n), q.device())?.to_dtype(q.dtype())?;
+    for (asking, range) in (0..segments.len()).map(|i| (queries.range(i), segments.range(i))) {
+        let (n, rows) = (range.len(), asking.len());
+        let past = n - rows;
+        let future = |at: usize| if at % n > past + at / n { f32::NEG_INFINITY } else { 0.0 };
+        let mask = Tensor::from_vec((0..rows * n).map(future).collect::<Vec<f32>>(), (1, rows, n), q.device())?;
+        let mask = mask.to_dtype(q.dtype())?;
         let (k, v) = (spread(k, range.start, n)?, spread(v, range.start, n)?);
-        let q = q.narrow(0, range.start, n)?.transpose(0, 1)?.contiguous()?;
+        let q = q.narrow(0, asking.start, rows)?.transpose(0, 1)?.contiguous()?;
         let scores = (q.matmul(&k.t()?.contiguous()?)? * (dim as f64).powf(-0.5))?.broadcast_add(&mask)?;
         let exact = if q.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let weights = candle_nn::ops::softmax(&scores.to_dtype(exact)?, D::Minus1)?;
@@ -143,6 +156,82 @@ fn score_block(shape: Heads, q: &[f32], k: &[f32], head: usize, first: usize, ro
     multiply(ViewMut::new(scores, rows, seen, seen), q, k.t(), by, false, Threads::One);
 }
 
+/// As [`attend_windows`] without log Σ e^s. Inference only.
+pub fn attend_past(shape: Heads, windows: &[Window]) -> Vec<f32> {
+    let row = shape.heads * shape.dim;
+    match windows.iter().all(|w| w.q.len() == row) {
+        true => attend_newest(shape, windows),
+        false => attend_windows(shape, windows).0,
+    }
+}
+
+/// Attention of windows with one query each, as decoding asks for: [windows, heads, d]. Keys and values are read once for
+/// all query heads that share them.
+fn attend_newest(shape: Heads, windows: &[Window]) -> Vec<f32> {
+    let row = shape.heads * shape.dim;
+    let mut y = vec![0f32; windows.len() * row];
+    let share = windows.len().div_ceil(rayon::current_num_threads());
+    y.par_chunks_mut(share * row).zip(windows.par_chunks(share)).for_each(|(y, windows)| {
+        let mut scores = Vec::new();
+        for (y, w) in y.chunks_exact_mut(row).zip(windows) {
+            for kv in 0..shape.kv_heads {
+                let at = kv * shape.group() * shape.dim;
+                let wide = shape.group() * shape.dim;
+                newest_head(shape, *w, kv, &w.q[at..at + wide], &mut y[at..at + wide], &mut scores);
+            }
+        }
+    });
+    y
+}
+
+/// The query heads `q` [group, d] of one key/value head → `y` [group, d].
+fn newest_head(shape: Heads, w: Window, kv: usize, q: &[f32], y: &mut [f32], scores: &mut Vec<f32>) {
+    let Heads { kv_heads, dim, .. } = shape;
+    let (row, group) = (kv_heads * dim, shape.group());
+    let keys = w.k.len() / row;
+    scores.clear();
+    scores.resize(2 * keys * group, 0.0);
+    let (across, weights) = scores.split_at_mut(keys * group); // [keys, group] and [group, keys]
+    strided_dots(&w.k[kv * dim..], row, q, dim, across);
+    let by = (dim as f32).powf(-0.5);
+    for (j, weights) in weights.chunks_exact_mut(keys).enumerate() {
+        (0..keys).for_each(|key| weights[key] = by * across[key * group + j]);
+        let (_, sum) = exp_row(weights);
+        scale(weights, 1.0 / sum);
+    }
+    weighted_rows(&w.v[kv * dim..], row, weights, keys, y);
+}
+
+dispatch! {
+    /// `y` [group, d] = `weights` [group, keys] · rows of `v`, `row` apart.
+    fn weighted_rows(v: &[f32], row: usize, weights: &[f32], keys: usize, y: &mut [f32]) {
+        let dim = y.len() / (weights.len() / keys);
+        for (weights, y) in weights.chunks_exact(keys).zip(y.chunks_exact_mut(dim)) {
+            let (wide, rest) = y.split_at_mut(dim / 64 * 64);
+            for (at, y) in wide.chunks_exact_mut(64).enumerate() {
+                weighted_part::<64>(&v[64 * at..], row, weights, y);
+            }
+            let done = wide.len();
+            for (i, y) in rest.iter_mut().enumerate() {
+                weighted_part::<1>(&v[done + i..], row, weights, std::slice::from_mut(y));
+            }
+        }
+    }
+}
+
+/// N columns of the sum; they stay in registers.
+#[inline(always)]
+fn weighted_part<const N: usize>(v: &[f32], row: usize, weights: &[f32], y: &mut [f32]) {
+    let mut sum = [0f32; N];
+    for (v, &p) in v.chunks(row).zip(weights) {
+        let v = &v[..N];
+        for i in 0..N {
+            sum[i] += p * v[i];
+        }
+    }
+    y.copy_from_slice(&sum);
+}
+
 /// Attention of many windows at once, in the order given: [all queries, heads, d], and log Σ e^s as [window][head][query].
 pub fn attend_windows(shape: Heads, windows: &[Window]) -> (Vec<f32>, Vec<Vec<f32>>) {
     let row = shape.heads * shape.dim;
@@ -176,6 +265,7 @@ fn scatter_head(from: &[f32], to: &mut [f32], row: usize, head: usize, dim: usiz
 
 struct Attention {
     shape: Heads,
+    queries: Segments,
     segments: Segments,
     lse: Mutex<Vec<Vec<f32>>>,
 }
@@ -183,25 +273,26 @@ struct Attention {
 impl Attention {
     fn window<'a>(&self, segment: usize, q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> Window<'a> {
         let Heads { heads, kv_heads, dim } = self.shape;
-        let r = self.segments.range(segment);
+        let (asking, r) = (self.queries.range(segment), self.segments.range(segment));
         let kv = r.start * kv_heads * dim..r.end * kv_heads * dim;
-        Window { q: &q[r.start * heads * dim..r.end * heads * dim], k: &k[kv.clone()], v: &v[kv] }
+        Window { q: &q[asking.start * heads * dim..asking.end * heads * dim], k: &k[kv.clone()], v: &v[kv] }
     }
 
-    /// Gradients of one key/value head of one segment: dq [n, group, d], dk [n, d], dv [n, d].
+    /// Gradients of one key/value head of one segment: dq [queries, group, d], dk [keys, d], dv [keys, d].
     fn backward_head(&self, w: Window, y: &[f32], g: &[f32], kv: usize, lse: &[Vec<f32>]) -> [Vec<f32>; 3] {
         let Heads { heads, kv_heads, dim } = self.shape;
         let (group, row) = (self.shape.group(), heads * dim);
-        let n = w.q.len() / row;
+        let (n, keys) = (w.q.len() / row, w.k.len() / (kv_heads * dim));
+        let past = keys - n;
         let (k, v) = (&w.k[kv * dim..], &w.v[kv * dim..]);
-        let (mut dq, mut dk, mut dv) = (vec![0f32; n * group * dim], vec![0f32; n * dim], vec![0f32; n * dim]);
+        let (mut dq, mut dk, mut dv) = (vec![0f32; n * group * dim], vec![0f32; keys * dim], vec![0f32; keys * dim]);
         let by = (dim as f32).powf(-0.5);
-        let mut p = vec![0f32; BLOCK.min(n) * n];
+        let mut p = vec![0f32; BLOCK.min(n) * keys];
         let mut ds = p.clone();
         for (j, head) in (kv * group..(kv + 1) * group).enumerate() {
             for first in (0..n).step_by(BLOCK) {
                 let rows = BLOCK.min(n - first);
-                let seen = first + rows;
+                let seen = past + first + rows;
                 let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
                 score_block(self.shape, w.q, k, head, first, rows, p);
                 let at = first * row + head * dim;
@@ -217,7 +308,7 @@ impl Attention {
                 for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate() {
                     let at = at + i * row;
                     let along = dot(&g[at..at + dim], &y[at..at + dim]); // Σ p · dp = g · y
-                    score_gradient(p, ds, first + i + 1, lse[head][first + i], along, by);
+                    score_gradient(p, ds, past + first + i + 1, lse[head][first + i], along, by);
                 }
                 let (p, ds) = (View::new(p, rows, seen, seen), View::new(ds, rows, seen, seen));
                 multiply(ViewMut::new(&mut dv, seen, dim, dim), p.t(), dy, 1.0, true, Threads::One);
@@ -280,7 +371,7 @@ impl CustomOp3 for Attention {
         let done: Vec<[Vec<f32>; 3]> = tasks
             .par_iter()
             .map(|&(s, kv)| {
-                let r = self.segments.range(s);
+                let r = self.queries.range(s);
                 let rows = r.start * heads * dim..r.end * heads * dim;
                 let w = self.window(s, &qs, &ks, &vs);
                 self.backward_head(w, &ys[rows.clone()], &gs[rows], kv, &lse[s * heads..(s + 1) * heads])
@@ -289,8 +380,8 @@ impl CustomOp3 for Attention {
         let (mut dq, mut dk, mut dv) = (vec![0f32; qs.len()], vec![0f32; ks.len()], vec![0f32; vs.len()]);
         let wide = self.shape.group() * dim;
         for (&(s, kv), [q, k, v]) in tasks.iter().zip(&done) {
-            let at = self.segments.range(s).start;
-            scatter_head(q, &mut dq[at * heads * dim..], heads * dim, kv, wide);
+            let (asking, at) = (self.queries.range(s).start, self.segments.range(s).start);
+            scatter_head(q, &mut dq[asking * heads * dim..], heads * dim, kv, wide);
             scatter_head(k, &mut dk[at * kv_heads * dim..], kv_heads * dim, kv, dim);
             scatter_head(v, &mut dv[at * kv_heads * dim..], kv_heads * dim, kv, dim);
         }

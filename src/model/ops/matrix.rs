@@ -1,6 +1,7 @@
 //! Strided f32 matrices on slices and their product: the one place that calls `gemm`.
 //!
-//! A view checks its bounds when it is made, so that the product needs no further care.
+//! A view checks its bounds when it is made, so that the product needs no further care: the assertions guard the one unsafe call, and
+//! only an operation that gets its own shapes wrong could fail them (operands are checked, with errors, where they come in).
 use gemm::Parallelism;
 
 /// `rows × cols` numbers in a slice, element (i, j) at `i * row_stride + j * col_stride`.
@@ -52,6 +53,11 @@ pub enum Threads {
     All,
 }
 
+/// Runs `f` on one of the threads that products use, so that every parallel loop inside starts without waking another.
+pub fn on_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
+
 /// `dst = scale · a b`, or `dst += scale · a b` with `add`.
 pub fn multiply(dst: ViewMut, a: View, b: View, scale: f32, add: bool, threads: Threads) {
     assert_eq!((a.rows, a.cols, b.cols), (dst.rows, b.rows, dst.cols), "shapes of a product");
@@ -93,6 +99,21 @@ pub fn multiply(dst: ViewMut, a: View, b: View, scale: f32, add: bool, threads: 
             parallelism,
         );
     }
+}
+
+/// The best of `times` products of `size`³ on all threads, in GFLOP/s: what this machine gives at most, now.
+pub fn peak_gflops(size: usize, times: usize) -> f64 {
+    let a: Vec<f32> = (0..size * size).map(|i| (i % 61) as f32 * 0.03).collect();
+    let mut y = vec![0f32; size * size];
+    let mut seconds = f64::INFINITY;
+    for _ in 0..times {
+        let started = std::time::Instant::now();
+        let (a, b) = (View::new(&a, size, size, size), View::new(&a, size, size, size).t());
+        multiply(ViewMut::new(&mut y, size, size, size), a, b, 1.0, false, Threads::All);
+        seconds = seconds.min(started.elapsed().as_secs_f64());
+    }
+    std::hint::black_box(&y);
+    2.0 * (size as f64).powi(3) / seconds / 1e9
 }
 
 #[cfg(test)]

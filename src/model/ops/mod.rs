@@ -1,23 +1,32 @@
 //! Differentiable operations on packed tokens. Each has loops of its own for f32 on the CPU, a gradient written by hand, and
 //! a twin made of candle's operations that other devices and types use and that tests compare both with.
+mod add;
 mod attention;
+mod blocks;
+mod dropout;
 mod lanes;
 mod linear;
 mod matrix;
 mod norm;
 mod rope;
+mod skinny;
 mod slices;
 mod swiglu;
 mod token_logprob;
+mod weight;
 
-pub use attention::{Heads, Segments, Window, attend_windows, causal_attention, causal_attention_naive};
+pub use add::add;
+pub use attention::{Heads, Segments, Window, attend_past, attend_windows, causal_attention, causal_attention_naive};
+pub use dropout::{Dropout, dropout, key};
 pub use lanes::log_sum_exp;
-pub use linear::linear;
+pub use linear::{LowRank, adapted_linear, adapted_linear_naive, linear, scale_columns};
+pub use matrix::{on_workers, peak_gflops};
 pub use norm::{rms_norm, rms_norm_naive};
 pub use rope::{Turns, rope, rope_naive};
 pub use slices::Numbers;
 pub use swiglu::swiglu;
-pub use token_logprob::{token_logprob, token_logprob_naive};
+pub use token_logprob::{TokenLogProbs, smoothed_token_logprob, smoothed_token_logprob_naive, token_logprob};
+pub use weight::Weight;
 
 #[cfg(test)]
 mod tests;

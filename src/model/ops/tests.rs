@@ -82,22 +82,39 @@ fn attention_and_its_gradients_over_ragged_segments() {
     let segments = Segments::of_lengths([5, 1, 140]);
     let inputs = [noise(&[146, 4, 8], 6), noise(&[146, 2, 8], 7), noise(&[146, 2, 8], 8)];
     agrees(
-        &|t| causal_attention(&t[0], &t[1], &t[2], &segments),
-        &|t| causal_attention_naive(&t[0], &t[1], &t[2], &segments),
+        &|t| causal_attention(&t[0], &t[1], &t[2], &segments, &segments),
+        &|t| causal_attention_naive(&t[0], &t[1], &t[2], &segments, &segments),
         &inputs,
     );
+}
+
+#[test]
+fn attention_of_the_last_queries_only_is_that_part_of_the_whole() {
+    let (segments, tails) = (Segments::of_lengths([5, 1, 140]), Segments::of_lengths([2, 1, 131]));
+    let inputs = [noise(&[134, 4, 8], 6), noise(&[146, 2, 8], 7), noise(&[146, 2, 8], 8)];
+    agrees(
+        &|t| causal_attention(&t[0], &t[1], &t[2], &tails, &segments),
+        &|t| causal_attention_naive(&t[0], &t[1], &t[2], &tails, &segments),
+        &inputs,
+    );
+    let q = Tensor::cat(&[noise(&[3, 4, 8], 9), inputs[0].narrow(0, 0, 2).unwrap()], 0).unwrap();
+    let (k, v) = (inputs[1].narrow(0, 0, 5).unwrap(), inputs[2].narrow(0, 0, 5).unwrap());
+    let five = Segments::of_lengths([5]);
+    let whole = causal_attention_naive(&q, &k, &v, &five, &five).unwrap().narrow(0, 3, 2).unwrap();
+    let tail = causal_attention_naive(&inputs[0], &inputs[1], &inputs[2], &tails, &segments).unwrap();
+    assert!(distance(&tail.narrow(0, 0, 2).unwrap(), &whole) < 1e-12);
 }
 
 #[test]
 fn no_token_sees_its_neighbour_or_the_future() {
     let segments = Segments::of_lengths([4, 3]);
     let [q, k, v] = [11, 12, 13].map(|s| noise(&[7, 2, 4], s).to_dtype(DType::F32).unwrap());
-    let y = causal_attention(&q, &k, &v, &segments).unwrap();
+    let y = causal_attention(&q, &k, &v, &segments, &segments).unwrap();
     // change the last token of the first segment: only its own row may move
     let bump =
         Tensor::from_vec((0..7 * 8).map(|i| if i / 8 == 3 { 1f32 } else { 0.0 }).collect(), (7, 2, 4), &Device::Cpu);
     let bump = bump.unwrap();
-    let z = causal_attention(&q, &(&k + &bump).unwrap(), &(&v + &bump).unwrap(), &segments).unwrap();
+    let z = causal_attention(&q, &(&k + &bump).unwrap(), &(&v + &bump).unwrap(), &segments, &segments).unwrap();
     for row in 0..7 {
         let moved = distance(&y.get(row).unwrap(), &z.get(row).unwrap());
         assert_eq!(moved > 0.0, row == 3, "row {row} moved by {moved}");
@@ -108,7 +125,8 @@ fn no_token_sees_its_neighbour_or_the_future() {
 fn attention_with_a_cache_continues_attention_without() {
     let segments = Segments::of_lengths([9]);
     let [q, k, v] = [21, 22, 23].map(|s| noise(&[9, 2, 4], s).to_dtype(DType::F32).unwrap());
-    let whole: Vec<f32> = causal_attention(&q, &k, &v, &segments).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let whole: Vec<f32> =
+        causal_attention(&q, &k, &v, &segments, &segments).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     let (q, k, v) = (Numbers::of(&q).unwrap(), Numbers::of(&k).unwrap(), Numbers::of(&v).unwrap());
     let shape = Heads { heads: 2, kv_heads: 2, dim: 4 };
     let (tail, _) = attend_windows(shape, &[Window { q: &q[6 * 8..], k: &k, v: &v }]);
@@ -118,25 +136,130 @@ fn attention_with_a_cache_continues_attention_without() {
 }
 
 #[test]
+fn attention_of_the_newest_tokens_is_the_last_row_of_attention_without_a_cache() {
+    for (heads, kv_heads, dim) in [(4, 2, 8), (6, 2, 40), (2, 2, 16)] {
+        let shape = Heads { heads, kv_heads, dim };
+        let segments = Segments::of_lengths([9, 1, 30]);
+        let [q, k, v] = [(24, heads), (25, kv_heads), (26, kv_heads)]
+            .map(|(s, h)| noise(&[40, h, dim], s).to_dtype(DType::F32).unwrap());
+        let whole = causal_attention(&q, &k, &v, &segments, &segments).unwrap();
+        let (q, k, v) = (Numbers::of(&q).unwrap(), Numbers::of(&k).unwrap(), Numbers::of(&v).unwrap());
+        let (row, kv) = (heads * dim, kv_heads * dim);
+        let windows: Vec<Window> = (0..3)
+            .map(|i| {
+                let r = segments.range(i);
+                let past = r.start * kv..r.end * kv;
+                Window { q: &q[(r.end - 1) * row..r.end * row], k: &k[past.clone()], v: &v[past] }
+            })
+            .collect();
+        for (i, got) in attend_past(shape, &windows).chunks_exact(row).enumerate() {
+            let want = whole.get(segments.range(i).end - 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() < 1e-5), "{heads} {kv_heads} {dim}, window {i}");
+        }
+    }
+}
+
+#[test]
+fn a_sum_and_its_gradients() {
+    agrees(&|t| add(&t[0], &t[1]), &|t| &t[0] + &t[1], &[noise(&[7, 5], 71), noise(&[7, 5], 72)]);
+}
+
+#[test]
 fn linear_passes_gradient_through_a_frozen_weight() {
     let w = noise(&[6, 10], 31);
-    let f32w = w.to_dtype(DType::F32).unwrap();
-    agrees(&|t| linear(&t[0], &f32w), &|t| t[0].matmul(&w.t()?), &[noise(&[5, 10], 32)]);
+    let frozen = Weight::from(w.to_dtype(DType::F32).unwrap());
+    for tokens in [5, 40] {
+        // few rows take another path than many
+        agrees(&|t| linear(&t[0], &frozen), &|t| t[0].matmul(&w.t()?), &[noise(&[tokens, 10], 32)]);
+    }
+}
+
+/// Every way a weight can lie in memory, and the f64 matrix that it stands for.
+fn stored(n: usize, k: usize) -> Vec<(Weight, Tensor)> {
+    use candle_core::quantized::{GgmlDType, QTensor};
+    let w = noise(&[n, k], 33).to_dtype(DType::F32).unwrap();
+    let mut all: Vec<Weight> =
+        [DType::F32, DType::BF16, DType::F16].map(|d| Weight::from(w.to_dtype(d).unwrap())).into_iter().collect();
+    for kind in [GgmlDType::Q8_0, GgmlDType::Q4K, GgmlDType::Q6K] {
+        all.push(Weight::quantised(QTensor::quantize(&w, kind).unwrap()).unwrap());
+    }
+    all.into_iter().map(|w| (w.clone(), w.dense().unwrap().to_dtype(DType::F64).unwrap())).collect()
+}
+
+#[test]
+fn weights_in_every_form_give_the_products_of_the_matrix_they_stand_for() {
+    // more rows than one panel, columns that are no multiple of a panel
+    for (weight, dense) in stored(300, 512) {
+        for tokens in [3, 40] {
+            let x = (noise(&[tokens, 512], 34) * 0.1).unwrap();
+            let twin = |t: &[Tensor]| t[0].matmul(&dense.to_dtype(t[0].dtype())?.t()?);
+            let (y, g) = gradients(&|t| linear(&t[0], &weight), &[x.clone()], DType::F32);
+            let (want_y, want_g) = gradients(&twin, &[x], DType::F64);
+            assert!(distance(&y, &want_y) < 2e-5, "{}: {}", weight.kind(), distance(&y, &want_y));
+            assert!(distance(&g[0], &want_g[0]) < 1e-4, "{}: {}", weight.kind(), distance(&g[0], &want_g[0]));
+        }
+        let rows = weight.rows(&[299, 0, 7]).unwrap().to_dtype(DType::F64).unwrap();
+        assert!(distance(&rows.get(2).unwrap(), &dense.get(7).unwrap()) < 1e-9, "{}", weight.kind());
+    }
+}
+
+#[test]
+fn an_adapted_linear_and_its_gradients() {
+    let (w, a0, b0) = (noise(&[9, 14], 61), noise(&[3, 14], 62), noise(&[9, 3], 63));
+    let f32_of = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
+    let (frozen, exact) = (Weight::from(f32_of(&w)), Weight::from(w.clone()));
+    let inputs = [noise(&[37, 14], 64), noise(&[3, 14], 65), noise(&[9, 3], 66)];
+    for dropout in [None, Some(Dropout { p: 0.3, key: 5 })] {
+        for start in [None, Some((f32_of(&a0), f32_of(&b0)))] {
+            type Adapted = fn(&Tensor, &Weight, &LowRank) -> Result<Tensor>;
+            let with = |f: Adapted, weight: &Weight, t: &[Tensor]| {
+                f(&t[0], weight, &LowRank { a: &t[1], b: &t[2], scale: 1.7, dropout, start: start.clone() })
+            };
+            agrees(&|t| with(adapted_linear, &frozen, t), &|t| with(adapted_linear_naive, &exact, t), &inputs);
+        }
+    }
+}
+
+#[test]
+fn scaled_columns_and_dropout_and_their_gradients() {
+    agrees(&|t| scale_columns(&t[0], &t[1]), &|t| t[0].broadcast_mul(&t[1]), &[noise(&[7, 5], 67), noise(&[5], 68)]);
+    let noise_of = Dropout { p: 0.4, key: 3 };
+    agrees(&|t| dropout(&t[0], noise_of), &|t| t[0].mul(&noise_of.mask(&t[0])?), &[noise(&[11, 13], 69)]);
 }
 
 #[test]
 fn token_logprob_and_its_gradients_with_a_frozen_and_a_learning_head() {
     let targets: Vec<u32> = (0..300).map(|i| (i * 7 % 40) as u32).collect();
     let (h, w) = (noise(&[300, 12], 41), noise(&[40, 12], 42));
-    let both = [h.clone(), w.clone()];
-    agrees(&|t| token_logprob(&t[0], &t[1], &targets), &|t| token_logprob_naive(&t[0], &t[1], &targets), &both);
-    let f32w = w.to_dtype(DType::F32).unwrap();
-    agrees(&|t| token_logprob(&t[0], &f32w, &targets), &|t| token_logprob_naive(&t[0], &w, &targets), &[h]);
+    let f32w = Weight::from(w.to_dtype(DType::F32).unwrap());
+    for epsilon in [0.0, 0.1] {
+        let ours = |h: &Tensor, w: &Weight| Ok(smoothed_token_logprob(h, w, &targets, epsilon)?.smoothed);
+        let twin = |h: &Tensor, w: &Tensor| Ok(smoothed_token_logprob_naive(h, w, &targets, epsilon)?.smoothed);
+        agrees(&|t| ours(&t[0], &t[1].clone().into()), &|t| twin(&t[0], &t[1]), &[h.clone(), w.clone()]);
+        agrees(&|t| ours(&t[0], &f32w), &|t| twin(&t[0], &w), &[h.clone()]);
+    }
+    let smoothed = smoothed_token_logprob(&h.to_dtype(DType::F32).unwrap(), &f32w, &targets, 0.1).unwrap();
+    let plain = token_logprob(&h.to_dtype(DType::F32).unwrap(), &f32w, &targets).unwrap();
+    assert_eq!(distance(&smoothed.logp, &plain), 0.0, "logp knows nothing of smoothing");
+    assert!(distance(&smoothed.smoothed, &plain) > 0.1);
+}
+
+#[test]
+fn a_head_in_every_form_gives_the_log_probabilities_of_the_matrix_it_stands_for() {
+    let targets: Vec<u32> = (0..30).map(|i| (i * 7 % 300) as u32).collect();
+    for (head, dense) in stored(300, 256) {
+        let h = (noise(&[30, 256], 43) * 0.2).unwrap();
+        let (y, g) = gradients(&|t| token_logprob(&t[0], &head, &targets), &[h.clone()], DType::F32);
+        let twin = |t: &[Tensor]| Ok(smoothed_token_logprob_naive(&t[0], &dense, &targets, 0.0)?.smoothed);
+        let (want_y, want_g) = gradients(&twin, &[h], DType::F64);
+        assert!(distance(&y, &want_y) < 5e-5, "{}: {}", head.kind(), distance(&y, &want_y));
+        assert!(distance(&g[0], &want_g[0]) < 5e-5, "{}: {}", head.kind(), distance(&g[0], &want_g[0]));
+    }
 }
 
 #[test]
 fn a_target_outside_the_vocabulary_is_refused() {
     let (h, w) = (noise(&[1, 4], 51), noise(&[8, 4], 52));
-    let error = token_logprob(&h, &w, &[8]).unwrap_err().to_string();
+    let error = token_logprob(&h, &w.into(), &[8]).unwrap_err().to_string();
     assert!(error.contains("token id 8 outside the vocabulary of 8"), "{error}");
 }

@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""dxlab beside transformers and PEFT on this machine, turn by turn: the table of chapter 11.
+
+    python3 benches/peer.py CASE [--train] [--decode] [--repeat 3] [--out numbers.json]
+
+CASE is made by the peer's make_case.py. The peer runs in f32 and bf16, at the batch sizes given, and is held to its best; dxlab runs at its
+default batch and, where the checkpoint is stored narrower than f32, also with --stored; training also with --checkpointing. Every round runs all
+of them once, ours and theirs in turn, so that a busy minute hits both; the table has medians over the rounds.
+
+Beside the speed stands the proof: training also runs some steps on one batch, on both sides (same first loss in f32, |grad| above 0,
+losses that fall), and decoding compares the greedy tokens of every prompt, in f32.
+"""
+import argparse
+import datetime
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Above this many waiting tasks when the first run starts, another program took part in the numbers.
+QUIET = 0.5
+# Bytes of weights from which a model is large: the peer then takes minutes for a few steps.
+LARGE = 500_000_000
+NEW = 32
+SPEED = {"train": "tokens_per_sec", "decode": "new_tokens_per_sec"}
+
+
+# ---- the pure part: from the lines that were measured to the table ----
+
+def medians(lines: list[dict], what: str) -> list[dict]:
+    """One entry for every way of running `what`, in the order of first appearance: its side, label and medians."""
+    groups: dict[tuple, list[dict]] = {}
+    for line in lines:
+        if line["what"] == what and not line["proof"]:
+            groups.setdefault((line["side"], line["label"]), []).append(line)
+    middle = lambda runs, key: statistics.median([run[key] for run in runs]) if all(run.get(key) is not None for run in runs) else None
+    return [
+        {"side": side, "label": label, "rounds": len(runs), "speed": middle(runs, SPEED[what]), "peak_mib": middle(runs, "peak_mib"), "mfu": middle(runs, "mfu")}
+        for (side, label), runs in groups.items()
+    ]
+
+
+def best(entries: list[dict]) -> dict:
+    """The peer's fastest way."""
+    theirs = [entry for entry in entries if entry["side"] == "peer"]
+    if not theirs:
+        sys.exit("peer.py: no run of the peer succeeded, so there is nothing to compare with")
+    return max(theirs, key=lambda entry: entry["speed"])
+
+
+def number(value, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def ratio(mine, theirs) -> str:
+    return "–" if None in (mine, theirs) or theirs == 0 else f"{mine / theirs:.2f} ×"
+
+
+def row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def speeds(lines: list[dict], what: str) -> list[str]:
+    """Speed and memory of every way, as ratios to the peer at its best."""
+    entries = medians(lines, what)
+    reference = best(entries)
+    unit = {"train": "tokens/s", "decode": "new tokens/s"}[what]
+    head = ["", unit, "÷ peer's best"] + (["peak MiB", "÷ peer's", "MFU"] if what == "train" else []) + ["rounds"]
+    table = [row(head), row([":---"] + ["---:"] * (len(head) - 1))]
+    for entry in entries:
+        name = ("dxlab, " if entry["side"] == "dxlab" else "transformers + PEFT, " if what == "train" else "transformers, ") + entry["label"]
+        cells = [name + (" (best)" if entry is reference else ""), number(entry["speed"]), ratio(entry["speed"], reference["speed"])]
+        if what == "train":
+            cells += [number(entry["peak_mib"], 0), ratio(entry["peak_mib"], reference["peak_mib"]), number(entry["mfu"], 2)]
+        table.append(row(cells + [str(entry["rounds"])]))
+    return table
+
+
+def same_loss(lines: list[dict]) -> list[str]:
+    """Both sides on one batch, step after step."""
+    table = [row(["the same batch in every step", "first loss", "− peer's", "last loss", "falls", "mean abs gradient > 0"]), row([":---"] + ["---:"] * 3 + [":---:"] * 2)]
+    proofs = [line for line in lines if line["what"] == "train" and line["proof"]]
+    reference = next((line["first_loss"] for line in proofs if line["side"] == "peer"), None)
+    yes = lambda truth: "yes" if truth else "**no**"
+    for line in proofs:
+        apart = "–" if reference is None else f"{line['first_loss'] - reference:+.1e}"
+        falls, learns = line["last_loss"] < line["first_loss"], line["grad"] > 0
+        table.append(row([f"{line['tool']}, {line['label']}", f"{line['first_loss']:.6f}", apart, f"{line['last_loss']:.6f}", yes(falls), yes(learns)]))
+    return table
+
+
+def agreement(ours: list[list[int]], theirs: list[list[int]]) -> str:
+    """How many prompts have the same greedy tokens on both sides."""
+    if len(ours) != len(theirs):
+        return f"**dxlab answered {len(ours)} prompts, the peer {len(theirs)}**"
+    same = sum(a == b for a, b in zip(ours, theirs))
+    return f"Same greedy tokens in f32: {same} of {len(ours)} prompts."
+
+
+def table(told: dict) -> str:
+    """The markdown of one measurement, as `--out` keeps it."""
+    text = [f"{told['case']}: {told['date']}, {told['cpu']}, {told['cores']} cores, load average {told['load'][0]:.2f} at the start, {told['rounds']} rounds in turn."]
+    if told["load"][0] > QUIET:
+        text.append(f"**Warning: the machine was not idle (load average above {QUIET} at the start); the ratios may be off.**")
+    if any(line["what"] == "train" for line in told["lines"]):
+        text += ["\n".join(speeds(told["lines"], "train")), "\n".join(same_loss(told["lines"]))]
+    if any(line["what"] == "decode" for line in told["lines"]):
+        text += ["\n".join(speeds(told["lines"], "decode")), told["agreement"]]
+    text += [f"Failed: {failure}" for failure in told["failed"]]
+    return "\n\n".join(text)
+
+
+# ---- running both sides ----
+
+def ways(a, stored_narrow: bool) -> list[dict]:
+    """Everything one round runs, ours and theirs in turn."""
+    made = []
+    for what in [w for w in SPEED if getattr(a, w)]:
+        peers = [peer_way(a, what, dtype, batch) for dtype in ("f32", "bf16") for batch in getattr(a, f"{what}_batch")]
+        flags = [[]] + ([["--stored"]] if stored_narrow else []) + ([["--checkpointing"]] if what == "train" else [])
+        mine = [our_way(a, what, more, getattr(a, f"{what}_batch")[0]) for more in flags]
+        for turn in range(max(len(mine), len(peers))):
+            made += mine[turn : turn + 1] + peers[turn : turn + 1]
+    return made
+
+
+def our_way(a, what: str, more: list[str], batch: int, proof: bool = False) -> dict:
+    weights = "stored weights" if "--stored" in more else "f32"
+    label = ", ".join([weights, f"batch {batch}"] + [flag[2:] for flag in more if flag == "--checkpointing"])
+    command = [a.dxlab, "bench", what, str(a.case), "--batch", str(batch), *(["--steps", str(a.steps)] if what == "train" else ["--new", str(NEW)])]
+    command += more + (["--limit", str(a.limit)] if what == "decode" and a.limit else []) + (["--same-batch"] if proof else [])
+    return {"side": "dxlab", "what": what, "label": label, "proof": proof, "command": command}
+
+
+def peer_way(a, what: str, dtype: str, batch: int, proof: bool = False) -> dict:
+    script = {"train": "lora_step.py", "decode": "decode.py"}[what]
+    command = [a.python, str(a.peer / script), str(a.case), "--batch", str(batch), "--dtype", dtype]
+    command += ["--steps", str(a.steps)] if what == "train" else ["--new", str(NEW)] + (["--limit", str(a.limit)] if a.limit else [])
+    return {"side": "peer", "what": what, "label": f"{dtype}, batch {batch}", "proof": proof, "command": command}
+
+
+def measured(way: dict, failed: list[str]) -> list[dict]:
+    """The line that one run prints last, marked with its way; a run that fails is told and left out (bf16 may not fit, say)."""
+    print(f"… {way['what']}, {way['side']}, {way['label']}", file=sys.stderr, flush=True)
+    done = subprocess.run(way["command"], capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode != 0 or not lines:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        failed.append(f"{way['what']}, {way['side']}, {way['label']}: exit code {done.returncode}, {last}")
+        return []
+    return [json.loads(lines[-1]) | {key: way[key] for key in ("side", "what", "label", "proof")}]
+
+
+def proofs(a, failed: list[str]) -> list[dict]:
+    """Training steps on one batch: a case with no more pairs than a batch makes the peer repeat it."""
+    batch = a.train_batch[0]
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = (a.case / "pairs.jsonl").read_text().splitlines(True)[:batch]
+        Path(folder, "pairs.jsonl").write_text("".join(pairs))
+        Path(folder, "model").symlink_to((a.case / "model").resolve())
+        b = argparse.Namespace(**vars(a) | {"case": Path(folder)})
+        both = [peer_way(b, "train", "f32", batch, proof=True), our_way(b, "train", [], batch, proof=True), our_way(b, "train", ["--checkpointing"], batch, proof=True)]
+        return [line for way in both for line in measured(way, failed)]
+
+
+def greedy(a, failed: list[str]) -> str:
+    """Both sides' tokens, and how many prompts agree."""
+    with tempfile.TemporaryDirectory() as folder:
+        pairs, ours, theirs = (Path(folder, name) for name in ("pairs.jsonl", "ours.jsonl", "theirs.jsonl"))
+        pairs.write_text("".join((a.case / "pairs.jsonl").read_text().splitlines(True)[: a.limit]))
+        mine = [a.dxlab, "generate", "--model", str(a.case / "model"), "--pairs", str(pairs), "--new", str(NEW), "--ignore-eos", "--out", str(ours)]
+        peer = peer_way(a, "decode", "f32", a.decode_batch[0])["command"] + ["--out", str(theirs)]
+        print("… greedy tokens of both sides", file=sys.stderr, flush=True)
+        for command in (mine, peer):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                failed.append(f"greedy tokens: {Path(command[0]).name}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+                return "Greedy tokens were not compared."
+        return agreement(*([json.loads(line)["tokens"] for line in path.read_text().splitlines()] for path in (ours, theirs)))
+
+
+# ---- what they run on ----
+
+def built() -> Path:
+    """The command as `cargo build` left it, wherever cargo's target folder is."""
+    told = subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps", "--offline"], cwd=ROOT, capture_output=True, text=True)
+    if told.returncode != 0:
+        sys.exit(f"peer.py: cargo does not tell its target folder: {told.stderr.strip()}; name the command with --dxlab")
+    host = next(line.split()[1] for line in subprocess.run(["rustc", "-vV"], capture_output=True, text=True).stdout.splitlines() if line.startswith("host:"))
+    return Path(json.loads(told.stdout)["target_directory"], host, "debug", "dxlab")
+
+
+def cpu() -> str:
+    names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else "unknown processor"
+
+
+def arguments() -> tuple[argparse.Namespace, dict]:
+    """What was asked for, with the defaults that fit the model, and the model's config.json."""
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("case", type=Path, help="folder with model/ and pairs.jsonl, made by the peer's make_case.py")
+    ap.add_argument("--train", action="store_true", help="only training, unless --decode is there too")
+    ap.add_argument("--decode", action="store_true", help="only decoding, unless --train is there too")
+    ap.add_argument("--repeat", type=int, default=3, help="rounds (default: 3)")
+    ap.add_argument("--steps", type=int, help="training steps of a run (default: 8; 3 for a large model)")
+    ap.add_argument("--limit", type=int, help="prompts to decode, at most (default: all; 8 for a large model)")
+    ap.add_argument("--train-batch", type=int, nargs="+", help="batch sizes of the peer, dxlab takes the first (default: 8 16; 4 for a large model)")
+    ap.add_argument("--decode-batch", type=int, nargs="+", default=[8], help="as --train-batch, for decoding (default: 8)")
+    ap.add_argument("--peer", type=Path, default=ROOT.parent / "shared" / "peer", help="folder of the peer's scripts")
+    ap.add_argument("--python", default=str(Path("~/.cache/peer/bin/python").expanduser()), help="python with torch, transformers and peft")
+    ap.add_argument("--dxlab", help="the command (default: what `cargo build` made)")
+    ap.add_argument("--out", type=Path, help="where the measured lines go, with date, processor and load")
+    a = ap.parse_args()
+    if not (a.train or a.decode):
+        a.train = a.decode = True
+    a.dxlab = a.dxlab or str(built())
+    needed = {"CASE": a.case / "pairs.jsonl", "--peer": a.peer / "lora_step.py", "--python": Path(a.python), "--dxlab": Path(a.dxlab)}
+    for name, path in needed.items():
+        if not path.exists():
+            sys.exit(f"peer.py: {name}: expected {path} to exist")
+    config = json.loads((a.case / "model" / "config.json").read_text())
+    large = sum(path.stat().st_size for path in (a.case / "model").glob("*.safetensors")) > LARGE
+    usual = {"steps": 3, "limit": 8, "train_batch": [4]} if large else {"steps": 8, "limit": None, "train_batch": [8, 16]}
+    for name, value in usual.items():
+        setattr(a, name, getattr(a, name) or value)
+    if a.repeat < 1 or a.steps < 2:
+        sys.exit("peer.py: expected --repeat of at least 1 and --steps of at least 2")
+    return a, config
+
+
+def main() -> None:
+    a, config = arguments()
+    narrow = str(config.get("dtype") or config.get("torch_dtype") or "float32") in ("bfloat16", "float16")
+    told = {
+        "case": a.case.name, "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "cpu": cpu(), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg(), "rounds": a.repeat, "steps": a.steps, "new": NEW, "limit": a.limit,
+        "lines": [], "failed": [], "agreement": None,
+    }
+    for _ in range(a.repeat):
+        for way in ways(a, narrow):
+            told["lines"] += measured(way, told["failed"])
+    if a.train:
+        told["lines"] += proofs(a, told["failed"])
+    if a.decode:
+        told["agreement"] = greedy(a, told["failed"])
+    told["load_after"] = os.getloadavg()
+    if a.out:  # before the table is made: what was measured is kept whatever happens then
+        beside = a.out.with_name(a.out.name + ".tmp")
+        beside.write_text(json.dumps(told, indent=1) + "\n")
+        beside.replace(a.out)
+    print(table(told))
+
+
+if __name__ == "__main__":
+    main()

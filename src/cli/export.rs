@@ -1,0 +1,140 @@
+//! `dxlab export`: a model for other tools, as a transformers folder or a GGUF file.
+use crate::adapter::Adapter;
+use crate::error::{Error, Result};
+use crate::generate::adapter_folder;
+use crate::model::{Checkpoint, Quality, Written, export, resolve};
+use crate::report::Table;
+use crate::study::{merged, size};
+use candle_core::DType;
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+
+/// Write a model, with or without an adapter folded in, for transformers or llama.cpp
+#[derive(Args)]
+pub struct Export {
+    /// Model folder, .gguf file, hub id or `embedded`
+    #[arg(long)]
+    model: String,
+    /// Run folder of a training run, or a PEFT adapter folder; folded in unchecked: `dxlab merge` checks
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    #[arg(long, value_enum)]
+    format: Format,
+    /// Type of the matrices; norms are f32 in GGUF. By default f16 for gguf, as stored for safetensors
+    #[arg(long = "type", value_enum)]
+    kind: Option<Kind>,
+    /// The folder (must not be there yet) or .gguf file to write
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    /// A folder for transformers, PEFT, vLLM
+    Safetensors,
+    /// One file for llama.cpp, mistral.rs
+    Gguf,
+}
+
+/// Types of weights that are plain numbers.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Float {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl Float {
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    F32,
+    F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_k")]
+    Q4K,
+}
+
+impl Kind {
+    fn quality(self) -> Quality {
+        match self {
+            Self::F32 => Quality::F32,
+            Self::F16 => Quality::F16,
+            Self::Bf16 => Quality::BF16,
+            Self::Q8_0 => Quality::Q8_0,
+            Self::Q4K => Quality::Q4K,
+        }
+    }
+    fn dtype(self) -> Result<DType> {
+        match self {
+            Self::F32 => Ok(DType::F32),
+            Self::F16 => Ok(DType::F16),
+            Self::Bf16 => Ok(DType::BF16),
+            _ => Err(Error::input("--format safetensors takes --type f32, f16 or bf16; q8_0 and q4_k are GGUF's")),
+        }
+    }
+}
+
+impl Export {
+    pub fn run(self) -> Result<()> {
+        let source = resolve(&self.model)?;
+        let checkpoint = Checkpoint::open(&source)?;
+        let config = checkpoint.config();
+        checkpoint.check()?;
+        let adapter = match &self.adapter {
+            Some(folder) => Some(Adapter::load_for(&adapter_folder(folder), config)?),
+            None => None,
+        };
+        let weights = &mut |name: &str, shape: &[usize]| match &adapter {
+            Some(adapter) => Ok(merged(&checkpoint, adapter, name, shape)?.0),
+            None => checkpoint.tensor(name, shape),
+        };
+        if self.format == Format::Safetensors {
+            let dtype = self.kind.map_or(Ok(checkpoint.stored()), Kind::dtype)?;
+            export::beside(&self.out, |dir| export::folder(dir, &source, config, dtype, weights))?;
+            return files(&self.out);
+        }
+        let quality = self.kind.unwrap_or(Kind::F16).quality();
+        let written = export::gguf(&self.out, &source, &self.name(), config, quality, weights)?;
+        print!("{}", table(&written));
+        println!("{}, {:.1} MB", self.out.display(), size(&self.out)? as f64 / 1e6);
+        Ok(())
+    }
+
+    /// `general.name`: what the model was called, and what was folded in.
+    fn name(&self) -> String {
+        let last = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        match &self.adapter {
+            Some(adapter) => format!("{} + {}", last(Path::new(&self.model)), last(adapter)),
+            None => last(Path::new(&self.model)),
+        }
+    }
+}
+
+fn files(dir: &Path) -> Result<()> {
+    let read = std::fs::read_dir(dir).map_err(Error::io(dir))?;
+    let mut paths: Vec<PathBuf> = read.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        println!("{:>14} bytes  {}", size(&path)?, path.display());
+    }
+    Ok(())
+}
+
+/// Which types the tensors got, and why.
+fn table(written: &[Written]) -> Table {
+    let row = |w: &Written| {
+        vec![w.kind.to_string(), w.tensors.to_string(), format!("{:.1}", w.bytes as f64 / 1e6), w.why.clone()]
+    };
+    Table::from_rows(&["type", "tensors", "MB", "why"], &written.iter().map(row).collect::<Vec<_>>())
+}

@@ -1,0 +1,340 @@
+//! Decoding many prompts at once: every sequence has its own cache, a finished one makes room for the next. One loop
+//! for greedy and sampled answers, free and constrained ones.
+//!
+//! ```text
+//! prompt ─ read once ─ cache ─┬─ sample 0 ─ … ─ stop token, stop string or limit
+//!                             ├─ (copy) sample 1
+//!                             └─ (copy) sample 2           started when there is room in the batch
+//! ```
+//!
+//! Log-probabilities are those of the model itself: of the logits as they come, before temperature, filters and
+//! constraint. Under a constraint those renormalised over the allowed tokens are kept beside them.
+use super::constraint::{Constraint, next_ids};
+use super::sample::{Place, Sampling};
+use super::text::{Cut, StopStrings, Watch};
+use crate::error::{Error, Result};
+use crate::model::ops::{Numbers, Segments, log_sum_exp, on_workers};
+use crate::model::{Cache, Qwen3};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// New tokens a prompt, at most.
+    pub max_new: usize,
+    /// Sequences decoded at the same time.
+    pub batch: usize,
+    /// Token ids that end an answer.
+    pub stop: Vec<u32>,
+}
+
+impl Limits {
+    /// Exactly `n` new tokens whatever they are, for measuring.
+    pub fn exactly(n: usize) -> Self {
+        Self { max_new: n, batch: 8, stop: vec![] }
+    }
+}
+
+/// How prompts are answered.
+#[derive(Clone)]
+pub struct Decoding<'a> {
+    pub limits: Limits,
+    pub sampling: Sampling,
+    /// Answers a prompt.
+    pub samples: usize,
+    /// Texts that end an answer.
+    pub until: Option<StopStrings>,
+    /// What every answer has to keep to, in the state before its first token.
+    pub constraint: Option<&'a dyn Constraint>,
+}
+
+impl Decoding<'_> {
+    /// One free answer a prompt, the likeliest token at every step.
+    pub fn greedy(limits: Limits) -> Self {
+        Self { limits, sampling: Sampling::default(), samples: 1, until: None, constraint: None }
+    }
+
+    /// Fails for what cannot be done.
+    pub fn check(&self) -> Result<()> {
+        self.sampling.check()?;
+        let bad = |what: &str| Err(Error::input(what));
+        match self {
+            d if d.limits.max_new == 0 => bad("0 new tokens: expected at least 1"),
+            d if d.samples == 0 => bad("0 samples a prompt: expected at least 1"),
+            d if d.samples > 1 && d.sampling.is_greedy() => {
+                bad("several samples at temperature 0 are all the same: expected a temperature above 0, or one sample")
+            }
+            d if d.constraint.is_some() && d.limits.stop.is_empty() => bad(
+                "a constrained answer ends with the end of turn: expected a token that ends it, and that it is obeyed",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why an answer is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model gave a token of `Limits::stop`.
+    StopToken,
+    /// One of the texts of `Decoding::until` was complete.
+    StopString,
+    /// `max_new` tokens were made.
+    Length,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generated {
+    /// New tokens without the one that ended the answer; of an answer that a stop string ended, those that begin before
+    /// it.
+    pub tokens: Vec<u32>,
+    /// log p of `tokens`, then of what was drawn to end the answer; natural logarithm, of the model's own distribution.
+    pub logprobs: Vec<f64>,
+    /// The same with p renormalised over what the constraint allowed; empty without a constraint.
+    pub constrained: Vec<f64>,
+    pub finish: Finish,
+    /// The text before the stop string, where one ended the answer.
+    pub text: Option<String>,
+    /// From first sight of the prompt (of a further sample: from its own start) to the last token, shared with the
+    /// sequences decoded beside it.
+    pub seconds: f64,
+}
+
+impl Generated {
+    /// log p of the answer and its end.
+    pub fn logprob(&self) -> f64 {
+        self.logprobs.iter().sum()
+    }
+
+    /// As `logprob`, renormalised under the constraint, if there was one.
+    pub fn constrained_logprob(&self) -> Option<f64> {
+        (!self.constrained.is_empty()).then(|| self.constrained.iter().sum())
+    }
+
+    /// False when `max_new` cut the answer.
+    pub fn ended(&self) -> bool {
+        self.finish != Finish::Length
+    }
+}
+
+/// One greedy answer a prompt, in their order; the same tokens as decoding one by one.
+pub fn greedy(model: &Qwen3, prompts: &[Vec<u32>], limits: &Limits) -> Result<Vec<Generated>> {
+    greedy_with(model, prompts, limits, &mut |_| {})
+}
+
+/// As `greedy`, calling `done` with the number of finished answers whenever that grows.
+pub fn greedy_with(
+    model: &Qwen3,
+    prompts: &[Vec<u32>],
+    limits: &Limits,
+    done: &mut dyn FnMut(usize),
+) -> Result<Vec<Generated>> {
+    Ok(decode(model, prompts, &Decoding::greedy(limits.clone()), done)?.into_iter().flatten().collect())
+}
+
+/// `how.samples` answers of every prompt, in order; `done` hears the number of finished answers whenever that grows. An
+/// answer does not depend on how many are decoded at a time.
+pub fn decode(
+    model: &Qwen3,
+    prompts: &[Vec<u32>],
+    how: &Decoding,
+    done: &mut dyn FnMut(usize),
+) -> Result<Vec<Vec<Generated>>> {
+    how.check()?;
+    let results = prompts.iter().map(|_| vec![None; how.samples]).collect();
+    let mut state = Decoder { model, how, active: vec![], stems: VecDeque::new(), results, finished: 0 };
+    let mut waiting = prompts.iter().enumerate();
+    loop {
+        let before = state.finished;
+        state.fill(&mut waiting)?;
+        state.step()?;
+        state.retire();
+        if state.finished > before {
+            done(state.finished);
+        }
+        if state.active.is_empty() && state.stems.is_empty() && waiting.len() == 0 {
+            break;
+        }
+    }
+    let lost = || Error::failed("an answer was lost");
+    let whole = |answers: Vec<Option<Generated>>| answers.into_iter().map(|a| a.ok_or_else(lost)).collect();
+    state.results.into_iter().map(whole).collect()
+}
+
+struct Decoder<'a, 'p> {
+    model: &'a Qwen3,
+    how: &'a Decoding<'a>,
+    active: Vec<Active<'p>>,
+    /// Prompts that were read and have samples to start.
+    stems: VecDeque<Stem>,
+    results: Vec<Vec<Option<Generated>>>,
+    finished: usize,
+}
+
+/// A prompt that has been read, for its further samples.
+struct Stem {
+    prompt: usize,
+    /// The next sample to start.
+    sample: usize,
+    cache: Cache,
+    /// Logits after the prompt.
+    logits: Vec<f32>,
+}
+
+/// An answer being made.
+struct Active<'p> {
+    place: Place,
+    /// Tokens that the model has not read yet: the prompt, then the newest token.
+    pending: Cow<'p, [u32]>,
+    cache: Cache,
+    constraint: Option<Box<dyn Constraint>>,
+    watch: Option<Watch>,
+    made: Generated,
+    over: bool,
+    started: Instant,
+}
+
+impl<'p> Decoder<'_, 'p> {
+    /// Starts answers while there is room: samples of prompts already read, then new prompts.
+    fn fill(&mut self, waiting: &mut impl Iterator<Item = (usize, &'p Vec<u32>)>) -> Result<()> {
+        while self.active.len() < self.how.limits.batch.max(1) {
+            if let Some(stem) = self.stems.front_mut() {
+                let last = stem.sample + 1 == self.how.samples;
+                let cache = if last { std::mem::take(&mut stem.cache) } else { stem.cache.clone() };
+                let mut next = Active::new(self.how, (stem.prompt, stem.sample), Cow::Borrowed(&[]), cache);
+                next.take(&stem.logits, self.how)?;
+                stem.sample += 1;
+                if last {
+                    self.stems.pop_front();
+                }
+                self.active.push(next);
+                self.retire(); // its first token may have ended it
+            } else if let Some((prompt, ids)) = waiting.next() {
+                self.active.push(Active::new(self.how, (prompt, 0), ids.into(), Cache::default()));
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is pending and appends one token to every active sequence.
+    fn step(&mut self) -> Result<()> {
+        if self.active.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<u32> = self.active.iter().flat_map(|a| a.pending.iter().copied()).collect();
+        let segments = Segments::of_lengths(self.active.iter().map(|a| a.pending.len()));
+        let mut caches: Vec<&mut Cache> = self.active.iter_mut().map(|a| &mut a.cache).collect();
+        let (model, newest) = (self.model, Segments::of_lengths(vec![1; segments.len()]));
+        let logits = on_workers(|| model.logits(&model.extend_tail(&ids, &segments, &newest, &mut caches)?))?; // [active, vocab_size]
+        let vocabulary = logits.dim(1)?;
+        let logits = Numbers::of(&logits)?;
+        for (a, row) in self.active.iter_mut().zip(logits.chunks_exact(vocabulary)) {
+            let read_prompt = a.made.logprobs.is_empty() && a.place.sample == 0;
+            if read_prompt && self.how.samples > 1 {
+                let prompt = a.place.prompt as usize;
+                self.stems.push_back(Stem { prompt, sample: 1, cache: a.cache.clone(), logits: row.to_vec() });
+            }
+            a.take(row, self.how)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what is over to the results.
+    fn retire(&mut self) {
+        for a in self.active.extract_if(.., |a| a.over) {
+            let seconds = a.started.elapsed().as_secs_f64();
+            self.results[a.place.prompt as usize][a.place.sample as usize] = Some(Generated { seconds, ..a.made });
+            self.finished += 1;
+        }
+    }
+}
+
+impl<'p> Active<'p> {
+    fn new(how: &Decoding, (prompt, sample): (usize, usize), pending: Cow<'p, [u32]>, cache: Cache) -> Self {
+        Self {
+            place: Place { prompt: prompt as u64, sample: sample as u64, position: 0 },
+            pending,
+            cache,
+            constraint: how.constraint.map(|c| c.fork()),
+            watch: how.until.as_ref().map(StopStrings::watch),
+            made: Generated {
+                tokens: vec![],
+                logprobs: vec![],
+                constrained: vec![],
+                finish: Finish::Length,
+                text: None,
+                seconds: 0.0,
+            },
+            over: false,
+            started: Instant::now(),
+        }
+    }
+
+    /// Chooses the next token by the logits that follow what was read, and sees whether it ends the answer.
+    fn take(&mut self, logits: &[f32], how: &Decoding) -> Result<()> {
+        let token = self.choose(logits, how)?;
+        self.place.position += 1;
+        if how.limits.stop.contains(&token) {
+            return Ok(self.finish(Finish::StopToken));
+        }
+        self.made.tokens.push(token);
+        self.pending = vec![token].into();
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token)?;
+        }
+        if let Some(Cut { tokens, text }) = self.watch.as_mut().and_then(|watch| watch.take(token)) {
+            self.made.tokens.truncate(tokens);
+            self.made.text = Some(text);
+            return Ok(self.finish(Finish::StopString));
+        }
+        if self.made.tokens.len() >= how.limits.max_new {
+            self.finish(Finish::Length);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, why: Finish) {
+        self.made.finish = why;
+        self.over = true;
+    }
+
+    fn choose(&mut self, logits: &[f32], how: &Decoding) -> Result<u32> {
+        let whole = log_sum_exp(logits);
+        if !whole.is_finite() {
+            return Err(Error::failed(format!(
+                "prompt {}, new token {}: the logits are not finite; are there NaN in the weights?",
+                self.place.prompt + 1,
+                self.place.position + 1
+            )));
+        }
+        let token = match &mut self.constraint {
+            None => how.sampling.choose(logits, None, self.place),
+            Some(constraint) => {
+                let left = how.limits.max_new - self.made.tokens.len();
+                let ids = next_ids(&mut **constraint, left, &how.limits.stop).map_err(|e| at(self.place, e))?;
+                let token = how.sampling.choose(logits, Some(&ids), self.place);
+                let allowed: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
+                self.made.constrained.push((logits[token as usize] - log_sum_exp(&allowed)) as f64);
+                token
+            }
+        };
+        self.made.logprobs.push((logits[token as usize] - whole) as f64);
+        Ok(token)
+    }
+}
+
+/// The error with the place in the input that it is about.
+fn at(place: Place, error: Error) -> Error {
+    match error {
+        Error::Input(what) => {
+            let (prompt, tokens) = (place.prompt + 1, place.position);
+            Error::Input(format!("prompt {prompt}, after {tokens} new tokens: {what}"))
+        }
+        other => other,
+    }
+}

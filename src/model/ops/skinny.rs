@@ -1,0 +1,180 @@
+//! y = x Wᵀ for a few rows of x, as decoding asks for: W is read once and never copied (a general product would pack it first).
+use super::lanes::dispatch;
+use super::weight::Source;
+use rayon::prelude::*;
+
+/// Rows of x up to which this is faster than the general product (`benches/operations.rs`).
+pub const MOST: usize = 16;
+/// Rows of W that one kernel call takes.
+const ROWS: usize = 4;
+/// Multiplications below which a second thread costs more than it brings.
+const ALONE: usize = 1 << 16;
+
+/// `x` [tokens, k], W [n, k] → `y` [tokens, n].
+pub fn forward(w: &Source, [tokens, n, k]: [usize; 3], x: &[f32], y: &mut [f32]) {
+    let mut across = vec![0f32; n * tokens]; // [n, tokens]
+    let work = n * k * tokens;
+    let tasks = if work < 2 * ALONE { 1 } else { (work / ALONE).min(8 * rayon::current_num_threads()) };
+    let rows = n.div_ceil(tasks).next_multiple_of(ROWS);
+    let panel = |first: usize, out: &mut [f32]| {
+        let mut wide = vec![0f32; if w.f32_rows(0..0).is_some() { 0 } else { ROWS * k }];
+        for (i, out) in out.chunks_mut(ROWS * tokens).enumerate() {
+            let rows = first + i * ROWS..(first + i * ROWS + ROWS).min(n);
+            match w.f32_rows(rows.clone()) {
+                Some(w) => dots(w, x, k, out),
+                None => {
+                    let wide = &mut wide[..rows.len() * k];
+                    w.widen(rows, 0..k, wide);
+                    dots(wide, x, k, out);
+                }
+            }
+        }
+    };
+    if tasks == 1 {
+        panel(0, &mut across);
+    } else {
+        across.par_chunks_mut(rows * tokens).enumerate().for_each(|(i, out)| panel(i * rows, out));
+    }
+    for (t, y) in y.chunks_exact_mut(n).enumerate() {
+        for (j, y) in y.iter_mut().enumerate() {
+            *y = across[j * tokens + t];
+        }
+    }
+}
+
+/// Up to four rows of W and all rows of x: `out` [rows, tokens] gets every inner product.
+fn dots(w: &[f32], x: &[f32], k: usize, out: &mut [f32]) {
+    strided_dots(w, k, x, k, out);
+}
+
+/// Inner products of rows of `w`, `stride` apart, with all rows of `x` [tokens, k]: `out` [rows, tokens].
+pub fn strided_dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [f32]) {
+    let tokens = x.len() / k;
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        let whole = out.len() / (ROWS * tokens) * ROWS;
+        let (fours, rest) = out.split_at_mut(whole * tokens);
+        // SAFETY: the processor has just said that it has AVX-512; lengths are checked inside.
+        (fours.chunks_exact_mut(ROWS * tokens).enumerate())
+            .for_each(|(i, out)| unsafe { wide::dots(&w[i * ROWS * stride..], stride, x, k, out) });
+        if !rest.is_empty() {
+            plain(&w[whole * stride..], stride, x, k, rest);
+        }
+        return;
+    }
+    plain(w, stride, x, k, out);
+}
+
+dispatch! {
+    fn plain(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [f32]) {
+        let tokens = x.len() / k;
+        for (w, out) in w.chunks(stride).map(|w| &w[..k]).zip(out.chunks_exact_mut(tokens)) {
+            for (x, out) in x.chunks_exact(k).zip(out) {
+                *out = super::lanes::sum_by(k, |i| w[i] * x[i]);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use super::ROWS;
+    /// Kernel calls between asking for a row and using it: memory is that far away.
+    const AHEAD: usize = 4;
+    use std::arch::x86_64::*;
+
+    /// Four rows of W at a time against four, two or one rows of x: 16 sums of 16 lanes stay in registers.
+    #[target_feature(enable = "avx512f")]
+    pub fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [f32]) {
+        let tokens = x.len() / k;
+        // guards the loads below; only a wrong caller in this room could fail it
+        assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == ROWS * tokens);
+        let mut t = 0;
+        while t < tokens {
+            t += match tokens - t {
+                4.. => block::<4>((w, stride), x, k, out, (tokens, t)),
+                2..4 => block::<2>((w, stride), x, k, out, (tokens, t)),
+                _ => block::<1>((w, stride), x, k, out, (tokens, t)),
+            };
+        }
+    }
+
+    /// `T` rows of x from row `t` on; returns `T`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn block<const T: usize>(
+        (w, stride): (&[f32], usize),
+        x: &[f32],
+        k: usize,
+        out: &mut [f32],
+        (tokens, t): (usize, usize),
+    ) -> usize {
+        let mut sums = [[_mm512_setzero_ps(); T]; ROWS];
+        let mut i = 0;
+        while i < k {
+            let mask: __mmask16 = if k - i >= 16 { !0 } else { (1 << (k - i)) - 1 };
+            // SAFETY: `dots` has checked the lengths; the mask keeps the last load inside the row.
+            let load = |from: &[f32], at: usize| unsafe { _mm512_maskz_loadu_ps(mask, from.as_ptr().add(at + i)) };
+            let xs: [__m512; T] = std::array::from_fn(|j| load(x, (t + j) * k));
+            for (r, sums) in sums.iter_mut().enumerate() {
+                if t == 0 {
+                    // the same place of rows that come soon; only a hint, so it may lie past the end
+                    _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add((AHEAD * ROWS + r) * stride + i).cast());
+                }
+                let w = load(w, r * stride);
+                for (sum, x) in sums.iter_mut().zip(&xs) {
+                    *sum = _mm512_fmadd_ps(w, *x, *sum);
+                }
+            }
+            i += 16;
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (out, sum) in out[r * tokens + t..].iter_mut().zip(lane_sums(sums)) {
+                *out = sum;
+            }
+        }
+        T
+    }
+
+    /// The sum of the 16 lanes of each of up to four vectors: lanes are folded for all of them together.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn lane_sums<const T: usize>(v: &[__m512; T]) -> [f32; T] {
+        let at = |i: usize| if i < T { v[i] } else { _mm512_setzero_ps() };
+        let pair = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (low, high) = (pair(at(0), at(1)), pair(at(2), at(3)));
+        // every 128-bit part now has the four vectors' sums of its own four lanes
+        let all =
+            _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(low, high), _mm512_shuffle_ps::<0b11_10_11_10>(low, high));
+        let halves = _mm256_add_ps(
+            _mm512_castps512_ps256(all),
+            _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0b11_10_11_10>(all, all)),
+        );
+        let sum = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+        let mut out = [0f32; 4];
+        // SAFETY: four numbers go into an array of four.
+        unsafe { _mm_storeu_ps(out.as_mut_ptr(), sum) };
+        std::array::from_fn(|i| out[i])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_agree_with_the_triple_loop_for_every_shape() {
+        for (tokens, n, k) in [(1, 1, 1), (1, 5, 16), (3, 4, 17), (7, 130, 48), (16, 9, 33), (8, 512, 256)] {
+            let x: Vec<f32> = (0..tokens * k).map(|i| (i as f32 * 0.7).sin()).collect();
+            let w: Vec<f32> = (0..n * k).map(|i| (i as f32 * 0.3).cos()).collect();
+            let mut y = vec![0f32; tokens * n];
+            forward(&Source::f32(&w, k), [tokens, n, k], &x, &mut y);
+            for t in 0..tokens {
+                for j in 0..n {
+                    let want: f64 = (0..k).map(|i| x[t * k + i] as f64 * w[j * k + i] as f64).sum();
+                    assert!((y[t * n + j] as f64 - want).abs() < 1e-4, "{tokens} {n} {k} at {t},{j}");
+                }
+            }
+        }
+    }
+}

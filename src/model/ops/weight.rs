@@ -1,0 +1,266 @@
+//! A frozen matrix as it lies in memory (f32, bf16, f16 or GGUF blocks) and its two products, computed in f32.
+//!
+//! ```text
+//! forward   y = x Wᵀ      backward   dx = g W
+//! ```
+//! What is not f32 is widened a panel at a time into a buffer that fits the second-level cache, so the numbers are those of
+//! the widened matrix and memory stays that of the stored one.
+use super::blocks::Blocks;
+use super::lanes::dispatch;
+use super::matrix::{Threads, View, ViewMut, multiply};
+use super::skinny;
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// f32 numbers of one widened panel: 512 KiB.
+const PANEL: usize = 1 << 17;
+/// Columns are cut at multiples of the longest block.
+const COLUMNS: usize = 256;
+
+/// `[n, k]`, or `[k]` for a norm.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// f32, bf16 or f16; the only kind that can learn (f32).
+    Tensor(Tensor),
+    /// Q8_0, Q4_K or Q6_K.
+    Quantised(Arc<QTensor>),
+}
+
+impl From<Tensor> for Weight {
+    fn from(t: Tensor) -> Self {
+        Self::Tensor(t)
+    }
+}
+
+impl Weight {
+    /// Blocks that we can widen stay as they are; others (Q4_0, Q5_K …) become bf16, which no GGUF kind of at most 6 bits outruns in memory.
+    pub fn quantised(t: QTensor) -> Result<Self> {
+        match t.dtype() {
+            GgmlDType::Q8_0 | GgmlDType::Q4K | GgmlDType::Q6K if t.rank() == 2 => Ok(Self::Quantised(Arc::new(t))),
+            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => Ok(Self::Tensor(t.dequantize(&Device::Cpu)?)),
+            _ if t.rank() == 2 => Ok(Self::Tensor(t.dequantize(&Device::Cpu)?.to_dtype(DType::BF16)?)),
+            _ => Ok(Self::Tensor(t.dequantize(&Device::Cpu)?)),
+        }
+    }
+
+    /// (n, k)
+    pub fn dims(&self) -> Result<(usize, usize)> {
+        match self {
+            Self::Tensor(t) => t.dims2(),
+            Self::Quantised(q) => q.shape().dims2(),
+        }
+    }
+
+    /// As it is stored: `F32`, `BF16`, `Q8_0` …
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Tensor(t) => format!("{:?}", t.dtype()),
+            Self::Quantised(q) => format!("{:?}", q.dtype()),
+        }
+    }
+
+    /// The whole matrix in f32 (f64 stays).
+    pub fn dense(&self) -> Result<Tensor> {
+        match self {
+            Self::Tensor(t) if t.dtype() == DType::F64 => Ok(t.clone()),
+            Self::Tensor(t) => t.to_dtype(DType::F32),
+            Self::Quantised(q) => q.dequantize(&Device::Cpu),
+        }
+    }
+
+    /// True where the matrix itself is recorded for a gradient.
+    pub fn learns(&self) -> bool {
+        matches!(self, Self::Tensor(t) if t.track_op())
+    }
+
+    /// True when the products below apply.
+    pub(super) fn has_loops(&self) -> bool {
+        match self {
+            Self::Tensor(t) => {
+                t.device().is_cpu() && matches!(t.dtype(), DType::F32 | DType::BF16 | DType::F16) && t.is_contiguous()
+            }
+            Self::Quantised(q) => q.device().is_cpu(),
+        }
+    }
+
+    /// Rows `ids` in f32: [ids, k].
+    pub fn rows(&self, ids: &[u32]) -> Result<Tensor> {
+        let (_, k) = self.dims()?;
+        let mut out = vec![0f32; ids.len() * k];
+        self.with(|source| {
+            for (row, &id) in out.chunks_exact_mut(k).zip(ids) {
+                source.widen(id as usize..id as usize + 1, 0..k, row);
+            }
+        })?;
+        Tensor::from_vec(out, (ids.len(), k), &Device::Cpu)
+    }
+
+    /// ‖w_i‖² of every row, summed in f64.
+    pub fn row_squares(&self) -> Result<Vec<f64>> {
+        let (n, k) = self.dims()?;
+        let mut row = vec![0f32; k];
+        let mut squares = Vec::with_capacity(n);
+        self.with(|source| {
+            for i in 0..n {
+                source.widen(i..i + 1, 0..k, &mut row);
+                squares.push(row.iter().map(|&w| w as f64 * w as f64).sum());
+            }
+        })?;
+        Ok(squares)
+    }
+
+    /// `y` [tokens, n] = `x` [tokens, k] Wᵀ
+    pub(super) fn forward(&self, x: &[f32], tokens: usize, y: &mut [f32]) -> Result<()> {
+        let (n, k) = self.dims()?;
+        self.with(|source| match source.as_f32() {
+            _ if tokens <= skinny::MOST => skinny::forward(&source, [tokens, n, k], x, y),
+            Some(w) => {
+                let (x, w) = (View::new(x, tokens, k, k), View::new(w, n, k, k));
+                multiply(ViewMut::new(y, tokens, n, n), x, w.t(), 1.0, false, Threads::All);
+            }
+            None => {
+                let panel = (PANEL / k).clamp(1, n);
+                let pieces = columns_mut(y, tokens, n, panel);
+                pieces.into_par_iter().enumerate().for_each(|(i, mut columns)| {
+                    let rows = i * panel..n.min((i + 1) * panel);
+                    let mut wide = vec![0f32; rows.len() * k];
+                    source.widen(rows.clone(), 0..k, &mut wide);
+                    let mut out = vec![0f32; tokens * rows.len()];
+                    let (x, w) = (View::new(x, tokens, k, k), View::new(&wide, rows.len(), k, k));
+                    let dst = ViewMut::new(&mut out, tokens, rows.len(), rows.len());
+                    multiply(dst, x, w.t(), 1.0, false, Threads::One);
+                    columns
+                        .iter_mut()
+                        .zip(out.chunks_exact(rows.len()))
+                        .for_each(|(to, from)| to.copy_from_slice(from));
+                });
+            }
+        })
+    }
+
+    /// `dx` [tokens, k] = `g` [tokens, n] W
+    pub(super) fn backward(&self, g: &[f32], tokens: usize, dx: &mut [f32]) -> Result<()> {
+        let (n, k) = self.dims()?;
+        self.with(|source| {
+            if let Some(w) = source.as_f32() {
+                let (g, w) = (View::new(g, tokens, n, n), View::new(w, n, k, k));
+                return multiply(ViewMut::new(dx, tokens, k, k), g, w, 1.0, false, Threads::All);
+            }
+            let pieces = columns_mut(dx, tokens, k, COLUMNS);
+            pieces.into_par_iter().enumerate().for_each(|(i, mut columns)| {
+                let cols = i * COLUMNS..k.min((i + 1) * COLUMNS);
+                let step = PANEL / cols.len();
+                let mut out = vec![0f32; tokens * cols.len()];
+                let mut wide = vec![0f32; step.min(n) * cols.len()];
+                for first in (0..n).step_by(step) {
+                    let rows = first..n.min(first + step);
+                    let wide = &mut wide[..rows.len() * cols.len()];
+                    source.widen(rows.clone(), cols.clone(), wide);
+                    let g = View::new(&g[first..], tokens, rows.len(), n);
+                    let w = View::new(wide, rows.len(), cols.len(), cols.len());
+                    let dst = ViewMut::new(&mut out, tokens, cols.len(), cols.len());
+                    multiply(dst, g, w, 1.0, first > 0, Threads::One);
+                }
+                columns.iter_mut().zip(out.chunks_exact(cols.len())).for_each(|(to, from)| to.copy_from_slice(from));
+            });
+        })
+    }
+
+    /// Lends the numbers as they are stored.
+    pub(super) fn with<R>(&self, f: impl FnOnce(Source) -> R) -> Result<R> {
+        let (k, cut) = match self {
+            Self::Tensor(t) => (t.dim(candle_core::D::Minus1)?, "a contiguous weight is wanted"),
+            Self::Quantised(q) => (q.shape().dims2()?.1, ""),
+        };
+        match self {
+            Self::Tensor(t) => {
+                let (storage, layout) = t.storage_and_layout();
+                let Some((start, end)) = layout.contiguous_offsets() else { bail!("{cut}") };
+                let numbers = match &*storage {
+                    Storage::Cpu(CpuStorage::F32(v)) => Numbers::F32(&v[start..end]),
+                    Storage::Cpu(CpuStorage::BF16(v)) => Numbers::Bf16(&v[start..end]),
+                    Storage::Cpu(CpuStorage::F16(v)) => Numbers::F16(&v[start..end]),
+                    _ => bail!("a weight of f32, bf16 or f16 on the cpu is wanted, this one is {:?}", t.dtype()),
+                };
+                Ok(f(Source { numbers, k }))
+            }
+            Self::Quantised(q) => {
+                let bytes = q.data()?;
+                Ok(f(Source { numbers: Numbers::Blocks(Blocks::new(q.dtype(), &bytes)?), k }))
+            }
+        }
+    }
+}
+
+/// A borrowed matrix with rows of `k` numbers.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    numbers: Numbers<'a>,
+    k: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Numbers<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+    F16(&'a [f16]),
+    Blocks(Blocks<'a>),
+}
+
+impl<'a> Source<'a> {
+    #[cfg(test)]
+    pub fn f32(w: &'a [f32], k: usize) -> Self {
+        Self { numbers: Numbers::F32(w), k }
+    }
+
+    /// All numbers, where they are f32 already.
+    fn as_f32(&self) -> Option<&'a [f32]> {
+        match self.numbers {
+            Numbers::F32(w) => Some(w),
+            _ => None,
+        }
+    }
+
+    /// Some rows, where they are f32 already.
+    pub fn f32_rows(&self, rows: Range<usize>) -> Option<&'a [f32]> {
+        self.as_f32().map(|w| &w[rows.start * self.k..rows.end * self.k])
+    }
+
+    /// `out` [rows, cols] in f32. Columns of quantised rows start and end between two blocks.
+    pub fn widen(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [f32]) {
+        for (row, out) in rows.zip(out.chunks_exact_mut(cols.len())) {
+            let at = row * self.k + cols.start;
+            let range = at..at + cols.len();
+            match &self.numbers {
+                Numbers::F32(w) => out.copy_from_slice(&w[range]),
+                Numbers::Bf16(w) => widen_bf16(&w[range], out),
+                Numbers::F16(w) => w[range].convert_to_f32_slice(out),
+                Numbers::Blocks(w) => w.widen(at, out),
+            }
+        }
+    }
+}
+
+dispatch! {
+    fn widen_bf16(from: &[bf16], to: &mut [f32]) {
+        let n = to.len();
+        let from = &from[..n];
+        for i in 0..n {
+            to[i] = f32::from_bits((from[i].to_bits() as u32) << 16);
+        }
+    }
+}
+
+/// Row-major `[rows, n]` cut into column panels: for every panel its piece of every row.
+fn columns_mut(y: &mut [f32], rows: usize, n: usize, panel: usize) -> Vec<Vec<&mut [f32]>> {
+    let mut pieces: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(panel)).map(|_| Vec::with_capacity(rows)).collect();
+    for row in y.chunks_exact_mut(n) {
+        row.chunks_mut(panel).zip(&mut pieces).for_each(|(piece, all)| all.push(piece));
+    }
+    pieces
+}

@@ -1,0 +1,18 @@
+//! What a process sets once, before its first tensor.
+
+/// Keeps candle's own threads out of our loops' way, and freed memory for the next tensor of its size.
+///
+/// candle's backward pass adds every gradient to zeros on a second pool of threads, which then spins beside ours; and every large
+/// buffer that goes back to the system is paid for again, page by page (LOG.md, benches). A value that the user has set stays.
+pub fn prepare() {
+    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
+        // SAFETY: called first thing in `main`, when no other thread is there to read the environment.
+        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    }
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // 32 MiB is the most that glibc takes; a larger threshold is refused, and then every large buffer is mapped anew
+    for (parameter, value) in [(libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, i32::MAX)] {
+        // SAFETY: mallopt takes two numbers and is safe at any time; where it refuses, nothing changes.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+}

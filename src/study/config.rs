@@ -1,0 +1,231 @@
+//! What a training run and an asking run are told: the TOML files of `configs/`, and the questions of the notebooks.
+use super::store::Run;
+use crate::adapter::{AdapterConfig, Init, Layers, Targets};
+use crate::error::{Error, Result};
+use crate::generate::Constrain;
+use crate::model::Keep;
+use crate::train::LoopConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A training run, as in its TOML file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    pub name: String,
+    /// Folder, .gguf file, hub id or `embedded`.
+    #[serde(default = "embedded")]
+    pub model: String,
+    /// `findings` (DXLAB_FINDINGS, else the embedded ones), `bc5cdr` (needs DXLAB_DATA), or a file or folder of findings.
+    #[serde(default = "findings")]
+    pub corpus: String,
+    #[serde(default = "plain")]
+    pub prompt: String,
+    /// Share of the training cases (by group) kept for validation: early stopping and the best checkpoint.
+    #[serde(default = "tenth")]
+    pub validation: f64,
+    /// Training cases, at most, after validation is taken; for learning curves and quick looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cases: Option<usize>,
+    /// How the base model's weights lie in memory.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub weights: Keep,
+    pub adapter: Learns,
+    pub training: LoopConfig,
+}
+
+fn is_f32(keep: &Keep) -> bool {
+    *keep == Keep::F32
+}
+
+/// What learns: an adapter's tensors, or with `method = "full"` every weight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Learns {
+    #[serde(default, skip_serializing_if = "Method::is_lora")]
+    pub method: Method,
+    /// Rank and α, of every method but `full`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub r: usize,
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub alpha: f64,
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub dropout: f64,
+    /// Linear layers by the last part of their names; all seven of a block where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_modules: Option<Vec<String>>,
+    /// Blocks to adapt, from 0; all where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<usize>>,
+    /// Rank and α by the end of a layer's name (regular expressions, as in PEFT).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rank_pattern: BTreeMap<String, usize>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alpha_pattern: BTreeMap<String, f64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    #[default]
+    Lora,
+    Rslora,
+    Dora,
+    Pissa,
+    /// Every weight of the model, no adapter.
+    Full,
+}
+
+impl Method {
+    /// As it is written in prose.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Lora => "LoRA",
+            Self::Rslora => "rsLoRA",
+            Self::Dora => "DoRA",
+            Self::Pissa => "PiSSA",
+            Self::Full => "full fine-tuning",
+        }
+    }
+
+    fn is_lora(&self) -> bool {
+        *self == Self::Lora
+    }
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+fn is_nothing(x: &f64) -> bool {
+    *x == 0.0
+}
+
+impl Learns {
+    /// LoRA of rank `r` on every linear layer.
+    pub fn lora(r: usize, alpha: f64) -> Self {
+        Self {
+            method: Method::Lora,
+            r,
+            alpha,
+            dropout: 0.0,
+            target_modules: None,
+            layers: None,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+        }
+    }
+
+    /// The PEFT config of an adapter for `base`; None with `method = "full"`.
+    pub fn adapter(&self, base: &str) -> Result<Option<AdapterConfig>> {
+        if self.method == Method::Full {
+            return match self == &(Self { method: Method::Full, ..Self::lora(0, 0.0) }) {
+                true => Ok(None),
+                false => Err(Error::input("[adapter] method = \"full\" trains every weight: remove the other keys")),
+            };
+        }
+        let mut config = AdapterConfig::lora(self.r, self.alpha);
+        config.base_model_name_or_path = Some(base.into());
+        config.use_rslora = self.method == Method::Rslora;
+        config.use_dora = self.method == Method::Dora;
+        config.lora_dropout = self.dropout;
+        config.rank_pattern = self.rank_pattern.clone();
+        config.alpha_pattern = self.alpha_pattern.clone();
+        config.layers_to_transform = self.layers.clone().map(Layers::Some);
+        if self.method == Method::Pissa {
+            config.init_lora_weights = Init::Named("pissa_niter_16".into());
+        }
+        if let Some(targets) = &self.target_modules {
+            config.target_modules = Targets::Names(targets.clone());
+        }
+        config.supported().map_err(|what| Error::input(format!("[adapter] {what}")))?;
+        Ok(Some(config))
+    }
+}
+
+fn embedded() -> String {
+    "embedded".into()
+}
+fn findings() -> String {
+    "findings".into()
+}
+fn plain() -> String {
+    "plain".into()
+}
+fn tenth() -> f64 {
+    0.1
+}
+
+impl TrainConfig {
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
+    }
+
+    /// One of the configs in the project's `configs/`, by its name.
+    pub fn named(name: &str) -> Result<Self> {
+        Self::read(&crate::home().join("configs").join(format!("{name}.toml")))
+    }
+}
+
+/// Asking a model about the test cases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PredictConfig {
+    pub name: String,
+    pub model: String,
+    /// Run folder of a training run, or a PEFT folder.
+    pub adapter: Option<PathBuf>,
+    pub corpus: String,
+    pub prompt: String,
+    /// New tokens an answer, at most.
+    pub max_new: usize,
+    /// Test cases, at most.
+    pub cases: Option<usize>,
+    /// What every answer is held to; free answers where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constrain: Option<Constrain>,
+}
+
+impl PredictConfig {
+    /// The base model alone on the test cases of `findings`.
+    pub fn zero_shot(prompt: &str) -> Self {
+        Self {
+            name: format!("zero-shot-{prompt}"),
+            model: embedded(),
+            adapter: None,
+            corpus: findings(),
+            prompt: prompt.into(),
+            max_new: 64,
+            cases: None,
+            constrain: None,
+        }
+    }
+
+    /// The same with every answer held to `how` while it is decoded; another run, named so.
+    pub fn held_to(&self, how: Constrain) -> Self {
+        let name = match how {
+            Constrain::Labels => format!("{}-held", self.name),
+            Constrain::Json => format!("{}-json", self.name),
+        };
+        Self { name, constrain: Some(how), ..self.clone() }
+    }
+
+    /// A fine-tuned model, asked as it was trained.
+    pub fn tuned(run: &Run, config: &TrainConfig) -> Self {
+        let (model, adapter) = match config.adapter.method {
+            Method::Full => (run.dir.join("model").to_string_lossy().into_owned(), None),
+            _ => (config.model.clone(), Some(run.dir.clone())),
+        };
+        Self {
+            name: config.name.clone(),
+            model,
+            adapter,
+            corpus: config.corpus.clone(),
+            prompt: config.prompt.clone(),
+            max_new: 64,
+            cases: None,
+            constrain: None,
+        }
+    }
+}
