@@ -1,6 +1,6 @@
 //! The run store: made once, opened afterwards, never seen half-made.
 use dxlab::Error;
-use dxlab::study::{Run, Store};
+use dxlab::study::{NUMERICS_VERSION, Run, Store};
 use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -83,7 +83,9 @@ fn runs_of_other_numerics_and_foreign_folders_are_told_apart() {
     let run = store.open_or_make("train", "lora", &1, fill).unwrap();
     std::fs::create_dir(folder.path().join("notes")).unwrap();
     assert!(store.garbage().unwrap().is_empty());
-    let old = std::fs::read_to_string(run.path("spec.json")).unwrap().replace("\"numerics\": 1", "\"numerics\": 0");
+    let old = std::fs::read_to_string(run.path("spec.json"))
+        .unwrap()
+        .replace(&format!("\"numerics\": {NUMERICS_VERSION}"), "\"numerics\": 0");
     std::fs::write(run.path("spec.json"), old).unwrap();
     assert_eq!(store.garbage().unwrap(), [run.dir]);
     assert_eq!(store.list().unwrap().len(), 1);
@@ -95,4 +97,21 @@ fn a_name_that_is_no_folder_is_refused() {
     for (kind, name) in [("train", "a/b"), ("..", "x"), ("train", ""), ("train-x", "a")] {
         assert_eq!(store.find(kind, name, &1).unwrap_err().exit_code(), 2, "{kind} {name}");
     }
+}
+
+#[test]
+fn a_lock_is_given_back_though_another_thread_starts_children() {
+    // A forked child holds every open file until it execs. This failed in CI when a lock was only closed, not unlocked.
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(Some(folder.path()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..300).for_each(|_| drop(std::process::Command::new("true").status().unwrap())));
+        }
+        for turn in 0..200 {
+            let fail = |_: &Path| Err(Error::failed("killed"));
+            assert!(store.open_or_resume("train", "lora", &1, fail).is_err());
+            assert_eq!(store.garbage().unwrap().len(), 1, "turn {turn}: the lock of a run that failed is still held");
+        }
+    });
 }

@@ -16,12 +16,22 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// Raised when a change makes the same config give other numbers; runs made before it are not opened any more.
-pub const NUMERICS_VERSION: u32 = 1;
+pub const NUMERICS_VERSION: u32 = 2;
 
 /// A folder of runs.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+}
+
+/// A lock that is given back at once when dropped. Closing the file is not enough: a child process that another thread
+/// has just forked holds the same open file until it execs, and the lock with it.
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.unlock(); // closing gives it back all the same, only later
+    }
 }
 
 /// A complete run.
@@ -149,18 +159,18 @@ impl Store {
     }
 
     /// Waits for whoever makes the same run, and says so.
-    fn lock(&self, folder: &str) -> Result<File> {
+    fn lock(&self, folder: &str) -> Result<Held> {
         let path = self.lock_path(folder);
         let locks = self.root.join(".locks");
         std::fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
         let lock = File::create(&path).map_err(Error::io(&path))?;
         match lock.try_lock() {
-            Ok(()) => return Ok(lock),
+            Ok(()) => return Ok(Held(lock)),
             Err(TryLockError::WouldBlock) => eprintln!("{folder} is being made by another process: waiting for it"),
             Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
         }
         lock.lock().map_err(Error::io(&path))?;
-        Ok(lock)
+        Ok(Held(lock))
     }
 
     fn lock_path(&self, folder: &str) -> PathBuf {
@@ -213,7 +223,7 @@ impl Store {
 
     fn in_use(&self, folder: &str) -> Result<bool> {
         match File::open(self.lock_path(folder)) {
-            Ok(lock) => Ok(lock.try_lock().is_err()),
+            Ok(lock) => Ok(lock.try_lock().map(|()| Held(lock)).is_err()),
             Err(_) => Ok(false), // no lock file: nobody ever made it here
         }
     }
