@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DXLAB_PYTHON = .tools/venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help report test tools kernel notebooks check book lab
+.PHONY: help report test tools kernel notebooks check book lab bench
 
 help:           ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,3 +33,6 @@ kernel:         ## bring the kernel's seed up to date, with what it needs to exp
 
 lab: kernel     ## open the notebooks
 	$(DXLAB_PYTHON) -m jupyterlab notebooks
+
+bench:          ## speed of every operation alone; ONLY=attention for those with that word in the name
+	cargo bench --locked --profile dev --bench operations -- --noplot $(ONLY)

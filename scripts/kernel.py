@@ -149,6 +149,8 @@ def seed(check: bool) -> None:
     """Build the dependencies in `target/`, gather them, and build the crate on top as evcxr will."""
     if not Path(sysroot(), "lib/rustlib/src/rust/library/Cargo.toml").exists():
         sys.exit("dxlab: the kernel needs the standard library's source and rustup has not installed it: run `rustup component add rust-src`")
+    # `cargo metadata`, which evcxr and rust-analyzer call offline, also wants the packages of other systems
+    quietly(["cargo", "fetch", "--locked"], "fetch")
     messages = quietly(["cargo", "build", "--locked", "--package", "dxlab", "--message-format=json-render-diagnostics"], "dxlab")
     with lock():
         key, stamp = ingredients(), SEED / "made-from"
@@ -218,6 +220,7 @@ def kernel_env(private: Path) -> dict:
         "XDG_CONFIG_HOME": str(private / "config"),
         "CARGO_HOME": str(ROOT / "scripts" / "rust-analyzer-home"),
         "CARGO_NET_OFFLINE": "true",
+        "CANDLE_NUM_THREADS": "1",  # as src/process.rs
         "DXLAB_HOME": os.environ.get("DXLAB_HOME", str(ROOT)),
         "DXLAB_REAL_CARGO": cargo or "cargo",
         "DXLAB_REAL_CARGO_HOME": home,

@@ -48,7 +48,8 @@ impl Settings {
     fn put_notebooks(&self, chapter: &mut Chapter, labels: &mut Labels) -> Result<()> {
         let Some(path) = chapter.source_path.clone() else { return Ok(()) };
         let folder = self.src.join(path.parent().unwrap_or(Path::new("")));
-        let number = chapter.number.as_ref().map_or(String::new(), |number| number.to_string().trim_end_matches('.').into());
+        let number =
+            chapter.number.as_ref().map_or(String::new(), |number| number.to_string().trim_end_matches('.').into());
         let (src, print, fold) = (self.src.as_path(), self.print, self.fold);
         let mut writer = Writer { src, chapter: &path, number, print, fold, labels, figures: 0, tables: 0 };
         chapter.content = directive::replace(&chapter.content, "notebook", |argument| {
@@ -111,14 +112,25 @@ mod tests {
 
     #[test]
     fn a_notebook_becomes_a_chapter_and_other_chapters_point_into_it() {
-        let (_folder, settings, mut book) = fixture("See {{#ref fig-line}}, {{#ref tab-two}} and {{#cite x}}.\n\n{{#references}}");
+        let (_folder, settings, mut book) =
+            fixture("See {{#ref fig-line}}, {{#ref tab-two}} and {{#cite x}}.\n\n{{#references}}");
         settings.apply(&mut book).unwrap();
         let text: Vec<_> = book.chapters().map(|chapter| chapter.content.as_str()).collect();
-        for part in ["# A toy", "<math", "println!", "```text\n3\n```", "**Figure 1.1.** A line.", "| a | b |", "**Table 1.1.** Two columns."] {
+        for part in [
+            "# A toy",
+            "<math",
+            "println!",
+            "```text\n3\n```",
+            "**Figure 1.1.** A line.",
+            "| a | b |",
+            "**Table 1.1.** Two columns.",
+        ] {
             assert!(text[0].contains(part), "{part} in {}", text[0]);
         }
         assert!(!text[0].contains("//|") && !text[0].contains("Compiling"), "{}", text[0]);
-        assert!(text[1].starts_with("See [Figure 1.1](one.md#fig-line), [Table 1.1](one.md#tab-two) and \\[[1](two.md#ref-x)\\]."));
+        assert!(text[1].starts_with(
+            "See [Figure 1.1](one.md#fig-line), [Table 1.1](one.md#tab-two) and \\[[1](two.md#ref-x)\\]."
+        ));
     }
 
     #[test]

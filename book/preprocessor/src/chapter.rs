@@ -93,12 +93,18 @@ impl Writer<'_> {
             Output::Png(bytes) => self.figure(name, code, "png", bytes),
             Output::Markdown(text) if text.trim_start().starts_with('|') => self.table(name, code, text),
             Output::Markdown(text) => Ok(Shown::plain(format!("{}\n\n", text.trim_end()))),
-            Output::Html(html) if self.print => bail!("shows HTML only, which the PDF cannot: show text/markdown too: {html:.40}"),
+            Output::Html(html) if self.print => {
+                bail!("shows HTML only, which the PDF cannot: show text/markdown too: {html:.40}")
+            }
             // A blank line would end the HTML block and hand the rest to the Markdown parser.
-            Output::Html(html) => Ok(Shown::plain(format!("<div class=\"output\">\n{}\n</div>\n\n", html.replace("\n\n", "\n")))),
+            Output::Html(html) => {
+                Ok(Shown::plain(format!("<div class=\"output\">\n{}\n</div>\n\n", html.replace("\n\n", "\n"))))
+            }
             Output::Text(text) if text.trim().is_empty() => Ok(Shown::plain(String::new())),
             Output::Text(text) if self.print => Ok(Shown::plain(fenced(text, "text"))),
-            Output::Text(text) => Ok(Shown::plain(format!("<div class=\"output\">\n\n{}</div>\n\n", fenced(text, "text")))),
+            Output::Text(text) => {
+                Ok(Shown::plain(format!("<div class=\"output\">\n\n{}</div>\n\n", fenced(text, "text"))))
+            }
         }
     }
 
@@ -121,10 +127,8 @@ impl Writer<'_> {
         let label = self.label(code, format!("tab-{name}-{}", self.tables), &title)?;
         let caption = caption(code);
         let (id, anchor) = self.anchor(&label);
-        let markdown = format!(
-            "{anchor}<div class=\"table\"{id}>\n\n**{title}.** {caption}\n\n{}\n\n</div>\n\n",
-            table.trim()
-        );
+        let markdown =
+            format!("{anchor}<div class=\"table\"{id}>\n\n**{title}.** {caption}\n\n{}\n\n</div>\n\n", table.trim());
         Ok(Shown { markdown, numbered: true })
     }
 
@@ -230,7 +234,8 @@ mod tests {
 
     #[test]
     fn long_code_folds_on_the_screen_and_not_in_print() {
-        let (screen, print) = (write(&[code(&[], vec![])], false).0.unwrap(), write(&[code(&[], vec![])], true).0.unwrap());
+        let (screen, print) =
+            (write(&[code(&[], vec![])], false).0.unwrap(), write(&[code(&[], vec![])], true).0.unwrap());
         assert!(screen.contains("<summary>Code, 3 lines</summary>"), "{screen}");
         assert_eq!(print, "```rust,noplayground\na\nb\nc\n```\n\n");
     }
@@ -239,8 +244,14 @@ mod tests {
     fn a_label_must_name_one_figure_or_table() {
         let none = write(&[code(&[("label", "fig-a")], vec![Output::Text("x".into())])], false).0.unwrap_err();
         assert!(format!("{none:#}").contains("names neither a figure nor a table"), "{none:#}");
-        let twice = [code(&[("label", "a")], vec![Output::Svg("<svg/>".into())]), code(&[("label", "a")], vec![Output::Png(vec![])])];
+        let twice = [
+            code(&[("label", "a")], vec![Output::Svg("<svg/>".into())]),
+            code(&[("label", "a")], vec![Output::Png(vec![])]),
+        ];
         let twice = write(&twice, false).0.unwrap_err();
-        assert!(format!("{twice:#}").contains("cell 2: label `a` names two things; the first is Figure 2.1"), "{twice:#}");
+        assert!(
+            format!("{twice:#}").contains("cell 2: label `a` names two things; the first is Figure 2.1"),
+            "{twice:#}"
+        );
     }
 }

@@ -36,7 +36,8 @@ impl Literature {
         for (key, value) in table {
             let string = |field: &str| value.get(field).and_then(|v| v.as_str()).map(str::to_owned);
             let need = |field: &str| string(field).with_context(|| format!("[{key}] has no `{field}`"));
-            let year = value.get("year").and_then(|v| v.as_integer()).with_context(|| format!("[{key}] has no `year`"))?;
+            let year =
+                value.get("year").and_then(|v| v.as_integer()).with_context(|| format!("[{key}] has no `year`"))?;
             let (authors, title, venue) = (need("authors")?, need("title")?, need("venue")?);
             entries.insert(key.clone(), Entry { authors, title, venue, year, link: string("link") });
         }
@@ -97,7 +98,8 @@ fn keys(argument: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    const TWO: &str = "[b]\nauthors='B'\ntitle='Second'\nvenue='V'\nyear=2\n[a]\nauthors='A'\ntitle='First'\nvenue='V'\nyear=1\n";
+    const TWO: &str =
+        "[b]\nauthors='B'\ntitle='Second'\nvenue='V'\nyear=2\n[a]\nauthors='A'\ntitle='First'\nvenue='V'\nyear=1\n";
 
     #[test]
     fn citations_are_numbered_as_they_come_and_only_cited_works_are_listed() {

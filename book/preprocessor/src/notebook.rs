@@ -30,7 +30,8 @@ pub enum Output {
 /// Reads the cells of an executed notebook. A stored error is an error here: the book shows no failed cell.
 pub fn read(path: &Path) -> Result<Vec<Cell>> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read the notebook {}", path.display()))?;
-    let json: Value = serde_json::from_slice(&bytes).with_context(|| format!("{} is not a notebook", path.display()))?;
+    let json: Value =
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is not a notebook", path.display()))?;
     let cells = json["cells"].as_array().with_context(|| format!("{}: no `cells`", path.display()))?;
     let mut found = Vec::new();
     for (at, cell) in cells.iter().enumerate() {
