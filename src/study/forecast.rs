@@ -1,12 +1,13 @@
 //! What a training run will need, before its weights are there: `dxlab train CONFIG --dry-run`.
 //!
 //! The plan of batches follows from the config, so tokens are counted, not guessed. Time and memory are measured on models of the
-//! config's own shape with random weights and two and four layers, on the plan's longest micro-batch, and extended to all layers: both grow
-//! by the same amount with every layer.
+//! config's own shape with random weights (those of the file, where the base is a GGUF file) and two and four layers, on the plan's longest
+//! micro-batch, and extended to all layers: both grow by the same amount with every layer of its kind (adapted, above an adapted one, below
+//! all adapted ones).
 use super::config::{Learns, TrainConfig};
 use super::environment::{peak_bytes, resident_bytes};
 use super::experiment::{open_corpus, sequences};
-use crate::adapter::{Adapter, Mode, Noise};
+use crate::adapter::{Adapter, Layers, Mode, Noise};
 use crate::error::{Error, Result};
 use crate::generate::{MAX_NEW, encoder_for};
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
@@ -41,7 +42,6 @@ pub struct Forecast {
 /// Measured on a model of few layers.
 #[derive(Clone, Copy)]
 struct Probe {
-    layers: usize,
     /// One forward and backward pass with its update, and one forward pass alone.
     step: f64,
     score: f64,
@@ -52,9 +52,10 @@ impl Forecast {
     pub fn of(config: &TrainConfig) -> Result<Self> {
         config.training.check()?;
         let dir = resolve(&config.model)?;
-        let shape = match dir.is_file() {
-            true => Checkpoint::open(&dir)?.config().clone(), // GGUF
-            false => Config::read(&dir)?,
+        let gguf = dir.is_file().then(|| Checkpoint::open(&dir)).transpose()?;
+        let shape = match &gguf {
+            Some(file) => file.config().clone(),
+            None => Config::read(&dir)?,
         };
         let trainable = match config.adapter.adapter(&config.model)? {
             Some(adapter) => Adapter::numbers(&adapter, &shape)?,
@@ -73,23 +74,15 @@ impl Forecast {
         };
         let batch: Vec<&Sequence> = longest.iter().map(|&i| &data.train[i]).collect();
         let start = resident_bytes();
-        // the last layer only answers for the supervised tokens, so a model of one layer is no measure of the others
-        let layers = shape.num_hidden_layers;
-        let few = probe(config, &shape, layers.min(2), &batch)?;
-        let more = if layers > 2 { probe(config, &shape, layers.min(4), &batch)? } else { few };
-        let all = |f: &dyn Fn(&Probe) -> f64| {
-            let by = (f(&more) - f(&few)).max(0.0) / (more.layers - few.layers).max(1) as f64;
-            f(&more) + by * (layers - more.layers) as f64
-        };
+        let cost = Cost::measure(config, &shape, gguf.as_ref(), &batch)?;
         let updates = batches.len().div_ceil(t.accumulate);
         let evaluations = updates.div_ceil(t.eval_every);
         let (tokens, longest) = (batches.iter().map(tokens_of).sum::<usize>(), tokens_of(longest));
         let valid: usize = data.valid.iter().map(|s| s.ids.len()).sum();
         let passes = |tokens: usize| tokens as f64 / longest as f64;
-        let peak = start.zip(few.peak).map(|(start, _)| {
-            let above = |p: &Probe| p.peak.unwrap_or(start).saturating_sub(start) as f64;
-            start + all(&above) as u64
-        });
+        let peak = start
+            .filter(|_| cost.probes.iter().all(|p| p.peak.is_some()))
+            .map(|start| start + cost.whole(&|p| p.peak.unwrap_or(start).saturating_sub(start) as f64) as u64);
         Ok(Self {
             name: config.name.clone(),
             what: describe(&config.adapter),
@@ -101,7 +94,7 @@ impl Forecast {
             evaluations,
             tokens,
             longest,
-            seconds: all(&|p| p.step) * passes(tokens) + all(&|p| p.score) * passes(valid * evaluations),
+            seconds: cost.whole(&|p| p.step) * passes(tokens) + cost.whole(&|p| p.score) * passes(valid * evaluations),
             peak_bytes: peak,
         })
     }
@@ -114,17 +107,72 @@ fn describe(learns: &Learns) -> String {
     }
 }
 
-/// Three updates of a model with random weights.
-fn probe(config: &TrainConfig, shape: &Config, layers: usize, batch: &[&Sequence]) -> Result<Probe> {
+/// What a whole model costs, as a sum of measurements.
+struct Cost {
+    probes: Vec<Probe>,
+    /// Of the measurements, in their order.
+    weights: Vec<f64>,
+}
+
+impl Cost {
+    /// Models of four layers with all of them adapted, two, all but the middle, only the last. The last layer answers for supervised tokens
+    /// alone, so a model of one layer is no measure of the others, and the last one counts as adapted everywhere.
+    fn measure(config: &TrainConfig, shape: &Config, gguf: Option<&Checkpoint>, batch: &[&Sequence]) -> Result<Self> {
+        let all = shape.num_hidden_layers;
+        let chosen = config.adapter.layers.as_deref().map(|chosen| above_and_below(chosen, all));
+        let kinds: Vec<(usize, Option<Vec<usize>>)> = match chosen {
+            _ if all <= 4 => vec![(all, config.adapter.layers.clone())],
+            None => vec![(2, None), (4, None)],
+            Some(_) => vec![(2, None), (4, None), (4, Some(vec![0, 3])), (4, Some(vec![3]))],
+        };
+        let probes: Vec<Probe> =
+            kinds.into_iter().map(|kind| probe(config, shape, gguf, kind, batch)).collect::<Result<_>>()?;
+        Ok(Self { probes, weights: Self::weights(all, chosen) })
+    }
+
+    /// Adapted: (four − two)/2 a layer. One above an adapted layer: that − (four − middle)/2. One below all of them: that − (four − last)/3.
+    fn weights(all: usize, chosen: Option<(usize, usize)>) -> Vec<f64> {
+        if all <= 4 {
+            return vec![1.0];
+        }
+        let more = (all - 4) as f64 / 2.0;
+        let Some((above, below)) = chosen else { return vec![-more, 1.0 + more] };
+        let (above, below) = (above as f64 / 2.0, below as f64 / 3.0);
+        vec![-more, 1.0 + more - above - below, above, below]
+    }
+
+    fn whole(&self, of: &dyn Fn(&Probe) -> f64) -> f64 {
+        self.probes.iter().zip(&self.weights).map(|(probe, weight)| weight * of(probe)).sum::<f64>().max(0.0)
+    }
+}
+
+/// Layers without an adapter, the last one aside: above an adapted layer (they pass the gradient on), and below all of them.
+fn above_and_below(chosen: &[usize], all: usize) -> (usize, usize) {
+    let others = all.saturating_sub(1);
+    let below = chosen.iter().copied().min().unwrap_or(0).min(others);
+    (others - below - chosen.iter().filter(|&&i| i < others).count().min(others - below), below)
+}
+
+/// Three updates of a model with few layers, of which all or only some are adapted.
+fn probe(
+    config: &TrainConfig,
+    shape: &Config,
+    gguf: Option<&Checkpoint>,
+    (layers, adapted): (usize, Option<Vec<usize>>),
+    batch: &[&Sequence],
+) -> Result<Probe> {
     let _ = std::fs::write("/proc/self/clear_refs", "5"); // the peak starts anew, where Linux lets it
     let shape = Config { num_hidden_layers: layers, ..shape.clone() };
     let mut learns = config.adapter.adapter(&config.model)?;
     if let Some(adapter) = &mut learns {
-        adapter.layers_to_transform = None; // few layers have no 27th: as if all were adapted
-        adapter.rank_pattern.clear();
+        adapter.layers_to_transform = adapted.map(Layers::Some);
+        adapter.rank_pattern.clear(); // may name layers that few layers do not have
     }
     let mut parameters = BTreeMap::new();
     let mut model = Qwen3::new(&shape, &mut |name, dims| {
+        if let Some(file) = gguf {
+            return file.weight(name, dims, config.weights);
+        }
         let t = random(dims, config.weights)?;
         Ok(match learns {
             Some(_) => t.into(),
@@ -149,7 +197,6 @@ fn probe(config: &TrainConfig, shape: &Config, layers: usize, batch: &[&Sequence
     let started = Instant::now();
     Batch::pack(batch.iter().copied()).score(&model)?;
     Ok(Probe {
-        layers,
         step: steps[1].min(steps[2]), // the first pays for page faults
         score: started.elapsed().as_secs_f64(),
         peak: peak_bytes(),
@@ -204,5 +251,25 @@ impl fmt::Display for Forecast {
         writeln!(f, "  memory   {memory}; the longest micro-batch has {} tokens", self.longest)?;
         writeln!(f, "  time     {time} on this machine's {cores} cores")?;
         write!(f, "measured on two and four layers of this shape with random weights and extended to all")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_layers_tell_the_cost_of_all_of_every_kind() {
+        // a base of 10, 5 for the last layer, 3 for an adapted layer, 2 for one above an adapted one, 1 below all of them
+        let cost = |adapted: usize, above: usize, below: usize| 15.0 + (3 * adapted + 2 * above + below) as f64;
+        let measured = [cost(1, 0, 0), cost(3, 0, 0), cost(1, 2, 0), cost(0, 0, 3)];
+        let whole = |all, chosen: Option<&[usize]>| -> f64 {
+            let weights = Cost::weights(all, chosen.map(|c| above_and_below(c, all)));
+            weights.iter().zip(measured).map(|(w, m)| w * m).sum()
+        };
+        assert!((whole(28, None) - cost(27, 0, 0)).abs() < 1e-9);
+        assert!((whole(28, Some(&[4, 7, 27])) - cost(2, 21, 4)).abs() < 1e-9);
+        assert!((whole(28, Some(&[27])) - cost(0, 0, 27)).abs() < 1e-9);
+        assert!((whole(28, Some(&(0..28).collect::<Vec<_>>())) - cost(27, 0, 0)).abs() < 1e-9);
     }
 }

@@ -49,20 +49,33 @@ fn dots(w: &[f32], x: &[f32], k: usize, out: &mut [f32]) {
 
 /// Inner products of rows of `w`, `stride` apart, with all rows of `x` [tokens, k]: `out` [rows, tokens].
 pub fn strided_dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [f32]) {
-    let tokens = x.len() / k;
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512f") {
+    if let Some(kernel) = kernel() {
+        let tokens = x.len() / k;
         let whole = out.len() / (ROWS * tokens) * ROWS;
         let (fours, rest) = out.split_at_mut(whole * tokens);
-        // SAFETY: the processor has just said that it has AVX-512; lengths are checked inside.
+        // SAFETY: `kernel` has asked the processor for the instructions; lengths are checked inside.
         (fours.chunks_exact_mut(ROWS * tokens).enumerate())
-            .for_each(|(i, out)| unsafe { wide::dots(&w[i * ROWS * stride..], stride, x, k, out) });
+            .for_each(|(i, out)| unsafe { kernel(&w[i * ROWS * stride..], stride, x, k, out) });
         if !rest.is_empty() {
             plain(&w[whole * stride..], stride, x, k, rest);
         }
         return;
     }
     plain(w, stride, x, k, out);
+}
+
+/// Inner products of `ROWS` rows of W with all rows of x; the arguments of [`strided_dots`].
+#[cfg(target_arch = "x86_64")]
+type Kernel = unsafe fn(&[f32], usize, &[f32], usize, &mut [f32]);
+
+/// The kernel for the widest vectors that this processor has.
+#[cfg(target_arch = "x86_64")]
+fn kernel() -> Option<Kernel> {
+    if is_x86_feature_detected!("avx512f") {
+        return Some(avx512::dots);
+    }
+    (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(avx2::dots as Kernel)
 }
 
 dispatch! {
@@ -76,11 +89,13 @@ dispatch! {
     }
 }
 
+/// Kernel calls between asking for a row and using it: memory is that far away.
 #[cfg(target_arch = "x86_64")]
-mod wide {
-    use super::ROWS;
-    /// Kernel calls between asking for a row and using it: memory is that far away.
-    const AHEAD: usize = 4;
+const AHEAD: usize = 4;
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use super::{AHEAD, ROWS};
     use std::arch::x86_64::*;
 
     /// Four rows of W at a time against four, two or one rows of x: 16 sums of 16 lanes stay in registers.
@@ -158,9 +173,101 @@ mod wide {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::{AHEAD, ROWS};
+    use std::arch::x86_64::*;
+
+    const LANES: usize = 8;
+
+    /// Four rows of W at a time against three, two or one rows of x: 12 sums of 8 lanes, and what they are made of, fill the 16 registers.
+    #[target_feature(enable = "avx2,fma")]
+    pub fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [f32]) {
+        let tokens = x.len() / k;
+        // guards the loads below; only a wrong caller in this room could fail it
+        assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == ROWS * tokens);
+        let mut t = 0;
+        while t < tokens {
+            t += match tokens - t {
+                1 => block::<1>((w, stride), x, k, out, (tokens, t)),
+                2 | 4 => block::<2>((w, stride), x, k, out, (tokens, t)),
+                _ => block::<3>((w, stride), x, k, out, (tokens, t)),
+            };
+        }
+    }
+
+    /// `T` rows of x from row `t` on; returns `T`.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn block<const T: usize>(
+        (w, stride): (&[f32], usize),
+        x: &[f32],
+        k: usize,
+        out: &mut [f32],
+        (tokens, t): (usize, usize),
+    ) -> usize {
+        let mut sums = [[_mm256_setzero_ps(); T]; ROWS];
+        let whole = k / LANES * LANES;
+        for i in (0..whole).step_by(LANES) {
+            // SAFETY: `dots` has checked the lengths, and i + 8 ≤ k.
+            let load = |from: &[f32], at: usize| unsafe { _mm256_loadu_ps(from.as_ptr().add(at + i)) };
+            let xs: [__m256; T] = std::array::from_fn(|j| load(x, (t + j) * k));
+            for (r, sums) in sums.iter_mut().enumerate() {
+                if t == 0 && i % (2 * LANES) == 0 {
+                    // the same place of rows that come soon, a cache line at a time; only a hint, so it may lie past the end
+                    _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add((AHEAD * ROWS + r) * stride + i).cast());
+                }
+                let w = load(w, r * stride);
+                for (sum, x) in sums.iter_mut().zip(&xs) {
+                    *sum = _mm256_fmadd_ps(w, *x, *sum);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (j, &sum) in sums.iter().enumerate() {
+                let rest = (whole..k).map(|i| w[r * stride + i] * x[(t + j) * k + i]).sum::<f32>();
+                out[r * tokens + t + j] = lane_sum(sum) + rest;
+            }
+        }
+        T
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn lane_sum(v: __m256) -> f32 {
+        let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn every_kernel_that_this_processor_runs_agrees_with_the_plain_loop() {
+        let mut kernels: Vec<(&str, Kernel)> = Vec::new();
+        if is_x86_feature_detected!("avx512f") {
+            kernels.push(("avx512", avx512::dots));
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            kernels.push(("avx2", avx2::dots));
+        }
+        for (name, kernel) in kernels {
+            for (tokens, k, stride) in [(1, 1, 1), (2, 8, 9), (3, 17, 17), (4, 31, 40), (5, 64, 64), (9, 100, 128)] {
+                let x: Vec<f32> = (0..tokens * k).map(|i| (i as f32 * 0.7).sin()).collect();
+                let w: Vec<f32> = (0..ROWS * stride).map(|i| (i as f32 * 0.3).cos()).collect();
+                let (mut got, mut want) = (vec![0f32; ROWS * tokens], vec![0f32; ROWS * tokens]);
+                // SAFETY: only kernels whose instructions the processor has are in the list.
+                unsafe { kernel(&w, stride, &x, k, &mut got) };
+                plain(&w, stride, &x, k, &mut want);
+                let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+                assert!(worst < 1e-4, "{name}: {tokens} rows of {k}: {worst}");
+            }
+        }
+    }
 
     #[test]
     fn few_rows_agree_with_the_triple_loop_for_every_shape() {
