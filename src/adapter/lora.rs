@@ -10,6 +10,7 @@
 use super::config::AdapterConfig;
 use super::dora::{magnitudes, norms};
 use super::pissa;
+use crate::corpus::whole;
 use crate::error::{Error, Result};
 use crate::model::ops::{Dropout, LowRank, adapted_linear, dropout, key, linear, scale_columns};
 use crate::model::{Config, Delta, Qwen3, Weight, tensors};
@@ -272,9 +273,7 @@ impl Adapter {
         tensors::write(&dir.join("adapter_model.safetensors"), &all, DType::F32)?;
         let path = dir.join("adapter_config.json");
         let text = serde_json::to_string_pretty(&config).map_err(|e| Error::failed(e.to_string()))?;
-        let beside = dir.join("adapter_config.json.writing");
-        std::fs::write(&beside, text + "\n").map_err(Error::io(&beside))?;
-        std::fs::rename(&beside, &path).map_err(Error::io(&path))
+        whole::write(&path, (text + "\n").as_bytes())
     }
 }
 

@@ -11,12 +11,19 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// As [`write()`], with the bytes produced by `fill`. When `fill` fails nothing is left behind.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> Result<()>) -> Result<()> {
+    let options = std::fs::File::options().read(true).write(true).create(true).truncate(true).clone();
+    write_beside(path, |beside| fill(&mut options.open(beside).map_err(Error::io(path))?))
+}
+
+/// Lets `write` write the file at the path that it is given, beside `path`, and renames it: `path` appears whole or not at all, and nothing
+/// else is left.
+pub fn write_beside<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let name = path.file_name().ok_or_else(|| Error::input(format!("not a file name: {}", path.display())))?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let options = std::fs::File::options().read(true).write(true).create(true).truncate(true).clone();
-    let mut file = options.open(&beside).map_err(Error::io(path))?;
-    let done = fill(&mut file).and_then(|()| file.sync_all().map_err(Error::io(path)));
-    let done = done.and_then(|()| std::fs::rename(&beside, path).map_err(Error::io(path)));
+    let done = write(&beside).and_then(|made| {
+        let synced = std::fs::File::open(&beside).and_then(|file| file.sync_all());
+        synced.and_then(|()| std::fs::rename(&beside, path)).map_err(Error::io(path)).map(|()| made)
+    });
     if done.is_err() {
         let _ = std::fs::remove_file(&beside); // the first error is the one to tell
     }

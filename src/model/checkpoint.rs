@@ -7,6 +7,7 @@
 use super::config::Config;
 use super::gguf::Gguf;
 use super::ops::Weight;
+use crate::corpus::whole::write_beside;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
@@ -329,17 +330,6 @@ pub(super) fn weight_map(index: &Path) -> Result<BTreeMap<String, String>> {
         Some(shard) => Err(Error::input(format!("{}: `{shard}` is not the name of a shard", index.display()))),
         None => Ok(weight_map),
     }
-}
-
-/// Lets `write` write a file beside `path` and renames it: `path` appears whole or not at all, and nothing else is left.
-pub(super) fn write_beside<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let done = write(&beside).and_then(|made| std::fs::rename(&beside, path).map_err(Error::io(path)).map(|()| made));
-    if done.is_err() {
-        let _ = std::fs::remove_file(&beside); // the first error is the one to report
-    }
-    done
 }
 
 #[cfg(test)]

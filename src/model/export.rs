@@ -2,9 +2,9 @@
 //!
 //! Tensors go from the source to the file one at a time, so memory holds one. The tokenizer's files and the chat template are those of
 //! the source, byte for byte where it is a folder. A folder or file appears whole under its name or not at all.
-use super::checkpoint::write_beside;
 use super::gguf::{self, Contents, Gguf, Quality, Written};
 use super::{Config, Tokenizer, tensors};
+use crate::corpus::whole::write_beside;
 use crate::error::{Error, Result};
 use candle_core::{DType, Tensor};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Named tensors in one safetensors file: read whole, written beside and renamed.
-use super::checkpoint::write_beside;
 use super::gguf::Kind;
+use crate::corpus::whole::write_beside;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
@@ -25,11 +25,11 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, dtype: DType) -> R
         .iter()
         .map(|(name, t)| Ok((name.clone(), t.detach().to_dtype(dtype)?.contiguous()?)))
         .collect::<Result<BTreeMap<_, _>>>()?;
-    let beside = path.with_extension("writing");
     let meta = HashMap::from([("format".to_string(), "pt".to_string())]);
-    safetensors::serialize_to_file(&cast, Some(meta), &beside)
-        .map_err(|e| Error::failed(format!("{}: {e}", beside.display())))?;
-    std::fs::rename(&beside, path).map_err(Error::io(path))
+    write_beside(path, |beside| {
+        safetensors::serialize_to_file(&cast, Some(meta), beside)
+            .map_err(|e| Error::failed(format!("{}: {e}", path.display())))
+    })
 }
 
 /// As `write`, one tensor after the other: `weights` gives each by its name and shape when its turn comes.
