@@ -42,7 +42,7 @@ pub(super) fn ask_endpoint(
     let model = Endpoint::open(endpoint, &config.model, config.max_new, &store.root().join(".cache/endpoint"))?;
     let predictions = ask(&model, prompt, cases);
     let usage = model.usage();
-    if usage.questions > 0 {
+    if usage.answered + usage.lost_tries > 0 {
         println!("… {}: {usage}", config.model);
     }
     let predictions = predictions?;

@@ -19,7 +19,8 @@ use std::path::Path;
 use std::time::Instant;
 
 impl PredictConfig {
-    /// The model in this process that answers, held to what the config says: to the distinct training labels of `corpus` as written.
+    /// The model in this process that answers, held to what the config says: to the distinct training labels of `corpus`
+    /// as written.
     pub(super) fn open(&self, corpus: &Corpus) -> Result<Local> {
         if self.endpoint.is_some() {
             return Err(Error::input(format!(

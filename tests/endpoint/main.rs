@@ -71,8 +71,8 @@ fn misbehave(n: usize, time: usize) -> Act {
         64..72 => Act::Raw(json_response("{\"choices\":[{\"message\"")),
         72..80 => Act::Raw(json_response("{\"choices\":[]}")),
         80..88 => Act::Raw("HTTP/1.1 OK, more or less\r\n\r\n".into()),
-        88..98 => Act::Reset,
-        _ => Act::Slow(Duration::from_millis(3500)),
+        88..99 => Act::Reset,
+        _ => Act::Slow(Duration::from_millis(2500)),
     }
 }
 
@@ -86,7 +86,7 @@ fn a_thousand_questions_to_a_server_that_misbehaves_are_each_answered_once() {
     for stream in [false, true] {
         let (server, folder) = (Server::start(misbehave), tempfile::tempdir().unwrap());
         let mut config = config(&server);
-        config.manners = Manners { stream, concurrency: 16, timeout: 3.0, ..config.manners };
+        config.manners = Manners { stream, concurrency: 16, timeout: 2.0, ..config.manners };
         let (predictions, usage) = asked(&config, folder.path(), 0, 1000);
         let predictions = predictions.unwrap();
         assert_eq!(predictions.len(), 1000);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub enum Act {
     Answer,
-    /// Sends these bytes and closes.
+    /// Sends these bytes.
     Raw(String),
     Status(u16, &'static str, String),
     /// Half of the answer's bytes, then the connection ends.
@@ -129,7 +129,7 @@ fn serve(stream: &mut TcpStream, log: &Mutex<Log>, behaviour: &Behaviour, script
             stream.write_all(whole.as_bytes())?;
             Ok(!streamed)
         }
-        Act::Raw(bytes) => stream.write_all(bytes.as_bytes()).map(|()| false),
+        Act::Raw(bytes) => stream.write_all(bytes.as_bytes()).map(|()| true),
         Act::Status(code, headers, body) => {
             let length = body.len();
             write!(

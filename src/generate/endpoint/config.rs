@@ -89,7 +89,7 @@ impl Default for Manners {
             concurrency: 4,
             timeout: 300.0,
             connect_timeout: 10.0,
-            tries: 6,
+            tries: 8, // about a minute in all: the window of most rate limits
             retry_base: 0.5,
             longest_wait: 300.0,
             budget: None,

@@ -3,7 +3,7 @@
 //!
 //! | server | address | to say |
 //! |---|---|---|
-//! | vLLM, SGLang | `http://localhost:8000/v1` | `thinking` (Qwen3 thinks unless told not to); an adapter is a model name |
+//! | vLLM, SGLang, `transformers serve` | `http://localhost:8000/v1` | `thinking` (Qwen3 thinks unless told not to); an adapter is a model name |
 //! | llama-server | `http://localhost:8080/v1` | `thinking`, with `--jinja` |
 //! | Ollama | `http://localhost:11434/v1` | `extra = { reasoning_effort = "none" }` instead of `thinking` |
 //! | OpenAI | `https://api.openai.com/v1` | for reasoning models `max_completion_tokens` in place of `max_tokens`, no `logprobs` and no `temperature`, by `extra` |

@@ -161,10 +161,13 @@ impl Reply {
         let (inside, answer) = match self.content.rsplit_once("</think>") {
             Some((inside, answer)) => (Some(inside), answer.trim_start()),
             None if self.content.trim_start().starts_with("<think>") => (Some(self.content.as_str()), ""),
+            // transformers' server leaves the blank line after `</think>` when it streams
+            None if self.reasoning.is_some() => (None, self.content.trim_start()),
             None => (None, self.content.as_str()),
         };
         let inside = inside.map(|text| text.replace("<think>", "").replace("</think>", "").trim().to_string());
-        let thoughts: Vec<String> = self.reasoning.iter().cloned().chain(inside).filter(|t| !t.is_empty()).collect();
+        let thoughts: Vec<String> =
+            self.reasoning.iter().cloned().chain(inside).filter(|t| !t.trim().is_empty()).collect();
         ((!thoughts.is_empty()).then(|| thoughts.join("\n")), answer)
     }
 }
@@ -275,6 +278,8 @@ mod tests {
         assert_eq!(parts("<think>\n\n</think>\n\nRenal cyst"), (None, "Renal cyst".into()));
         assert_eq!(parts(" Renal cyst \n"), (None, " Renal cyst \n".into()), "byte for byte");
         assert_eq!(whole().parts(), (hm, "Renal cyst"));
+        let blank = Reply { reasoning: Some("\n\n".into()), content: "\n\nRenal cyst".into(), ..Reply::default() };
+        assert_eq!(blank.parts(), (None, "Renal cyst"), "an empty think block, as a server streams it");
     }
 
     #[test]

@@ -13,6 +13,8 @@ use ureq::{Agent, Body, Timeout};
 
 /// No answer is longer; a body that goes on is an error.
 const LONGEST_BODY: u64 = 64 << 20;
+/// Servers close a connection that nobody uses, uvicorn's after 5 s; one that is closed while we write is a lost try.
+const IDLE: Duration = Duration::from_secs(4);
 /// Characters of a server's words that an error repeats.
 const QUOTE: usize = 300;
 
@@ -55,6 +57,7 @@ impl Wire {
             .max_redirects_will_error(false)
             .max_idle_connections(manners.concurrency)
             .max_idle_connections_per_host(manners.concurrency)
+            .max_idle_age(IDLE)
             .user_agent(concat!("dxlab/", env!("CARGO_PKG_VERSION")));
         if address.is_loopback() {
             config = config.proxy(None);
