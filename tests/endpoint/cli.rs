@@ -103,7 +103,7 @@ fn a_killed_run_asks_nothing_twice_that_it_had_and_loses_nothing() {
     assert_eq!(predictions.len(), 300);
     assert!(predictions.iter().enumerate().all(|(n, p)| p.raw == format!("Label {n}, Synthetic cyst")));
     let before = server.asked();
-    assert!(predict(project.path(), &server.url, &[]).status().unwrap().success());
+    assert!(predict(project.path(), &server.url, &[]).output().unwrap().status.success());
     assert_eq!(server.asked(), before, "the run is there: it is opened");
 }
 

@@ -14,13 +14,14 @@ pub struct Tokens {
 impl Add for Tokens {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self { prompt: self.prompt + other.prompt, new: self.new + other.new }
+        // a server's count may be anything
+        Self { prompt: self.prompt.saturating_add(other.prompt), new: self.new.saturating_add(other.new) }
     }
 }
 impl Sub for Tokens {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self { prompt: self.prompt - other.prompt, new: self.new - other.new }
+        Self { prompt: self.prompt.saturating_sub(other.prompt), new: self.new.saturating_sub(other.new) }
     }
 }
 impl AddAssign for Tokens {
@@ -106,6 +107,9 @@ impl fmt::Display for Usage {
             self.finish.iter().filter(|(k, _)| *k != "stop").map(|(k, n)| (k.clone(), *n)).collect();
         if !odd.is_empty() {
             write!(f, "; not ended by the model: {}", list(&odd))?;
+        }
+        if self.with_reasoning > 0 {
+            write!(f, "; {} with reasoning", self.with_reasoning)?;
         }
         if self.answers_without_count > 0 {
             write!(
