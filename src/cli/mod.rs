@@ -3,6 +3,7 @@ mod baseline;
 mod bench;
 mod compare;
 mod data;
+mod endpoint;
 mod evaluate;
 mod export;
 mod generate;

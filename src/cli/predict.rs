@@ -1,4 +1,5 @@
 //! `dxlab predict`: a model's answer to every test case, as preds.jsonl.
+use super::endpoint::EndpointFlags;
 use crate::error::{Error, Result};
 use crate::generate::Constrain;
 use crate::study::{PredictConfig, Run};
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Predict {
-    /// Model folder, .gguf file, hub id or `embedded`
+    /// Model folder, .gguf file, hub id or `embedded`; with --endpoint the model's name there
     #[arg(long, default_value = "embedded")]
     model: String,
     /// Run folder of a training run, or a PEFT adapter folder
@@ -35,6 +36,8 @@ pub struct Predict {
     /// Where preds.jsonl goes, besides the run store
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    endpoint: EndpointFlags,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -45,6 +48,7 @@ enum Held {
 
 impl Predict {
     pub fn run(self) -> Result<()> {
+        let endpoint = self.endpoint.config(&self.model)?;
         let config = PredictConfig {
             name: self.name,
             model: self.model,
@@ -57,6 +61,7 @@ impl Predict {
                 Held::Labels => Constrain::Labels,
                 Held::Json => Constrain::Json,
             }),
+            endpoint,
         };
         let run = Run::open_or_predict(&config)?;
         let made = run.path("preds.jsonl");

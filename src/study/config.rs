@@ -2,7 +2,7 @@
 use super::store::Run;
 use crate::adapter::{AdapterConfig, Init, Layers, Targets};
 use crate::error::{Error, Result};
-use crate::generate::Constrain;
+use crate::generate::{Constrain, EndpointConfig};
 use crate::model::Keep;
 use crate::train::LoopConfig;
 use serde::{Deserialize, Serialize};
@@ -185,6 +185,9 @@ pub struct PredictConfig {
     /// What every answer is held to; free answers where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constrain: Option<Constrain>,
+    /// Where `model` is served; in this process where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointConfig>,
 }
 
 impl PredictConfig {
@@ -199,6 +202,7 @@ impl PredictConfig {
             max_new: 64,
             cases: None,
             constrain: None,
+            endpoint: None,
         }
     }
 
@@ -226,6 +230,7 @@ impl PredictConfig {
             max_new: 64,
             cases: None,
             constrain: None,
+            endpoint: None,
         }
     }
 }

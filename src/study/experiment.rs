@@ -1,6 +1,7 @@
 //! The two acts of the study over the run store: fine-tune an adapter, ask a model about every case. Each is a run named by the
 //! digest of all that determines it, opened if it is there and made if not.
 use super::config::{Method, PredictConfig, TrainConfig};
+use super::endpoint::{ask_endpoint, specify};
 use super::file;
 use super::prediction::{Prediction, write_predictions};
 use super::store::{Run, Store};
@@ -18,8 +19,15 @@ use std::path::Path;
 use std::time::Instant;
 
 impl PredictConfig {
-    /// The model that answers, held to what the config says: to the distinct training labels of `corpus` as written.
+    /// The model in this process that answers, held to what the config says: to the distinct training labels of `corpus`
+    /// as written.
     pub(super) fn open(&self, corpus: &Corpus) -> Result<Local> {
+        if self.endpoint.is_some() {
+            return Err(Error::input(format!(
+                "{}: answers of an endpoint are kept and not asked for again",
+                self.name
+            )));
+        }
         let mut model = Local::open(&self.model, self.adapter.as_deref())?;
         model.max_new = self.max_new;
         if let Some(how) = self.constrain {
@@ -112,19 +120,31 @@ impl Run {
 
     pub fn predict_in(store: &Store, config: &PredictConfig) -> Result<Run> {
         let (corpus, context) = open_corpus(&config.corpus)?;
-        let prompt = Prompt::named(&config.prompt, &context)?;
+        let mut prompt = Prompt::named(&config.prompt, &context)?;
+        let model = match &config.endpoint {
+            Some(endpoint) => endpoint.id(&config.model)?,
+            None => base_id(&config.model)?,
+        };
         let adapter = config.adapter.as_deref().map(adapter_id).transpose()?;
+        if let Some(thinking) = config.endpoint.as_ref().and_then(|endpoint| endpoint.thinking) {
+            prompt = prompt.with_thinking(thinking);
+        }
         let mut spec = serde_json::json!({
-            "model": base_id(&config.model)?, "adapter": adapter, "prompt": prompt.id(), "corpus": corpus.digest(),
+            "model": model, "adapter": adapter, "prompt": prompt.id(), "corpus": corpus.digest(),
             "corpus_name": corpus.name, "synthetic": corpus.synthetic, "max_new": config.max_new, "cases": config.cases,
         });
         if let Some(how) = config.constrain {
             spec["constrain"] = file::to_value(&how)?; // absent from the digest of free answers
         }
+        if let Some(endpoint) = &config.endpoint {
+            specify(endpoint, config, &mut spec)?;
+        }
         store.open_or_make("predict", &config.name, &spec, |dir| {
-            let model = config.open(&corpus)?;
             let cases = &corpus.test[..config.cases.unwrap_or(usize::MAX).min(corpus.test.len())];
-            let predictions = ask(&model, &prompt, cases)?;
+            let predictions = match &config.endpoint {
+                Some(endpoint) => ask_endpoint(endpoint, config, &prompt, cases, store, dir)?,
+                None => ask(&config.open(&corpus)?, &prompt, cases)?,
+            };
             file::write_json(&dir.join("prompt.json"), &prompt)?;
             write_predictions(&dir.join("preds.jsonl"), &predictions)
         })

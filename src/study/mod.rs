@@ -1,6 +1,7 @@
 //! The run store and the rows that every table, figure and workbook cell is computed from.
 mod baseline;
 mod config;
+mod endpoint;
 mod environment;
 mod evaluation;
 mod experiment;

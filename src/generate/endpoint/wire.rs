@@ -1,0 +1,212 @@
+//! One try of one question: a POST, and what its end means for the next try.
+use super::address::Address;
+use super::config::Manners;
+use super::key::Key;
+use super::patience::retry_after;
+use super::reply::{Flaw, Reply, message};
+use crate::error::{Error, Result};
+use serde_json::Value;
+use std::io::{BufReader, ErrorKind, Read};
+use std::time::{Duration, SystemTime};
+use ureq::http::{HeaderMap, HeaderValue, Response};
+use ureq::{Agent, Body, Timeout};
+
+/// No answer is longer; a body that goes on is an error.
+const LONGEST_BODY: u64 = 64 << 20;
+/// Servers close a connection that nobody uses, uvicorn's after 5 s; one that is closed while we write is a lost try.
+const IDLE: Duration = Duration::from_secs(4);
+/// Characters of a server's words that an error repeats.
+const QUOTE: usize = 300;
+
+/// A try that brought no answer.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Another try may help.
+    Again {
+        /// Which kind, in a word or two, for the count of retries.
+        kind: String,
+        said: String,
+        /// How long the server asks to be left alone.
+        after: Option<Duration>,
+        /// The server had the question and may bill the answer.
+        billed: bool,
+    },
+    /// Nobody answers at the address: as above once somebody has, before that the end.
+    Nobody(Error),
+    /// The same question would end the same way.
+    End(Error),
+}
+
+/// The connection to one endpoint.
+pub struct Wire {
+    agent: Agent,
+    address: Address,
+    model: String,
+    key: Option<Key>,
+    header: Option<HeaderValue>,
+    timeout: f64,
+}
+
+impl Wire {
+    pub fn new(address: Address, model: &str, key: Option<Key>, manners: &Manners) -> Result<Self> {
+        let mut config = Agent::config_builder()
+            .timeout_connect(Some(Duration::from_secs_f64(manners.connect_timeout)))
+            .timeout_global(Some(Duration::from_secs_f64(manners.timeout)))
+            .http_status_as_error(false)
+            .max_redirects(0) // a key goes to no other place than the one it was given for
+            .max_redirects_will_error(false)
+            .max_idle_connections(manners.concurrency)
+            .max_idle_connections_per_host(manners.concurrency)
+            .max_idle_age(IDLE)
+            .user_agent(concat!("dxlab/", env!("CARGO_PKG_VERSION")));
+        if address.is_loopback() {
+            config = config.proxy(None);
+        }
+        let header = key.as_ref().map(Key::header).transpose()?;
+        Ok(Self { agent: config.build().into(), address, model: model.into(), key, header, timeout: manners.timeout })
+    }
+
+    /// Sends `body` (JSON) and reads the answer, streamed or not, as the server sends it.
+    pub fn ask(&self, body: &str) -> Result<Reply, Trouble> {
+        let mut request = self.agent.post(self.address.chat()).content_type("application/json");
+        if let Some(header) = &self.header {
+            request = request.header("authorization", header.clone());
+        }
+        let mut response = request.send(body).map_err(|e| self.broken(e))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let kind = headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default().to_lowercase();
+        if !(200..300).contains(&status) {
+            let said = read(&mut response).unwrap_or_default();
+            return self.refused(status, &headers, &said);
+        }
+        let read = match kind.starts_with("text/event-stream") {
+            true => Reply::of_events(BufReader::new(response.body_mut().as_reader().take(LONGEST_BODY))),
+            false => {
+                let text = read(&mut response).map_err(|e| self.broken(e.into()))?;
+                if kind.starts_with("text/html") || text.trim_start().starts_with('<') {
+                    return Err(Trouble::End(self.a_page()));
+                }
+                Reply::of_body(&text)
+            }
+        };
+        read.map(|reply| reply.clean(self.key.as_ref())).map_err(|flaw| self.flawed(flaw))
+    }
+
+    /// A body that is no answer. The server had the question: it may bill what it made of it.
+    fn flawed(&self, flaw: Flaw) -> Trouble {
+        let (kind, said) = match flaw {
+            Flaw::Cut(said) => ("cut off", format!("the answer was cut off: {said}")),
+            Flaw::NotJson(said) => ("no JSON", format!("the answer is not the JSON of a chat completion: {said}")),
+            Flaw::Server(said) => ("error in the answer", format!("the server says: {said}")),
+            Flaw::NoChoices => ("no choices", "the answer holds no choices".to_string()),
+        };
+        Trouble::Again { kind: kind.into(), said: self.quote(&said), after: None, billed: true }
+    }
+
+    /// A status other than 2xx: 408, 409, 429 and 5xx pass, the rest would come again.
+    fn refused(&self, status: u16, headers: &HeaderMap, said: &str) -> Result<Reply, Trouble> {
+        let json: Option<Value> = serde_json::from_str(said).ok();
+        let code = json.as_ref().and_then(|j| j.pointer("/error/code").or(j.pointer("/error/type"))?.as_str());
+        if status == 400 && code == Some("content_filter") {
+            let finish = Some("content_filter".into()); // an answer like any other: none
+            return Ok(Reply { finish, usage: Some(Default::default()), ..Reply::default() });
+        }
+        let code = code.unwrap_or_default().to_string();
+        let words = json.as_ref().and_then(message).unwrap_or_else(|| untagged(said));
+        let words = if words.trim().is_empty() { "nothing more".into() } else { self.quote(&words) };
+        let (base, model) = (self.address.base(), &self.model);
+        let end = |text: String| Err(Trouble::End(Error::input(text)));
+        match status {
+            429 if code == "insufficient_quota" => end(format!("{base} answered 429, the account is used up: {words}")),
+            408 | 409 | 429 | 500.. => Err(Trouble::Again {
+                kind: format!("status {status}"),
+                said: format!("{base} answered {status}: {words}"),
+                after: retry_after(headers, SystemTime::now()),
+                billed: false,
+            }),
+            300..=399 => {
+                let to = headers.get("location").and_then(|v| v.to_str().ok()).unwrap_or("nowhere");
+                let to = self.quote(to.split(['?', '#']).next().unwrap_or_default());
+                end(format!("{base} answered {status}: it sends us to {to}; give the right address as --endpoint"))
+            }
+            401 | 403 => end(match self.key {
+                Some(_) => format!("{base} answered {status} and refuses the key: {words}"),
+                None => format!(
+                    "{base} answered {status} and wants a key, in DXLAB_API_KEY or the variable that --key-env names: {words}"
+                ),
+            }),
+            404 => end(format!(
+                "{base} answered 404: no model `{model}`, or no chat completions at this address ({words}); {base}/models lists its models"
+            )),
+            _ => end(format!(
+                "{base} answered {status} about model `{model}`: {words}; a field that it does not know is left out with --extra '{{\"seed\": null}}' or --no-logprobs"
+            )),
+        }
+    }
+
+    /// No whole HTTP answer.
+    fn broken(&self, error: ureq::Error) -> Trouble {
+        let base = self.address.base();
+        let again = |kind: &str, said: String, billed| Trouble::Again { kind: kind.into(), said, after: None, billed };
+        match error {
+            ureq::Error::HostNotFound => Trouble::Nobody(no_such_host(base)),
+            // std has no kind for it
+            ureq::Error::Io(e) if e.to_string().contains("failed to lookup address") => {
+                Trouble::Nobody(no_such_host(base))
+            }
+            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) | ureq::Error::ConnectionFailed => {
+                Trouble::Nobody(Error::failed(format!("{base}: no connection in time: is the server running?")))
+            }
+            ureq::Error::Io(e) if e.kind() == ErrorKind::ConnectionRefused => Trouble::Nobody(Error::failed(format!(
+                "{base}: connection refused: is the server running, and on this port?"
+            ))),
+            ureq::Error::Timeout(_) => {
+                again("time-out", format!("{base} gave no whole answer in {} s (--timeout)", self.timeout), true)
+            }
+            ureq::Error::Io(e) => again("connection lost", format!("{base}: the connection was lost: {e}"), true),
+            ureq::Error::Protocol(e) => again("broken HTTP", format!("{base}: not an HTTP answer: {e}"), true),
+            other => Trouble::End(Error::failed(self.quote(&format!("{base}: {other}")))),
+        }
+    }
+
+    fn a_page(&self) -> Error {
+        Error::input(format!(
+            "{} answered with a web page instead of JSON: this is no endpoint; most addresses end in /v1",
+            self.address.base()
+        ))
+    }
+
+    /// A server's words, short and without the key.
+    fn quote(&self, text: &str) -> String {
+        let text = self.key.as_ref().map_or_else(|| text.into(), |key| key.scrub(text));
+        let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        match line.char_indices().nth(QUOTE) {
+            Some((end, _)) => format!("{} …", &line[..end]),
+            None => line,
+        }
+    }
+}
+
+fn read(response: &mut Response<Body>) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    response.body_mut().as_reader().take(LONGEST_BODY).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn no_such_host(base: &str) -> Error {
+    Error::input(format!("{base}: no such host: check the address and the network"))
+}
+
+/// The words of a web page.
+fn untagged(page: &str) -> String {
+    let (mut out, mut inside) = (String::new(), false);
+    for c in page.chars() {
+        match c {
+            '<' => inside = true,
+            '>' => (inside, out) = (false, out + " "),
+            c if !inside => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}

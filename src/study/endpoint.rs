@@ -1,0 +1,57 @@
+//! Predict runs of a model behind an endpoint: the same store and preds.jsonl as of a model in this process, and beside them
+//!
+//! ```text
+//! usage.json                  tokens, cost, retries, how answers ended
+//! answers.jsonl               a line a case: the reply as it came, reasoning included, and the digest of its question
+//! runs/.cache/endpoint/       every answer as soon as it is there; `runs gc` leaves it alone
+//! ```
+use super::config::PredictConfig;
+use super::experiment::ask;
+use super::file;
+use super::prediction::Prediction;
+use super::store::Store;
+use crate::corpus::Case;
+use crate::error::{Error, Result};
+use crate::generate::{Endpoint, EndpointConfig};
+use crate::prompt::Prompt;
+use serde_json::Value;
+use std::path::Path;
+
+/// Adds to a run's specification what determines an endpoint's answers.
+pub(super) fn specify(endpoint: &EndpointConfig, config: &PredictConfig, spec: &mut Value) -> Result<()> {
+    for (given, what) in [(config.adapter.is_some(), "an adapter"), (config.constrain.is_some(), "a constraint")] {
+        if given {
+            return Err(Error::input(format!(
+                "{what} cannot be given to an endpoint from here: name an adapter's model as the server does; a constraint of the server goes in `extra`"
+            )));
+        }
+    }
+    spec["endpoint"] = endpoint.spec(&config.model, config.max_new)?;
+    Ok(())
+}
+
+/// Asks about the cases; says what it took, also where it ends with an error.
+pub(super) fn ask_endpoint(
+    endpoint: &EndpointConfig,
+    config: &PredictConfig,
+    prompt: &Prompt,
+    cases: &[Case],
+    store: &Store,
+    dir: &Path,
+) -> Result<Vec<Prediction>> {
+    let model = Endpoint::open(endpoint, &config.model, config.max_new, &store.root().join(".cache/endpoint"))?;
+    let predictions = ask(&model, prompt, cases);
+    let usage = model.usage();
+    if usage.answered + usage.lost_tries > 0 {
+        println!("… {}: {usage}", config.model);
+    }
+    let predictions = predictions?;
+    let mut lines = String::new();
+    for kept in model.kept() {
+        lines += &file::to_value(&kept)?.to_string();
+        lines.push('\n');
+    }
+    file::write(&dir.join("answers.jsonl"), lines.as_bytes())?;
+    file::write_json(&dir.join("usage.json"), &usage)?;
+    Ok(predictions)
+}

@@ -1,0 +1,305 @@
+//! Models behind an endpoint: a server on this machine speaks the chat-completions protocol, well or badly. Findings and
+//! answers are synthetic.
+#![cfg(unix)]
+mod cli;
+mod server;
+
+use dxlab::corpus::Case;
+use dxlab::generate::{Answers, Endpoint, EndpointConfig, Key, Manners, Usage};
+use dxlab::prompt::{Prompt, PromptContext};
+use dxlab::study::{PredictConfig, Prediction, ask};
+use server::{Act, Server, answer, json_response};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+const KEY: &str = "sk-synthetic-0123456789abcdef";
+
+fn cases(from: usize, to: usize) -> Vec<Case> {
+    let case = |n: usize| Case {
+        case_id: format!("case-{n}"),
+        group: format!("case-{n}"),
+        input: format!("Synthetic finding number {n}."),
+        labels: vec![format!("Label {n}")],
+    };
+    (from..to).map(case).collect()
+}
+
+fn prompt() -> Prompt {
+    Prompt::named("ask", &PromptContext::default()).unwrap()
+}
+
+fn config(server: &Server) -> EndpointConfig {
+    let manners = Manners { retry_base: 0.001, timeout: 20.0, ..Manners::default() };
+    EndpointConfig { manners, ..EndpointConfig::new(&server.url) }
+}
+
+fn open(config: &EndpointConfig, folder: &Path) -> Endpoint {
+    Endpoint::with_key(config, "m", 8, folder, None).unwrap()
+}
+
+/// Answers to questions `from` to `to`, and what they took.
+fn asked(config: &EndpointConfig, folder: &Path, from: usize, to: usize) -> (dxlab::Result<Vec<Prediction>>, Usage) {
+    let endpoint = open(config, folder);
+    let predictions = ask(&endpoint, &prompt(), &cases(from, to));
+    let usage = endpoint.usage();
+    (predictions, usage)
+}
+
+/// A number that follows from two others (SplitMix64).
+fn dice(n: usize, time: usize) -> u64 {
+    let mut z = (n as u64 * 16 + time as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x5851_f42d_4c95_7f2d);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Every third try goes wrong, the fourth never.
+fn misbehave(n: usize, time: usize) -> Act {
+    let (draw, overloaded) = (dice(n, time), || r#"{"error":{"message":"overloaded"}}"#.to_string());
+    if time > 3 || draw % 3 != 0 {
+        return Act::Answer;
+    }
+    match draw / 3 % 100 {
+        0..10 => Act::Status(429, "Retry-After: 0\r\n", overloaded()),
+        10..20 => Act::Status(429, "retry-after-ms: 3\r\n", overloaded()),
+        20..30 => Act::Status(429, "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n", String::new()),
+        30..40 => Act::Status(500, "", overloaded()),
+        40..45 => Act::Status(503, "", "<html>Bad gateway</html>".into()),
+        45..48 => Act::Status(408, "", String::new()),
+        48..64 => Act::Cut,
+        64..72 => Act::Raw(json_response("{\"choices\":[{\"message\"")),
+        72..80 => Act::Raw(json_response("{\"choices\":[]}")),
+        80..88 => Act::Raw("HTTP/1.1 OK, more or less\r\n\r\n".into()),
+        88..99 => Act::Reset,
+        _ => Act::Slow(Duration::from_millis(2500)),
+    }
+}
+
+/// The server had the question and may have worked on it.
+fn may_be_billed(act: &Act) -> bool {
+    !matches!(act, Act::Status(..) | Act::Answer)
+}
+
+#[test]
+fn a_thousand_questions_to_a_server_that_misbehaves_are_each_answered_once() {
+    for stream in [false, true] {
+        let (server, folder) = (Server::start(misbehave), tempfile::tempdir().unwrap());
+        let mut config = config(&server);
+        config.manners = Manners { stream, concurrency: 16, timeout: 2.0, ..config.manners };
+        let (predictions, usage) = asked(&config, folder.path(), 0, 1000);
+        let predictions = predictions.unwrap();
+        assert_eq!(predictions.len(), 1000);
+        for (n, prediction) in predictions.iter().enumerate() {
+            assert_eq!(prediction.raw, format!("Label {n}, Synthetic cyst"));
+            assert_eq!(prediction.labels, [format!("Label {n}"), "Synthetic cyst".into()]);
+            assert_eq!((prediction.logprob, prediction.prompt_tokens, prediction.new_tokens), (Some(-0.75), 40, 6));
+            assert!(prediction.seconds > 0.0 && prediction.model.starts_with("m@127.0.0.1:"));
+        }
+        let faults = |n: usize| (1..).map(move |time| misbehave(n, time)).take_while(|act| !matches!(act, Act::Answer));
+        let lost: usize = (0..1000).map(|n| faults(n).filter(may_be_billed).count()).sum();
+        let log = server.log.lock().unwrap();
+        assert!(log.answered.len() == 1000 && log.answered.values().all(|&times| times == 1), "{:?}", log.answered);
+        for n in 0..1000 {
+            assert_eq!(log.asked[&n], 1 + faults(n).count(), "question {n} is asked until it is answered");
+        }
+        assert!((2..=16).contains(&log.most_in_flight), "{} in flight", log.most_in_flight);
+        let tries: usize = log.asked.values().sum();
+        assert!(tries > 1300, "{tries} tries: too few faults to mean anything");
+        assert_eq!(usage.retries.values().sum::<usize>(), tries - 1000);
+        assert_eq!(
+            (usage.lost_tries, usage.answered, usage.tokens.prompt, usage.tokens.new),
+            (lost, 1000, 40_000, 6000)
+        );
+        assert_eq!(usage.finish, BTreeMap::from([("stop".to_string(), 1000)]));
+        drop(log);
+        // The other way to send answers has the same journal.
+        config.manners.stream = !stream;
+        let (again, usage) = asked(&config, folder.path(), 0, 1000);
+        assert!(again.unwrap() == predictions && usage.kept_before == 1000 && usage.retries.is_empty());
+        assert_eq!(server.asked(), tries, "nothing is asked twice");
+    }
+}
+
+#[test]
+fn never_more_requests_in_flight_than_allowed() {
+    for limit in [1, 3] {
+        let (server, folder) = (Server::start(|_, _| Act::Answer), tempfile::tempdir().unwrap());
+        let mut config = config(&server);
+        config.manners.concurrency = limit;
+        asked(&config, folder.path(), 0, 60).0.unwrap();
+        assert!(server.log.lock().unwrap().most_in_flight <= limit);
+    }
+}
+
+#[test]
+fn the_pause_that_a_server_asks_for_is_kept() {
+    let busy = |_, time| if time == 1 { Act::Status(429, "Retry-After: 1\r\n", String::new()) } else { Act::Answer };
+    let (server, folder) = (Server::start(busy), tempfile::tempdir().unwrap());
+    asked(&config(&server), folder.path(), 0, 1).0.unwrap();
+    let times = server.log.lock().unwrap().times.clone();
+    assert!(times.len() == 2 && times[1] - times[0] >= Duration::from_secs(1));
+}
+
+#[test]
+fn what_will_not_pass_is_said_at_once_and_the_rest_after_the_last_try() {
+    let status = |code, headers, body: &str| Act::Status(code, headers, body.into());
+    let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<html>Hi</html>";
+    let quota = r#"{"error":{"message":"You exceeded your quota","code":"insufficient_quota"}}"#;
+    let rows = [
+        (status(404, "", r#"{"error":{"message":"not found"}}"#), 2, 1, "no model `m`"),
+        (status(400, "", r#"{"message":"context is 10 tokens"}"#), 2, 1, "context is 10 tokens"),
+        (status(422, "", r#"{"detail":[{"msg":"seed is unknown"}]}"#), 2, 1, "seed is unknown"),
+        (status(401, "", "{}"), 2, 1, "DXLAB_API_KEY"),
+        (
+            status(307, "Location: https://elsewhere.example/v1?key=1\r\n", ""),
+            2,
+            1,
+            "sends us to https://elsewhere.example/v1;",
+        ),
+        (status(429, "", quota), 2, 1, "You exceeded your quota"),
+        (status(429, "Retry-After: 9999\r\n", ""), 1, 1, "longer than 300 s"),
+        (Act::Raw(page.into()), 2, 1, "web page"),
+        (status(500, "", "<html><b>Out of</b> memory</html>"), 1, 2, "Out of memory"),
+        (Act::Raw(json_response("{\"a\"")), 1, 2, "not the JSON of a chat completion"),
+        (Act::Raw(json_response("{\"choices\": []}")), 1, 2, "no choices"),
+        (Act::Raw(json_response(r#"{"error": {"message": "CUDA is gone"}}"#)), 1, 2, "CUDA is gone"),
+        (Act::Cut, 1, 2, "connection was lost"),
+        (Act::Reset, 1, 2, "connection was lost"),
+        (Act::Slow(Duration::from_millis(900)), 1, 2, "no whole answer in 0.3 s"),
+    ];
+    for (act, exit, tries, wanted) in rows {
+        let (always, folder) = (act.clone(), tempfile::tempdir().unwrap());
+        let server = Server::start(move |n, _| if n == 0 { Act::Answer } else { always.clone() });
+        let mut config = config(&server);
+        config.manners = Manners { tries: 2, concurrency: 1, timeout: 0.3, ..config.manners };
+        let error = asked(&config, folder.path(), 0, 3).0.unwrap_err();
+        let text = error.to_string();
+        assert!(error.exit_code() == exit && text.contains(wanted) && text.contains("case-1"), "{act:?}: {text}");
+        assert!(text.contains("1 of 3 cases are answered and kept"), "{text}");
+        let log = server.log.lock().unwrap();
+        assert_eq!((log.asked[&1], log.asked.get(&2)), (tries, None), "{act:?}");
+    }
+}
+
+#[test]
+fn a_cut_stream_is_asked_again() {
+    let cut = |_, time| if time < 3 { Act::Cut } else { Act::Answer };
+    let (server, folder) = (Server::start(cut), tempfile::tempdir().unwrap());
+    let mut config = config(&server);
+    config.manners.stream = true;
+    let (predictions, usage) = asked(&config, folder.path(), 0, 3);
+    assert_eq!(predictions.unwrap()[2].raw, "Label 2, Synthetic cyst");
+    assert_eq!((server.asked(), usage.lost_tries), (9, 6));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // dropped: nobody listens there
+    let config = EndpointConfig::new(&format!("http://{closed}"));
+    let (result, usage) = asked(&config, folder.path(), 0, 3);
+    let error = result.unwrap_err();
+    assert!(error.exit_code() == 1 && error.to_string().contains("connection refused"), "{error}");
+    assert!(error.to_string().contains("no case is answered yet") && usage.retries.is_empty());
+}
+
+#[test]
+fn reasoning_refusals_and_odd_ends_are_kept_and_counted() {
+    let script = |n: usize| match n {
+        0 => {
+            serde_json::json!({"message": {"content": "<think>\nA cyst?\n</think>\n\nLabel 0"}, "finish_reason": "stop"})
+        }
+        1 => {
+            serde_json::json!({"message": {"content": "Label 1", "reasoning_content": "Hm."}, "finish_reason": "stop"})
+        }
+        2 => serde_json::json!({"message": {"content": "<think>never en"}, "finish_reason": "length"}),
+        3 => serde_json::json!({"message": {"content": ""}, "finish_reason": "content_filter"}),
+        4 => serde_json::json!({"message": {"content": null, "refusal": "I cannot"}, "finish_reason": "stop"}),
+        _ => answer(n),
+    };
+    let filtered = r#"{"error":{"message":"filtered","code":"content_filter"}}"#;
+    let act = move |n, _| if n == 5 { Act::Status(400, "", filtered.into()) } else { Act::Answer };
+    let (server, folder) = (Server::scripted(act, script), tempfile::tempdir().unwrap());
+    let (predictions, usage) = asked(&config(&server), folder.path(), 0, 7);
+    let raw: Vec<String> = predictions.unwrap().into_iter().map(|p| p.raw).collect();
+    assert_eq!(raw, ["Label 0", "Label 1", "", "", "I cannot", "", "Label 6, Synthetic cyst"]);
+    let finish = [("content_filter", 2), ("length", 1), ("stop", 4)].map(|(k, n)| (k.to_string(), n));
+    assert_eq!((usage.finish, usage.with_reasoning), (BTreeMap::from(finish), 3));
+    assert_eq!(server.log.lock().unwrap().asked.values().sum::<usize>(), 7, "each is an answer: none is asked again");
+}
+
+#[test]
+fn cases_with_the_same_text_share_an_answer() {
+    let (server, folder) = (Server::start(|_, _| Act::Answer), tempfile::tempdir().unwrap());
+    let twice = [cases(0, 3), cases(0, 3)].concat();
+    let (mut heard, endpoint) = (Vec::new(), open(&config(&server), folder.path()));
+    let answers = endpoint.answer(&prompt(), &twice, &mut |done| heard.push(done)).unwrap();
+    assert_eq!((server.asked(), answers[0].raw == answers[3].raw, heard.last()), (3, true, Some(&6)));
+    assert_eq!((endpoint.usage().cases, endpoint.usage().questions, endpoint.kept().len()), (6, 3, 6));
+}
+
+/// A question's worst case is 27 bytes, 16 for its turn, 256 for the template and 8 new tokens, 307; an answer takes 46.
+#[test]
+fn the_budget_stops_in_time_and_a_higher_one_goes_on() {
+    let (server, folder) = (Server::start(|_, _| Act::Answer), tempfile::tempdir().unwrap());
+    let mut config = config(&server);
+    let (budget, price) = (Some(1000e-6), Some(1.0));
+    config.manners = Manners { concurrency: 8, budget, price_in: price, price_out: price, ..config.manners };
+    let (result, usage) = asked(&config, folder.path(), 100, 140);
+    let error = result.unwrap_err();
+    assert!(error.exit_code() == 1 && error.to_string().contains("16 of 40 cases are answered and kept"), "{error}");
+    assert!(error.to_string().contains("0.000736 of 0.001 USD are used"), "{error}");
+    assert_eq!((server.asked(), usage.answered), (16, 16), "15 · 46 + 307 ≤ 1000 < 16 · 46 + 307");
+    let (result, usage) = asked(&config, folder.path(), 100, 140);
+    assert!(result.is_err() && server.asked() == 16 && usage.kept_before == 16, "the same budget buys nothing more");
+    config.manners.budget = Some(1.0);
+    let (result, usage) = asked(&config, folder.path(), 100, 140);
+    assert_eq!((result.unwrap().len(), server.asked(), usage.kept_before), (40, 40, 16));
+    assert!((usage.cost_usd.unwrap() - 40.0 * 46e-6).abs() < 1e-12);
+}
+
+#[test]
+fn tries_that_may_be_billed_count_against_the_budget() {
+    let (server, folder) = (Server::start(|_, _| Act::Cut), tempfile::tempdir().unwrap());
+    let mut config = config(&server);
+    let (budget, price) = (Some(1000e-6), Some(1.0));
+    config.manners =
+        Manners { concurrency: 8, tries: 100, budget, price_in: price, price_out: price, ..config.manners };
+    let (result, usage) = asked(&config, folder.path(), 100, 140);
+    assert!(result.unwrap_err().to_string().contains("the budget ends here"));
+    assert_eq!((server.asked(), usage.lost_tries), (3, 3), "3 · 307 ≤ 1000 < 4 · 307");
+    assert_eq!(asked(&config, folder.path(), 100, 140).1.lost_tries, 3, "also when it starts again");
+    assert_eq!(server.asked(), 3);
+}
+
+#[test]
+fn an_endpoint_is_part_of_what_a_run_is_and_local_runs_are_what_they_were() {
+    let local = serde_json::to_string(&PredictConfig::zero_shot("plain")).unwrap();
+    assert!(!local.contains("endpoint"), "{local}");
+    let config = PredictConfig {
+        model: "org/Model".into(),
+        endpoint: Some(EndpointConfig::new("http://localhost:8000")),
+        ..PredictConfig::zero_shot("plain")
+    };
+    let text = toml::to_string(&config).unwrap();
+    assert_eq!(toml::from_str::<PredictConfig>(&text).unwrap(), config);
+    let endpoint = config.endpoint.unwrap();
+    assert_eq!(endpoint.id("org/Model").unwrap(), "org/Model@localhost:8000");
+    let mut other = endpoint.clone();
+    (other.manners.concurrency, other.manners.stream, other.manners.budget) = (99, true, Some(1.0));
+    assert_eq!(endpoint.spec("m", 8).unwrap(), other.spec("m", 8).unwrap(), "manners are no part of it");
+    other.temperature = 0.5;
+    assert_ne!(endpoint.spec("m", 8).unwrap(), other.spec("m", 8).unwrap());
+}
+
+#[test]
+fn a_question_that_holds_the_key_is_not_asked() {
+    let (server, folder) = (Server::start(|_, _| Act::Answer), tempfile::tempdir().unwrap());
+    let key = Some(Key::new(KEY).unwrap());
+    let endpoint = Endpoint::with_key(&config(&server), "m", 8, folder.path(), key).unwrap();
+    let mut leaky = cases(0, 1);
+    leaky[0].input += KEY;
+    let error = ask(&endpoint, &prompt(), &leaky).unwrap_err();
+    assert!(error.exit_code() == 2 && !error.to_string().contains(KEY) && server.asked() == 0, "{error}");
+}
