@@ -84,7 +84,8 @@ fn evaluate_says_how_near_wrong_labels_are_and_what_to_think_of_the_normaliser_a
         seconds: 0.1,
     };
     write_predictions(&path, &(0..60).map(answer).collect::<Vec<_>>()).unwrap();
-    let args = ["evaluate", "a.jsonl", "--out", "m.json", "--resamples", "200", "--concepts", "own"];
+    let args =
+        ["evaluate", "a.jsonl", "--out", "m.json", "--resamples", "200", "--concepts", "own", "--figures", "drawn"];
     let (code, out, error) = dxlab(folder.path(), &args);
     assert_eq!((code, error.as_str()), (0, ""));
     for expected in [
@@ -106,6 +107,8 @@ fn evaluate_says_how_near_wrong_labels_are_and_what_to_think_of_the_normaliser_a
     // an exact pair on the wrong side, half of a parent, a tenth of an organ: (0.5 + 0.5 + 0.1)/4
     assert!((tiers["credit_f1"]["value"].as_f64().unwrap() - 0.275).abs() < 1e-12);
     assert_eq!(json["detail"]["calibration"].as_array().unwrap().len(), 4);
+    let drawn = std::fs::read_to_string(folder.path().join("drawn/risk-coverage.svg")).unwrap();
+    assert!(drawn.contains("per token: AURC") && folder.path().join("drawn/reliability.svg").is_file());
     std::fs::write(folder.path().join("credit.toml"), "same_organ = 0.0\nwrong_side = 1.0\n").unwrap();
     let strict = [args.as_slice(), &["--credit", "credit.toml"]].concat();
     assert_eq!(dxlab(folder.path(), &strict).0, 0);

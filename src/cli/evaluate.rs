@@ -2,10 +2,11 @@
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::label::{Normaliser, Ontology};
-use crate::metric::{Bootstrap, Credit, Metric, Unit};
-use crate::report::{Table, detail as tables, interval};
+use crate::metric::{Bootstrap, Credit, Metric, Signal, Unit};
+use crate::report::{Table, detail as tables, figures, interval};
 use crate::study::{
-    Depth, Evaluation, Prediction, Reading, Scoring, detail, evaluate, file, open_corpus, read_predictions,
+    Calibrated, Depth, Detail, Evaluation, Prediction, Reading, Scoring, Target, detail, evaluate, file, open_corpus,
+    read_predictions,
 };
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -107,6 +108,9 @@ pub struct Evaluate {
     /// TOML file with credits: exact, synonym, parent_or_child, same_organ, and the factors wrong_side, wrong_certainty
     #[arg(long)]
     credit: Option<PathBuf>,
+    /// Folder to draw into: reliability and risk against coverage of the F1 of the case, as SVG; needs log-probabilities
+    #[arg(long)]
+    figures: Option<PathBuf>,
     #[command(flatten)]
     how: How,
 }
@@ -129,6 +133,9 @@ impl Evaluate {
         println!("{}", labels.describe());
         for table in tables::tables(&evaluation, &found) {
             print!("\n{table}");
+        }
+        if let Some(folder) = &self.figures {
+            draw(&found, &predictions[0].source(), folder)?;
         }
         evaluation.detail = Some(found);
         if let Some(out) = &self.out {
@@ -154,6 +161,26 @@ impl Evaluate {
             _ => Ontology::own().map(Some),
         }
     }
+}
+
+/// `reliability.svg` and `risk-coverage.svg`.
+fn draw(found: &Detail, source: &str, folder: &Path) -> Result<()> {
+    let of = |signal: Signal| {
+        let wanted = |c: &&Calibrated| c.target == Target::CaseF1 && c.calibration.signal == signal;
+        found.calibration.iter().find(wanted).map(|c| c.calibration.clone()).ok_or_else(|| {
+            Error::input("--figures: these answers have no log-probability, or are too few; leave it out")
+        })
+    };
+    let (whole, token) = (of(Signal::Sequence)?, of(Signal::PerToken)?);
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let both = [(format!("{source}, whole answer"), whole), (format!("{source}, per token"), token.clone())];
+    let drawn =
+        [("reliability.svg", figures::reliability(&token)?), ("risk-coverage.svg", figures::risk_coverage(&both)?)];
+    for (name, figure) in drawn {
+        figure.save(&folder.join(name))?;
+        println!("written: {}", folder.join(name).display());
+    }
+    Ok(())
 }
 
 fn credit(path: &Path) -> Result<Credit> {

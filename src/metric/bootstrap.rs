@@ -5,7 +5,7 @@
 //! interpolation (`numpy.percentile`); a resample in which the metric is undefined is left out.
 //! Bit for bit the same for one seed, whatever the number of threads: resample r has its own ChaCha stream r.
 //!
-//! Macro-F1 over a long tail is the exception: a label with one case is absent from a third of the resamples, which moves the
+//! A mean over labels (macro, weighted) is the exception with a long tail: a label with one case is absent from a third of the resamples, which moves the
 //! resampled values away from the value itself. There the interval is moved back by the difference of their means.
 //!
 //! BCa (Efron 1987) reads other quantiles of the same resampled values: with z₀ = Φ⁻¹(share of values below the estimate) and the

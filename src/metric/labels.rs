@@ -239,10 +239,10 @@ impl Statistic {
 
     /// True where a resample's value is off-centre, so that its interval must be moved back.
     ///
-    /// A label with one case is absent from a third of the resamples and then leaves a macro mean. In a weighted mean such a
-    /// label hardly counts.
+    /// A label with one case is absent from a third of the resamples and then leaves a mean over labels, and where it is drawn twice
+    /// it outweighs what was invented under its name.
     pub fn off_centre(&self) -> bool {
-        matches!(self, Statistic::PerLabel { mean: Mean::Of(_), .. })
+        matches!(self, Statistic::PerLabel { .. })
     }
 
     /// The metric of the cases as they are.

@@ -229,13 +229,14 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
     let rows: Vec<(String, &Comparison, &Difference)> =
         rows.iter().filter_map(|row| Some((format!("{} → {}", row.a, row.b), row, row.difference.as_ref()?))).collect();
     let reach = |d: &Difference| d.detectable.into_iter().flat_map(|effect| [-effect, effect]).collect::<Vec<_>>();
-    let ends = rows.iter().flat_map(|(_, _, d)| [d.low, d.high].into_iter().chain(reach(d)));
+    let ends = rows.iter().flat_map(|(_, d)| [d.low, d.high].into_iter().chain(reach(d)));
     let Some(range) = canvas::span(ends.chain([0.0])).filter(|_| !rows.is_empty()) else {
         return Err(Error::input("forest of differences: no comparison to draw"));
     };
-    let left = rows.iter().map(|(name, ..)| canvas::text_width(name, 13)).max().unwrap_or(0).clamp(60, 250) + 14;
+    let widest = |row: &Comparison| canvas::text_width(&row.a, 13).max(canvas::text_width(&row.b, 13) + 18);
+    let left = rows.iter().map(|(row, _)| widest(row)).max().unwrap_or(0).clamp(60, 300) + 14;
     let numbers = 300; // pixels to the right for the numbers
-    let size = (SIZE.0.max(left + numbers + 300), 28 * rows.len() as u32 + 96);
+    let size = (SIZE.0.max(left + numbers + 300), 42 * rows.len() as u32 + 96);
     Figure::draw(size, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
@@ -249,7 +250,7 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
         for (column, head) in (0..).zip(["b − a", "p (Holm)", "detectable"]) {
             area.draw(&Text::new(head, (at(column), 20), font(12)))?;
         }
-        for (i, (name, row, d)) in rows.iter().enumerate() {
+        for (i, (row, d)) in rows.iter().enumerate() {
             let y = i as f64 + 0.5;
             if let Some(effect) = d.detectable {
                 chart.draw_series([Rectangle::new([(-effect, y - 0.32), (effect, y + 0.32)], FAINT.filled())])?;
@@ -257,8 +258,10 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
             chart.draw_series([PathElement::new(vec![(d.low, y), (d.high, y)], DARK.stroke_width(2))])?;
             chart.draw_series([Circle::new((d.value, y), 5, DARK.filled())])?;
             let middle = chart.backend_coord(&(range.start, y));
-            let style = anchored(13, HPos::Right, VPos::Center);
-            area.draw(&Text::new(fit(name, 13, left - 10), (middle.0 - 10, middle.1), style))?;
+            for (name, below) in [(row.a.clone(), -8), (format!("→ {}", row.b), 8)] {
+                let style = anchored(13, HPos::Right, VPos::Center);
+                area.draw(&Text::new(fit(&name, 13, left - 10), (middle.0 - 10, middle.1 + below), style))?;
+            }
             let cell = |value: Option<f64>| value.map_or(NONE.into(), number);
             let texts = [difference(Some(d)), cell(row.p_holm), cell(d.detectable)];
             for (column, text) in (0..).zip(texts) {
