@@ -226,8 +226,8 @@ pub fn forest(rows: &[(String, Estimate)], title: &str, reference: Option<f64>) 
 /// One row a comparison: the difference with its interval; a pale bar for what a test of so many cases would miss too often to say that
 /// there is nothing (the minimum detectable effect either way of 0); to the right the numbers, p after Holm and that effect.
 pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
-    let rows: Vec<(String, &Comparison, &Difference)> =
-        rows.iter().filter_map(|row| Some((format!("{} → {}", row.a, row.b), row, row.difference.as_ref()?))).collect();
+    let rows: Vec<(&Comparison, &Difference)> =
+        rows.iter().filter_map(|row| Some((row, row.difference.as_ref()?))).collect();
     let reach = |d: &Difference| d.detectable.into_iter().flat_map(|effect| [-effect, effect]).collect::<Vec<_>>();
     let ends = rows.iter().flat_map(|(_, d)| [d.low, d.high].into_iter().chain(reach(d)));
     let Some(range) = canvas::span(ends.chain([0.0])).filter(|_| !rows.is_empty()) else {
