@@ -112,7 +112,6 @@ fn synonyms(obo: &str) -> BTreeMap<String, Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::super::{Ontology, Tier};
-    use super::*;
 
     const TABLE: &str = "id\tlabel\tsubClassOf\n\"D:1\"\t\"kidney disease\"\t\"urinary disease\"\n\"D:2\"\t\"odd cyst\"\t\"kidney disease\"\n\
         \"D:3\"\t\"twin disease\"\t\"kidney disease\"\n\"D:3\"\t\"twin disease\"\t\"liver disease\"\n\"D:4\"\t\"liver disease\"\t\"none\"\n";

@@ -61,6 +61,7 @@ pub struct Match {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TieredCase {
     pub group: String,
+    /// Closest first.
     pub matches: Vec<Match>,
     /// Distinct by name and side.
     pub gold: usize,
@@ -89,6 +90,7 @@ pub fn assign(
             matches.push(Match { gold, predicted, tier, wrong_side, wrong_certainty });
         }
     }
+    matches.sort_by(|a: &Match, b: &Match| (a.tier, &a.gold).cmp(&(b.tier, &b.gold)));
     TieredCase { group: group.into(), matches, gold: gold.len(), predicted: predicted.len() }
 }
 

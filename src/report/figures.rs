@@ -404,7 +404,7 @@ mod tests {
         let drawn = paired_forest(&[row(0.3, Some(0.14)), row(-0.1, None)], "difference (n = 9)").unwrap();
         let svg = drawn.svg();
         assert!(
-            svg.contains("plain → LoRA")
+            svg.contains("→ LoRA")
                 && svg.contains("+0.300 [0.200, 0.400]")
                 && svg.contains("0.040")
                 && svg.contains("0.140")
