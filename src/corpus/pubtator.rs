@@ -207,10 +207,10 @@ const NCBI: Abstracts = Abstracts {
 };
 
 impl Abstracts {
-    /// What is odd about the file is said on standard error: a repeated document is left out, a misplaced span still names its disease.
+    /// What is odd about the file is said: a repeated document is left out, a misplaced span still names its disease.
     fn cases(&self, dir: &Path, part: &str) -> Result<Vec<Case>> {
         let read = read(&dir.join(part))?;
-        read.warnings.iter().for_each(|warning| eprintln!("… {}: {part} {warning}", self.name));
+        read.warnings.iter().for_each(|warning| println!("… {}: {part} {warning}", self.name));
         Ok(as_cases(&read.documents, &DISEASE))
     }
     fn corpus(&self, dir: &Path) -> Result<Corpus> {
