@@ -50,6 +50,58 @@ fn the_oddities_of_ncbi_are_reported_and_not_fatal() {
 }
 
 #[test]
+fn ncbi_is_scored_by_its_name_like_any_corpus() {
+    let Some(dir) = data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dxlab = |args: &[&str]| {
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_dxlab"))
+            .args(args)
+            .current_dir(folder.path())
+            .env("DXLAB_DATA", std::fs::canonicalize(&dir).unwrap())
+            .env("DXLAB_HOME", folder.path()) // its runs lie there, not in the project
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert!(run.status.success(), "{args:?}: {}", text(run.stderr));
+        text(run.stdout)
+    };
+    let said = dxlab(&["baseline", "name-search", "--data", "ncbi", "--out", "a.jsonl"]);
+    assert!(said.contains("document 8528200 comes twice; the first is kept"), "{said}");
+    assert!(said.contains("the text has"), "{said}");
+    let out = dxlab(&["evaluate", "a.jsonl", "--data", "ncbi", "--resamples", "200"]);
+    assert!(out.contains("NCBI diseases") && out.contains("concepts of the Disease Ontology"), "{out}");
+    let cases = Corpus::ncbi(&dir).unwrap().test;
+    assert!(out.contains(&format!("{} cases, {} groups", cases.len(), cases.len())), "{out}");
+    assert!(cases.iter().all(|case| case.group == case.case_id), "the group of an abstract is its PMID");
+    dxlab(&["baseline", "most-frequent", "--data", "ncbi", "--out", "b.jsonl"]);
+    let out = dxlab(&["compare", "a.jsonl", "b.jsonl", "--data", "ncbi", "--resamples", "200"]);
+    assert!(out.contains("3 comparisons (Holm)"), "{out}");
+}
+
+#[test]
+fn labels_of_abstracts_are_grounded_in_the_disease_ontology() {
+    let Some(dir) = data() else { return };
+    let ontology = dxlab::label::Ontology::disease_ontology(&dir).unwrap();
+    assert!(ontology.len() > 12_000, "{}", ontology.len());
+    use dxlab::label::Tier;
+    let cases = [
+        ("renal failure", "kidney failure", None), // no synonym of it in our copy
+        ("acute kidney failure", "kidney failure", Some(Tier::ParentOrChild)),
+        ("chronic kidney disease", "hydronephrosis", Some(Tier::SameOrgan)),
+        ("chikungunya fever", "chikungunya", Some(Tier::Synonym)),
+        ("hepatitis", "schizophrenia", None),
+    ];
+    for (a, b, tier) in cases {
+        assert_eq!(ontology.relation(a, b), tier, "{a} / {b}");
+    }
+    let corpus = Corpus::bc5cdr(&dir).unwrap();
+    let labels: Vec<&String> = corpus.test.iter().flat_map(|case| &case.labels).collect();
+    let known = labels.iter().filter(|label| ontology.ground(label).is_some()).count();
+    println!("{known} of {} labels of the BC5CDR test abstracts are concepts of the Disease Ontology", labels.len());
+    assert!(4 * known > labels.len(), "{known} of {}", labels.len());
+}
+
+#[test]
 fn no_test_abstract_is_among_the_pretraining_text() {
     let Some(dir) = data() else { return };
     let documents = text::documents(&dir).unwrap();

@@ -52,7 +52,74 @@ fn evaluate_prints_a_table_and_writes_metrics() {
     std::fs::write(folder.path().join("train.jsonl"), row).unwrap();
     let (code, out, error) = dxlab(folder.path(), &["evaluate", "a.jsonl", "--data", "train.jsonl"]);
     assert_eq!((code, error.as_str()), (0, ""));
-    assert!(out.contains("hallucinated_rate   0.250 [") && out.contains("by the 1 of training"), "{out}");
+    let line = |out: &str, first: &str| -> String {
+        let found = out.lines().find(|line| line.starts_with(first)).unwrap_or_else(|| panic!("no {first} in {out}"));
+        found.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(line(&out, "hallucinated_rate").starts_with("hallucinated_rate 0.250 ["), "{out}");
+    assert!(out.contains("by the 1 of training"), "{out}");
+    assert!(line(&out, "tail (1 to 9)").starts_with("tail (1 to 9) 40 1 40 0.857 ["), "{out}");
+    assert!(line(&out, "unseen (0)").starts_with("unseen (0) 40 0 0 0.000 ["), "{out}");
+}
+
+#[test]
+fn evaluate_says_how_near_wrong_labels_are_and_what_to_think_of_the_normaliser_and_of_confidence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let answer = |i: usize| Prediction {
+        case_id: format!("c{i}"),
+        group: format!("c{i}"),
+        input: format!("Synthetic finding {i}."),
+        prompt: "closed@1f".into(),
+        model: "embedded@9c".into(),
+        adapter: None,
+        constrain: None,
+        raw: "made up".into(),
+        labels: vec![["left renal cysts", "renal cell carcinoma", "hydronephrosis", "gallstone"][i % 4].into()],
+        parsed: true,
+        gold: vec![if i % 4 == 1 { "renal lesion".into() } else { "right renal cyst".into() }],
+        logprob: Some(if i % 4 == 0 { -0.5 } else { -5.0 }),
+        prompt_tokens: 10,
+        new_tokens: 3,
+        seconds: 0.1,
+    };
+    write_predictions(&path, &(0..60).map(answer).collect::<Vec<_>>()).unwrap();
+    let args =
+        ["evaluate", "a.jsonl", "--out", "m.json", "--resamples", "200", "--concepts", "own", "--figures", "drawn"];
+    let (code, out, error) = dxlab(folder.path(), &args);
+    assert_eq!((code, error.as_str()), (0, ""));
+    for expected in [
+        "concepts of the own table of abdominal findings",
+        "of 253 pairs checked by hand the normaliser has precision ",
+        "scaled on 30 cases, judged on the other 30; AURC of all 60",
+        "cases by their number of gold labels",
+    ] {
+        assert!(out.contains(expected), "no `{expected}` in {out}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("m.json")).unwrap()).unwrap();
+    let tiers = &json["detail"]["tiers"]["metrics"];
+    for (tier, share) in
+        [("exact", 0.25), ("parent_or_child", 0.25), ("same_organ", 0.25), ("missed", 0.25), ("wrong_side", 1.0)]
+    {
+        assert_eq!(tiers[tier]["value"], share, "{tier}");
+    }
+    // an exact pair on the wrong side, half of a parent, a tenth of an organ: (0.5 + 0.5 + 0.1)/4
+    assert!((tiers["credit_f1"]["value"].as_f64().unwrap() - 0.275).abs() < 1e-12);
+    assert_eq!(json["detail"]["calibration"].as_array().unwrap().len(), 4);
+    let drawn = std::fs::read_to_string(folder.path().join("drawn/risk-coverage.svg")).unwrap();
+    assert!(drawn.contains("per token: AURC") && folder.path().join("drawn/reliability.svg").is_file());
+    std::fs::write(folder.path().join("credit.toml"), "same_organ = 0.0\nwrong_side = 1.0\n").unwrap();
+    let strict = [args.as_slice(), &["--credit", "credit.toml"]].concat();
+    assert_eq!(dxlab(folder.path(), &strict).0, 0);
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("m.json")).unwrap()).unwrap();
+    assert!((json["detail"]["tiers"]["metrics"]["credit_f1"]["value"].as_f64().unwrap() - 0.375).abs() < 1e-12);
+    std::fs::write(folder.path().join("credit.toml"), "same_organ = 2.0\n").unwrap();
+    let (code, _, error) = dxlab(folder.path(), &strict);
+    assert!(code == 2 && error.contains("credit.toml: a credit of 2: expected 0 to 1"), "{error}");
+    std::fs::write(folder.path().join("credit.toml"), "organ = 0.5\n").unwrap();
+    assert!(dxlab(folder.path(), &strict).2.contains("unknown field `organ`"));
 }
 
 #[test]
@@ -67,6 +134,14 @@ fn compare_names_every_pair_and_corrects_for_their_number() {
     assert!(out.contains("3 comparisons (Holm)") && out.contains("+0.500 ["), "{out}");
     let json = std::fs::read_to_string(folder.path().join("compared.json")).unwrap();
     assert_eq!(json.matches("\"p_holm\"").count(), 3);
+    assert!(json.contains("\"detectable\"") && json.contains("\"p_permutation_holm\""));
+    assert!(out.contains("permutation (Holm)") && out.contains("80 % power, 5 % two-sided"), "{out}");
+    let args = ["compare", "a.jsonl", "b.jsonl", "--metric", "exact_match", "--figure", "forest.svg"];
+    let (code, out, error) = dxlab(folder.path(), &args);
+    assert_eq!((code, error.as_str()), (0, ""));
+    // b is right in 20 cases more and in none less: 2/2²⁰
+    assert!(out.contains("McNemar") && out.contains("1.9e-6"), "{out}");
+    assert!(std::fs::read_to_string(folder.path().join("forest.svg")).unwrap().contains("closed (exact_match)"));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn label_metrics_agree_with_scikit_learn() {
             predicted: case.predicted,
         };
         let outcomes: Vec<Outcome> = set.cases.into_iter().map(outcome).collect();
-        assert_eq!(set.golden.len(), 10);
+        assert_eq!(set.golden.len(), 17);
         for (key, expected) in set.golden {
             let metric: Metric = key.parse().unwrap();
             let got = metric.statistic(&outcomes).plain().unwrap();

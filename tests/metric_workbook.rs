@@ -99,7 +99,7 @@ fn metrics_and_settings_name_the_sheet_they_belong_to() {
     write(&path);
     let metrics = sheet(&path, "metrics");
     assert_eq!(metrics[0], ["model", "labels", "metric", "value", "low", "high", "n"]);
-    assert_eq!(metrics.len(), 1 + 2 * 2 * 11);
+    assert_eq!(metrics.len(), 1 + 2 * 2 * dxlab::metric::Metric::PLAIN.len());
     let exact = |model: &str, labels: &str| {
         let row = metrics.iter().find(|row| row[0] == model && row[1] == labels && row[2] == "exact_match").unwrap();
         (row[3].clone(), row[6].clone())

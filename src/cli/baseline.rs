@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub struct Fit {
     /// `most-frequent`, `name-search` or `tfidf-logreg`
     name: String,
-    /// `findings`, `bc5cdr`, or a file or folder of findings; fitted on its training split, asked about its test split
+    /// `findings`, `bc5cdr`, `ncbi`, or a file or folder of findings; fitted on its training split, asked about its test split
     #[arg(long, default_value = "findings")]
     data: String,
     /// Where preds.jsonl goes, besides the run store

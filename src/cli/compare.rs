@@ -1,13 +1,14 @@
 //! `dxlab compare a.jsonl b.jsonl …`: paired differences on the same cases, corrected for how many were made.
 use super::evaluate::How;
 use crate::error::{Error, Result};
-use crate::metric::Metric;
-use crate::report::{Table, tables};
-use crate::study::{Prediction, Reading, Scoring, compare, file, names, read_predictions};
+use crate::metric::{ALPHA, Metric, POWER, Unit};
+use crate::report::{Table, results, tables};
+use crate::study::{Comparison, Prediction, Reading, Scoring, compare, file, names, read_predictions};
 use clap::Args;
 use std::path::PathBuf;
 
-/// Paired bootstrap differences between files of predictions on the same cases, p values after Holm
+/// Paired differences between files of predictions on the same cases: bootstrap intervals, permutation and McNemar's tests, p values after
+/// Holm, and the smallest difference that so many cases can show
 #[derive(Args, Debug)]
 pub struct Compare {
     /// Two or more preds.jsonl; every pair is compared, in the order given
@@ -22,6 +23,9 @@ pub struct Compare {
     /// Where to write the comparisons as JSON
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Where to draw the differences with their intervals, as SVG
+    #[arg(long)]
+    figure: Option<PathBuf>,
     #[command(flatten)]
     how: How,
 }
@@ -38,12 +42,28 @@ impl Compare {
         let labels = if self.raw { "labels as written".into() } else { known.describe() };
         let bootstrap = &scoring.bootstrap;
         let caption = format!(
-            "{labels}; paired bootstrap, {} resamples, seed {}; p corrected over {} comparisons (Holm)",
+            "{labels}; paired bootstrap and permutation of {}, {} resamples, seed {}; p corrected over {} comparisons (Holm); \
+             detectable: {:.0} % power, {:.0} % two-sided, one comparison",
+            if bootstrap.unit == Unit::Group { "groups" } else { "cases" },
             bootstrap.resamples,
             bootstrap.seed,
-            rows.len()
+            rows.len(),
+            100.0 * POWER,
+            100.0 * ALPHA
         );
         print!("{}", Table::from(tables::comparisons(&rows)?).caption(caption));
+        let more = Table::from(tables::more_tests(&rows)?);
+        print!(
+            "\n{}",
+            more.caption(
+                "the same comparisons: BCa intervals, p of the permutation and of McNemar's exact test, not corrected"
+            )
+        );
+        if let Some(path) = &self.figure {
+            let named = rows.iter().map(|row| Comparison { b: format!("{} ({})", row.b, row.metric), ..row.clone() });
+            results::paired_forest(&named.collect::<Vec<_>>(), "each metric")?.save(path)?;
+            println!("written: {}", path.display());
+        }
         if let Some(out) = &self.out {
             file::write_json(
                 out,

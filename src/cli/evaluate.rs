@@ -1,17 +1,20 @@
-//! `dxlab evaluate preds.jsonl --out metrics.json`: every metric with its interval.
+//! `dxlab evaluate preds.jsonl --out metrics.json`: every metric with its interval, and what the metrics do not say.
 use crate::corpus::Corpus;
-use crate::error::Result;
-use crate::label::Normaliser;
-use crate::metric::{Bootstrap, Metric, Unit};
-use crate::report::{Table, interval};
-use crate::study::{Evaluation, Prediction, Reading, Scoring, evaluate, file, open_corpus, read_predictions};
+use crate::error::{Error, Result};
+use crate::label::{Normaliser, Ontology};
+use crate::metric::{Bootstrap, Credit, Metric, Signal, Unit};
+use crate::report::{Table, detail as tables, figures, interval};
+use crate::study::{
+    Calibrated, Depth, Detail, Evaluation, Prediction, Reading, Scoring, Target, detail, evaluate, file, open_corpus,
+    read_predictions,
+};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How labels are named alike and how intervals are made; shared by `evaluate`, `compare` and `workbook`.
 #[derive(Args, Debug)]
 pub struct How {
-    /// What the model was trained on (`findings`, `bc5cdr`, a file or folder of findings, or `none`): aliases lead to its
+    /// What the model was trained on (`findings`, `bc5cdr`, `ncbi`, a file or folder of findings, or `none`): aliases lead to its
     /// training labels, and other labels count as hallucinated. By default the findings, if the predictions are of them
     #[arg(long)]
     data: Option<String>,
@@ -78,7 +81,19 @@ impl Labels {
     }
 }
 
-/// Every metric of a file of predictions with its interval, on labels as written and normalised
+/// Which concepts tell how near a wrong label is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Concepts {
+    /// The table of abdominal findings that is built in
+    Own,
+    /// The Disease Ontology under DXLAB_DATA
+    DiseaseOntology,
+    /// No tiered credit
+    None,
+}
+
+/// Every metric of a file of predictions with its interval, on labels as written and normalised; where in the long tail it is right; how
+/// near the wrong labels are; what the normaliser's own error does; and, where answers have a log-probability, calibration
 #[derive(Args, Debug)]
 pub struct Evaluate {
     /// preds.jsonl of one model, adapter and prompt
@@ -86,25 +101,102 @@ pub struct Evaluate {
     /// Where to write metrics.json; without it only the table is printed
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Concepts for tiered credit: by default the Disease Ontology for abstracts (`--data bc5cdr` or `ncbi`) where DXLAB_DATA
+    /// has it, else `own`
+    #[arg(long, value_enum)]
+    concepts: Option<Concepts>,
+    /// TOML file with credits: exact, synonym, parent_or_child, same_organ, and the factors wrong_side, wrong_certainty
+    #[arg(long)]
+    credit: Option<PathBuf>,
+    /// Folder to draw into: reliability and risk against coverage of the F1 of the case, as SVG; needs log-probabilities
+    #[arg(long)]
+    figures: Option<PathBuf>,
     #[command(flatten)]
     how: How,
 }
 
 impl Evaluate {
     pub fn run(self) -> Result<()> {
+        let (ontology, credit) =
+            (self.ontology()?, self.credit.as_deref().map(credit).transpose()?.unwrap_or_default());
         let predictions = read_predictions(&self.predictions)?;
         let labels = self.how.labels(&predictions)?;
         let normalise = |label: &str| labels.normaliser.normalise(label);
         let scoring =
             Scoring { bootstrap: self.how.bootstrap(), normalise: &normalise, vocabulary: labels.known.as_deref() };
-        let evaluation = evaluate(&predictions, &scoring)?;
+        let training = labels.corpus.as_ref().map(Corpus::vocabulary);
+        let depth =
+            Depth { names: &labels.normaliser, training: training.as_ref(), ontology: ontology.as_ref(), credit };
+        let mut evaluation = evaluate(&predictions, &scoring)?;
+        let found = detail(&predictions, &depth, &scoring.bootstrap)?;
         print!("{}", table(&evaluation).caption(caption(&evaluation, &predictions[0].source())));
         println!("{}", labels.describe());
+        for table in tables::tables(&evaluation, &found) {
+            print!("\n{table}");
+        }
+        if let Some(folder) = &self.figures {
+            draw(&found, &predictions[0].source(), folder)?;
+        }
+        evaluation.detail = Some(found);
         if let Some(out) = &self.out {
             file::write_json(out, &evaluation)?;
             println!("written: {}", out.display());
         }
         Ok(())
+    }
+}
+
+impl Evaluate {
+    fn ontology(&self) -> Result<Option<Ontology>> {
+        let data = std::env::var_os("DXLAB_DATA").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let there = data.as_ref().filter(|dir| dir.join("disease-ontology").is_dir());
+        let abstracts = matches!(self.how.data.as_deref(), Some("bc5cdr" | "ncbi"));
+        match (self.concepts, there) {
+            (Some(Concepts::None), _) => Ok(None),
+            (Some(Concepts::DiseaseOntology), None) => Err(Error::input(
+                "--concepts disease-ontology: set DXLAB_DATA to the folder of open data (`dxlab data fetch disease-ontology`)",
+            )),
+            (Some(Concepts::DiseaseOntology), Some(dir)) => Ontology::disease_ontology(dir).map(Some),
+            (None, Some(dir)) if abstracts => Ontology::disease_ontology(dir).map(Some),
+            _ => Ontology::own().map(Some),
+        }
+    }
+}
+
+/// `reliability.svg` and `risk-coverage.svg`.
+fn draw(found: &Detail, source: &str, folder: &Path) -> Result<()> {
+    let of = |signal: Signal| {
+        let wanted = |c: &&Calibrated| c.target == Target::CaseF1 && c.calibration.signal == signal;
+        found.calibration.iter().find(wanted).map(|c| c.calibration.clone()).ok_or_else(|| {
+            Error::input("--figures: these answers have no log-probability, or are too few; leave it out")
+        })
+    };
+    let (whole, token) = (of(Signal::Sequence)?, of(Signal::PerToken)?);
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let both = [(format!("{source}, whole answer"), whole), (format!("{source}, per token"), token.clone())];
+    let drawn =
+        [("reliability.svg", figures::reliability(&token)?), ("risk-coverage.svg", figures::risk_coverage(&both)?)];
+    for (name, figure) in drawn {
+        figure.save(&folder.join(name))?;
+        println!("written: {}", folder.join(name).display());
+    }
+    Ok(())
+}
+
+fn credit(path: &Path) -> Result<Credit> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let credit: Credit = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+    let all = [
+        credit.exact,
+        credit.synonym,
+        credit.parent_or_child,
+        credit.same_organ,
+        credit.wrong_side,
+        credit.wrong_certainty,
+    ];
+    match all.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+        Some(value) => Err(Error::input(format!("{}: a credit of {value}: expected 0 to 1", path.display()))),
+        None => Ok(credit),
     }
 }
 

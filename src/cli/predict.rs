@@ -14,7 +14,7 @@ pub struct Predict {
     /// Run folder of a training run, or a PEFT adapter folder
     #[arg(long)]
     adapter: Option<PathBuf>,
-    /// `findings`, `bc5cdr`, or a file or folder of findings; the test split is asked about
+    /// `findings`, `bc5cdr`, `ncbi`, or a file or folder of findings; the test split is asked about
     #[arg(long, default_value = "findings")]
     data: String,
     /// Prompt of the library, or a .toml file

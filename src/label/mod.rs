@@ -1,7 +1,14 @@
-//! From a model's free answer to labels, and from labels to names that can be compared.
+//! From a model's free answer to labels, from labels to names that can be compared, and from names to concepts.
+pub mod checked;
+mod disease_ontology;
 pub mod normalise;
+pub mod ontology;
 pub mod parse;
 mod plural;
+pub mod qualifier;
 
+pub use checked::{Agreement, agreement};
 pub use normalise::Normaliser;
+pub use ontology::{Ontology, Tier};
 pub use parse::{Parsed, parse, parse_known};
+pub use qualifier::{Qualified, Side};

@@ -72,6 +72,13 @@ impl Normaliser {
         &self.vocabulary
     }
 
+    /// Says the label that something is only possible ("suspected …", "… (possible)", "…?")?
+    pub fn doubtful(label: &str) -> bool {
+        let label = label.to_lowercase();
+        let spaced = label.split_whitespace().collect::<Vec<_>>().join(" ");
+        spaced.trim_end_matches(['.', ' ']).ends_with('?') || undoubted(&bare(&label)) != bare(&label)
+    }
+
     /// Everything but the alias table; repeated until nothing changes, because taking one thing off can bare another.
     fn surface(&self, label: &str) -> String {
         let mut label = label.to_lowercase();
@@ -144,6 +151,18 @@ mod tests {
         }
         assert!(!normaliser().outside_vocabulary("Cyst of kidney"));
         assert!(normaliser().outside_vocabulary("renal stones"));
+    }
+
+    #[test]
+    fn a_mark_of_doubt_is_seen() {
+        for label in
+            ["colorectal cancer (possible)", "Suspected cyst", "cyst, probable", "cyst (?)", "cyst?", "likely cyst."]
+        {
+            assert!(Normaliser::doubtful(label), "{label}");
+        }
+        for label in ["colorectal cancer", "Cyst.", "unlikely cyst", "(left) cyst", "impossible"] {
+            assert!(!Normaliser::doubtful(label), "{label}");
+        }
     }
 
     #[test]

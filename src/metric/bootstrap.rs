@@ -1,13 +1,17 @@
-//! Percentile bootstrap over cases, or over groups of cases that belong together (patient, publication).
+//! Percentile and BCa bootstrap over cases, or over groups of cases that belong together (patient, publication).
 //!
 //! A resample draws as many units as there are, with replacement; a case enters it as often as its unit was drawn.
 //! Every metric sees the same resamples. The interval is that of the central `level` of the resampled values, with linear
 //! interpolation (`numpy.percentile`); a resample in which the metric is undefined is left out.
 //! Bit for bit the same for one seed, whatever the number of threads: resample r has its own ChaCha stream r.
 //!
-//! Macro-F1 over a long tail is the exception: a label with one case is absent from a third of the resamples, which moves the
+//! A mean over labels (macro, weighted) is the exception with a long tail: a label with one case is absent from a third of the resamples, which moves the
 //! resampled values away from the value itself. There the interval is moved back by the difference of their means.
-use super::{Estimate, Outcome, Statistic};
+//!
+//! BCa (Efron 1987) reads other quantiles of the same resampled values: with z₀ = Φ⁻¹(share of values below the estimate) and the
+//! acceleration a = Σd³ / 6(Σd²)^1.5 of the jackknife (one unit left out at a time, d its mean minus each value), the quantile α
+//! becomes Φ(z₀ + (z₀ + z_α) / (1 − a(z₀ + z_α))).
+use super::{Estimate, Outcome, Statistic, normal};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -43,42 +47,88 @@ impl Bootstrap {
     /// One estimate a statistic, in order; None where the statistic is undefined on the cases themselves.
     /// The statistics must come from these outcomes.
     pub fn estimates(&self, statistics: &[Statistic], outcomes: &[Outcome]) -> Vec<Option<Estimate>> {
-        let draws = self.map(outcomes, |weights| statistics.iter().map(|s| s.value(weights)).collect::<Vec<_>>());
-        let estimate = |(i, statistic): (usize, &Statistic)| {
+        self.of_groups(statistics, &groups_of(outcomes))
+    }
+
+    /// As [`Bootstrap::estimates`], with the group of each case in place of its outcome.
+    pub fn of_groups(&self, statistics: &[Statistic], groups: &[&str]) -> Vec<Option<Estimate>> {
+        let estimate = |(value, draws): (f64, Vec<f64>)| {
+            let (low, high) = self.interval(draws)?;
+            Some(Estimate { value, low, high, n: groups.len() })
+        };
+        self.draws(statistics, groups).into_iter().map(|found| found.and_then(estimate)).collect()
+    }
+
+    /// As [`Bootstrap::estimates`], with BCa intervals of the same resamples. None also where all resampled values lie on one
+    /// side of the estimate, as the correction is then without bound.
+    pub fn bca_estimates(&self, statistics: &[Statistic], outcomes: &[Outcome]) -> Vec<Option<Estimate>> {
+        let groups = groups_of(outcomes);
+        let estimate = |(statistic, found): (&Statistic, Option<(f64, Vec<f64>)>)| {
+            let (value, draws) = found?;
+            let left_out = self.jackknife(&groups, |weights| statistic.value(weights));
+            let (low, high) = bca(draws, value, &left_out, self.level)?;
+            Some(Estimate { value, low, high, n: groups.len() })
+        };
+        statistics.iter().zip(self.draws(statistics, &groups)).map(estimate).collect()
+    }
+
+    /// Each statistic's value and its resampled values, moved back where they are off-centre.
+    fn draws(&self, statistics: &[Statistic], groups: &[&str]) -> Vec<Option<(f64, Vec<f64>)>> {
+        let draws = self.map_groups(groups, |weights| statistics.iter().map(|s| s.value(weights)).collect::<Vec<_>>());
+        let of = |(i, statistic): (usize, &Statistic)| {
             let value = statistic.plain()?;
             let mut values: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
             if statistic.off_centre() {
                 recentre(&mut values, value);
             }
-            let (low, high) = self.interval(values)?;
-            Some(Estimate { value, low, high, n: outcomes.len() })
+            Some((value, values))
         };
-        statistics.iter().enumerate().map(estimate).collect()
+        statistics.iter().enumerate().map(of).collect()
+    }
+
+    /// `value` with one unit left out at a time, where that is defined.
+    pub fn jackknife(&self, groups: &[&str], value: impl Fn(&[u32]) -> Option<f64> + Sync) -> Vec<f64> {
+        let without = |unit: &Vec<usize>| {
+            let mut weights = vec![1u32; groups.len()];
+            unit.iter().for_each(|&case| weights[case] = 0);
+            value(&weights)
+        };
+        self.units(groups).par_iter().filter_map(without).collect()
     }
 
     /// `f` of the case weights of every resample, in order.
     pub fn map<T: Send>(&self, outcomes: &[Outcome], f: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
-        let units = self.units(outcomes);
+        self.map_groups(&groups_of(outcomes), f)
+    }
+
+    /// As [`Bootstrap::map`], with the group of each case in place of its outcome.
+    pub fn map_groups<T: Send>(&self, groups: &[&str], f: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
+        self.map_numbered(groups, |_, weights| f(weights))
+    }
+
+    /// As [`Bootstrap::map_groups`]; `f` is also told which resample it is, to draw more from a stream of that number.
+    pub fn map_numbered<T: Send>(&self, groups: &[&str], f: impl Fn(usize, &[u32]) -> T + Sync) -> Vec<T> {
+        let units = self.units(groups);
         let draw = |resample: usize| {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(resample as u64);
-            let mut weights = vec![0u32; outcomes.len()];
+            let mut weights = vec![0u32; groups.len()];
             for _ in 0..units.len() {
                 units[rng.random_range(0..units.len())].iter().for_each(|&case| weights[case] += 1);
             }
-            f(&weights)
+            f(resample, &weights)
         };
         (0..self.resamples).into_par_iter().map(draw).collect()
     }
 
     /// Indices of the cases of every unit, units in order of their name.
-    fn units(&self, outcomes: &[Outcome]) -> Vec<Vec<usize>> {
+    pub(super) fn units(&self, groups: &[&str]) -> Vec<Vec<usize>> {
         match self.unit {
-            Unit::Case => (0..outcomes.len()).map(|case| vec![case]).collect(),
+            Unit::Case => (0..groups.len()).map(|case| vec![case]).collect(),
             Unit::Group => {
-                let mut groups = BTreeMap::<&str, Vec<usize>>::new();
-                outcomes.iter().enumerate().for_each(|(i, case)| groups.entry(&case.group).or_default().push(i));
-                groups.into_values().collect()
+                let mut units = BTreeMap::<&str, Vec<usize>>::new();
+                groups.iter().enumerate().for_each(|(i, group)| units.entry(group).or_default().push(i));
+                units.into_values().collect()
             }
         }
     }
@@ -88,6 +138,32 @@ impl Bootstrap {
         values.sort_by(f64::total_cmp);
         let tail = (1.0 - self.level) / 2.0;
         Some((quantile(&values, tail)?, quantile(&values, 1.0 - tail)?))
+    }
+}
+
+/// The group of each case.
+pub(super) fn groups_of(outcomes: &[Outcome]) -> Vec<&str> {
+    outcomes.iter().map(|case| case.group.as_str()).collect()
+}
+
+/// The BCa interval from resampled values, the estimate and its jackknife; see the file's header. Values equal to the estimate
+/// count half below it. None without values, or where all of them lie on one side of the estimate.
+pub fn bca(mut draws: Vec<f64>, value: f64, jackknife: &[f64], level: f64) -> Option<(f64, f64)> {
+    let below = draws.iter().map(|d| 0.5 * (f64::from(*d < value) + f64::from(*d <= value))).sum::<f64>();
+    let z0 = normal::quantile(below / draws.len() as f64);
+    let mean = jackknife.iter().sum::<f64>() / jackknife.len() as f64;
+    let power = |k: i32| jackknife.iter().map(|v| (mean - v).powi(k)).sum::<f64>();
+    let spread = power(2).powf(1.5);
+    let acceleration = if spread > 0.0 { power(3) / (6.0 * spread) } else { 0.0 };
+    let at = |alpha: f64| {
+        let z = z0 + normal::quantile(alpha);
+        normal::cdf(z0 + z / (1.0 - acceleration * z))
+    };
+    draws.sort_by(f64::total_cmp);
+    let tail = (1.0 - level) / 2.0;
+    match z0.is_finite() {
+        true => Some((quantile(&draws, at(tail))?, quantile(&draws, at(1.0 - tail))?)),
+        false => None,
     }
 }
 
@@ -143,6 +219,31 @@ mod tests {
         let outcomes = clustered(400, 10);
         let ratio = width(&outcomes, Unit::Group) / width(&outcomes, Unit::Case);
         assert!((2.6..3.8).contains(&ratio), "√10 = 3.16 expected, got {ratio}");
+    }
+
+    #[test]
+    fn bca_is_the_percentile_interval_of_symmetric_values_and_leans_with_skewed_ones() {
+        let draws: Vec<f64> = (-500..=500).map(f64::from).collect();
+        let even: Vec<f64> = (-5..=5).map(f64::from).collect();
+        let (low, high) = bca(draws.clone(), 0.0, &even, 0.9).unwrap();
+        assert!((low + 450.0).abs() < 1e-6 && (high - 450.0).abs() < 1e-6, "{low} {high}");
+        let (low, high) = bca(draws.clone(), 0.0, &[-9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 0.9).unwrap();
+        assert!(low > -440.0 && high > 455.0, "a long tail to the right moves both ends there: {low} {high}");
+        assert_eq!(bca(draws, 501.0, &even, 0.9), None);
+        assert_eq!(bca(vec![1.0; 9], 1.0, &[1.0; 4], 0.9), Some((1.0, 1.0)));
+        assert_eq!(bca(vec![], 1.0, &[1.0], 0.9), None);
+    }
+
+    #[test]
+    fn a_group_is_left_out_as_a_whole() {
+        let outcomes = clustered(6, 3);
+        let statistic = Metric::Exact.statistic(&outcomes);
+        let left_out = |unit| {
+            let bootstrap = Bootstrap { unit, ..Default::default() };
+            bootstrap.jackknife(&groups_of(&outcomes), |weights| statistic.value(weights))
+        };
+        assert_eq!(left_out(Unit::Group), [0.0, 1.0]);
+        assert_eq!(left_out(Unit::Case).len(), 6);
     }
 
     #[test]

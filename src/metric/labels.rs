@@ -1,8 +1,8 @@
 //! Metrics of label sets. For case i let G be the gold set and P the predicted set;
 //! TP = |G∩P|, FP = |P∖G|, FN = |G∖P|.
 //!
-//! Every metric but macro-F1 is a ratio of two sums over cases, Σ num / Σ den, so a case enters a resample by its weight
-//! alone. That is what `Statistic` keeps, and why a bootstrap of a thousand resamples takes milliseconds.
+//! Every metric but the means over labels is a ratio of two sums over cases, Σ num / Σ den, so a case enters a resample by its
+//! weight alone. That is what `Statistic` keeps, and why a bootstrap of a thousand resamples takes milliseconds.
 //! Nothing here normalises a label: give outcomes of normalised labels to get the normalised metric.
 use super::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,12 @@ pub enum Metric {
     Exact,
     SampleF1,
     MacroF1(LabelSet),
+    MacroPrecision(LabelSet),
+    MacroRecall(LabelSet),
+    /// Means over labels weighted by their gold cases; see [`weighted_f1`].
+    WeightedF1,
+    WeightedPrecision,
+    WeightedRecall,
     Hamming,
     LabelsPerCase,
     /// Share of predicted labels outside the vocabulary given here.
@@ -35,7 +41,7 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric that needs no vocabulary, the main ones first.
-    pub const PLAIN: [Metric; 11] = [
+    pub const PLAIN: [Metric; 18] = [
         Metric::MicroF1,
         Metric::Jaccard,
         Metric::Exact,
@@ -43,6 +49,13 @@ impl Metric {
         Metric::MacroF1(LabelSet::Union),
         Metric::MicroPrecision,
         Metric::MicroRecall,
+        Metric::MacroPrecision(LabelSet::Gold),
+        Metric::MacroRecall(LabelSet::Gold),
+        Metric::MacroPrecision(LabelSet::Union),
+        Metric::MacroRecall(LabelSet::Union),
+        Metric::WeightedF1,
+        Metric::WeightedPrecision,
+        Metric::WeightedRecall,
         Metric::SampleF1,
         Metric::Hamming,
         Metric::LabelsPerCase,
@@ -53,12 +66,24 @@ impl Metric {
     ///
     /// The label space of the Hamming loss is the union of gold and predicted labels of these outcomes.
     pub fn statistic(&self, outcomes: &[Outcome]) -> Statistic {
-        let space = match self {
-            Metric::MacroF1(set) => return macro_counts(outcomes, *set),
-            Metric::Hamming => label_space(outcomes).len() as f64,
-            _ => 0.0,
-        };
+        if let Some((score, mean)) = self.over_labels() {
+            return per_label(outcomes, score, mean);
+        }
+        let space = if *self == Metric::Hamming { label_space(outcomes).len() as f64 } else { 0.0 };
         Statistic::Ratio(outcomes.iter().map(|outcome| self.ratio(outcome, space)).collect())
+    }
+
+    /// What is averaged over labels and how, for the metrics that are such a mean.
+    fn over_labels(&self) -> Option<(Score, Mean)> {
+        Some(match self {
+            Metric::MacroF1(set) => (Score::F1, Mean::Of(*set)),
+            Metric::MacroPrecision(set) => (Score::Precision, Mean::Of(*set)),
+            Metric::MacroRecall(set) => (Score::Recall, Mean::Of(*set)),
+            Metric::WeightedF1 => (Score::F1, Mean::ByGold),
+            Metric::WeightedPrecision => (Score::Precision, Mean::ByGold),
+            Metric::WeightedRecall => (Score::Recall, Mean::ByGold),
+            _ => return None,
+        })
     }
 
     /// (numerator, denominator) of one case.
@@ -76,7 +101,7 @@ impl Metric {
             Metric::LabelsPerCase => (predicted, 1.0),
             Metric::Hallucinated(known) => (case.predicted.difference(known).count() as f64, predicted),
             Metric::ParseFailure => (f64::from(!case.parsed), 1.0),
-            Metric::MacroF1(_) => (0.0, 0.0), // not a ratio of sums; `statistic` returned before this
+            _ => (0.0, 0.0), // a mean over labels is no ratio of sums; `statistic` returned before this
         }
     }
 
@@ -97,6 +122,13 @@ impl std::fmt::Display for Metric {
             Metric::SampleF1 => "sample_f1",
             Metric::MacroF1(LabelSet::Gold) => "macro_f1_gold",
             Metric::MacroF1(LabelSet::Union) => "macro_f1_union",
+            Metric::MacroPrecision(LabelSet::Gold) => "macro_precision_gold",
+            Metric::MacroPrecision(LabelSet::Union) => "macro_precision_union",
+            Metric::MacroRecall(LabelSet::Gold) => "macro_recall_gold",
+            Metric::MacroRecall(LabelSet::Union) => "macro_recall_union",
+            Metric::WeightedF1 => "weighted_f1",
+            Metric::WeightedPrecision => "weighted_precision",
+            Metric::WeightedRecall => "weighted_recall",
             Metric::Hamming => "hamming_loss",
             Metric::LabelsPerCase => "labels_per_case",
             Metric::Hallucinated(_) => "hallucinated_rate",
@@ -122,8 +154,28 @@ impl std::str::FromStr for Metric {
 pub enum Statistic {
     /// (numerator, denominator) a case.
     Ratio(Vec<(f64, f64)>),
-    /// Per case what became of every label that is gold or predicted there.
-    MacroF1 { labels: usize, set: LabelSet, cases: Vec<Vec<(usize, Hit)>> },
+    /// A mean over labels; per case what became of every label that is gold or predicted there.
+    PerLabel { labels: usize, score: Score, mean: Mean, cases: Vec<Vec<(usize, Hit)>> },
+}
+
+/// What a label's counts give; 0 where it is 0/0, as scikit-learn's `zero_division=0` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Score {
+    /// TP / (TP + FP)
+    Precision,
+    /// TP / (TP + FN)
+    Recall,
+    /// 2 TP / (2 TP + FP + FN)
+    F1,
+}
+
+/// How labels enter a mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mean {
+    /// Those of the set, all alike: macro.
+    Of(LabelSet),
+    /// By their number of gold cases: weighted.
+    ByGold,
 }
 
 /// What became of one label in one case.
@@ -134,11 +186,33 @@ pub enum Hit {
     Missed,
 }
 
+impl Score {
+    fn of(self, [right, invented, missed]: [u32; 3]) -> f64 {
+        let (right, invented, missed) = (f64::from(right), f64::from(invented), f64::from(missed));
+        let (num, den) = match self {
+            Score::Precision => (right, right + invented),
+            Score::Recall => (right, right + missed),
+            Score::F1 => (2.0 * right, 2.0 * right + invented + missed),
+        };
+        if den > 0.0 { num / den } else { 0.0 }
+    }
+}
+
+impl Mean {
+    fn weight(self, [right, invented, missed]: [u32; 3]) -> f64 {
+        match self {
+            Mean::Of(LabelSet::Gold) => f64::from(right + missed > 0),
+            Mean::Of(LabelSet::Union) => f64::from(right + invented + missed > 0),
+            Mean::ByGold => f64::from(right + missed),
+        }
+    }
+}
+
 impl Statistic {
     pub fn cases(&self) -> usize {
         match self {
             Statistic::Ratio(cases) => cases.len(),
-            Statistic::MacroF1 { cases, .. } => cases.len(),
+            Statistic::PerLabel { cases, .. } => cases.len(),
         }
     }
 
@@ -152,15 +226,23 @@ impl Statistic {
                 let (num, den) = cases.iter().zip(weights).fold((0.0, 0.0), add);
                 (den > 0.0).then(|| num / den)
             }
-            Statistic::MacroF1 { labels, set, cases } => macro_value(*labels, *set, cases, weights),
+            Statistic::PerLabel { labels, score, mean, cases } => {
+                let counts = label_counts(*labels, cases, weights);
+                let (sum, of) = counts.into_iter().fold((0.0, 0.0), |(sum, of), counts| {
+                    let weight = mean.weight(counts);
+                    (sum + weight * score.of(counts), of + weight)
+                });
+                (of > 0.0).then(|| sum / of)
+            }
         }
     }
 
     /// True where a resample's value is off-centre, so that its interval must be moved back.
     ///
-    /// A label with one case is absent from a third of the resamples and then leaves the mean of macro-F1.
+    /// A label with one case is absent from a third of the resamples and then leaves a mean over labels, and where it is drawn twice
+    /// it outweighs what was invented under its name.
     pub fn off_centre(&self) -> bool {
-        matches!(self, Statistic::MacroF1 { .. })
+        matches!(self, Statistic::PerLabel { .. })
     }
 
     /// The metric of the cases as they are.
@@ -169,22 +251,16 @@ impl Statistic {
     }
 }
 
-fn macro_value(labels: usize, set: LabelSet, cases: &[Vec<(usize, Hit)>], weights: &[u32]) -> Option<f64> {
-    let mut counts = vec![[0u32; 3]; labels]; // right, invented, missed
+/// Right, invented and missed of every label.
+fn label_counts(labels: usize, cases: &[Vec<(usize, Hit)>], weights: &[u32]) -> Vec<[u32; 3]> {
+    let mut counts = vec![[0u32; 3]; labels];
     for (case, &weight) in cases.iter().zip(weights).filter(|(_, weight)| **weight > 0) {
         case.iter().for_each(|&(label, hit)| counts[label][hit as usize] += weight);
     }
-    let counted = counts.iter().filter(|[right, invented, missed]| match set {
-        LabelSet::Gold => right + missed > 0,
-        LabelSet::Union => right + missed + invented > 0,
-    });
-    let (sum, n) = counted.fold((0.0, 0.0), |(sum, n), &[right, invented, missed]| {
-        (sum + 2.0 * f64::from(right) / f64::from(2 * right + invented + missed), n + 1.0)
-    });
-    (n > 0.0).then(|| sum / n)
+    counts
 }
 
-fn macro_counts(outcomes: &[Outcome], set: LabelSet) -> Statistic {
+fn per_label(outcomes: &[Outcome], score: Score, mean: Mean) -> Statistic {
     let space = label_space(outcomes);
     let index: BTreeMap<&str, usize> = space.iter().enumerate().map(|(i, label)| (*label, i)).collect();
     let hits = |case: &Outcome| {
@@ -194,7 +270,7 @@ fn macro_counts(outcomes: &[Outcome], set: LabelSet) -> Statistic {
         let missed = case.gold.difference(&case.predicted).map(|label| (of(label), Hit::Missed));
         right.chain(invented).chain(missed).collect()
     };
-    Statistic::MacroF1 { labels: space.len(), set, cases: outcomes.iter().map(hits).collect() }
+    Statistic::PerLabel { labels: space.len(), score, mean, cases: outcomes.iter().map(hits).collect() }
 }
 
 fn label_space(outcomes: &[Outcome]) -> BTreeSet<&str> {
@@ -273,6 +349,14 @@ pub fn macro_f1(outcomes: &[Outcome], set: LabelSet) -> Option<f64> {
     Metric::MacroF1(set).statistic(outcomes).plain()
 }
 
+/// Σ n(ℓ)·F1(ℓ) / Σ n(ℓ) over labels, n(ℓ) the gold cases of a label: between micro-F1, which also counts invented labels that
+/// no case has, and macro-F1. None without gold labels. Weighted recall is micro recall.
+///
+/// `gold {a, b}, predicted {a, c}` and `gold {a}, predicted {}`: a has F1 2/3 in 2 cases, b 0 in 1: 4/9.
+pub fn weighted_f1(outcomes: &[Outcome]) -> Option<f64> {
+    Metric::WeightedF1.statistic(outcomes).plain()
+}
+
 /// Σ |G△P| / (N·L), L the number of labels that are gold or predicted anywhere. None without labels.
 ///
 /// `gold {a, b}, predicted {a, c}` and `gold {a}, predicted {a}`: 2/(2·3) = 1/3.
@@ -318,6 +402,9 @@ mod tests {
         assert_eq!(micro_precision(&two), Some(0.5));
         assert_eq!(micro_recall(&two), Some(1.0 / 3.0));
         assert_eq!(sample_f1(&two), Some(0.25));
+        assert!((weighted_f1(&two).unwrap() - 4.0 / 9.0).abs() < 1e-15);
+        assert_eq!(Metric::WeightedRecall.statistic(&two).plain(), micro_recall(&two));
+        assert_eq!(Metric::MacroPrecision(LabelSet::Gold).statistic(&two).plain(), Some(0.5), "b is never predicted");
         assert_eq!(parse_failure_rate(&two), Some(0.5));
         assert_eq!(labels_per_case(&two), Some(1.0));
         assert_eq!(jaccard(&[case(&["a", "b"], &["a", "c"]), case(&[], &[])]), Some(2.0 / 3.0));

@@ -1,14 +1,26 @@
 //! Metrics: pure functions from per-case outcomes to an `Estimate`. Undefined is `None`, never 0.
 mod bootstrap;
+mod calibration;
+mod flips;
 mod labels;
+mod normal;
 mod paired;
+mod proportion;
+mod tiers;
 
-pub use bootstrap::{Bootstrap, Unit, quantile};
-pub use labels::{
-    LabelSet, Metric, Statistic, exact_match, hallucinated_rate, hamming_loss, jaccard, labels_per_case, macro_f1,
-    micro_f1, micro_precision, micro_recall, parse_failure_rate, sample_f1,
+pub use bootstrap::{Bootstrap, Unit, bca, quantile};
+pub use calibration::{
+    Bin, Calibration, Platt, Quality, Scored, Selective, Signal, bins, brier, calibrate, calibration_error, platt,
+    risk_coverage,
 };
-pub use paired::{Difference, compare, holm, pair};
+pub use flips::{ErrorRates, FLIPPED, Identity, with_errors};
+pub use labels::{
+    Hit, LabelSet, Mean, Metric, Score, Statistic, exact_match, hallucinated_rate, hamming_loss, jaccard,
+    labels_per_case, macro_f1, micro_f1, micro_precision, micro_recall, parse_failure_rate, sample_f1, weighted_f1,
+};
+pub use paired::{ALPHA, Difference, POWER, compare, holm, pair, permutation};
+pub use proportion::{McNemar, beta, mcnemar, wilson};
+pub use tiers::{Credit, Match, Tiered, TieredCase, assign, tiered};
 
 use serde::{Deserialize, Serialize};
 

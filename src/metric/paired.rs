@@ -1,16 +1,31 @@
-//! Two models on the same cases: the difference of a metric with its paired bootstrap interval and p value, and Holm's
-//! correction for the number of comparisons made.
+//! Two models on the same cases: the difference of a metric with its paired bootstrap intervals and p value, a permutation test,
+//! McNemar's test, the smallest difference that so many cases could show, and Holm's correction for the comparisons made.
 //!
 //! Both models enter a resample with the same cases. p is two-sided, the inverted percentile interval:
 //! p = 2·min(#{d* ≤ 0} + 1, #{d* ≥ 0} + 1) / (R + 1), at most 1, so it never falls below 2/(R + 1).
-use super::bootstrap::recentre;
-use super::{Bootstrap, Metric, Outcome, Statistic};
+//!
+//! The permutation test asks another question: had the two models' answers been exchanged in any of the units, how often would
+//! the difference be as large? It needs no resampled interval, only that under the null hypothesis the models are alike.
+//!
+//! The minimum detectable effect is the true difference that a two-sided test at 5 % finds in 80 % of such test sets,
+//! (z₀.₉₇₅ + z₀.₈)·se = 2.80·se, with the standard error of the paired bootstrap (Cohen 1988). It is for a single comparison; where
+//! Holm's correction divides the 5 %, it is larger. A difference that is not found says nothing about effects below it.
+use super::bootstrap::{bca, groups_of, recentre};
+use super::proportion::{McNemar, mcnemar};
+use super::{Bootstrap, Metric, Outcome, Statistic, normal};
 use crate::error::{Error, Result};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the minimum detectable effect is computed for.
+pub const POWER: f64 = 0.8;
+pub const ALPHA: f64 = 0.05;
 
 /// metric(b) − metric(a).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     pub value: f64,
     pub low: f64,
@@ -19,6 +34,18 @@ pub struct Difference {
     pub p: f64,
     /// Cases, every one answered by both models.
     pub n: usize,
+    /// BCa interval of the same resamples; none where it is undefined.
+    #[serde(default)]
+    pub bca: Option<(f64, f64)>,
+    /// Two-sided, not corrected; see [`permutation`].
+    #[serde(default)]
+    pub p_permutation: Option<f64>,
+    /// Of exact matches; none for other metrics, and where several cases share a group.
+    #[serde(default)]
+    pub mcnemar: Option<McNemar>,
+    /// Minimum detectable effect at [`ALPHA`] and [`POWER`]; none where the models do not differ in any resample.
+    #[serde(default)]
+    pub detectable: Option<f64>,
 }
 
 /// The outcomes of `b` in the order of `a`. An error names the case ids that only one side has, that occur twice, or whose
@@ -66,8 +93,8 @@ pub fn compare(
 ) -> Result<Vec<Option<Difference>>> {
     let b = pair(a, b)?;
     let statistics: Vec<(Statistic, Statistic)> = metrics.iter().map(|m| (m.statistic(a), m.statistic(&b))).collect();
-    let minus = |(a, b): &(Statistic, Statistic), weights: &[u32]| Some(b.value(weights)? - a.value(weights)?);
     let draws = bootstrap.map(a, |weights| statistics.iter().map(|pair| minus(pair, weights)).collect::<Vec<_>>());
+    let groups = groups_of(a);
     let difference = |(i, pair): (usize, &(Statistic, Statistic))| {
         let value = pair.1.plain()? - pair.0.plain()?;
         let mut draws: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
@@ -76,10 +103,82 @@ pub fn compare(
         }
         let (below, above) = (draws.iter().filter(|d| **d <= 0.0).count(), draws.iter().filter(|d| **d >= 0.0).count());
         let p = (2.0 * (below.min(above) + 1) as f64 / (draws.len() + 1) as f64).min(1.0);
-        let (low, high) = bootstrap.interval(draws)?;
-        Some(Difference { value, low, high, p, n: a.len() })
+        let left_out = bootstrap.jackknife(&groups, |weights| minus(pair, weights));
+        Some(Difference {
+            value,
+            p,
+            n: a.len(),
+            bca: bca(draws.clone(), value, &left_out, bootstrap.level),
+            p_permutation: permutation(&metrics[i], a, &b, bootstrap),
+            mcnemar: (metrics[i] == Metric::Exact).then(|| discordant(a, &b)).flatten(),
+            detectable: detectable(&draws),
+            ..interval(bootstrap, draws)?
+        })
     };
     Ok(statistics.iter().enumerate().map(difference).collect())
+}
+
+fn minus((a, b): &(Statistic, Statistic), weights: &[u32]) -> Option<f64> {
+    Some(b.value(weights)? - a.value(weights)?)
+}
+
+fn interval(bootstrap: &Bootstrap, draws: Vec<f64>) -> Option<Difference> {
+    let (low, high) = bootstrap.interval(draws)?;
+    Some(Difference { low, high, ..Difference::default() })
+}
+
+/// (z₁₋α/₂ + z_power) times the standard deviation of the resampled differences.
+fn detectable(draws: &[f64]) -> Option<f64> {
+    let n = draws.len() as f64;
+    let mean = draws.iter().sum::<f64>() / n;
+    let se = (draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    (se > 0.0).then(|| (normal::quantile(1.0 - ALPHA / 2.0) + normal::quantile(POWER)) * se)
+}
+
+/// McNemar's test of exact matches, where every case is a group of its own.
+fn discordant(a: &[Outcome], b: &[Outcome]) -> Option<McNemar> {
+    let independent = a.iter().map(|case| &case.group).collect::<BTreeSet<_>>().len() == a.len();
+    let only = |x: &[Outcome], y: &[Outcome]| x.iter().zip(y).filter(|(x, y)| x.exact() && !y.exact()).count();
+    independent.then(|| mcnemar(only(a, b), only(b, a)))
+}
+
+/// Two-sided p of the paired permutation test: the share of exchanges of `a` and `b` in whole units whose difference is at least as
+/// far from 0 as the one seen. `b` is in the order of `a`, see [`pair`].
+///
+/// All 2^units exchanges where they are no more than the resamples; else as many random ones as resamples, with
+/// p = (hits + 1)/(R + 1) (Phipson & Smyth 2010). Bit for bit the same for one seed: exchange r has its own ChaCha stream, apart
+/// from the bootstrap's. The label space of the Hamming loss is that of both sides. None where the metric is undefined on a side.
+pub fn permutation(metric: &Metric, a: &[Outcome], b: &[Outcome], bootstrap: &Bootstrap) -> Option<f64> {
+    let both = metric.statistic(&[a, b].concat());
+    let units = bootstrap.units(&groups_of(a));
+    // the difference when the units with `swapped` are exchanged
+    let difference = |swapped: &dyn Fn(usize) -> bool| {
+        let (mut first, mut second) = (vec![0u32; 2 * a.len()], vec![0u32; 2 * a.len()]);
+        for (unit, cases) in units.iter().enumerate() {
+            let swapped = swapped(unit);
+            for &case in cases {
+                let (of_a, of_b) = (case, a.len() + case);
+                first[if swapped { of_b } else { of_a }] = 1;
+                second[if swapped { of_a } else { of_b }] = 1;
+            }
+        }
+        Some(both.value(&second)? - both.value(&first)?)
+    };
+    let seen = difference(&|_| false)?.abs() - 1e-12; // a sum in another order is not another difference
+    let all = (units.len() < 31).then(|| 1usize << units.len()).filter(|all| *all <= bootstrap.resamples);
+    if let Some(all) = all {
+        let found = |i: usize| difference(&|unit| i >> unit & 1 == 1).map(|d| d.abs() >= seen);
+        let found: Vec<bool> = (0..all).into_par_iter().filter_map(found).collect();
+        return Some(found.iter().filter(|hit| **hit).count() as f64 / found.len() as f64);
+    }
+    let random = |resample: usize| {
+        let mut rng = ChaCha8Rng::seed_from_u64(bootstrap.seed);
+        rng.set_stream((1 << 40) + resample as u64);
+        let coins: Vec<bool> = units.iter().map(|_| rng.random()).collect();
+        difference(&|unit| coins[unit]).map(|d| d.abs() >= seen)
+    };
+    let found: Vec<bool> = (0..bootstrap.resamples).into_par_iter().filter_map(random).collect();
+    Some((found.iter().filter(|hit| **hit).count() + 1) as f64 / (found.len() + 1) as f64)
 }
 
 /// Holm's step-down correction: sorted ascending, p(i) becomes max over j ≤ i of (m − j)·p(j), j from 0, at most 1.
@@ -131,6 +230,41 @@ mod tests {
         let a = cases(|i| i % 3 == 0);
         let difference = compare(&[Metric::MicroF1], &a, &a, &Bootstrap::default()).unwrap().remove(0).unwrap();
         assert_eq!((difference.value, difference.low, difference.high, difference.p), (0.0, 0.0, 0.0, 1.0));
+        assert_eq!((difference.p_permutation, difference.detectable, difference.mcnemar), (Some(1.0), None, None));
+    }
+
+    #[test]
+    fn a_permutation_of_few_units_counts_all_exchanges() {
+        // b right on five cases that a gets wrong: only all or none exchanged is as extreme, 2 of 2⁵
+        let (a, b) = (&cases(|_| false)[..5], &cases(|_| true)[..5]);
+        let p = |resamples| permutation(&Metric::Exact, a, b, &Bootstrap { resamples, ..Default::default() }).unwrap();
+        assert_eq!(p(32), 2.0 / 32.0);
+        assert!(
+            (permutation(&Metric::Exact, a, b, &Bootstrap { resamples: 31, ..Default::default() }).unwrap() - 0.0625)
+                .abs()
+                < 0.1
+        );
+        let group =
+            |cases: &[Outcome]| cases.iter().cloned().map(|c| Outcome { group: "p".into(), ..c }).collect::<Vec<_>>();
+        assert_eq!(
+            permutation(&Metric::Exact, &group(a), &group(b), &Bootstrap::default()),
+            Some(1.0),
+            "one group has no other side"
+        );
+        assert_eq!(permutation(&Metric::MicroF1, &[], &[], &Bootstrap::default()), None);
+    }
+
+    #[test]
+    fn the_smallest_detectable_difference_is_that_of_a_paired_mean() {
+        // differences of exact match: 10 of 100 cases +1, the rest 0; se = √(0.1·0.9/100)
+        let (a, b) = (cases(|i| i % 2 == 0), cases(|i| i % 2 == 0 || i % 10 == 1));
+        let difference = compare(&[Metric::Exact], &a, &b, &Bootstrap::default()).unwrap().remove(0).unwrap();
+        let expected = 2.801585 * (0.1f64 * 0.9 / 100.0).sqrt();
+        assert!((difference.detectable.unwrap() / expected - 1.0).abs() < 0.05, "{difference:?}");
+        let test = difference.mcnemar.unwrap();
+        assert_eq!((test.only_a, test.only_b, test.p), (0, 10, 2.0 / 1024.0));
+        let (low, high) = difference.bca.unwrap();
+        assert!(0.0 < low && low < 0.1 && 0.1 < high && difference.p_permutation.unwrap() < 0.01);
     }
 
     #[test]

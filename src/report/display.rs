@@ -293,7 +293,7 @@ mod tests {
         let estimate = Estimate { value: 0.6123, low: 0.58, high: 0.6501, n: 386 };
         assert_eq!(interval(Some(&estimate)), "0.612 [0.580, 0.650]");
         assert_eq!(interval(None), "–");
-        let gap = Difference { value: 0.0213, low: -0.004, high: 0.047, p: 0.1, n: 386 };
+        let gap = Difference { value: 0.0213, low: -0.004, high: 0.047, p: 0.1, n: 386, ..Difference::default() };
         assert_eq!(difference(Some(&gap)), "+0.021 [−0.004, 0.047]");
         assert_eq!(
             (number(0.61234), number(20.312), number(1236.0), number(0.0)),

@@ -1,9 +1,10 @@
 //! Figures of the report. Each takes numbers that a file yielded and gives a `Figure`; equal numbers give equal bytes.
-use super::canvas::{self, Area, DARK, Drawn, GREY, LIGHT, SIZE, anchored, fit, font, tick};
-use super::display::{Figure, spread};
+use super::canvas::{self, Area, DARK, Drawn, FAINT, GREY, LIGHT, SIZE, anchored, fit, font, tick};
+use super::display::{Figure, NONE, difference, number, spread};
 use super::tables::ranked;
 use crate::error::{Error, Result};
-use crate::metric::{Estimate, quantile};
+use crate::metric::{Calibration, Difference, Estimate, Quality, quantile};
+use crate::study::Comparison;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 use std::collections::BTreeMap;
@@ -222,6 +223,128 @@ pub fn forest(rows: &[(String, Estimate)], title: &str, reference: Option<f64>) 
     })
 }
 
+/// One row a comparison: the difference with its interval; a pale bar for what a test of so many cases would miss too often to say that
+/// there is nothing (the minimum detectable effect either way of 0); to the right the numbers, p after Holm and that effect.
+pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
+    let rows: Vec<(&Comparison, &Difference)> =
+        rows.iter().filter_map(|row| Some((row, row.difference.as_ref()?))).collect();
+    let reach = |d: &Difference| d.detectable.into_iter().flat_map(|effect| [-effect, effect]).collect::<Vec<_>>();
+    let ends = rows.iter().flat_map(|(_, d)| [d.low, d.high].into_iter().chain(reach(d)));
+    let Some(range) = canvas::span(ends.chain([0.0])).filter(|_| !rows.is_empty()) else {
+        return Err(Error::input("forest of differences: no comparison to draw"));
+    };
+    let widest = |row: &Comparison| canvas::text_width(&row.a, 13).max(canvas::text_width(&row.b, 13) + 18);
+    let left = rows.iter().map(|(row, _)| widest(row)).max().unwrap_or(0).clamp(60, 300) + 14;
+    let numbers = 300; // pixels to the right for the numbers
+    let size = (SIZE.0.max(left + numbers + 300), 42 * rows.len() as u32 + 96);
+    Figure::draw(size, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .margin_top(34)
+            .margin_right(14 + numbers)
+            .x_label_area_size(46)
+            .y_label_area_size(left)
+            .build_cartesian_2d(range.clone(), rows.len() as f64..0.0)?;
+        canvas::axes(&mut chart, title, None)?;
+        let at = |column: i32| (size.0 - numbers - 4) as i32 + [0, 154, 232][column as usize];
+        for (column, head) in (0..).zip(["b − a", "p (Holm)", "detectable"]) {
+            area.draw(&Text::new(head, (at(column), 20), font(12)))?;
+        }
+        for (i, (row, d)) in rows.iter().enumerate() {
+            let y = i as f64 + 0.5;
+            if let Some(effect) = d.detectable {
+                chart.draw_series([Rectangle::new([(-effect, y - 0.32), (effect, y + 0.32)], FAINT.filled())])?;
+            }
+            chart.draw_series([PathElement::new(vec![(d.low, y), (d.high, y)], DARK.stroke_width(2))])?;
+            chart.draw_series([Circle::new((d.value, y), 5, DARK.filled())])?;
+            let middle = chart.backend_coord(&(range.start, y));
+            for (name, below) in [(row.a.clone(), -8), (format!("→ {}", row.b), 8)] {
+                let style = anchored(13, HPos::Right, VPos::Center);
+                area.draw(&Text::new(fit(&name, 13, left - 10), (middle.0 - 10, middle.1 + below), style))?;
+            }
+            let cell = |value: Option<f64>| value.map_or(NONE.into(), number);
+            let texts = [difference(Some(d)), cell(row.p_holm), cell(d.detectable)];
+            for (column, text) in (0..).zip(texts) {
+                area.draw(&Text::new(text, (at(column), middle.1), font(12)))?;
+            }
+        }
+        let zero = PathElement::new(vec![(0.0, 0.0), (0.0, rows.len() as f64)], GREY.stroke_width(2));
+        chart.draw_series(std::iter::once(zero))?;
+        Ok(())
+    })
+}
+
+/// Mean outcome against mean probability in bins of equal mass, raw and after scaling, with Wilson intervals; the diagonal is honesty.
+pub fn reliability(found: &Calibration) -> Result<Figure> {
+    let (raw, scaled) = (&found.raw, &found.scaled);
+    let name = |what: &str, quality: &Quality| {
+        format!("{what} (error {:.3}, Brier {:.3})", quality.error.value, quality.brier.value)
+    };
+    let names = [name("raw", raw), name("scaled", scaled), "honest".to_string()];
+    let title = format!(
+        "probability given (n = {}, {} bins, scaled on {} others)",
+        raw.brier.n,
+        raw.bins.len(),
+        found.fitted_on
+    );
+    Figure::draw((560, 480), |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
+            .build_cartesian_2d(-0.03..1.03, -0.03..1.03)?;
+        canvas::axes(&mut chart, &title, Some("mean outcome (95 % Wilson interval)"))?;
+        chart.draw_series([PathElement::new(vec![(0.0, 0.0), (1.0, 1.0)], GREY.stroke_width(1))])?;
+        for (bins, style) in [(&raw.bins, LIGHT), (&scaled.bins, DARK)] {
+            for bin in bins {
+                let whisker = vec![(bin.confidence, bin.low), (bin.confidence, bin.high)];
+                chart.draw_series([PathElement::new(whisker, style.stroke_width(1))])?;
+            }
+        }
+        chart
+            .draw_series(raw.bins.iter().map(|b| TriangleMarker::new((b.confidence, b.outcome), 6, LIGHT.filled())))?;
+        chart.draw_series(scaled.bins.iter().map(|b| Circle::new((b.confidence, b.outcome), 4, DARK.filled())))?;
+        let triangle =
+            |area: &Area, at: (i32, i32)| -> Drawn { Ok(area.draw(&TriangleMarker::new(at, 6, LIGHT.filled()))?) };
+        let dot = |area: &Area, at: (i32, i32)| -> Drawn { Ok(area.draw(&Circle::new(at, 4, DARK.filled()))?) };
+        let line = canvas::stroke(GREY.stroke_width(1));
+        canvas::key(area, 530, 28, &[(&names[0], &triangle), (&names[1], &dot), (&names[2], &line)])
+    })
+}
+
+/// Mean loss of the most confident answers against the share that is taken, a line a model; with AURC and its interval in the key.
+pub fn risk_coverage(curves: &[(String, Calibration)]) -> Result<Figure> {
+    let Some((_, first)) = curves.first() else {
+        return Err(Error::input("risk and coverage: no model to draw"));
+    };
+    let risks = curves.iter().flat_map(|(_, found)| found.risks.iter().map(|point| point.1));
+    let range = canvas::span(risks).unwrap_or(0.0..1.0);
+    let name = |(model, found): &(String, Calibration)| {
+        let e = &found.aurc;
+        format!("{model}: AURC {} (random {:.3})", spread(e.value, e.low, e.high, ""), found.random_aurc)
+    };
+    let names: Vec<String> = curves.iter().map(name).collect();
+    let size = (SIZE.0, SIZE.1 + 18 * curves.len() as u32);
+    Figure::draw(size, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .margin_top(24 + 18 * curves.len() as u32)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0.0..1.02, range.start.max(0.0)..range.end.min(1.02))?;
+        let title = format!("coverage: share of answers taken, most confident first (n = {})", first.aurc.n);
+        canvas::axes(&mut chart, &title, Some("risk: mean of 1 − outcome"))?;
+        let styles = series_styles();
+        for ((_, found), style) in curves.iter().zip(styles.iter().cycle()) {
+            chart.draw_series([PathElement::new(found.risks.clone(), *style)])?;
+        }
+        let strokes: Vec<_> = styles.iter().cycle().take(names.len()).map(|style| canvas::stroke(*style)).collect();
+        let entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =
+            names.iter().zip(&strokes).map(|(name, stroke)| (name.as_str(), stroke as _)).collect();
+        canvas::key(area, SIZE.0 as i32 - 24, 22, &entries)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +381,46 @@ mod tests {
         assert!(lengths.svg().contains("train (n = 3, median 120)"));
         let curve = learning_curve(&[(1, 2.0), (2, f64::NAN), (3, 1.0)], &[(1, 2.2), (3, 1.5)]).unwrap();
         assert!(curve.svg().contains("best 1.500 at step 3"));
+    }
+
+    #[test]
+    fn differences_and_confidence_are_drawn_with_their_numbers() {
+        let row = |value: f64, detectable| Comparison {
+            a: "plain".into(),
+            b: "LoRA".into(),
+            metric: "micro_f1".into(),
+            reading: crate::study::Reading::Normalised,
+            difference: Some(Difference {
+                value,
+                low: value - 0.1,
+                high: value + 0.1,
+                n: 9,
+                detectable,
+                ..Default::default()
+            }),
+            p_holm: Some(0.04),
+            p_permutation_holm: None,
+        };
+        let drawn = paired_forest(&[row(0.3, Some(0.14)), row(-0.1, None)], "difference (n = 9)").unwrap();
+        let svg = drawn.svg();
+        assert!(
+            svg.contains("→ LoRA")
+                && svg.contains("+0.300 [0.200, 0.400]")
+                && svg.contains("0.040")
+                && svg.contains("0.140")
+        );
+        assert!(paired_forest(&[], "x").is_err() && risk_coverage(&[]).is_err());
+        let case = |i: usize| crate::metric::Scored {
+            group: i.to_string(),
+            logprob: -(i as f64) / 20.0,
+            tokens: 2,
+            outcome: f64::from(i % 7 > i / 10),
+        };
+        let cases: Vec<_> = (0..60).map(case).collect();
+        let bootstrap = crate::metric::Bootstrap { resamples: 100, ..Default::default() };
+        let found = crate::metric::calibrate(&cases, crate::metric::Signal::Sequence, &bootstrap).unwrap();
+        assert_eq!(reliability(&found).unwrap().svg().matches("<polygon").count(), 10 + 1);
+        assert!(risk_coverage(&[("LoRA".into(), found)]).unwrap().svg().contains("LoRA: AURC 0."));
     }
 
     #[test]

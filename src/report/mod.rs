@@ -2,6 +2,7 @@
 mod canvas;
 mod card;
 pub mod data;
+pub mod detail;
 mod display;
 pub mod figures;
 pub mod prompts;

@@ -1,11 +1,11 @@
 //! The results chapters: scores of several models side by side, differences, where in the long tail a model is right, single
 //! answers, and what stands in the text where a label was invented.
 use super::display::{Figure, NONE, Table, difference, interval, spread};
-use super::{figures, tables};
+use super::{detail, figures, tables};
 use crate::corpus::synthetic::Truth;
-use crate::error::Result;
-use crate::metric::Metric;
-use crate::study::{Comparison, Evaluation, Reading, Results};
+use crate::error::{Error, Result};
+use crate::metric::{Calibration, Metric, Signal};
+use crate::study::{Comparison, Evaluation, Reading, Results, Target};
 use std::collections::BTreeMap;
 
 /// One row a model, one column a metric with its interval.
@@ -47,6 +47,88 @@ pub fn forest(results: &Results, key: &str, name: &str) -> Result<Figure> {
     let n = rows.iter().map(|(_, estimate)| estimate.n).max().unwrap_or(0);
     let level = 100.0 * results.bootstrap.level;
     figures::forest(&rows, &format!("{name} (n = {n}, {level:.0} % bootstrap interval)"), None)
+}
+
+/// Paired differences as dots with intervals, p after Holm and what could have been detected; `name` is how the metric reads.
+pub fn paired_forest(rows: &[Comparison], name: &str) -> Result<Figure> {
+    let n = rows.iter().filter_map(|row| row.difference.as_ref().map(|d| d.n)).max().unwrap_or(0);
+    figures::paired_forest(rows, &format!("difference in {name}, b − a (n = {n}, 95 % paired bootstrap interval)"))
+}
+
+/// One row a model: the main metric with each kind of interval and with the normaliser's own error.
+pub fn intervals(results: &Results, key: &str) -> Result<Table> {
+    let mut rows = Vec::new();
+    for model in &results.models {
+        let scores = model.evaluation.scores(Reading::Normalised);
+        let detail = results.detail(&model.name)?;
+        let with = detail.normaliser.metrics.get(key).and_then(Option::as_ref);
+        rows.push(vec![
+            model.name.clone(),
+            interval(model.evaluation.get(Reading::Normalised, key)),
+            interval(scores.bca.get(key)),
+            interval(with),
+            detail.normaliser.matched.to_string(),
+        ]);
+    }
+    let names = ["model", "percentile", "BCa", "with the normaliser's error", "matches it made"];
+    Ok(Table::from_rows(&names, &rows))
+}
+
+/// One row a model: how near its answers are, by tier.
+pub fn tiers(results: &Results, models: &[&str], keys: &[&str]) -> Result<Table> {
+    let row = |name: &&str| -> Result<Vec<String>> {
+        let found = results.detail(name)?.tiers.as_ref();
+        let cells = keys.iter().map(|key| interval(found.and_then(|tiers| tiers.get(key))));
+        Ok([name.to_string()].into_iter().chain(cells).collect())
+    };
+    let rows = models.iter().map(row).collect::<Result<Vec<_>>>()?;
+    Ok(Table::from_rows(&[&["model"], keys].concat(), &rows))
+}
+
+/// One row a model and number of gold labels.
+pub fn by_gold_labels(results: &Results, models: &[&str], key: &str) -> Result<Table> {
+    let details = models.iter().map(|name| results.detail(name)).collect::<Result<Vec<_>>>()?;
+    let Some(first) = details.first() else { return Ok(Table::default()) };
+    let row = |(i, part): (usize, &crate::study::Part)| {
+        let of = |detail: &&crate::study::Detail| {
+            interval(detail.by_gold_labels.get(i).and_then(|part| part.metrics.get(key)?.as_ref()))
+        };
+        [vec![part.name.clone(), part.cases.to_string()], details.iter().map(of).collect()].concat()
+    };
+    let rows: Vec<Vec<String>> = first.by_gold_labels.iter().enumerate().map(row).collect();
+    Ok(Table::from_rows(&[&["gold labels", "cases"], models].concat(), &rows))
+}
+
+/// One row a model and signal: calibration of the probability of `target`; models whose answers have no log-probability are left out.
+pub fn calibration(results: &Results, models: &[&str], target: Target) -> Result<Table> {
+    let mut rows = Vec::new();
+    for name in models {
+        for found in results.detail(name)?.calibration.iter().filter(|found| found.target == target) {
+            rows.push([vec![name.to_string()], detail::calibration_cells(&found.calibration)].concat());
+        }
+    }
+    Ok(Table::from_rows(&[&["model"], detail::CALIBRATION.as_slice()].concat(), &rows))
+}
+
+/// Reliability of one model's probability of `target`, raw and scaled.
+pub fn reliability(results: &Results, model: &str, target: Target, signal: Signal) -> Result<Figure> {
+    figures::reliability(&calibrated(results, model, target, signal)?)
+}
+
+/// Risk (1 − outcome) against coverage of each model.
+pub fn risk_coverage(results: &Results, models: &[&str], target: Target, signal: Signal) -> Result<Figure> {
+    let curve = |name: &&str| -> Result<_> { Ok((name.to_string(), calibrated(results, name, target, signal)?)) };
+    figures::risk_coverage(&models.iter().map(curve).collect::<Result<Vec<_>>>()?)
+}
+
+fn calibrated(results: &Results, model: &str, target: Target, signal: Signal) -> Result<Calibration> {
+    let all = &results.detail(model)?.calibration;
+    let found = all.iter().find(|found| found.target == target && found.calibration.signal == signal);
+    found.map(|found| found.calibration.clone()).ok_or_else(|| {
+        Error::input(format!(
+            "the answers of `{model}` have no log-probability, or are too few: choose a model that generates"
+        ))
+    })
 }
 
 /// The run in which each model's answers lie (`runs/<run>/preds.jsonl`), how many there are, and the file's SHA-256 (12 digits).
@@ -224,7 +306,8 @@ mod tests {
     use crate::study::results::tests::toy;
 
     fn comparison(value: f64, p: f64) -> Comparison {
-        let difference = Difference { value, low: value - 0.1, high: value + 0.2, p, n: 236 };
+        let (low, high) = (value - 0.1, value + 0.2);
+        let difference = Difference { value, low, high, p, n: 236, ..Difference::default() };
         Comparison {
             a: "plain".into(),
             b: "LoRA".into(),
@@ -232,6 +315,7 @@ mod tests {
             reading: Reading::Normalised,
             difference: Some(difference),
             p_holm: Some(p),
+            p_permutation_holm: None,
         }
     }
 
@@ -267,6 +351,18 @@ mod tests {
         assert!(forest(&results, "micro_f1", "micro-F1").unwrap().svg().contains("micro-F1 (n = 20, 95 % bootstrap"));
         assert!(files(&results).unwrap().to_text().contains("predict-good-"));
         let rows = results.against("good", &Metric::MicroF1).unwrap();
+        assert!(paired_forest(&rows, "micro-F1").unwrap().svg().contains("difference in micro-F1, b − a (n = 20"));
+        assert!(intervals(&results, "micro_f1").unwrap().to_text().lines().nth(2).unwrap().ends_with("20"));
+        assert!(tiers(&results, &["bad"], &["exact", "credit_f1"]).unwrap().to_text().contains("0.125 ["));
+        assert!(by_gold_labels(&results, &["bad", "good"], "exact_match").unwrap().to_text().contains("0.000 ["));
+        assert_eq!(
+            calibration(&results, &["good"], Target::ExactMatch).unwrap().height(),
+            0,
+            "a baseline is not confident"
+        );
+        assert!(
+            reliability(&results, "good", Target::CaseF1, Signal::Sequence).unwrap_err().to_string().contains("`good`")
+        );
         assert!(side_by_side(&results, &rows).unwrap().to_text().contains("yes              yes"));
         assert_eq!(scores(&results, Reading::Raw, &["jaccard"]).unwrap().height(), 2);
         let model = results.get("good").unwrap();

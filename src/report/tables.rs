@@ -1,8 +1,8 @@
 //! Results as polars frames: what notebooks filter and show, one row a metric, a label, a case, a comparison or a run.
-use super::display::{difference, interval};
+use super::display::{NONE, difference, interval};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
-use crate::metric::Outcome;
+use crate::metric::{Difference, Outcome};
 use crate::study::{Comparison, Evaluation, Prediction, Reading, Run, label_set, outcomes};
 use polars::prelude::{DataFrame, PolarsResult, df};
 use std::collections::BTreeMap;
@@ -47,7 +47,8 @@ pub fn metrics_long(named: &[(String, &Evaluation)]) -> Result<DataFrame> {
     ])
 }
 
-/// One row a comparison: difference with interval, p, and p after Holm's correction over the table.
+/// One row a comparison: difference with interval, p, p after Holm's correction over the table, p of the permutation test after the
+/// same, and the smallest difference that so many cases show with 80 % power.
 pub fn comparisons(rows: &[Comparison]) -> Result<DataFrame> {
     let of = |f: fn(&Comparison) -> String| rows.iter().map(f).collect::<Vec<String>>();
     built(df![
@@ -57,8 +58,31 @@ pub fn comparisons(rows: &[Comparison]) -> Result<DataFrame> {
         "b − a" => of(|row| difference(row.difference.as_ref())),
         "p" => rows.iter().map(|row| row.difference.as_ref().map(|d| d.p)).collect::<Vec<_>>(),
         "p (Holm)" => rows.iter().map(|row| row.p_holm).collect::<Vec<_>>(),
+        "permutation (Holm)" => rows.iter().map(|row| row.p_permutation_holm).collect::<Vec<_>>(),
+        "detectable" => rows.iter().map(|row| row.difference.as_ref().and_then(|d| d.detectable)).collect::<Vec<_>>(),
         "n" => rows.iter().map(|row| row.difference.as_ref().map(|d| d.n as u64)).collect::<Vec<_>>(),
     ])
+}
+
+/// The tests that `comparisons` has no column for: BCa interval, and McNemar's exact test where exact matches were compared.
+pub fn more_tests(rows: &[Comparison]) -> Result<DataFrame> {
+    let of = |f: fn(&Comparison) -> String| rows.iter().map(f).collect::<Vec<String>>();
+    let mcnemar = |row: &Comparison| row.difference.as_ref().and_then(|d| d.mcnemar.clone());
+    built(df![
+        "a" => of(|row| row.a.clone()),
+        "b" => of(|row| row.b.clone()),
+        "metric" => of(|row| row.metric.clone()),
+        "BCa" => of(|row| row.difference.as_ref().map_or(NONE.into(), bca)),
+        "permutation" => rows.iter().map(|row| row.difference.as_ref().and_then(|d| d.p_permutation)).collect::<Vec<_>>(),
+        "only a right" => rows.iter().map(|row| mcnemar(row).map(|test| test.only_a as u64)).collect::<Vec<_>>(),
+        "only b right" => rows.iter().map(|row| mcnemar(row).map(|test| test.only_b as u64)).collect::<Vec<_>>(),
+        "McNemar" => rows.iter().map(|row| mcnemar(row).map(|test| test.p)).collect::<Vec<_>>(),
+    ])
+}
+
+fn bca(of: &Difference) -> String {
+    let found = of.bca.map(|(low, high)| Difference { low, high, ..of.clone() });
+    difference(found.as_ref())
 }
 
 /// Cases that carry each label, as written or normalised.

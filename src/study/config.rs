@@ -17,7 +17,7 @@ pub struct TrainConfig {
     /// Folder, .gguf file, hub id or `embedded`.
     #[serde(default = "embedded")]
     pub model: String,
-    /// `findings` (DXLAB_FINDINGS, else the embedded ones), `bc5cdr` (needs DXLAB_DATA), or a file or folder of findings.
+    /// `findings` (DXLAB_FINDINGS, else the embedded ones), `bc5cdr` or `ncbi` (need DXLAB_DATA), or a file or folder of findings.
     #[serde(default = "findings")]
     pub corpus: String,
     #[serde(default = "plain")]

@@ -1,5 +1,7 @@
 //! `metrics.json`: every metric of one set of predictions, on labels as written and normalised, each with its interval; and
 //! the paired comparison of several sets. What made the numbers (digest, seed, resamples, label sets) stands beside them.
+//! What needs more than labels (training counts, concepts, log-probabilities) is in `detail`.
+use super::detail::Detail;
 use super::file;
 use super::prediction::{Prediction, label_set, outcomes};
 use crate::error::{Error, Result};
@@ -37,6 +39,9 @@ pub struct Evaluation {
     pub bootstrap: Bootstrap,
     pub raw: Scores,
     pub normalised: Scores,
+    /// None where only the metrics were asked for, and in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
 }
 
 /// Metrics by name; null where undefined.
@@ -49,6 +54,12 @@ pub struct Scores {
     /// Labels that count as known for the hallucinated-label rate.
     pub vocabulary: Option<usize>,
     pub metrics: BTreeMap<String, Option<Estimate>>,
+    /// The same metrics with BCa intervals, where those are defined.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bca: BTreeMap<String, Estimate>,
+    /// Shares of cases with Wilson's interval, where every case is a group of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub wilson: BTreeMap<String, Estimate>,
 }
 
 impl Evaluation {
@@ -88,6 +99,7 @@ pub fn evaluate(predictions: &[Prediction], scoring: &Scoring) -> Result<Evaluat
         bootstrap: scoring.bootstrap.clone(),
         raw: scores(predictions, scoring, None),
         normalised: scores(predictions, scoring, Some(scoring.normalise)),
+        detail: None,
     })
 }
 
@@ -103,12 +115,31 @@ fn scores(predictions: &[Prediction], scoring: &Scoring, normalise: Option<&dyn 
     let metrics: Vec<Metric> = Metric::PLAIN.into_iter().chain(vocabulary.map(Metric::Hallucinated)).collect();
     let statistics: Vec<_> = metrics.iter().map(|metric| metric.statistic(&outcomes)).collect();
     let estimates = scoring.bootstrap.estimates(&statistics, &outcomes);
+    let named = |found: Vec<Option<Estimate>>| {
+        let keys = metrics.iter().map(Metric::to_string);
+        keys.zip(found).filter_map(|(key, found)| Some((key, found?))).collect()
+    };
     Scores {
+        bca: named(scoring.bootstrap.bca_estimates(&statistics, &outcomes)),
+        wilson: wilson(&outcomes, scoring.bootstrap.level),
         gold_labels: distinct(outcomes.iter().flat_map(|case| &case.gold)),
         union_labels: distinct(outcomes.iter().flat_map(|case| case.gold.union(&case.predicted))),
         vocabulary: known,
         metrics: metrics.iter().map(Metric::to_string).zip(estimates).collect(),
     }
+}
+
+/// Exact matches and parse failures: the metrics that count cases.
+fn wilson(outcomes: &[Outcome], level: f64) -> BTreeMap<String, Estimate> {
+    if distinct(outcomes.iter().map(|case| &case.group)) < outcomes.len() {
+        return BTreeMap::new();
+    }
+    let share = |metric: Metric, of: fn(&Outcome) -> bool| {
+        let found = metric::wilson(outcomes.iter().filter(|case| of(case)).count(), outcomes.len(), level)?;
+        Some((metric.to_string(), found))
+    };
+    let shares = [share(Metric::Exact, Outcome::exact), share(Metric::ParseFailure, |case| !case.parsed)];
+    shares.into_iter().flatten().collect()
 }
 
 fn distinct<'a>(labels: impl Iterator<Item = &'a String>) -> usize {
@@ -126,6 +157,9 @@ pub struct Comparison {
     pub difference: Option<Difference>,
     /// p after Holm's correction over all comparisons of this table; null as above.
     pub p_holm: Option<f64>,
+    /// p of the permutation test after the same correction over its own p values.
+    #[serde(default)]
+    pub p_permutation_holm: Option<f64>,
 }
 
 /// Every pair of the named predictions in the order given, for every metric; p corrected over all of them.
@@ -153,6 +187,7 @@ pub fn compare(
                 reading,
                 difference,
                 p_holm: None,
+                p_permutation_holm: None,
             }));
         }
     }
@@ -160,10 +195,17 @@ pub fn compare(
     Ok(rows)
 }
 
-fn correct(rows: &mut [Comparison]) {
-    let defined: Vec<&mut Comparison> = rows.iter_mut().filter(|row| row.difference.is_some()).collect();
-    let p: Vec<f64> = defined.iter().filter_map(|row| row.difference.as_ref().map(|d| d.p)).collect();
-    defined.into_iter().zip(metric::holm(&p)).for_each(|(row, p)| row.p_holm = Some(p));
+/// Holm's correction of both p values over all rows where they are defined.
+pub(super) fn correct(rows: &mut [Comparison]) {
+    let corrected = |of: fn(&Difference) -> Option<f64>, rows: &[Comparison]| {
+        let p: Vec<Option<f64>> = rows.iter().map(|row| row.difference.as_ref().and_then(of)).collect();
+        let mut found = metric::holm(&p.iter().copied().flatten().collect::<Vec<_>>()).into_iter();
+        p.iter().map(|p| p.and_then(|_| found.next())).collect::<Vec<_>>()
+    };
+    let (p, permutation) = (corrected(|d| Some(d.p), rows), corrected(|d| d.p_permutation, rows));
+    for ((row, p), permutation) in rows.iter_mut().zip(p).zip(permutation) {
+        (row.p_holm, row.p_permutation_holm) = (p, permutation);
+    }
 }
 
 /// A short name for every set of predictions: model, adapter and prompt, with as much of a digest as tells equals apart.
@@ -217,6 +259,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_an_older_version_is_read() {
+        let evaluation = evaluate(&[answer("1", &["a"], &["a"])], &scoring(None)).unwrap();
+        let mut old = serde_json::to_value(&evaluation).unwrap();
+        for reading in ["raw", "normalised"] {
+            let scores = old[reading].as_object_mut().unwrap();
+            assert!(scores.remove("bca").is_some() && scores.remove("wilson").is_some());
+        }
+        let read: Evaluation = serde_json::from_value(old).unwrap();
+        assert!(read.normalised.bca.is_empty() && read.detail.is_none());
+        assert_eq!(read.normalised.metrics, evaluation.normalised.metrics);
+    }
+
+    #[test]
+    fn shares_of_cases_have_an_interval_where_the_bootstrap_has_none() {
+        let rows: Vec<Prediction> = (0..10).map(|i| answer(&format!("c{i}"), &["a"], &["b"])).collect();
+        let scores = evaluate(&rows, &scoring(None)).unwrap().normalised;
+        let (percentile, wilson) = (scores.metrics["exact_match"].clone().unwrap(), &scores.wilson["exact_match"]);
+        assert!(percentile.high == 0.0 && (wilson.high - 0.2775).abs() < 1e-4);
+        let grouped: Vec<Prediction> = rows.into_iter().map(|row| Prediction { group: "p".into(), ..row }).collect();
+        assert!(
+            evaluate(&grouped, &scoring(None)).unwrap().normalised.wilson.is_empty(),
+            "cases of a patient are not independent"
+        );
+    }
+
+    #[test]
     fn predictions_of_two_prompts_are_refused() {
         let rows =
             [answer("1", &["a"], &["a"]), Prediction { prompt: "plain@00".into(), ..answer("2", &["a"], &["a"]) }];
@@ -239,6 +307,11 @@ mod tests {
         assert!((first.value - 1.0 / 3.0).abs() < 1e-12 && first.low > 0.2);
         assert!((table[0].p_holm.unwrap() - 6.0 * first.p).abs() < 1e-12);
         assert_eq!(table[4].p_holm, Some(1.0), "equal answers do not differ");
+        assert!((table[0].p_permutation_holm.unwrap() - 6.0 * first.p_permutation.unwrap()).abs() < 1e-12);
+        assert!(
+            first.mcnemar.is_none() && table[1].difference.as_ref().unwrap().mcnemar.as_ref().unwrap().only_b == 20
+        );
+        assert!(first.detectable.unwrap() > 0.1 && table[4].difference.as_ref().unwrap().detectable.is_none());
         assert!(compare(&named[..1], &metrics, Reading::Raw, &scoring(None)).is_err());
     }
 

@@ -1,6 +1,7 @@
 //! The run store and the rows that every table, figure and workbook cell is computed from.
 mod baseline;
 mod config;
+mod detail;
 mod endpoint;
 mod environment;
 mod evaluation;
@@ -21,6 +22,7 @@ mod training;
 
 pub use baseline::{Baseline, MostFrequent, Settings as BaselineSettings, TfidfLogReg};
 pub use config::{Learns, Method, PredictConfig, TrainConfig};
+pub use detail::{Calibrated, Depth, Detail, NormaliserError, Part, Target, detail};
 pub use environment::{Environment, Stopwatch, peak_bytes};
 pub use evaluation::{Comparison, Evaluation, Reading, Scores, Scoring, compare, digest, evaluate, names};
 pub use experiment::{ask, open_corpus, validation_split};

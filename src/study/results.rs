@@ -1,13 +1,15 @@
 //! Answers of several models on the test cases of one corpus, read and scored alike: what a results chapter shows.
-use super::evaluation::{Comparison, Evaluation, Reading, Scoring, evaluate};
+use super::detail::{Depth, Detail, detail};
+use super::evaluation::{Comparison, Evaluation, Reading, Scoring, correct, evaluate};
 use super::file;
 use super::prediction::{Prediction, outcomes};
 use super::store::{Run, Store};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
-use crate::label::Normaliser;
-use crate::metric::{self, Bootstrap, Metric, Outcome};
+use crate::label::{Normaliser, Ontology};
+use crate::metric::{self, Bootstrap, Credit, Metric, Outcome};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// One model's answers.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct Answered {
     pub run: Run,
     pub predictions: Vec<Prediction>,
     pub evaluation: Evaluation,
+    /// Computed when it is first asked for; see [`Results::detail`].
+    detail: OnceLock<Detail>,
 }
 
 /// See the file's header.
@@ -77,7 +81,8 @@ impl Results {
         let scoring =
             Scoring { bootstrap: self.bootstrap.clone(), normalise: &normalise, vocabulary: Some(&vocabulary) };
         let evaluation = evaluate(&predictions, &scoring)?;
-        self.models.push(Answered { name: name.into(), run: run.clone(), predictions, evaluation });
+        let detail = OnceLock::new();
+        self.models.push(Answered { name: name.into(), run: run.clone(), predictions, evaluation, detail });
         Ok(())
     }
 
@@ -96,6 +101,23 @@ impl Results {
         };
         let best = models.into_iter().rev().max_by(|a, b| value(a).total_cmp(&value(b)));
         best.ok_or_else(|| Error::input("the best of no models: name at least one"))
+    }
+
+    /// What the metrics do not say of a model's answers, by our own table of concepts, so that it does not depend on `DXLAB_DATA`.
+    pub fn detail(&self, name: &str) -> Result<&Detail> {
+        let model = self.get(name)?;
+        if let Some(found) = model.detail.get() {
+            return Ok(found);
+        }
+        let (training, ontology) = (self.corpus.vocabulary(), Ontology::own()?);
+        let depth = Depth {
+            names: &self.names,
+            training: Some(&training),
+            ontology: Some(&ontology),
+            credit: Credit::default(),
+        };
+        let found = detail(&model.predictions, &depth, &self.bootstrap)?;
+        Ok(model.detail.get_or_init(|| found))
     }
 
     /// What was right and wrong, in the order of the predictions.
@@ -118,11 +140,10 @@ impl Results {
                 reading: Reading::Normalised,
                 difference,
                 p_holm: None,
+                p_permutation_holm: None,
             });
         }
-        let p: Vec<f64> = rows.iter().filter_map(|row| row.difference.as_ref().map(|d| d.p)).collect();
-        let defined = rows.iter_mut().filter(|row| row.difference.is_some());
-        defined.zip(metric::holm(&p)).for_each(|(row, p)| row.p_holm = Some(p));
+        correct(&mut rows);
         Ok(rows)
     }
 
