@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Words of doubt that are taken off, in parentheses, in front or behind.
-const DOUBT: [&str; 11] = [
+pub(super) const DOUBT: [&str; 11] = [
     "suspicious for",
     "concerning for",
     "suggestive of",
