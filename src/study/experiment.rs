@@ -2,6 +2,7 @@
 //! digest of all that determines it, opened if it is there and made if not.
 use super::config::{Method, PredictConfig, TrainConfig};
 use super::file;
+use super::leak::training_leaks;
 use super::prediction::{Prediction, write_predictions};
 use super::store::{Run, Store};
 use crate::adapter::{Adapter, Mode, Noise};
@@ -57,6 +58,18 @@ pub fn open_corpus(name: &str) -> Result<(Corpus, PromptContext)> {
                 Error::input("corpus bc5cdr: set DXLAB_DATA to the folder of open data (`dxlab data fetch bc5cdr`)")
             })?;
             let corpus = Corpus::bc5cdr(Path::new(&data))?;
+            let context = PromptContext {
+                document: "abstract".into(),
+                target: "diseases that it names".into(),
+                ..PromptContext::of(&corpus)
+            };
+            Ok((corpus, context))
+        }
+        "ncbi" => {
+            let data = std::env::var_os("DXLAB_DATA").ok_or_else(|| {
+                Error::input("corpus ncbi: set DXLAB_DATA to the folder of open data (`dxlab data fetch ncbi-disease`)")
+            })?;
+            let corpus = Corpus::ncbi(Path::new(&data))?;
             let context = PromptContext {
                 document: "abstract".into(),
                 target: "diseases that it names".into(),
@@ -191,6 +204,9 @@ impl Learner {
 
 fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> Result<()> {
     config.training.check()?;
+    let leaks = training_leaks(config, corpus)?;
+    leaks.refuse()?;
+    file::write_json(&dir.join("leaks.json"), &leaks)?;
     let mut local = Local::open_as(&config.model, None, config.weights)?;
     let learner = Learner::new(config, &mut local)?;
     let Sequences { train, valid, cut } = sequences(config, corpus, prompt, &local.encoder())?;
@@ -224,8 +240,7 @@ pub(super) fn sequences(
     prompt: &Prompt,
     encoder: &Encoder,
 ) -> Result<Sequences> {
-    let (mut cases, valid) = validation_split(&corpus.train, config.validation, config.training.seed);
-    cases.truncate(config.cases.unwrap_or(usize::MAX));
+    let (cases, valid) = config.split(&corpus.train);
     let encode = |cases: &[Case]| -> Result<(Vec<Sequence>, usize)> {
         let examples = cases.iter().map(|c| encoder.train_case(prompt, c)).collect::<Result<Vec<_>>>()?;
         let cut = examples.iter().filter(|e| e.cut > 0).count();

@@ -6,6 +6,7 @@ mod evaluation;
 mod experiment;
 pub mod file;
 mod forecast;
+pub mod leak;
 mod logreg;
 mod merge;
 mod prediction;
