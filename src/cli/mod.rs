@@ -5,6 +5,7 @@ mod compare;
 mod data;
 mod evaluate;
 mod export;
+mod failures;
 mod generate;
 mod merge;
 mod notebook;
@@ -54,6 +55,7 @@ pub enum Command {
     Data(data::Data),
     Evaluate(evaluate::Evaluate),
     Compare(compare::Compare),
+    Failures(failures::Failures),
     Workbook(workbook::Workbook),
     Results(results::ResultsOf),
     Runs(runs::Runs),
@@ -78,6 +80,7 @@ impl Cli {
             Command::Data(data) => data.run(),
             Command::Evaluate(command) => command.run(),
             Command::Compare(command) => command.run(),
+            Command::Failures(command) => command.run(),
             Command::Workbook(command) => command.run(),
             Command::Results(command) => command.run(),
             Command::Runs(command) => command.run(),

@@ -4,6 +4,7 @@ mod config;
 mod environment;
 mod evaluation;
 mod experiment;
+pub mod failure;
 pub mod file;
 mod forecast;
 pub mod leak;
