@@ -34,7 +34,7 @@ impl Failures {
             )));
         }
         let labels = self.how.labels(&predictions)?;
-        let train = labels.corpus.as_ref().map_or(&[][..], |corpus| &corpus.train);
+        let train = labels.corpus.as_ref().map_or(&[][..], |corpus| corpus.train.as_slice());
         let taxonomy = Taxonomy::new(train, labels.normaliser.clone());
         let cases = taxonomy.cases(&predictions, self.max_new.or_else(|| self.said()));
         let bootstrap = self.how.bootstrap();

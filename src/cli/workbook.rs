@@ -35,7 +35,7 @@ impl Workbook {
             .iter()
             .map(|(_, predictions)| evaluate(predictions, &scoring))
             .collect::<Result<Vec<Evaluation>>>()?;
-        let train = labels.corpus.as_ref().map_or(&[][..], |corpus| &corpus.train);
+        let train = labels.corpus.as_ref().map_or(&[][..], |corpus| corpus.train.as_slice());
         let taxonomy = Taxonomy::new(train, labels.normaliser.clone());
         let mut answers = Vec::new();
         for (((name, predictions), evaluation), run) in named.iter().zip(&evaluations).zip(&runs) {

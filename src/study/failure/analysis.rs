@@ -46,7 +46,8 @@ impl Analysis {
             };
             let fits = cases.iter().filter(|case| case.errors.iter().any(shown));
             let new = fits.filter(|case| chosen.iter().all(|other| other.case_id != case.case_id));
-            chosen.extend(new.min_by_key(|case| (case.errors.len(), &case.case_id)));
+            let next = new.min_by_key(|case| (case.errors.len(), &case.case_id));
+            chosen.extend(next);
         }
         chosen.truncate(most);
         Ok(chosen)

@@ -6,7 +6,7 @@
 //!
 //! A missed label hangs on its best sentence. An invented label is mentioned where its own score is best, if that reaches 2 and no
 //! other training label scores higher there; else no sentence mentions it. How often that is right is measured on the
-//! synthetic corpus ([`super::agreement`]); the weights were set on its training cases' shape, by eye.
+//! synthetic corpus ([`super::agreement`]). The constants were set by hand on synthetic cases; values near them do as well.
 use crate::corpus::Case;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +87,7 @@ const ASKED: [&str; 11] = [
     "clinical suspicion",
     "suspicion of",
 ];
-const PAST: [&str; 15] = [
+const PAST: [&str; 14] = [
     "history of",
     "status post",
     "prior",
@@ -101,7 +101,6 @@ const PAST: [&str; 15] = [
     "no longer",
     "removed",
     "resection",
-    "after",
     "not confirmed",
 ];
 const DENIED: [&str; 14] = [
@@ -317,7 +316,7 @@ mod tests {
         assert_eq!((denied.sentence, denied.cue), (2, Some(Cue::Denied)));
         // unknown to training: its own words must do
         assert!(reading.mention("gallstone").is_none() && reading.best("gallstone").is_none());
-        assert_eq!(reading.best("fluid in lungs").unwrap().sentence, 0);
+        assert_eq!(reading.best("clear lungs").unwrap().sentence, 0);
         // the cortex sentence is the renal cyst's, though it shares words with others
         assert!(reading.mention("nothing").is_none_or(|evidence| evidence.sentence == 0));
     }
