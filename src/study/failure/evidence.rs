@@ -150,6 +150,8 @@ pub struct Evidence {
 #[derive(Clone, Debug, Default)]
 pub struct Lexicon {
     labels: Vec<String>,
+    /// Their own words.
+    own: Vec<Vec<Forms>>,
     /// Term → (label, z − 2), only where positive.
     weights: BTreeMap<String, Vec<(usize, f64)>>,
 }
@@ -180,7 +182,8 @@ impl Lexicon {
                 weights.entry(term).or_default().push((place[&label], z - CHANCE));
             }
         }
-        Self { labels, weights }
+        let own = labels.iter().map(|label| forms(label)).collect();
+        Self { labels, own, weights }
     }
 
     /// Every sentence of a text with the score of every training label.
@@ -192,8 +195,8 @@ impl Lexicon {
                 scores[*label] += weight;
             }
             let scale = (terms.len() as f64 + 1.0).sqrt();
-            let named = |(score, label): (f64, &String)| score / scale + NAME * share(label, &terms);
-            scores.into_iter().zip(&self.labels).map(named).collect()
+            let named = |(score, own): (f64, &Vec<Forms>)| score / scale + NAME * share(own, &terms);
+            scores.into_iter().zip(&self.own).map(named).collect()
         };
         let sentences = sentences(text);
         let scores = sentences.iter().map(score).collect();
@@ -228,7 +231,7 @@ impl Reading<'_> {
     fn score(&self, sentence: usize, label: &str) -> f64 {
         match self.lexicon.labels.binary_search_by(|known| known.as_str().cmp(label)) {
             Ok(at) => self.scores[sentence][at],
-            Err(_) => NAME * share(label, &terms(&self.sentences[sentence].text)),
+            Err(_) => NAME * share(&forms(label), &terms(&self.sentences[sentence].text)),
         }
     }
 
@@ -244,14 +247,21 @@ impl Reading<'_> {
     }
 }
 
-/// Share of the label's words that are among the terms, a plural `s` aside.
-fn share(label: &str, terms: &BTreeSet<String>) -> f64 {
-    let words = words(label);
-    let found = words.iter().filter(|word| {
-        let one = word.strip_suffix('s').unwrap_or(word);
-        terms.contains(word.as_str()) || terms.contains(one) || terms.contains(&format!("{one}s"))
-    });
-    found.count() as f64 / words.len().max(1) as f64
+/// A word as it is, without and with a plural `s`.
+type Forms = [String; 3];
+
+fn forms(label: &str) -> Vec<Forms> {
+    let forms = |word: String| {
+        let one = word.strip_suffix('s').unwrap_or(&word).to_string();
+        [format!("{one}s"), one, word]
+    };
+    words(label).into_iter().map(forms).collect()
+}
+
+/// Share of a label's own words that are among the terms in one of their forms.
+fn share(own: &[Forms], terms: &BTreeSet<String>) -> f64 {
+    let found = own.iter().filter(|forms| forms.iter().any(|form| terms.contains(form)));
+    found.count() as f64 / own.len().max(1) as f64
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -317,6 +327,10 @@ mod tests {
         // unknown to training: its own words must do
         assert!(reading.mention("gallstone").is_none() && reading.best("gallstone").is_none());
         assert_eq!(reading.best("clear lungs").unwrap().sentence, 0);
+        // one term in 20 of 60 cases, all of them the label's: z = (20 − 20/3) / √(20/3 · 4/9 + 1/4)
+        let z = (20.0 - 20.0 / 3.0) / (20.0 / 3.0 * 4.0 / 9.0 + 0.25_f64).sqrt();
+        let score = lexicon.read("Cortex.").best("renal cyst").unwrap().score;
+        assert!((score - (z - 2.0) / 2.0_f64.sqrt()).abs() < 1e-12 && (score - 3.84560).abs() < 1e-4, "{score}");
         // the cortex sentence is the renal cyst's, though it shares words with others
         assert!(reading.mention("nothing").is_none_or(|evidence| evidence.sentence == 0));
     }
