@@ -236,6 +236,17 @@ pub fn forgiven(analysis: &Analysis) -> Table {
     Table::from_rows(&names, &analysis.models.iter().map(row).collect::<Vec<_>>())
 }
 
+/// The case that shows a class of `model`'s errors best, in full; says so where there is none.
+pub fn example(analysis: &Analysis, results: &Results, model: &str, class: Class) -> Result<Passage> {
+    match analysis.example(model, class)? {
+        Some(failures) => case(analysis, results, model, failures),
+        None => {
+            let title = format!("{model} has no error of class `{}` that hangs on a sentence", class.name());
+            Ok(Passage { title, ..Passage::default() })
+        }
+    }
+}
+
 /// A case in full: its text with every sentence marked that an error hangs on, or that the truth names for the label.
 pub fn case(analysis: &Analysis, results: &Results, model: &str, failures: &CaseFailures) -> Result<Passage> {
     let text = &results.corpus.case(&failures.case_id)?.input;
@@ -329,9 +340,13 @@ mod tests {
         assert!(forgiven(&analysis).to_text().contains("good"));
         assert!(formats(&analysis).to_text().contains("bad    20"));
         assert_eq!(attribution(&analysis, &["bad"]).unwrap().height(), 2);
-        let chosen = analysis.instructive("bad", 3).unwrap();
-        let shown = case(&analysis, &results, "bad", chosen[0]).unwrap();
-        assert!(shown.to_text().contains("synthetic case c"), "{}", shown.to_text());
+        let shown = example(&analysis, &results, "bad", Class::SynonymOnly).unwrap().to_text();
+        assert!(
+            shown.contains("synthetic case c") && shown.contains("synonym only: renal cysts (for renal cyst)"),
+            "{shown}"
+        );
+        let none = example(&analysis, &results, "bad", Class::WrongSide).unwrap().to_text();
+        assert!(none.contains("bad has no error of class `wrong side`"), "{none}");
         assert!(summary(&analysis, "good").unwrap().contains("60 label errors in 20 cases, 40 of them forgiven"));
         assert!(analysis.get("ugly").err().unwrap().to_string().contains("there are bad, good"));
     }

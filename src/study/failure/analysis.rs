@@ -1,5 +1,5 @@
 //! The failures of several models on one corpus, from the run store.
-use super::{CaseFailures, Taxonomy};
+use super::{CaseFailures, Class, LabelError, Taxonomy};
 use crate::corpus::synthetic::Truth;
 use crate::error::{Error, Result};
 use crate::label::Normaliser;
@@ -35,21 +35,11 @@ impl Analysis {
         })
     }
 
-    /// Cases worth reading: for every class that hangs on a sentence or a partner, the case of fewest errors that has it, the
-    /// first of equals; at most `most` cases, the classes in order of precedence.
-    pub fn instructive(&self, model: &str, most: usize) -> Result<Vec<&CaseFailures>> {
-        let cases = self.get(model)?;
-        let mut chosen: Vec<&CaseFailures> = Vec::new();
-        for class in super::Class::ALL {
-            let shown = |error: &super::LabelError| {
-                error.class == class && (error.evidence.is_some() || error.partner.is_some())
-            };
-            let fits = cases.iter().filter(|case| case.errors.iter().any(shown));
-            let new = fits.filter(|case| chosen.iter().all(|other| other.case_id != case.case_id));
-            let next = new.min_by_key(|case| (case.errors.len(), &case.case_id));
-            chosen.extend(next);
-        }
-        chosen.truncate(most);
-        Ok(chosen)
+    /// The case that shows a class best: of those in which such an error hangs on a sentence or has a partner the one with the
+    /// fewest errors, the first of equals; none where the class does not occur so.
+    pub fn example(&self, model: &str, class: Class) -> Result<Option<&CaseFailures>> {
+        let told = |error: &LabelError| error.class == class && (error.evidence.is_some() || error.partner.is_some());
+        let fits = self.get(model)?.iter().filter(|case| case.errors.iter().any(told));
+        Ok(fits.min_by_key(|case| case.errors.len()))
     }
 }
