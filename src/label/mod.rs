@@ -8,4 +8,4 @@ pub mod side;
 pub use certainty::{Certainty, certainty, without_denial};
 pub use normalise::Normaliser;
 pub use parse::{Parsed, parse, parse_known};
-pub use side::{Side, laterality, without_side};
+pub use side::{laterality, without_side};

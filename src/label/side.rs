@@ -18,7 +18,7 @@ const BOTH: [&str; 4] = ["bilateral", "bilaterally", "both", "two-sided"];
 /// The side that a label names.
 ///
 /// ```
-/// use dxlab::label::{Side, laterality};
+/// use dxlab::label::side::{Side, laterality};
 /// assert_eq!(laterality("Left-sided pleural effusion"), Side::Left);
 /// assert_eq!(laterality("cyst of left and right kidney"), Side::Both);
 /// assert_eq!(laterality("renal cyst"), Side::None);

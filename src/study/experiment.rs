@@ -53,23 +53,15 @@ pub fn open_corpus(name: &str) -> Result<(Corpus, PromptContext)> {
             let context = PromptContext::of(&corpus);
             Ok((corpus, context))
         }
-        "bc5cdr" => {
+        "bc5cdr" | "ncbi" => {
             let data = std::env::var_os("DXLAB_DATA").ok_or_else(|| {
-                Error::input("corpus bc5cdr: set DXLAB_DATA to the folder of open data (`dxlab data fetch bc5cdr`)")
+                let fetch = if name == "ncbi" { "ncbi-disease" } else { name };
+                Error::input(format!(
+                    "corpus {name}: set DXLAB_DATA to the folder of open data (`dxlab data fetch {fetch}`)"
+                ))
             })?;
-            let corpus = Corpus::bc5cdr(Path::new(&data))?;
-            let context = PromptContext {
-                document: "abstract".into(),
-                target: "diseases that it names".into(),
-                ..PromptContext::of(&corpus)
-            };
-            Ok((corpus, context))
-        }
-        "ncbi" => {
-            let data = std::env::var_os("DXLAB_DATA").ok_or_else(|| {
-                Error::input("corpus ncbi: set DXLAB_DATA to the folder of open data (`dxlab data fetch ncbi-disease`)")
-            })?;
-            let corpus = Corpus::ncbi(Path::new(&data))?;
+            let open = if name == "ncbi" { Corpus::ncbi } else { Corpus::bc5cdr };
+            let corpus = open(Path::new(&data))?;
             let context = PromptContext {
                 document: "abstract".into(),
                 target: "diseases that it names".into(),

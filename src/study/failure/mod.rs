@@ -33,7 +33,8 @@ pub use remedy::{Fixed, fixed, fixed_by_class};
 
 use super::prediction::Prediction;
 use crate::corpus::Case;
-use crate::label::{Normaliser, Side, certainty, laterality, without_denial, without_side};
+use crate::label::side::Side;
+use crate::label::{Normaliser, certainty, laterality, without_denial, without_side};
 use crate::metric::{Bootstrap, Estimate, Outcome};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
