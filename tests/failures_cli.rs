@@ -55,7 +55,7 @@ fn leaks_are_named_and_stop_a_training_until_a_list_allows_them() {
     let text = |i: usize| format!("Synthetic finding {i}: a cyst of {i} mm, a stone of {i} mm, and nothing else {i}.");
     let mut rows = String::from("case_id,input_finding,output_disease,split\n");
     (0..30).for_each(|i| rows += &format!("a{i},\"{}\",cyst,train\n", text(i)));
-    rows += &format!("b1,\"{}\",cyst,test\nb2,\"{}\",stone,test\n", text(3).to_uppercase(), text(77));
+    rows += &format!("b1,\"{}\",cyst,test\nb2,\"{}\",stone,test\n", text(3).to_uppercase().replace(',', ";"), text(77));
     std::fs::write(folder.path().join("mine.csv"), rows).unwrap();
     let (code, out, error) = dxlab(folder.path(), &["data", "leaks", "mine.csv", "--out", "leaks.json"]);
     assert_eq!(code, 2);
