@@ -31,7 +31,8 @@ fn lower(label: &str) -> String {
 }
 
 fn answers<'a>(name: &str, predictions: &'a [Prediction], evaluation: &'a Evaluation) -> Answers<'a> {
-    Answers { name: name.into(), predictions, evaluation, settings: vec![("spec.rank".into(), "8".into())] }
+    let failures = predictions.iter().map(|p| format!("missed: {}", p.gold[0])).collect();
+    Answers { name: name.into(), predictions, evaluation, failures, settings: vec![("spec.rank".into(), "8".into())] }
 }
 
 fn sheet(path: &Path, name: &str) -> Vec<Vec<String>> {
@@ -83,7 +84,8 @@ fn every_case_is_read_back_as_text_and_numbers() {
             "0",
             "-0.75",
             "100",
-            "5"
+            "5",
+            "missed: Renal cyst"
         ]
     );
     assert_eq!((rows[2][6].as_str(), rows[2][9].as_str()), ("a", ""), "missed; no log-probability");

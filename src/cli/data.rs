@@ -1,7 +1,10 @@
 //! `dxlab data`: corpora: what is known, download, validate with row numbers, generate.
+use crate::corpus::leak::{Allowed, LIMIT};
 use crate::corpus::{check, fetch, manifest, manifest::State, synthetic};
 use crate::error::{Error, Result};
-use clap::Subcommand;
+use crate::study::leak::{self, Source, training_leaks};
+use crate::study::{TrainConfig, file, open_corpus};
+use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
@@ -17,10 +20,66 @@ pub enum Data {
         to: Option<PathBuf>,
     },
     /// Name every bad row of a findings file (.xlsx, .csv, .json, .jsonl, or a folder with train.* and test.*)
-    Check { file: PathBuf },
+    Check {
+        file: PathBuf,
+    },
+    Leaks(LeaksOf),
     /// Generate synthetic data
     #[command(subcommand)]
     Make(Make),
+}
+
+/// Texts and patients that training and test cases share: exact and near duplicates, same group
+#[derive(Args)]
+pub struct LeaksOf {
+    /// Corpora to train on and test with: `findings`, `bc5cdr`, `ncbi`, or a file or folder of findings
+    #[arg(required_unless_present = "config")]
+    corpora: Vec<String>,
+    /// Take corpus, validation part and allow list from this training config
+    #[arg(long, conflicts_with_all = ["corpora", "against", "allow", "limit"])]
+    config: Option<PathBuf>,
+    /// Benchmark sets whose test cases must not be among the training cases (names as above); repeat for more
+    #[arg(long)]
+    against: Vec<String>,
+    /// Similarity of five-word runs (Jaccard) from which on two texts are near duplicates
+    #[arg(long, default_value_t = LIMIT)]
+    limit: f64,
+    /// TOML file of pairs that may leak: tables [[pair]] with a, b (as `train/17`) and reason
+    #[arg(long)]
+    allow: Option<PathBuf>,
+    /// Where to write all of it as JSON
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+impl LeaksOf {
+    fn run(self) -> Result<()> {
+        let mut leaks = match &self.config {
+            Some(path) => {
+                let config = TrainConfig::read(path)?;
+                training_leaks(&config, &open_corpus(&config.corpus)?.0)?
+            }
+            None => {
+                let open = |names: &[String]| names.iter().map(|name| Source::open(name)).collect::<Result<Vec<_>>>();
+                leak::leaks(&open(&self.corpora)?, &open(&self.against)?, self.limit)?
+            }
+        };
+        if let Some(path) = &self.allow {
+            let list = Allowed::read(path)?;
+            for pair in leaks.allow(&list) {
+                println!("{}: {} and {} do not leak: remove the pair", path.display(), pair.a, pair.b);
+            }
+        }
+        print!("{leaks}");
+        if let Some(out) = &self.out {
+            file::write_json(out, &leaks)?;
+            println!("written: {}", out.display());
+        }
+        match leaks.refused().count() {
+            0 => Ok(()),
+            n => Err(Error::input(format!("{n} leak(s) that no list allows, listed above"))),
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -56,6 +115,7 @@ impl Data {
                     return Err(Error::input(format!("{}: {problems} problems, listed above", file.display())));
                 }
             }
+            Self::Leaks(leaks) => leaks.run()?,
             Self::Make(Make::Findings { seed, out }) => {
                 let corpus = synthetic::write(seed, &out)?;
                 let (train, test) = (corpus.train.len(), corpus.test.len());

@@ -6,6 +6,7 @@ mod data;
 mod endpoint;
 mod evaluate;
 mod export;
+mod failures;
 mod generate;
 mod merge;
 mod notebook;
@@ -55,6 +56,7 @@ pub enum Command {
     Data(data::Data),
     Evaluate(evaluate::Evaluate),
     Compare(compare::Compare),
+    Failures(failures::Failures),
     Workbook(workbook::Workbook),
     Results(results::ResultsOf),
     Runs(runs::Runs),
@@ -79,6 +81,7 @@ impl Cli {
             Command::Data(data) => data.run(),
             Command::Evaluate(command) => command.run(),
             Command::Compare(command) => command.run(),
+            Command::Failures(command) => command.run(),
             Command::Workbook(command) => command.run(),
             Command::Results(command) => command.run(),
             Command::Runs(command) => command.run(),

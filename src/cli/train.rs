@@ -1,6 +1,7 @@
 //! `dxlab train CONFIG.toml`: a run folder with adapter/ (PEFT), log.jsonl, config.toml, card.md.
 use crate::error::Result;
-use crate::study::{Forecast, Run, Store, TrainConfig};
+use crate::study::leak::training_leaks;
+use crate::study::{Forecast, Run, Store, TrainConfig, open_corpus};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ pub struct Train {
     /// Go on from where a stopped run of this config last saved; without it a stopped run starts again
     #[arg(long)]
     resume: bool,
-    /// Only say what the run will need: updates, tokens, memory, time. No weights are read
+    /// Only say what the run will need (updates, tokens, memory, time) and which cases leak. No weights are read
     #[arg(long)]
     dry_run: bool,
 }
@@ -21,6 +22,7 @@ impl Train {
         let config = TrainConfig::read(&self.config)?;
         if self.dry_run {
             println!("{}", Forecast::of(&config)?);
+            print!("{}", training_leaks(&config, &open_corpus(&config.corpus)?.0)?);
             return Ok(());
         }
         let run = Run::train_in(&Store::open(None), &config, self.resume)?;

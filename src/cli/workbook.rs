@@ -3,6 +3,7 @@ use super::compare::read_named;
 use super::evaluate::How;
 use crate::error::Result;
 use crate::report::{Answers, write_workbook};
+use crate::study::failure::{CaseFailures, Taxonomy};
 use crate::study::{Evaluation, Run, Scoring, evaluate};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -34,10 +35,14 @@ impl Workbook {
             .iter()
             .map(|(_, predictions)| evaluate(predictions, &scoring))
             .collect::<Result<Vec<Evaluation>>>()?;
+        let train = labels.corpus.as_ref().map_or(&[][..], |corpus| corpus.train.as_slice());
+        let taxonomy = Taxonomy::new(train, labels.normaliser.clone());
         let mut answers = Vec::new();
         for (((name, predictions), evaluation), run) in named.iter().zip(&evaluations).zip(&runs) {
             let settings = run.as_ref().map(Run::settings).transpose()?.unwrap_or_default().into_iter().collect();
-            answers.push(Answers { name: name.clone(), predictions, evaluation, settings });
+            let limit = run.as_ref().and_then(|run| run.spec.spec.get("max_new")?.as_u64()).map(|limit| limit as usize);
+            let failures = taxonomy.cases(predictions, limit).iter().map(CaseFailures::summary).collect();
+            answers.push(Answers { name: name.clone(), predictions, evaluation, failures, settings });
         }
         let said = runs.iter().flatten().filter_map(Run::synthetic).chain(labels.corpus.iter().map(|c| c.synthetic));
         let synthetic = if self.synthetic { Some(true) } else { said.reduce(|a, b| a || b) };

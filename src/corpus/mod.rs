@@ -2,6 +2,7 @@
 pub mod check;
 pub mod fetch;
 pub mod findings;
+pub mod leak;
 pub mod manifest;
 pub mod near;
 pub mod pubtator;

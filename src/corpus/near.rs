@@ -54,15 +54,28 @@ impl NearDuplicates {
     }
 }
 
-fn runs(text: &str) -> BTreeSet<u64> {
+/// Hashes of a text's five-word runs; of all its words where it has fewer.
+pub(super) fn runs(text: &str) -> BTreeSet<u64> {
     let lower = text.to_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
-    let hash = |run: &[&str]| {
-        let mut hasher = DefaultHasher::new(); // its keys are fixed
-        run.hash(&mut hasher);
-        hasher.finish()
-    };
+    let words = words(&lower);
     if words.len() < RUN { [hash(&words)].into() } else { words.windows(RUN).map(hash).collect() }
+}
+
+/// Hash of all words in order: equal for texts that differ in case, space and punctuation only. None without words.
+pub(super) fn whole(text: &str) -> Option<u64> {
+    let lower = text.to_lowercase();
+    let words = words(&lower);
+    (!words.is_empty()).then(|| hash(&words))
+}
+
+fn words(lower: &str) -> Vec<&str> {
+    lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect()
+}
+
+fn hash(words: &[&str]) -> u64 {
+    let mut hasher = DefaultHasher::new(); // its keys are fixed
+    words.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! From a model's free answer to labels, from labels to names that can be compared, and from names to concepts.
+pub mod certainty;
 pub mod checked;
 mod disease_ontology;
 pub mod normalise;
@@ -7,6 +8,7 @@ pub mod parse;
 mod plural;
 pub mod qualifier;
 
+pub use certainty::{Certainty, certainty, without_denial};
 pub use checked::{Agreement, agreement};
 pub use normalise::Normaliser;
 pub use ontology::{Ontology, Tier};

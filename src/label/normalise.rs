@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Words of doubt that are taken off, in parentheses, in front or behind.
-const DOUBT: [&str; 11] = [
+pub(super) const DOUBT: [&str; 11] = [
     "suspicious for",
     "concerning for",
     "suggestive of",
@@ -70,13 +70,6 @@ impl Normaliser {
     /// The training labels, normalised.
     pub fn vocabulary(&self) -> &BTreeSet<String> {
         &self.vocabulary
-    }
-
-    /// Says the label that something is only possible ("suspected …", "… (possible)", "…?")?
-    pub fn doubtful(label: &str) -> bool {
-        let label = label.to_lowercase();
-        let spaced = label.split_whitespace().collect::<Vec<_>>().join(" ");
-        spaced.trim_end_matches(['.', ' ']).ends_with('?') || undoubted(&bare(&label)) != bare(&label)
     }
 
     /// Everything but the alias table; repeated until nothing changes, because taking one thing off can bare another.
@@ -151,18 +144,6 @@ mod tests {
         }
         assert!(!normaliser().outside_vocabulary("Cyst of kidney"));
         assert!(normaliser().outside_vocabulary("renal stones"));
-    }
-
-    #[test]
-    fn a_mark_of_doubt_is_seen() {
-        for label in
-            ["colorectal cancer (possible)", "Suspected cyst", "cyst, probable", "cyst (?)", "cyst?", "likely cyst."]
-        {
-            assert!(Normaliser::doubtful(label), "{label}");
-        }
-        for label in ["colorectal cancer", "Cyst.", "unlikely cyst", "(left) cyst", "impossible"] {
-            assert!(!Normaliser::doubtful(label), "{label}");
-        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a label says besides the disease: on which side, and how sure. "suspected left renal cyst" is a renal cyst, left, not
 //! certain. What it deliberately does not do: decide whether a disease has sides; "left" is taken off wherever it stands.
-use super::Normaliser;
+use super::certainty::{Certainty, certainty};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
@@ -22,14 +22,21 @@ pub struct Qualified {
 
 impl Qualified {
     pub fn of(label: &str) -> Self {
-        let certain = !Normaliser::doubtful(label);
+        let certain = certainty(label) != Certainty::Possible;
+        let words: Vec<&str> = label.split_whitespace().collect();
+        // "left and right kidney": the word between two sides goes with them
+        let between = |i: usize| {
+            let sides = || i > 0 && side(words[i - 1]).is_some() && words.get(i + 1).is_some_and(|w| side(w).is_some());
+            matches!(words[i], "and" | "or" | "&") && sides()
+        };
         let (mut left, mut right, mut kept) = (false, false, Vec::new());
-        for word in label.split_whitespace() {
+        for (i, word) in words.iter().enumerate() {
             match side(word) {
                 Some(Side::Left) => left = true,
                 Some(Side::Right) => right = true,
                 Some(Side::Both) => (left, right) = (true, true),
-                None => kept.push(word),
+                None if between(i) => (),
+                None => kept.push(*word),
             }
         }
         let side = match (left, right) {
@@ -54,9 +61,9 @@ impl Qualified {
 fn side(word: &str) -> Option<Side> {
     let bare = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
     match bare.as_str() {
-        "left" | "left-sided" | "leftsided" => Some(Side::Left),
-        "right" | "right-sided" | "rightsided" => Some(Side::Right),
-        "bilateral" | "bilaterally" | "both" => Some(Side::Both),
+        "left" | "left-sided" | "leftsided" | "lt" => Some(Side::Left),
+        "right" | "right-sided" | "rightsided" | "rt" => Some(Side::Right),
+        "bilateral" | "bilaterally" | "both" | "two-sided" => Some(Side::Both),
         _ => None,
     }
 }
@@ -83,6 +90,8 @@ mod tests {
             ("renal cyst (right)", "renal cyst", Some(Right), true),
             ("renal cyst, on the left side", "renal cyst", Some(Left), true),
             ("bilateral pleural effusions", "pleural effusions", Some(Both), true),
+            ("cyst of left and right kidney", "cyst of kidney", Some(Both), true),
+            ("bright lesion", "bright lesion", None, true),
             ("left and right renal cysts", "renal cysts", Some(Both), true),
             ("left-sided hydronephrosis (possible)", "hydronephrosis (possible)", Some(Left), false),
             ("suspected adrenal nodule, right", "suspected adrenal nodule", Some(Right), false),

@@ -1,5 +1,6 @@
 //! The data chapter: what is in a corpus, how its labels are spread and named, and single cases with the reason for each label.
 use super::display::{NONE, Table};
+use crate::corpus::leak::{Kind, Leaks, Role};
 use crate::corpus::shape::{Shape, Unseen};
 use crate::corpus::synthetic::Truth;
 use crate::corpus::{Case, Corpus};
@@ -115,6 +116,28 @@ fn meaning(why: &str) -> &'static str {
         "indication" => "is the question of the referral, not its answer",
         _ => "another reason",
     }
+}
+
+/// What the leak gate compared and found: a row a kind of leak, then a row a leak (the first `most`).
+pub fn leaks(leaks: &Leaks, most: usize) -> Table {
+    let part = |(name, role, cases): &(String, Role, usize)| {
+        let which = if *role == Role::Validation { " (validation)" } else { "" };
+        format!("{cases} {name}{which}")
+    };
+    let parts: Vec<String> = leaks.parts.iter().map(part).collect();
+    let count = |kind| leaks.leaks.iter().filter(|leak| leak.kind == kind).count().to_string();
+    let mut rows = vec![
+        vec!["cases".to_string(), parts.join(", ")],
+        vec!["pairs compared, across roles".into(), leaks.pairs.to_string()],
+        vec!["candidates verified exactly".into(), leaks.candidates.to_string()],
+        vec!["bands and rows of MinHash".into(), format!("{} × {}", leaks.bands, leaks.rows)],
+        vec!["near from a similarity of".into(), leaks.limit.to_string()],
+        vec!["exact duplicates".into(), count(Kind::Exact)],
+        vec!["near duplicates".into(), count(Kind::Near)],
+        vec!["shared groups (patients)".into(), count(Kind::Group)],
+    ];
+    rows.extend(leaks.leaks.iter().take(most).map(|leak| vec!["leak".into(), leak.to_string()]));
+    Table::from_rows(&["what", "value"], &rows)
 }
 
 /// Text as it is, for a page: every newline shown as ⏎, longer lines broken between words after `width` characters.

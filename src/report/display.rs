@@ -203,12 +203,12 @@ fn looks_numeric(cell: &str) -> bool {
     cell == NONE || cell.starts_with(|c: char| c.is_ascii_digit() || "+-−.".contains(c))
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// Text that Markdown shows as it is: a raw answer may hold `<think>`, a pipe or a dollar.
-fn plain_markdown(text: &str) -> String {
+pub(super) fn plain_markdown(text: &str) -> String {
     let mut plain = String::new();
     for c in text.chars() {
         match c {

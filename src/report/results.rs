@@ -190,7 +190,7 @@ fn p_is_small(row: &Comparison) -> bool {
 }
 
 /// Upper ends of the bands of training cases: labels that training lacks, singletons, and on in powers of about three.
-const BANDS: [(&str, usize); 6] =
+pub(super) const BANDS: [(&str, usize); 6] =
     [("none", 0), ("1", 1), ("2 to 9", 9), ("10 to 29", 29), ("30 to 99", 99), ("100 and more", usize::MAX)];
 
 /// A metric of each model by how many training cases carry the label (normalised): what the long tail costs.

@@ -20,6 +20,8 @@ pub struct Answers<'a> {
     pub name: String,
     pub predictions: &'a [Prediction],
     pub evaluation: &'a Evaluation,
+    /// Classes of every case's label errors, in the order of the predictions; none leaves the column out.
+    pub failures: Vec<String>,
     /// Setting and value, for the sheet of settings.
     pub settings: Vec<(String, String)>,
 }
@@ -73,6 +75,10 @@ fn about(sheet: &mut Worksheet, answers: &[Answers], names: &[String], synthetic
             "log-probability".into(),
             "sum over the answer's tokens, natural logarithm; empty where the model gives none".into(),
         ),
+        (
+            "failures".into(),
+            "the class of every label error as written (`dxlab failures` explains them), with the label".into(),
+        ),
         ("interval".into(), format!("percentile bootstrap, level {level}, {resamples} resamples, seed {seed}")),
     ];
     for (answer, name) in answers.iter().zip(names) {
@@ -107,8 +113,10 @@ fn cases(
         ("log-probability", 16.0),
         ("prompt tokens", 15.0),
         ("new tokens", 13.0),
+        ("failures", 48.0),
     ];
-    header(sheet, &columns, answer.predictions.len())?;
+    let columns = if answer.failures.is_empty() { &columns[..12] } else { &columns[..] };
+    header(sheet, columns, answer.predictions.len())?;
     for (row, prediction) in (1..).zip(answer.predictions) {
         let outcome = prediction.outcome(Some(normalise));
         let cells = [
@@ -131,6 +139,9 @@ fn cases(
             Some(prediction.new_tokens as f64),
         ];
         numbers_at(sheet, row, 8, &numbers)?;
+        if let Some(classes) = answer.failures.get(row as usize - 1) {
+            text(sheet, row, 12, classes)?;
+        }
     }
     Ok(())
 }

@@ -28,6 +28,10 @@ pub struct TrainConfig {
     /// Training cases, at most, after validation is taken; for learning curves and quick looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<usize>,
+    /// A file that names pairs of cases which training, validation and test may share, each with a reason
+    /// ([`crate::corpus::leak::Allowed`]); without it a leak stops the training before it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_leaks: Option<PathBuf>,
     /// How the base model's weights lie in memory.
     #[serde(default, skip_serializing_if = "is_f32")]
     pub weights: Keep,

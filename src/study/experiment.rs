@@ -3,6 +3,7 @@
 use super::config::{Method, PredictConfig, TrainConfig};
 use super::endpoint::{ask_endpoint, specify};
 use super::file;
+use super::leak::training_leaks;
 use super::prediction::{Prediction, write_predictions};
 use super::store::{Run, Store};
 use crate::adapter::{Adapter, Mode, Noise};
@@ -215,6 +216,9 @@ impl Learner {
 
 fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> Result<()> {
     config.training.check()?;
+    let leaks = training_leaks(config, corpus)?;
+    leaks.refuse()?;
+    file::write_json(&dir.join("leaks.json"), &leaks)?;
     let mut local = Local::open_as(&config.model, None, config.weights)?;
     let learner = Learner::new(config, &mut local)?;
     let Sequences { train, valid, cut } = sequences(config, corpus, prompt, &local.encoder())?;
@@ -248,8 +252,7 @@ pub(super) fn sequences(
     prompt: &Prompt,
     encoder: &Encoder,
 ) -> Result<Sequences> {
-    let (mut cases, valid) = validation_split(&corpus.train, config.validation, config.training.seed);
-    cases.truncate(config.cases.unwrap_or(usize::MAX));
+    let (cases, valid) = config.split(&corpus.train);
     let encode = |cases: &[Case]| -> Result<(Vec<Sequence>, usize)> {
         let examples = cases.iter().map(|c| encoder.train_case(prompt, c)).collect::<Result<Vec<_>>>()?;
         let cut = examples.iter().filter(|e| e.cut > 0).count();

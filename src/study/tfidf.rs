@@ -47,6 +47,11 @@ impl Tfidf {
         Sparse { columns: self.idf.len(), rows: texts.iter().map(row).collect() }
     }
 
+    /// The terms in order of their columns.
+    pub fn names(&self) -> Vec<&str> {
+        self.terms.keys().map(String::as_str).collect()
+    }
+
     pub fn terms(&self) -> usize {
         self.idf.len()
     }
