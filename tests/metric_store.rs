@@ -106,7 +106,9 @@ fn a_lock_is_given_back_though_another_thread_starts_children() {
     let store = Store::open(Some(folder.path()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| (0..300).for_each(|_| assert!(std::process::Command::new("true").status().unwrap().success())));
+            scope.spawn(|| {
+                (0..300).for_each(|_| assert!(std::process::Command::new("true").status().unwrap().success()))
+            });
         }
         for turn in 0..200 {
             let fail = |_: &Path| Err(Error::failed("killed"));

@@ -4,9 +4,11 @@ mod card;
 pub mod data;
 mod display;
 pub mod figures;
+pub mod ingredients;
 pub mod prompts;
 pub mod results;
 pub mod tables;
+pub mod tensorboard;
 pub mod training;
 mod workbook;
 

@@ -4,15 +4,17 @@ use crate::corpus::Case;
 use crate::error::Result;
 use crate::prompt::{Encoder, Prompt, PromptContext, Thinking};
 
-/// The prompts that come with dxlab, one row each. `room`: what stands beside the finding, in tokens, of an empty finding.
+/// The prompts that come with dxlab, one row each. Tokens: all but the finding; retrieved examples come on top and are no part
+/// of it.
 pub fn library(encoder: &Encoder, context: &PromptContext) -> Result<Table> {
     let row = |recipe: crate::prompt::Recipe| {
         let prompt = Prompt::named(&recipe.name, context)?;
         let tokens = encoder.serve(&prompt, "")?.len();
-        Ok(vec![recipe.name, recipe.about, prompt.examples.len().to_string(), tokens.to_string(), prompt.id()])
+        let (fixed, retrieved) = (recipe.examples.to_string(), recipe.neighbours.to_string());
+        Ok(vec![recipe.name, recipe.about, fixed, retrieved, tokens.to_string(), prompt.id()])
     };
     let rows = Prompt::library()?.into_iter().map(row).collect::<Result<Vec<_>>>()?;
-    Ok(Table::from_rows(&["prompt", "what it gives", "examples", "tokens", "id"], &rows))
+    Ok(Table::from_rows(&["prompt", "what it gives", "examples", "retrieved", "tokens", "id"], &rows))
 }
 
 /// Every case encoded for training and for serving with each prompt, thinking off and on; an error where the ids differ.

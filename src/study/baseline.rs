@@ -269,6 +269,7 @@ pub(super) fn prediction(case: &Case, model: &str, labels: Vec<String>) -> Predi
         prompt_tokens: 0,
         new_tokens: 0,
         seconds: 0.0,
+        voted: None,
     }
 }
 

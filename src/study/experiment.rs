@@ -4,10 +4,11 @@ use super::config::{Method, PredictConfig, TrainConfig};
 use super::file;
 use super::prediction::{Prediction, write_predictions};
 use super::store::{Run, Store};
+use super::voting::ask_voting;
 use crate::adapter::{Adapter, Mode, Noise};
 use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
-use crate::generate::{Answers, Local, adapter_id, base_id};
+use crate::generate::{Answer, Answers, Local, adapter_id, base_id};
 use crate::model::{Checkpoint, Qwen3, export, resolve};
 use crate::prompt::{Encoder, NONE, Prompt, PromptContext};
 use crate::train::{Sequence, Trainer};
@@ -27,6 +28,21 @@ impl PredictConfig {
         }
         Ok(model)
     }
+
+    /// One answer a case, or a vote.
+    pub(super) fn ask(&self, model: &dyn Answers, prompt: &Prompt, cases: &[Case]) -> Result<Vec<Prediction>> {
+        match &self.vote {
+            Some(vote) => ask_voting(model, prompt, cases, vote),
+            None => ask(model, prompt, cases),
+        }
+    }
+}
+
+/// Which training cases stood before each question, a line a case, the nearest last.
+fn write_retrieved(path: &Path, prompt: &Prompt, cases: &[Case]) -> Result<()> {
+    let line = |case: &Case| serde_json::json!({"case_id": case.case_id, "neighbours": prompt.retrieved(case)});
+    let text: String = cases.iter().map(|case| format!("{}\n", line(case))).collect();
+    file::write(path, text.as_bytes())
 }
 
 /// Distinct training labels, with the answer for none if training has it. Those with a comma cannot be told from two
@@ -121,11 +137,18 @@ impl Run {
         if let Some(how) = config.constrain {
             spec["constrain"] = file::to_value(&how)?; // absent from the digest of free answers
         }
+        if let Some(vote) = &config.vote {
+            vote.check()?;
+            spec["vote"] = file::to_value(vote)?; // as above
+        }
         store.open_or_make("predict", &config.name, &spec, |dir| {
             let model = config.open(&corpus)?;
             let cases = &corpus.test[..config.cases.unwrap_or(usize::MAX).min(corpus.test.len())];
-            let predictions = ask(&model, &prompt, cases)?;
+            let predictions = config.ask(&model, &prompt, cases)?;
             file::write_json(&dir.join("prompt.json"), &prompt)?;
+            if prompt.neighbours.is_some() {
+                write_retrieved(&dir.join("neighbours.jsonl"), &prompt, cases)?;
+            }
             write_predictions(&dir.join("preds.jsonl"), &predictions)
         })
     }
@@ -260,35 +283,53 @@ fn card(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, progress: &crate
     )
 }
 
+/// Prints how far asking is, every tenth of the way.
+pub(super) struct Said {
+    of: usize,
+    tenths: usize,
+    started: Instant,
+}
+
+impl Said {
+    pub fn new(of: usize) -> Self {
+        Self { of, tenths: 0, started: Instant::now() }
+    }
+
+    pub fn hear(&mut self, done: usize) {
+        if done * 10 / self.of > self.tenths {
+            self.tenths = done * 10 / self.of;
+            let left = self.started.elapsed().as_secs_f64() * (self.of - done) as f64 / done as f64;
+            println!("… {done}/{} answered, about {left:.0} s left", self.of);
+        }
+    }
+}
+
 /// Asks `model` about every case and reads its answers; prints how far it is every tenth of the way.
 pub fn ask(model: &dyn Answers, prompt: &Prompt, cases: &[Case]) -> Result<Vec<Prediction>> {
-    let (started, mut said) = (Instant::now(), 0);
-    let answers = model.answer(prompt, cases, &mut |done| {
-        if done * 10 / cases.len() > said {
-            said = done * 10 / cases.len();
-            let left = started.elapsed().as_secs_f64() * (cases.len() - done) as f64 / done as f64;
-            println!("… {done}/{} answered, about {left:.0} s left", cases.len());
-        }
-    })?;
-    let read = |(case, answer): (&Case, crate::generate::Answer)| {
-        let parsed = crate::label::parse(&answer.raw);
-        Prediction {
-            case_id: case.case_id.clone(),
-            group: case.group.clone(),
-            input: case.input.clone(),
-            prompt: prompt.id(),
-            model: model.id().into(),
-            adapter: model.adapter().map(String::from),
-            constrain: model.constrain(),
-            raw: answer.raw,
-            labels: parsed.labels,
-            parsed: parsed.parsed,
-            gold: case.labels.clone(),
-            logprob: answer.logprob,
-            prompt_tokens: answer.prompt_tokens,
-            new_tokens: answer.new_tokens,
-            seconds: answer.seconds,
-        }
-    };
-    Ok(cases.iter().zip(answers).map(read).collect())
+    let mut said = Said::new(cases.len());
+    let answers = model.answer(prompt, cases, &mut |done| said.hear(done))?;
+    Ok(cases.iter().zip(answers).map(|(case, answer)| read(model, prompt, case, answer)).collect())
+}
+
+/// What an answer says.
+pub(super) fn read(model: &dyn Answers, prompt: &Prompt, case: &Case, answer: Answer) -> Prediction {
+    let parsed = crate::label::parse(&answer.raw);
+    Prediction {
+        case_id: case.case_id.clone(),
+        group: case.group.clone(),
+        input: case.input.clone(),
+        prompt: prompt.id(),
+        model: model.id().into(),
+        adapter: model.adapter().map(String::from),
+        constrain: model.constrain(),
+        raw: answer.raw,
+        labels: parsed.labels,
+        parsed: parsed.parsed,
+        gold: case.labels.clone(),
+        logprob: answer.logprob,
+        prompt_tokens: answer.prompt_tokens,
+        new_tokens: answer.new_tokens,
+        seconds: answer.seconds,
+        voted: None,
+    }
 }

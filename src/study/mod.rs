@@ -17,6 +17,7 @@ mod settings;
 mod store;
 mod tfidf;
 mod training;
+mod voting;
 
 pub use baseline::{Baseline, MostFrequent, Settings as BaselineSettings, TfidfLogReg};
 pub use config::{Learns, Method, PredictConfig, TrainConfig};
@@ -35,3 +36,4 @@ pub use settings::{differences, flatten};
 pub use store::{NUMERICS_VERSION, Run, Spec, Store, size};
 pub use tfidf::{Sparse, Tfidf};
 pub use training::{Training, ask_again};
+pub use voting::{Sample, Voted, Voting, ask_voting};
