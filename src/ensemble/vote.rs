@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// case and are spelt as they first were; one that a sample names twice counts once; an empty sample counts as one.
 ///
 /// ```
-/// let samples = [vec!["Cyst", "stone"], vec!["cyst"], vec![]].map(|s| s.into_iter().map(String::from).collect());
+/// let samples: [Vec<String>; 3] = [vec!["Cyst".into(), "stone".into()], vec!["cyst".into()], vec![]];
 /// let shares = dxlab::ensemble::vote(&samples);
 /// assert_eq!(shares[0], ("Cyst".to_string(), 2.0 / 3.0));
 /// assert_eq!(shares[1], ("stone".to_string(), 1.0 / 3.0));

@@ -2,9 +2,17 @@
 use super::display::{Figure, NONE, Table, difference, interval};
 use super::figures;
 use super::results::verdict;
+use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::metric::{Estimate, Metric};
-use crate::study::{Answered, Comparison, Reading, Results};
+use crate::study::{Answered, Comparison, PredictConfig, Reading, Results, Run};
+
+/// Every question put to the test cases of `corpus`: its run opened, or made.
+pub fn ask(corpus: &Corpus, questions: &[(&str, PredictConfig)]) -> Result<Results> {
+    let runs = questions.iter().map(|(_, config)| Run::open_or_predict(config)).collect::<Result<Vec<_>>>()?;
+    let named: Vec<(&str, &Run)> = questions.iter().map(|(name, _)| *name).zip(&runs).collect();
+    Results::of(corpus.clone(), &named)
+}
 
 /// Tokens a case: of the prompt, and of all answers to it.
 fn tokens(model: &Answered) -> (f64, f64) {

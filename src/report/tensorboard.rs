@@ -28,7 +28,8 @@ pub fn events(log: &[LogLine], start: f64) -> Vec<u8> {
     let mut time = start;
     for line in log {
         time += line.tokens as f64 / line.tokens_per_sec;
-        let summary: Vec<u8> = scalars(line).into_iter().flat_map(|(tag, value)| field(1, &scalar(tag, value))).collect();
+        let summary: Vec<u8> =
+            scalars(line).into_iter().flat_map(|(tag, value)| field(1, &scalar(tag, value))).collect();
         record(&mut bytes, &event(time, line.step as u64, 5, &summary));
     }
     bytes

@@ -109,12 +109,23 @@ impl Run {
     /// As `open_or_train` in another store; without `resume` a stopped run starts again.
     pub fn train_in(store: &Store, config: &TrainConfig, resume: bool) -> Result<Run> {
         let (corpus, context) = open_corpus(&config.corpus)?;
-        let prompt = Prompt::named(&config.prompt, &context)?;
+        Self::train_on(store, config, &corpus, &context, resume)
+    }
+
+    /// As `train_in` on a corpus that is at hand.
+    pub(super) fn train_on(
+        store: &Store,
+        config: &TrainConfig,
+        corpus: &Corpus,
+        context: &PromptContext,
+        resume: bool,
+    ) -> Result<Run> {
+        let prompt = Prompt::named(&config.prompt, context)?;
         let spec = serde_json::json!({
             "config": config, "corpus": corpus.digest(), "base": base_id(&config.model)?, "prompt": prompt.id(),
             "synthetic": corpus.synthetic,
         });
-        let make = |dir: &Path| train(config, &corpus, &prompt, dir);
+        let make = |dir: &Path| train(config, corpus, &prompt, dir);
         match resume {
             true => store.open_or_resume("train", &config.name, &spec, make),
             false => store.open_or_make("train", &config.name, &spec, make),
