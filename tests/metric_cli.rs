@@ -20,6 +20,7 @@ fn answers(path: &Path, prompt: &str, right: usize) {
         prompt_tokens: 10,
         new_tokens: 3,
         seconds: 0.1,
+        voted: None,
     };
     write_predictions(path, &(0..40).map(answer).collect::<Vec<_>>()).unwrap();
 }

@@ -23,6 +23,7 @@ fn prediction(case_id: &str, gold: &str, raw: &str, adapter: Option<&str>) -> Pr
         prompt_tokens: 100,
         new_tokens: 5,
         seconds: 0.1,
+        voted: None,
     }
 }
 

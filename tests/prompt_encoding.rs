@@ -54,7 +54,7 @@ fn training_and_serving_read_the_same_ids() {
     let control = tokenizer.control();
     let free = Encoder::new(tokenizer.clone());
     for prompt in prompts(&corpus) {
-        let longest = corpus.train.iter().map(|c| free.serve(&prompt, &c.input).unwrap().len()).max().unwrap();
+        let longest = corpus.train.iter().map(|c| free.serve_case(&prompt, c).unwrap().ids.len()).max().unwrap();
         for encoder in [free.clone(), free.clone().limit(longest - 100, Overlong::Shorten)] {
             for case in &corpus.train {
                 let example = encoder.train_case(&prompt, case).unwrap();
@@ -108,12 +108,33 @@ fn with_thinking_off_the_empty_think_block_is_given_not_learnt() {
 }
 
 #[test]
+fn far_neighbours_are_left_out_before_the_finding_is_shortened() {
+    let corpus = corpus();
+    let free = Encoder::new(Arc::new(tokenizer(&corpus)));
+    let prompt = Prompt::named("neighbours", &PromptContext::of(&corpus)).unwrap();
+    let case = Case { group: "new".into(), input: "A 14 mm cyst of the liver.".into(), ..corpus.train[1].clone() };
+    assert_eq!(prompt.retrieved(&case).len(), 3);
+    let whole = free.serve_case(&prompt, &case).unwrap();
+    let alone = free.serve(&Prompt { neighbours: None, ..prompt.clone() }, &case.input).unwrap();
+    let limited = |limit: usize| free.clone().limit(limit, Overlong::Shorten).serve_case(&prompt, &case).unwrap();
+    let one_less = limited(whole.ids.len() - 1);
+    assert_eq!((one_less.dropped, one_less.cut), (1, 0));
+    assert!(whole.ids.ends_with(&one_less.ids[4..]), "what is left stands as it was");
+    let none = limited(alone.len());
+    assert_eq!((none.dropped, none.cut, &none.ids), (3, 0, &alone));
+    let cut = limited(alone.len() - 5);
+    assert!(cut.dropped == 3 && cut.cut > 0);
+    let error = free.clone().limit(alone.len(), Overlong::Refuse).serve_case(&prompt, &case).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
 fn only_the_finding_is_shortened_and_the_loss_is_counted() {
     let corpus = corpus();
     let tokenizer = Arc::new(tokenizer(&corpus));
     let free = Encoder::new(tokenizer.clone());
     let case = Case { input: "The left kidney holds many small cysts. ".repeat(30), ..corpus.train[1].clone() };
-    for prompt in prompts(&corpus) {
+    for prompt in prompts(&corpus).into_iter().filter(|prompt| prompt.neighbours.is_none()) {
         let (empty, whole) = (free.serve(&prompt, "").unwrap().len(), free.serve(&prompt, &case.input).unwrap().len());
         let limit = empty + 60;
         assert!(limit < whole);

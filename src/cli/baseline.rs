@@ -4,10 +4,10 @@ use crate::study::{Baseline, Run};
 use clap::Args;
 use std::path::PathBuf;
 
-/// Answers that need no language model: most-frequent, name-search, tfidf-logreg
+/// Answers that need no language model: most-frequent, name-search, tfidf-logreg, nearest
 #[derive(Args)]
 pub struct Fit {
-    /// `most-frequent`, `name-search` or `tfidf-logreg`
+    /// `most-frequent`, `name-search`, `tfidf-logreg` or `nearest` (labels of the nearest training cases)
     name: String,
     /// `findings`, `bc5cdr`, `ncbi`, or a file or folder of findings; fitted on its training split, asked about its test split
     #[arg(long, default_value = "findings")]

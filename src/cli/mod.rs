@@ -16,6 +16,7 @@ mod pretrain;
 mod rank;
 mod results;
 mod runs;
+mod search;
 mod train;
 mod workbook;
 
@@ -37,6 +38,7 @@ pub struct Cli {
 pub enum Command {
     /// Fine-tune an adapter: a run folder with adapter/ (PEFT), log and card
     Train(train::Train),
+    Search(search::SearchFor),
     /// Ask a model about every test case
     Predict(predict::Predict),
     Baseline(baseline::Fit),
@@ -69,6 +71,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Train(train) => train.run(),
+            Command::Search(search) => search.run(),
             Command::Predict(predict) => predict.run(),
             Command::Baseline(command) => command.run(),
             Command::Pretrain(pretrain) => pretrain.run(),

@@ -2,7 +2,7 @@
 use super::endpoint::EndpointFlags;
 use crate::error::{Error, Result};
 use crate::generate::Constrain;
-use crate::study::{PredictConfig, Run};
+use crate::study::{PredictConfig, Run, Voting};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -30,6 +30,18 @@ pub struct Predict {
     /// names
     #[arg(long, value_enum)]
     constrain: Option<Held>,
+    /// Sampled answers a case, whose labels are counted (self-consistency); one greedy answer without it
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Temperature of the samples [default: 0.7]
+    #[arg(long, requires = "samples")]
+    temperature: Option<f64>,
+    /// Share of the samples that must name a label [default: 0.5]
+    #[arg(long, requires = "samples", value_name = "SHARE")]
+    vote: Option<f64>,
+    /// Seed of the samples [default: 7]
+    #[arg(long, requires = "samples")]
+    seed: Option<u64>,
     /// Name of the run in the store
     #[arg(long, default_value = "cli")]
     name: String,
@@ -49,6 +61,13 @@ enum Held {
 impl Predict {
     pub fn run(self) -> Result<()> {
         let endpoint = self.endpoint.config(&self.model)?;
+        let usual = Voting::default();
+        let vote = self.samples.map(|samples| Voting {
+            samples,
+            temperature: self.temperature.unwrap_or(usual.temperature),
+            threshold: self.vote.unwrap_or(usual.threshold),
+            seed: self.seed.unwrap_or(usual.seed),
+        });
         let config = PredictConfig {
             name: self.name,
             model: self.model,
@@ -62,6 +81,7 @@ impl Predict {
                 Held::Json => Constrain::Json,
             }),
             endpoint,
+            vote,
         };
         let run = Run::open_or_predict(&config)?;
         let made = run.path("preds.jsonl");

@@ -1,9 +1,9 @@
-//! `dxlab runs list|show|diff|gc`: what is in the run store.
+//! `dxlab runs list|show|diff|gc|tensorboard`: what is in the run store.
 use crate::error::{Error, Result};
 use crate::report::{NONE, Table, tables};
 use crate::study::{Store, differences, size};
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is in the run store
 #[derive(Args, Debug)]
@@ -30,6 +30,15 @@ enum Command {
     },
     /// Settings in which two runs differ
     Diff { a: String, b: String },
+    /// Logs of training runs as TensorBoard event files, a folder a run: `tensorboard --logdir DIR`
+    Tensorboard {
+        /// Training runs: name, folder or digest, or as much of it as is unique
+        #[arg(required = true)]
+        runs: Vec<String>,
+        /// Where the folders go
+        #[arg(long, default_value = "tensorboard")]
+        out: PathBuf,
+    },
     /// What can never be opened again: leftovers of makers that are gone, runs of an older version of the numerics
     Gc {
         /// Delete it; without this it is only listed
@@ -45,6 +54,7 @@ impl Runs {
             Command::List { kind } => list(&store, kind.as_deref()),
             Command::Show { run } => show(&store, &run),
             Command::Diff { a, b } => diff(&store, &a, &b),
+            Command::Tensorboard { runs, out } => tensorboard(&store, &runs, &out),
             Command::Gc { delete } => gc(&store, delete),
         }
     }
@@ -75,6 +85,20 @@ fn diff(store: &Store, a: &str, b: &str) -> Result<()> {
         .map(|(key, a, b)| vec![key, or_none(a), or_none(b)])
         .collect();
     print!("{}", Table::from_rows(&["setting", &a.folder(), &b.folder()], &rows));
+    Ok(())
+}
+
+fn tensorboard(store: &Store, runs: &[String], out: &Path) -> Result<()> {
+    for run in runs {
+        let run = store.named(run)?;
+        if !run.path("log.jsonl").is_file() {
+            let folder = run.folder();
+            return Err(Error::input(format!(
+                "{folder} has no log.jsonl: expected a training run, see `dxlab runs list --kind train`"
+            )));
+        }
+        println!("{}", crate::report::tensorboard::export(&run, out)?.display());
+    }
     Ok(())
 }
 

@@ -1,1 +1,4 @@
 //! (see lib.rs)
+mod vote;
+
+pub use vote::vote;

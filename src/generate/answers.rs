@@ -1,8 +1,9 @@
 //! A model is something that answers prompts (design, rule 3): whoever asks does not know what stands behind.
 use super::constraint::Constraint;
-use super::decode::{Decoding, Limits, decode};
+use super::decode::{Decoding, Generated, Limits, decode};
 use super::grammar::Grammar;
 use super::labels::{Count, Labels};
+use super::sample::Sampling;
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
@@ -37,6 +38,17 @@ pub trait Answers {
     }
     /// One answer a case, in order; `done` hears how many are finished.
     fn answer(&self, prompt: &Prompt, cases: &[Case], done: &mut dyn FnMut(usize)) -> Result<Vec<Answer>>;
+    /// `samples` answers a case; `done` hears how many are finished, of all. A model that cannot be sampled says so.
+    fn sample(
+        &self,
+        _prompt: &Prompt,
+        _cases: &[Case],
+        _sampling: &Sampling,
+        _samples: usize,
+        _done: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Vec<Answer>>> {
+        Err(Error::input(format!("{} gives one answer a case: ask it without a vote", self.id())))
+    }
 }
 
 /// What answers are held to while they are made.
@@ -130,6 +142,17 @@ impl Answers for Local {
     }
 
     fn answer(&self, prompt: &Prompt, cases: &[Case], done: &mut dyn FnMut(usize)) -> Result<Vec<Answer>> {
+        Ok(self.sample(prompt, cases, &Sampling::default(), 1, done)?.into_iter().flatten().collect())
+    }
+
+    fn sample(
+        &self,
+        prompt: &Prompt,
+        cases: &[Case],
+        sampling: &Sampling,
+        samples: usize,
+        done: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Vec<Answer>>> {
         if self.constraint.is_some() && prompt.thinking == Thinking::On {
             return Err(Error::input(format!(
                 "prompt `{}` lets the model think before it answers, which a constraint forbids: turn thinking off",
@@ -142,20 +165,20 @@ impl Answers for Local {
         stop.push(encoder.end()?);
         let limits = Limits { max_new: self.max_new, batch: self.batch, stop };
         let constraint = self.constraint.as_ref().map(|(_, constraint)| &**constraint);
-        let made = decode(&self.model, &prompts, &Decoding { constraint, ..Decoding::greedy(limits) }, done)?;
-        made.into_iter()
-            .flatten()
-            .zip(&prompts)
-            .map(|(g, prompt)| {
-                Ok(Answer {
-                    raw: self.tokenizer.decode(&g.tokens, true)?,
-                    logprob: Some(g.logprob()),
-                    prompt_tokens: prompt.len(),
-                    new_tokens: g.tokens.len(),
-                    seconds: g.seconds,
-                })
+        let sampling = sampling.clone();
+        let how = Decoding { constraint, sampling, samples, ..Decoding::greedy(limits) };
+        let made = decode(&self.model, &prompts, &how, done)?;
+        let read = |prompt: &Vec<u32>, made: Generated| {
+            Ok(Answer {
+                raw: self.tokenizer.decode(&made.tokens, true)?,
+                logprob: Some(made.logprob()),
+                prompt_tokens: prompt.len(),
+                new_tokens: made.tokens.len(),
+                seconds: made.seconds,
             })
-            .collect()
+        };
+        let all = prompts.iter().zip(made);
+        all.map(|(prompt, made)| made.into_iter().map(|one| read(prompt, one)).collect()).collect()
     }
 }
 

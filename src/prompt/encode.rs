@@ -6,8 +6,8 @@
 //!                                                                                    prompt_len ┘ supervised from here
 //! ```
 //!
-//! `train(…).ids[..prompt_len]` is `serve(…)`, bit for bit: prompt and answer are tokenized apart, and only the finding can be shortened, by a
-//! limit on the prompt alone. Text is never read as control tokens.
+//! `train(…).ids[..prompt_len]` is `serve(…)`, bit for bit: prompt and answer are tokenized apart, and only neighbours can be left out and
+//! the finding be shortened, by a limit on the prompt alone. Text is never read as control tokens.
 use super::chat::{self, Piece};
 use super::{Prompt, answer};
 use crate::corpus::Case;
@@ -29,7 +29,8 @@ pub trait Tokens: Send + Sync {
 pub enum Overlong {
     /// An error that says how long it is.
     Refuse,
-    /// The end of the finding is left out until the rest fits; instructions and examples never are.
+    /// The farthest neighbours are left out, then the end of the finding, until the rest fits; instructions and fixed examples
+    /// never are.
     Shorten,
 }
 
@@ -39,6 +40,8 @@ pub struct Encoded {
     pub ids: Vec<u32>,
     /// Characters of the finding that were left out.
     pub cut: usize,
+    /// Neighbours that were left out.
+    pub dropped: usize,
 }
 
 /// One training example: `ids[prompt_len..]` is to be learnt (the answer's tokens and `<|im_end|>`), the rest is given.
@@ -69,35 +72,49 @@ impl Encoder {
         self
     }
 
-    /// The ids to ask with.
+    /// The ids to ask with about a text that is no case; see `serve_case`.
     pub fn serve(&self, prompt: &Prompt, input: &str) -> Result<Vec<u32>> {
-        Ok(self.encode(prompt, input)?.ids)
+        Ok(self.encode(prompt, input, None)?.ids)
     }
 
-    /// The ids to learn from.
+    /// The ids to learn from, of a text that is no case; see `train_case`.
     pub fn train(&self, prompt: &Prompt, input: &str, answer: &str) -> Result<Example> {
-        let Encoded { mut ids, cut } = self.encode(prompt, input)?;
+        self.example(prompt, input, None, answer)
+    }
+
+    /// The ids to learn from, with the case's labels as the answer; an error names the case.
+    pub fn train_case(&self, prompt: &Prompt, case: &Case) -> Result<Example> {
+        let made = self.example(prompt, &case.input, Some(&case.group), &answer(&case.labels));
+        made.map_err(|e| of_case(case, e))
+    }
+
+    /// The ids to ask with; an error names the case.
+    pub fn serve_case(&self, prompt: &Prompt, case: &Case) -> Result<Encoded> {
+        self.encode(prompt, &case.input, Some(&case.group)).map_err(|e| of_case(case, e))
+    }
+
+    fn example(&self, prompt: &Prompt, input: &str, group: Option<&str>, answer: &str) -> Result<Example> {
+        let Encoded { mut ids, cut, .. } = self.encode(prompt, input, group)?;
         let prompt_len = ids.len();
         ids.extend(self.ids(&chat::answer(answer, prompt.thinking))?);
         Ok(Example { ids, prompt_len, cut })
     }
 
-    /// As `train`, with the case's labels as the answer; an error names the case.
-    pub fn train_case(&self, prompt: &Prompt, case: &Case) -> Result<Example> {
-        self.train(prompt, &case.input, &answer(&case.labels)).map_err(|e| of_case(case, e))
-    }
-
-    /// As `encode`; an error names the case.
-    pub fn serve_case(&self, prompt: &Prompt, case: &Case) -> Result<Encoded> {
-        self.encode(prompt, &case.input).map_err(|e| of_case(case, e))
-    }
-
     /// The prompt about `input` as ids, shortened if that is allowed and needed.
-    pub fn encode(&self, prompt: &Prompt, input: &str) -> Result<Encoded> {
-        let ids = |shown: &str| self.ids(&chat::prompt(&prompt.ask(input, shown), prompt.thinking));
-        let whole = ids(input)?;
-        let Some((limit, overlong)) = self.limit.filter(|(limit, _)| whole.len() > *limit) else {
-            return Ok(Encoded { ids: whole, cut: 0 });
+    fn encode(&self, prompt: &Prompt, input: &str, group: Option<&str>) -> Result<Encoded> {
+        let shots = prompt.shots(input, group);
+        let with =
+            |shown: &str, dropped: usize| self.ids(&chat::prompt(&prompt.ask(&shots, dropped, shown), prompt.thinking));
+        let (mut whole, mut dropped) = (with(input, 0)?, 0);
+        let over = |ids: &[u32]| self.limit.is_some_and(|(limit, _)| ids.len() > limit);
+        let shorten = self.limit.is_some_and(|(_, overlong)| overlong == Overlong::Shorten);
+        while over(&whole) && shorten && dropped < shots.nearest.len() {
+            dropped += 1;
+            whole = with(input, dropped)?;
+        }
+        let ids = |shown: &str| with(shown, dropped);
+        let Some((limit, overlong)) = self.limit.filter(|_| over(&whole)) else {
+            return Ok(Encoded { ids: whole, cut: 0, dropped });
         };
         let empty = ids("")?.len();
         let too_long = |what: &str| {
@@ -125,7 +142,7 @@ impl Encoder {
         // Dropping the rest of a word may in principle cost a token; then the characters are dropped without regard to words.
         let (kept, short) =
             if short.len() <= limit { (kept, short) } else { (&input[..ends[fits]], ids(&input[..ends[fits]])?) };
-        Ok(Encoded { ids: short, cut: input[kept.len()..].chars().count() })
+        Ok(Encoded { ids: short, cut: input[kept.len()..].chars().count(), dropped })
     }
 
     /// The example as text, what is to be learnt between ⟦ and ⟧.

@@ -2,9 +2,10 @@
 //!
 //! A recipe has places: `{finding}` (once, in `user`), `{vocabulary}` the training labels, `{document}` what kind of text it is,
 //! `{target}` what is to be listed, `{none}` the answer for nothing. All but `{finding}` are filled when the prompt is made, so that
-//! a prompt is a value with a digest: the same digest asks the same question.
+//! a prompt is a value with a digest: the same digest asks the same question. Examples that depend on the case (`neighbours`) are
+//! retrieved when it is asked about; how many and from which cases is part of the digest.
 use super::chat::{Message, Role, Thinking};
-use super::{NONE, answer, choose};
+use super::{NONE, Neighbours, answer, choose};
 use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -15,12 +16,20 @@ use std::path::Path;
 const FINDING: &str = "{finding}";
 
 /// The prompts that come with dxlab.
-const LIBRARY: [&str; 5] = [
+const LIBRARY: [&str; 13] = [
     include_str!("../../data/prompts/ask.toml"),
     include_str!("../../data/prompts/plain.toml"),
+    include_str!("../../data/prompts/role.toml"),
+    include_str!("../../data/prompts/form.toml"),
+    include_str!("../../data/prompts/list.toml"),
+    include_str!("../../data/prompts/organs.toml"),
+    include_str!("../../data/prompts/thinking.toml"),
+    include_str!("../../data/prompts/shots.toml"),
+    include_str!("../../data/prompts/neighbours.toml"),
     include_str!("../../data/prompts/rules.toml"),
     include_str!("../../data/prompts/closed.toml"),
     include_str!("../../data/prompts/examples.toml"),
+    include_str!("../../data/prompts/everything.toml"),
 ];
 
 /// A prompt's TOML file.
@@ -37,6 +46,9 @@ pub struct Recipe {
     /// How many training cases stand before the question.
     #[serde(default)]
     pub examples: usize,
+    /// How many of the training cases nearest to the case stand there, after those.
+    #[serde(default)]
+    pub neighbours: usize,
     #[serde(default)]
     pub thinking: Thinking,
 }
@@ -83,7 +95,7 @@ pub struct Shot {
     pub answer: String,
 }
 
-/// A filled prompt: everything but the finding is fixed.
+/// A filled prompt: everything but the finding, and neighbours of it, is fixed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prompt {
     pub name: String,
@@ -93,6 +105,16 @@ pub struct Prompt {
     pub user: String,
     pub examples: Vec<Shot>,
     pub thinking: Thinking,
+    /// Further examples, retrieved for each case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<Neighbours>,
+}
+
+/// The examples that stand before one question.
+pub(super) struct Shots<'a> {
+    fixed: Vec<&'a Shot>,
+    /// The nearest last.
+    pub(super) nearest: Vec<&'a Shot>,
 }
 
 impl Prompt {
@@ -125,8 +147,9 @@ impl Prompt {
                 "it lists the training labels, and none are given: it needs a corpus with training cases",
             ));
         }
-        if context.examples.len() < recipe.examples {
-            let (wanted, got) = (recipe.examples, context.examples.len());
+        let wanted = recipe.examples.max(recipe.neighbours);
+        if context.examples.len() < wanted {
+            let got = context.examples.len();
             return Err(wrong(&format!("it shows {wanted} training cases, and {got} are given")));
         }
         let vocabulary = context.vocabulary.join(", ");
@@ -148,6 +171,7 @@ impl Prompt {
             user,
             examples: chosen.map(|c| Shot { input: c.input.clone(), answer: answer(&c.labels) }).collect(),
             thinking: context.thinking.unwrap_or(recipe.thinking),
+            neighbours: (recipe.neighbours > 0).then(|| Neighbours::new(recipe.neighbours, &context.examples)),
         })
     }
 
@@ -157,16 +181,29 @@ impl Prompt {
         self
     }
 
-    /// The conversation that asks about `input`. An example that is `input` itself is left out: no case sees its own answer.
-    pub fn messages(&self, input: &str) -> Vec<Message> {
-        self.ask(input, input)
+    /// The conversation that asks about `case`. An example of the same text is left out, and a neighbour also if it is of the
+    /// same group: no case sees its own answer.
+    pub fn messages(&self, case: &Case) -> Vec<Message> {
+        self.ask(&self.shots(&case.input, Some(&case.group)), 0, &case.input)
     }
 
-    /// As `messages(whole)`, with `shown` in the place of the finding.
-    pub(super) fn ask(&self, whole: &str, shown: &str) -> Vec<Message> {
+    /// Ids of the training cases that stand as neighbours before the question about `case`, the nearest last.
+    pub fn retrieved(&self, case: &Case) -> Vec<&str> {
+        let found = self.neighbours.iter().flat_map(|n| n.of(&case.input, Some(&case.group)));
+        found.map(|(neighbour, _)| neighbour.case_id.as_str()).collect()
+    }
+
+    /// The examples for a question about `input`, of `group` where that is known.
+    pub(super) fn shots(&self, input: &str, group: Option<&str>) -> Shots<'_> {
+        let nearest = self.neighbours.iter().flat_map(|n| n.of(input, group)).map(|(_, shot)| shot);
+        Shots { fixed: self.examples.iter().filter(|shot| shot.input != input).collect(), nearest: nearest.collect() }
+    }
+
+    /// The conversation with `shown` in the place of the finding, without the `dropped` farthest neighbours.
+    pub(super) fn ask(&self, shots: &Shots, dropped: usize, shown: &str) -> Vec<Message> {
         let user = |finding: &str| Message::new(Role::User, replace(&self.user, &[(FINDING, finding)]));
         let mut out: Vec<Message> = self.system.iter().map(|s| Message::new(Role::System, s)).collect();
-        for shot in self.examples.iter().filter(|shot| shot.input != whole) {
+        for shot in shots.fixed.iter().chain(&shots.nearest[dropped..]) {
             out.extend([user(&shot.input), Message::new(Role::Assistant, &shot.answer)]);
         }
         out.push(user(shown));
@@ -206,13 +243,17 @@ fn replace(text: &str, values: &[(&str, &str)]) -> String {
 mod tests {
     use super::*;
 
+    fn case(id: &str, input: &str, labels: &[&str]) -> Case {
+        let labels = labels.iter().map(|l| l.to_string()).collect();
+        Case { case_id: id.into(), group: id.into(), input: input.into(), labels }
+    }
+
+    /// The conversation about a text of its own group.
+    fn messages(prompt: &Prompt, input: &str) -> Vec<Message> {
+        prompt.messages(&case("new", input, &[]))
+    }
+
     fn context() -> PromptContext {
-        let case = |id: &str, input: &str, labels: &[&str]| Case {
-            case_id: id.into(),
-            group: id.into(),
-            input: input.into(),
-            labels: labels.iter().map(|l| l.to_string()).collect(),
-        };
         let train = vec![
             case("1", "A cyst of the left kidney.", &["Renal cyst"]),
             case("2", "Stones in the gallbladder.", &["Gallstone"]),
@@ -230,7 +271,7 @@ mod tests {
         let digests: BTreeSet<String> = prompts.iter().map(Prompt::digest).collect();
         assert_eq!(digests.len(), prompts.len());
         for prompt in &prompts {
-            let messages = prompt.messages("The finding, {target}, is here.");
+            let messages = messages(prompt, "The finding, {target}, is here.");
             assert_eq!(messages.last().unwrap().role, Role::User);
             let all: String = messages.iter().map(|m| m.content.as_str()).collect();
             assert_eq!(all.matches("The finding, {target}, is here.").count(), 1, "as it is, not filled");
@@ -252,10 +293,35 @@ mod tests {
         let prompt = Prompt::named("examples", &context()).unwrap();
         assert_eq!(prompt.examples.len(), 3);
         let shot = &prompt.examples[0];
-        assert_eq!(prompt.messages("other").len(), 1 + 2 * 3 + 1);
-        let own = prompt.messages(&shot.input);
+        assert_eq!(messages(&prompt, "other").len(), 1 + 2 * 3 + 1);
+        let own = messages(&prompt, &shot.input);
         assert_eq!(own.len(), 1 + 2 * 2 + 1);
         assert_eq!(own.iter().filter(|m| m.content.contains(&shot.input)).count(), 1);
+    }
+
+    #[test]
+    fn neighbours_depend_on_the_case_and_spare_its_patient() {
+        let prompt = Prompt::named("neighbours", &context()).unwrap();
+        let asked = case("1", "A cyst of the right kidney, and stones.", &[]);
+        assert!(!prompt.retrieved(&asked).contains(&"1"), "its own group");
+        let asked = Case { group: "other".into(), ..asked };
+        assert_eq!(prompt.retrieved(&asked).last(), Some(&"1"));
+        let messages = prompt.messages(&asked);
+        assert_eq!(messages.len(), 2 * prompt.retrieved(&asked).len() + 1);
+        assert_eq!(messages[messages.len() - 2].content, "Renal cyst", "the nearest is the last answer");
+        let mut other = context();
+        other.examples[2].labels.push("Splenomegaly".into());
+        assert_ne!(prompt.digest(), Prompt::named("neighbours", &other).unwrap().digest());
+    }
+
+    /// Runs are named by these digests; what prompts learn to do must not move them.
+    #[test]
+    fn digests_of_prompts_without_neighbours_are_what_they_were() {
+        let context = PromptContext::of(&Corpus::embedded().unwrap());
+        let id = |name: &str| Prompt::named(name, &context).unwrap().id();
+        assert_eq!(id("plain"), "plain@fc51ab14ebb3");
+        assert_eq!(id("closed"), "closed@2c23edf80010");
+        assert_eq!(id("examples"), "examples@d9587d838771");
     }
 
     #[test]

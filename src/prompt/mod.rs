@@ -4,12 +4,14 @@ pub mod chat;
 mod choose;
 mod encode;
 mod library;
+mod retrieve;
 
 pub use audit::Audit;
 pub use chat::{Message, Role, Thinking};
 pub use choose::choose;
 pub use encode::{Encoded, Encoder, Example, Overlong, Tokens};
 pub use library::{Prompt, PromptContext, Recipe, Shot};
+pub use retrieve::{Bm25, Neighbours};
 
 /// What is answered when there is nothing to name.
 pub const NONE: &str = "no acute abnormality";

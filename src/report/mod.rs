@@ -7,10 +7,12 @@ mod display;
 pub mod failures;
 pub mod figures;
 mod flow;
+pub mod ingredients;
 mod passage;
 pub mod prompts;
 pub mod results;
 pub mod tables;
+pub mod tensorboard;
 pub mod training;
 mod workbook;
 

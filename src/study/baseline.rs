@@ -44,10 +44,13 @@ pub enum Baseline {
     /// Labels whose names stand in the text.
     NameSearch,
     TfidfLogReg,
+    /// Labels of the nearest training cases.
+    Nearest,
 }
 
 impl Baseline {
-    pub const ALL: [Baseline; 3] = [Baseline::MostFrequent, Baseline::NameSearch, Baseline::TfidfLogReg];
+    pub const ALL: [Baseline; 4] =
+        [Baseline::MostFrequent, Baseline::NameSearch, Baseline::TfidfLogReg, Baseline::Nearest];
 
     /// As in the run's folder.
     pub fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Baseline {
             Baseline::MostFrequent => "most-frequent",
             Baseline::NameSearch => "name-search",
             Baseline::TfidfLogReg => "tfidf-logreg",
+            Baseline::Nearest => "nearest",
         }
     }
 }
@@ -90,6 +94,12 @@ impl Run {
                     let chosen =
                         serde_json::json!({ "c": c, "threshold": threshold, "cross_validated_micro_f1": micro_f1 });
                     (fitted.predict(&corpus.test)?, chosen)
+                }
+                Baseline::Nearest => {
+                    let fitted = super::nearest::Nearest::fit(&corpus.train, settings.max_k)?;
+                    let (k, votes, micro_f1) = (fitted.k, fitted.votes, fitted.micro_f1);
+                    let chosen = serde_json::json!({ "k": k, "votes": votes, "left_out_micro_f1": micro_f1 });
+                    (fitted.predict(&corpus.test), chosen)
                 }
             };
             file::write_json(&dir.join("chosen.json"), &chosen)?;
@@ -269,6 +279,7 @@ pub(super) fn prediction(case: &Case, model: &str, labels: Vec<String>) -> Predi
         prompt_tokens: 0,
         new_tokens: 0,
         seconds: 0.0,
+        voted: None,
     }
 }
 
@@ -322,18 +333,18 @@ fn first_best(values: &[f64]) -> usize {
 
 /// Right, predicted and gold labels, for the choices above; reported metrics come from `metric`.
 #[derive(Clone, Copy, Default)]
-struct Counts([usize; 3]);
+pub(super) struct Counts([usize; 3]);
 
 impl Counts {
-    fn of(predicted: &BTreeSet<&str>, gold: &BTreeSet<&str>) -> Self {
+    pub fn of(predicted: &BTreeSet<&str>, gold: &BTreeSet<&str>) -> Self {
         Self([predicted.intersection(gold).count(), predicted.len(), gold.len()])
     }
 
-    fn sum(counts: impl Iterator<Item = Self>) -> Self {
+    pub fn sum(counts: impl Iterator<Item = Self>) -> Self {
         counts.fold(Self::default(), |Self(a), Self(b)| Self([a[0] + b[0], a[1] + b[1], a[2] + b[2]]))
     }
 
-    fn micro_f1(self) -> f64 {
+    pub fn micro_f1(self) -> f64 {
         let Self([right, predicted, gold]) = self;
         2.0 * right as f64 / (predicted + gold).max(1) as f64
     }

@@ -1,5 +1,6 @@
 //! What a training run and an asking run are told: the TOML files of `configs/`, and the questions of the notebooks.
 use super::store::Run;
+use super::voting::Voting;
 use crate::adapter::{AdapterConfig, Init, Layers, Targets};
 use crate::error::{Error, Result};
 use crate::generate::{Constrain, EndpointConfig};
@@ -192,6 +193,9 @@ pub struct PredictConfig {
     /// Where `model` is served; in this process where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointConfig>,
+    /// Several sampled answers a case and the labels that enough of them name; one greedy answer where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vote: Option<Voting>,
 }
 
 impl PredictConfig {
@@ -207,6 +211,7 @@ impl PredictConfig {
             cases: None,
             constrain: None,
             endpoint: None,
+            vote: None,
         }
     }
 
@@ -217,6 +222,16 @@ impl PredictConfig {
             Constrain::Json => format!("{}-json", self.name),
         };
         Self { name, constrain: Some(how), ..self.clone() }
+    }
+
+    /// The same by a vote over sampled answers; another run, named so.
+    pub fn voting(&self, vote: Voting) -> Self {
+        Self { name: format!("{}-vote", self.name), vote: Some(vote), ..self.clone() }
+    }
+
+    /// The same with another prompt of the library; another run, named so.
+    pub fn asking(&self, prompt: &str) -> Self {
+        Self { name: format!("{}-{prompt}", self.name), prompt: prompt.into(), ..self.clone() }
     }
 
     /// A fine-tuned model, asked as it was trained.
@@ -235,6 +250,7 @@ impl PredictConfig {
             cases: None,
             constrain: None,
             endpoint: None,
+            vote: None,
         }
     }
 }

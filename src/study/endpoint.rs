@@ -19,12 +19,19 @@ use std::path::Path;
 
 /// Adds to a run's specification what determines an endpoint's answers.
 pub(super) fn specify(endpoint: &EndpointConfig, config: &PredictConfig, spec: &mut Value) -> Result<()> {
-    for (given, what) in [(config.adapter.is_some(), "an adapter"), (config.constrain.is_some(), "a constraint")] {
-        if given {
-            return Err(Error::input(format!(
-                "{what} cannot be given to an endpoint from here: name an adapter's model as the server does; a constraint of the server goes in `extra`"
-            )));
-        }
+    let refused = [
+        (config.adapter.is_some(), "an adapter cannot be given to an endpoint from here: name it as the server does"),
+        (
+            config.constrain.is_some(),
+            "an endpoint's answers cannot be held to a form from here: a constraint of the server goes in `extra`",
+        ),
+        (
+            config.vote.is_some(),
+            "a vote needs several samples a case, and an endpoint is asked once: leave --samples out",
+        ),
+    ];
+    if let Some((_, why)) = refused.iter().find(|(given, _)| *given) {
+        return Err(Error::input(*why));
     }
     spec["endpoint"] = endpoint.spec(&config.model, config.max_new)?;
     Ok(())

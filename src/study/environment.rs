@@ -24,6 +24,20 @@ pub struct Environment {
     pub peak_bytes: Option<u64>,
 }
 
+impl Environment {
+    /// `started` as seconds since 1970; 0 if it cannot be read.
+    pub fn started_seconds(&self) -> u64 {
+        let part = |range: std::ops::Range<usize>| self.started.get(range)?.parse::<u64>().ok();
+        let read = || {
+            let (year, month, day) = (part(0..4)?, part(5..7)?, part(8..10)?);
+            let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+            let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+            Some((days - 719_468) * 86_400 + part(11..13)? * 3600 + part(14..16)? * 60 + part(17..19)?)
+        };
+        read().unwrap_or(0)
+    }
+}
+
 /// Started with the run, finished when its files are there.
 pub struct Stopwatch {
     started: SystemTime,
@@ -104,6 +118,10 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01T00:00:00Z");
         assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(utc(1_735_689_599), "2024-12-31T23:59:59Z");
+        for seconds in [0, 951_782_400, 1_735_689_599, 1_804_723_200] {
+            let environment = Environment { started: utc(seconds), ..Stopwatch::start().finish() };
+            assert_eq!(environment.started_seconds(), seconds);
+        }
     }
 
     #[test]

@@ -6,10 +6,11 @@ use super::file;
 use super::leak::training_leaks;
 use super::prediction::{Prediction, write_predictions};
 use super::store::{Run, Store};
+use super::voting::ask_voting;
 use crate::adapter::{Adapter, Mode, Noise};
 use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
-use crate::generate::{Answers, Local, adapter_id, base_id};
+use crate::generate::{Answer, Answers, Local, adapter_id, base_id};
 use crate::model::{Checkpoint, Qwen3, export, resolve};
 use crate::prompt::{Encoder, NONE, Prompt, PromptContext};
 use crate::train::{Sequence, Trainer};
@@ -36,6 +37,21 @@ impl PredictConfig {
         }
         Ok(model)
     }
+
+    /// One answer a case, or a vote.
+    pub(super) fn ask(&self, model: &dyn Answers, prompt: &Prompt, cases: &[Case]) -> Result<Vec<Prediction>> {
+        match &self.vote {
+            Some(vote) => ask_voting(model, prompt, cases, vote),
+            None => ask(model, prompt, cases),
+        }
+    }
+}
+
+/// Which training cases stood before each question, a line a case, the nearest last.
+fn write_retrieved(path: &Path, prompt: &Prompt, cases: &[Case]) -> Result<()> {
+    let line = |case: &Case| serde_json::json!({"case_id": case.case_id, "neighbours": prompt.retrieved(case)});
+    let text: String = cases.iter().map(|case| format!("{}\n", line(case))).collect();
+    file::write(path, text.as_bytes())
 }
 
 /// Distinct training labels, with the answer for none if training has it. Those with a comma cannot be told from two
@@ -106,12 +122,23 @@ impl Run {
     /// As `open_or_train` in another store; without `resume` a stopped run starts again.
     pub fn train_in(store: &Store, config: &TrainConfig, resume: bool) -> Result<Run> {
         let (corpus, context) = open_corpus(&config.corpus)?;
-        let prompt = Prompt::named(&config.prompt, &context)?;
+        Self::train_on(store, config, &corpus, &context, resume)
+    }
+
+    /// As `train_in` on a corpus that is at hand.
+    pub(super) fn train_on(
+        store: &Store,
+        config: &TrainConfig,
+        corpus: &Corpus,
+        context: &PromptContext,
+        resume: bool,
+    ) -> Result<Run> {
+        let prompt = Prompt::named(&config.prompt, context)?;
         let spec = serde_json::json!({
             "config": config, "corpus": corpus.digest(), "base": base_id(&config.model)?, "prompt": prompt.id(),
             "synthetic": corpus.synthetic,
         });
-        let make = |dir: &Path| train(config, &corpus, &prompt, dir);
+        let make = |dir: &Path| train(config, corpus, &prompt, dir);
         match resume {
             true => store.open_or_resume("train", &config.name, &spec, make),
             false => store.open_or_make("train", &config.name, &spec, make),
@@ -144,13 +171,20 @@ impl Run {
         if let Some(endpoint) = &config.endpoint {
             specify(endpoint, config, &mut spec)?;
         }
+        if let Some(vote) = &config.vote {
+            vote.check()?;
+            spec["vote"] = file::to_value(vote)?; // as above
+        }
         store.open_or_make("predict", &config.name, &spec, |dir| {
             let cases = &corpus.test[..config.cases.unwrap_or(usize::MAX).min(corpus.test.len())];
             let predictions = match &config.endpoint {
                 Some(endpoint) => ask_endpoint(endpoint, config, &prompt, cases, store, dir)?,
-                None => ask(&config.open(&corpus)?, &prompt, cases)?,
+                None => config.ask(&config.open(&corpus)?, &prompt, cases)?,
             };
             file::write_json(&dir.join("prompt.json"), &prompt)?;
+            if prompt.neighbours.is_some() {
+                write_retrieved(&dir.join("neighbours.jsonl"), &prompt, cases)?;
+            }
             write_predictions(&dir.join("preds.jsonl"), &predictions)
         })
     }
@@ -287,35 +321,53 @@ fn card(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, progress: &crate
     )
 }
 
+/// Prints how far asking is, every tenth of the way.
+pub(super) struct Said {
+    of: usize,
+    tenths: usize,
+    started: Instant,
+}
+
+impl Said {
+    pub fn new(of: usize) -> Self {
+        Self { of, tenths: 0, started: Instant::now() }
+    }
+
+    pub fn hear(&mut self, done: usize) {
+        if done * 10 / self.of > self.tenths {
+            self.tenths = done * 10 / self.of;
+            let left = self.started.elapsed().as_secs_f64() * (self.of - done) as f64 / done as f64;
+            println!("… {done}/{} answered, about {left:.0} s left", self.of);
+        }
+    }
+}
+
 /// Asks `model` about every case and reads its answers; prints how far it is every tenth of the way.
 pub fn ask(model: &dyn Answers, prompt: &Prompt, cases: &[Case]) -> Result<Vec<Prediction>> {
-    let (started, mut said) = (Instant::now(), 0);
-    let answers = model.answer(prompt, cases, &mut |done| {
-        if done * 10 / cases.len() > said {
-            said = done * 10 / cases.len();
-            let left = started.elapsed().as_secs_f64() * (cases.len() - done) as f64 / done as f64;
-            println!("… {done}/{} answered, about {left:.0} s left", cases.len());
-        }
-    })?;
-    let read = |(case, answer): (&Case, crate::generate::Answer)| {
-        let parsed = crate::label::parse(&answer.raw);
-        Prediction {
-            case_id: case.case_id.clone(),
-            group: case.group.clone(),
-            input: case.input.clone(),
-            prompt: prompt.id(),
-            model: model.id().into(),
-            adapter: model.adapter().map(String::from),
-            constrain: model.constrain(),
-            raw: answer.raw,
-            labels: parsed.labels,
-            parsed: parsed.parsed,
-            gold: case.labels.clone(),
-            logprob: answer.logprob,
-            prompt_tokens: answer.prompt_tokens,
-            new_tokens: answer.new_tokens,
-            seconds: answer.seconds,
-        }
-    };
-    Ok(cases.iter().zip(answers).map(read).collect())
+    let mut said = Said::new(cases.len());
+    let answers = model.answer(prompt, cases, &mut |done| said.hear(done))?;
+    Ok(cases.iter().zip(answers).map(|(case, answer)| read(model, prompt, case, answer)).collect())
+}
+
+/// What an answer says.
+pub(super) fn read(model: &dyn Answers, prompt: &Prompt, case: &Case, answer: Answer) -> Prediction {
+    let parsed = crate::label::parse(&answer.raw);
+    Prediction {
+        case_id: case.case_id.clone(),
+        group: case.group.clone(),
+        input: case.input.clone(),
+        prompt: prompt.id(),
+        model: model.id().into(),
+        adapter: model.adapter().map(String::from),
+        constrain: model.constrain(),
+        raw: answer.raw,
+        labels: parsed.labels,
+        parsed: parsed.parsed,
+        gold: case.labels.clone(),
+        logprob: answer.logprob,
+        prompt_tokens: answer.prompt_tokens,
+        new_tokens: answer.new_tokens,
+        seconds: answer.seconds,
+        voted: None,
+    }
 }

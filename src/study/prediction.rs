@@ -1,5 +1,6 @@
 //! One line of `preds.jsonl`: a case, the raw answer and what was read from it.
 use super::file;
+use super::voting::Voted;
 use crate::error::{Error, Result};
 use crate::generate::Constrain;
 use crate::metric::Outcome;
@@ -23,7 +24,7 @@ pub struct Prediction {
     /// What the answer was held to while it was made, none for a free answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constrain: Option<Constrain>,
-    /// The answer, byte for byte.
+    /// The answer, byte for byte; of a vote the list that won.
     pub raw: String,
     /// Labels read from `raw`, before normalisation.
     pub labels: Vec<String>,
@@ -37,6 +38,9 @@ pub struct Prediction {
     pub prompt_tokens: usize,
     pub new_tokens: usize,
     pub seconds: f64,
+    /// The sampled answers that were counted and what they named, where there was a vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voted: Option<Voted>,
 }
 
 impl Prediction {
@@ -52,7 +56,7 @@ impl Prediction {
         }
     }
 
-    /// Base model, adapter, prompt and constraint in a few words, without digests:
+    /// Base model, adapter, prompt, constraint and vote in a few words, without digests:
     /// `embedded + lora · closed · only labels`.
     pub fn source(&self) -> String {
         let name = |text: &str| text.split('@').next().unwrap_or_default().to_string();
@@ -60,7 +64,8 @@ impl Prediction {
         let prompt = name(&self.prompt);
         let prompt = if prompt.is_empty() { prompt } else { format!(" · {prompt}") };
         let constrain = self.constrain.map(|how| format!(" · only {how}")).unwrap_or_default();
-        format!("{}{adapter}{prompt}{constrain}", name(&self.model))
+        let vote = self.voted.as_ref().map(|v| format!(" · vote of {}", v.samples.len())).unwrap_or_default();
+        format!("{}{adapter}{prompt}{constrain}{vote}", name(&self.model))
     }
 }
 
@@ -140,6 +145,7 @@ pub(crate) mod tests {
             prompt_tokens: 120,
             new_tokens: 8,
             seconds: 0.5,
+            voted: None,
         }
     }
 

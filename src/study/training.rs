@@ -1,6 +1,6 @@
 //! A training run read back: its log, where it stopped, and how many numbers it trained.
 use super::config::{PredictConfig, TrainConfig};
-use super::experiment::{ask, open_corpus};
+use super::experiment::open_corpus;
 use super::file;
 use super::store::Run;
 use crate::error::{Error, Result};
@@ -48,7 +48,7 @@ impl Training {
 pub fn ask_again(run: &Run, config: &PredictConfig, cases: usize) -> Result<(usize, usize)> {
     let (corpus, context) = open_corpus(&config.corpus)?;
     let prompt = Prompt::named(&config.prompt, &context)?;
-    let fresh = ask(&config.open(&corpus)?, &prompt, &corpus.test[..cases.min(corpus.test.len())])?;
+    let fresh = config.ask(&config.open(&corpus)?, &prompt, &corpus.test[..cases.min(corpus.test.len())])?;
     let stored = run.predictions()?;
     let same = fresh.iter().filter(|new| stored.iter().any(|old| old.case_id == new.case_id && old.raw == new.raw));
     Ok((same.count(), fresh.len()))

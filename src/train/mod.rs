@@ -13,7 +13,7 @@ pub use optimizer::{AdamW, Gradients, Moments};
 pub use pretrain::{HeldOut, Material, Mixture, PretrainConfig, Shape, fresh, material};
 pub use schedule::Schedule;
 pub use state::{Progress, State};
-pub use trainer::{LogLine, LoopConfig, Trainer, read_log};
+pub use trainer::{LogLine, LoopConfig, Trainer, mean_loss, read_log};
 
 #[cfg(test)]
 mod tests;

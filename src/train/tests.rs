@@ -90,6 +90,7 @@ fn config(epochs: usize, lr: f64) -> LoopConfig {
         max_norm: 1.0,
         eval_every: 4,
         patience: 0,
+        stop_above: vec![],
         schedule: Schedule { lr, warmup: 0.05, floor: 0.1 },
         adamw: AdamW::default(),
         loss: Loss::default(),
@@ -157,6 +158,25 @@ fn killing_and_resuming_gives_the_same_losses_and_the_same_adapter() {
     for (name, var) in a.parameters() {
         assert_eq!(distance(var, &b.parameters()[name]), 0.0, "{name}");
     }
+}
+
+#[test]
+fn training_stops_above_a_bound_and_only_there() {
+    let steps = |stop_above: Vec<(usize, f64)>| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LoopConfig { stop_above, eval_every: 2, ..config(4, 1e-3) };
+        let mut m = model("tied");
+        let adapter = Adapter::new(AdapterConfig::lora(2, 4.0), &mut m, 3).unwrap();
+        adapter.attach(&mut m, Mode::Train).unwrap();
+        let (parameters, noise) = (adapter.parameters(), Some(adapter.noise()));
+        let trainer = Trainer { config: &config, model: &m, parameters, noise, dir: dir.path(), verbose: false };
+        let progress = trainer.run(&twenty()[..10], &twenty()[10..], None).unwrap();
+        assert!(progress.finished);
+        (progress.step, trainer.steps(&twenty()[..10]))
+    };
+    let (all, planned) = steps(vec![(2, 1e9), (3, 0.0)]);
+    assert!(all == planned && planned > 4, "no loss is above the one, no evaluation at the other");
+    assert_eq!(steps(vec![(2, 1e9), (4, 0.0)]).0, 4);
 }
 
 #[test]

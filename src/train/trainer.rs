@@ -31,6 +31,9 @@ pub struct LoopConfig {
     /// Evaluations without improvement after which training stops; 0 never stops early.
     #[serde(default)]
     pub patience: usize,
+    /// (update, loss): training stops at an evaluation after that update if the best validation loss so far is above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_above: Vec<(usize, f64)>,
     pub schedule: Schedule,
     #[serde(default)]
     pub adamw: AdamW,
@@ -219,14 +222,7 @@ impl Trainer<'_> {
 
     /// Mean loss (nats a supervised token) of the validation part; None without one.
     pub fn evaluate(&self, valid: &[Sequence]) -> Result<Option<f64>> {
-        let (mut loss, mut targets) = (0.0, 0);
-        let lengths: Vec<usize> = valid.iter().map(|s| s.ids.len()).collect();
-        for batch in plan(&lengths, self.config.batch_tokens, 1, 0) {
-            let batch = Batch::pack(batch.iter().map(|&i| &valid[i]));
-            loss -= batch.score(self.model)?.into_iter().map(f64::from).sum::<f64>();
-            targets += batch.targets.len();
-        }
-        Ok((targets > 0).then(|| loss / targets as f64))
+        mean_loss(self.model, valid, self.config.batch_tokens)
     }
 
     fn judge(&self, progress: &mut Progress, loss: Option<f64>) -> Result<()> {
@@ -245,7 +241,9 @@ impl Trainer<'_> {
     }
 
     fn gives_up(&self, progress: &Progress) -> bool {
-        self.config.patience > 0 && progress.stale >= self.config.patience
+        let above =
+            |&(step, loss): &(usize, f64)| step == progress.step && progress.best_loss.is_some_and(|best| best > loss);
+        (self.config.patience > 0 && progress.stale >= self.config.patience) || self.config.stop_above.iter().any(above)
     }
 
     fn best(&self) -> PathBuf {
@@ -266,6 +264,18 @@ impl Trainer<'_> {
         std::fs::write(&path, text).map_err(Error::io(&path))?;
         std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))
     }
+}
+
+/// Mean cross-entropy (nats a supervised token) of sequences, in batches of at most `batch_tokens`; None without any.
+pub fn mean_loss(model: &Qwen3, sequences: &[Sequence], batch_tokens: usize) -> Result<Option<f64>> {
+    let (mut loss, mut targets) = (0.0, 0);
+    let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
+    for batch in plan(&lengths, batch_tokens, 1, 0) {
+        let batch = Batch::pack(batch.iter().map(|&i| &sequences[i]));
+        loss -= batch.score(model)?.into_iter().map(f64::from).sum::<f64>();
+        targets += batch.targets.len();
+    }
+    Ok((targets > 0).then(|| loss / targets as f64))
 }
 
 fn json(line: &LogLine) -> Result<String> {

@@ -145,7 +145,7 @@ impl Endpoint {
     }
 
     fn question(&self, prompt: &Prompt, case: &Case) -> Result<Question> {
-        let question = Question::new(&self.base, &self.fields, &prompt.messages(&case.input), self.manners.stream);
+        let question = Question::new(&self.base, &self.fields, &prompt.messages(case), self.manners.stream);
         match self.key.as_ref().is_some_and(|key| key.is_in(&question.body)) {
             true => Err(Error::input(format!(
                 "case `{}`: the endpoint's key is part of the question: take it out",

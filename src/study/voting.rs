@@ -1,0 +1,167 @@
+//! Self-consistency as a way of asking: several sampled answers to each case, and the labels that enough of them name.
+use super::prediction::Prediction;
+use crate::corpus::Case;
+use crate::ensemble::vote;
+use crate::error::{Error, Result};
+use crate::generate::{Answer, Answers, Sampling};
+use crate::prompt::{Prompt, answer};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How answers are sampled and counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Voting {
+    /// Answers a case.
+    pub samples: usize,
+    pub temperature: f64,
+    /// A label is given if at least this share of the samples names it.
+    pub threshold: f64,
+    pub seed: u64,
+}
+
+impl Default for Voting {
+    fn default() -> Self {
+        Self { samples: 5, temperature: 0.7, threshold: 0.5, seed: 7 }
+    }
+}
+
+/// What the votes of one case were; kept with its prediction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Voted {
+    /// Share of the samples that named each label, as written, also of those that lost.
+    pub shares: BTreeMap<String, f64>,
+    pub samples: Vec<Sample>,
+}
+
+/// One sampled answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Byte for byte.
+    pub raw: String,
+    /// Of the answer under the model's own distribution, before temperature; natural logarithm.
+    pub logprob: Option<f64>,
+    pub new_tokens: usize,
+}
+
+impl Voting {
+    /// Fails for what cannot be counted.
+    pub fn check(&self) -> Result<()> {
+        let bad = |what: String| Err(Error::input(what));
+        match self {
+            v if v.samples < 2 => bad(format!("{} sample to vote: expected at least 2", v.samples)),
+            v if !(v.temperature > 0.0 && v.temperature.is_finite()) => {
+                bad(format!("temperature {}: samples differ only above 0; 0.7 is usual", v.temperature))
+            }
+            v if !(v.threshold > 0.0 && v.threshold <= 1.0) => {
+                bad(format!("vote {}: expected a share of the samples above 0 and at most 1", v.threshold))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Asks `model` for several answers to every case and counts them. In a prediction made so `raw` is the list that won, the
+/// answers themselves are in `voted`, there is no log-probability, and new tokens and seconds are those of all samples.
+pub fn ask_voting(model: &dyn Answers, prompt: &Prompt, cases: &[Case], voting: &Voting) -> Result<Vec<Prediction>> {
+    voting.check()?;
+    let sampling = Sampling { temperature: voting.temperature, seed: voting.seed, ..Sampling::default() };
+    let mut said = super::experiment::Said::new(cases.len() * voting.samples);
+    let answers = model.sample(prompt, cases, &sampling, voting.samples, &mut |done| said.hear(done))?;
+    let count = |(case, answers)| prediction(model, prompt, case, answers, voting.threshold);
+    Ok(cases.iter().zip(answers).map(count).collect())
+}
+
+fn prediction(model: &dyn Answers, prompt: &Prompt, case: &Case, answers: Vec<Answer>, threshold: f64) -> Prediction {
+    let read: Vec<_> = answers.iter().map(|answer| crate::label::parse(&answer.raw)).collect();
+    let parsed = read.iter().any(|answer| answer.parsed);
+    let shares = vote(&read.into_iter().map(|answer| answer.labels).collect::<Vec<_>>());
+    let won = shares.iter().filter(|(_, share)| *share >= threshold);
+    let labels: Vec<String> = won.map(|(label, _)| label.clone()).collect();
+    let sum = |of: fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>();
+    let whole = Answer {
+        raw: answer(&labels),
+        logprob: None,
+        prompt_tokens: answers.first().map_or(0, |first| first.prompt_tokens), // read once for all samples
+        new_tokens: answers.iter().map(|answer| answer.new_tokens).sum(),
+        seconds: sum(|answer| answer.seconds),
+    };
+    let sample = |a: Answer| Sample { raw: a.raw, logprob: a.logprob, new_tokens: a.new_tokens };
+    let samples = answers.into_iter().map(sample).collect();
+    Prediction {
+        labels,
+        parsed,
+        voted: Some(Voted { shares: shares.into_iter().collect(), samples }),
+        ..super::experiment::read(model, prompt, case, whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::Corpus;
+    use crate::prompt::PromptContext;
+
+    /// Answers "cyst" always and "stone" to every other sample.
+    struct Toy;
+
+    impl Answers for Toy {
+        fn id(&self) -> &str {
+            "toy@0"
+        }
+        fn adapter(&self) -> Option<&str> {
+            None
+        }
+        fn answer(&self, _: &Prompt, _: &[Case], _: &mut dyn FnMut(usize)) -> Result<Vec<Answer>> {
+            Ok(vec![])
+        }
+        fn sample(
+            &self,
+            _: &Prompt,
+            cases: &[Case],
+            sampling: &Sampling,
+            samples: usize,
+            done: &mut dyn FnMut(usize),
+        ) -> Result<Vec<Vec<Answer>>> {
+            assert_eq!((sampling.temperature, sampling.seed), (0.7, 7));
+            done(cases.len() * samples);
+            let one = |i: usize| Answer {
+                raw: if i % 2 == 0 { "cyst, stone" } else { "Cyst" }.into(),
+                logprob: Some(-1.0),
+                prompt_tokens: 10,
+                new_tokens: 3,
+                seconds: 0.5,
+            };
+            Ok(cases.iter().map(|_| (0..samples).map(one).collect()).collect())
+        }
+    }
+
+    #[test]
+    fn labels_above_the_threshold_win_and_every_answer_is_kept() {
+        let corpus = Corpus::embedded().unwrap();
+        let prompt = Prompt::named("plain", &PromptContext::of(&corpus)).unwrap();
+        let ask = |threshold: f64| {
+            let voting = Voting { samples: 4, threshold, ..Voting::default() };
+            ask_voting(&Toy, &prompt, &corpus.test[..2], &voting).unwrap().remove(1)
+        };
+        let half = ask(0.5);
+        assert_eq!((half.labels.join("|"), half.raw.as_str()), ("cyst|stone".into(), "cyst, stone"));
+        let voted = half.voted.as_ref().unwrap();
+        assert_eq!((voted.shares["cyst"], voted.shares["stone"], voted.samples.len()), (1.0, 0.5, 4));
+        assert_eq!((half.prompt_tokens, half.new_tokens, half.seconds, half.logprob), (10, 12, 2.0, None));
+        assert_eq!(ask(0.6).labels, ["cyst"]);
+        assert!(half.source().ends_with("vote of 4"), "{}", half.source());
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_refused() {
+        for (voting, wanted) in [
+            (Voting { samples: 1, ..Voting::default() }, "at least 2"),
+            (Voting { temperature: 0.0, ..Voting::default() }, "above 0"),
+            (Voting { threshold: 1.5, ..Voting::default() }, "at most 1"),
+        ] {
+            let error = voting.check().unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(wanted), "{error}");
+        }
+    }
+}
