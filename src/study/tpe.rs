@@ -9,7 +9,7 @@
 //! values. These are optuna's rules (its defaults, up to 24 points a side). The first points are drawn from the prior.
 use super::space::{Point, Range, Space};
 use crate::error::Result;
-use candle_core::cpu::erf::erf;
+use candle_core::cpu::erf::erf_f64;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::f64::consts::{PI, SQRT_2, TAU};
@@ -138,7 +138,7 @@ fn widths(seen: &[f64], low: f64, high: f64) -> Vec<(f64, f64)> {
 
 /// Φ
 fn below(z: f64) -> f64 {
-    0.5 * (1.0 + erf(z / SQRT_2))
+    0.5 * (1.0 + erf_f64(z / SQRT_2))
 }
 
 #[cfg(test)]
@@ -174,7 +174,7 @@ mod tests {
     fn it_finds_the_bottom_sooner_than_random_draws() {
         let mean = |startup: usize| (0..30).map(|seed| best(&Tpe::new(seed, startup), 50)).sum::<f64>() / 30.0;
         let (tpe, random) = (mean(10), mean(usize::MAX));
-        assert!(tpe < 0.5 * random, "the best of 50: {tpe} by TPE, {random} at random");
+        assert!(tpe < 0.2 * random, "the best of 50: {tpe} by TPE, {random} at random");
     }
 
     #[test]
