@@ -137,7 +137,7 @@ mod tests {
         let others = ids(&neighbours, question, Some("p1"));
         assert!(!others.contains(&"a".into()) && !others.contains(&"b".into()), "{others:?}");
         assert_eq!(others.last().unwrap(), "d", "of equals the earlier");
-        assert_eq!(ids(&neighbours, "Cyst of the liver.", None), ["b", "a", "c"], "`d` and `e` are that text");
+        assert_eq!(ids(&neighbours, "Cyst of the liver.", None), ["c", "b", "a"], "`d` and `e` are that text");
         assert!(ids(&neighbours, "Thyroid 1.", None).is_empty() && ids(&neighbours, "", None).is_empty());
     }
 
