@@ -83,6 +83,7 @@ fn evaluate_says_how_near_wrong_labels_are_and_what_to_think_of_the_normaliser_a
         prompt_tokens: 10,
         new_tokens: 3,
         seconds: 0.1,
+        voted: None,
     };
     write_predictions(&path, &(0..60).map(answer).collect::<Vec<_>>()).unwrap();
     let args =

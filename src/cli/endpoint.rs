@@ -30,10 +30,6 @@ pub struct EndpointFlags {
     /// Price of a million new tokens
     #[arg(long, value_name = "USD", requires_all = ["endpoint", "price_in"])]
     price_out: Option<f64>,
-    #[arg(long, default_value_t = 0.0, requires = "endpoint")]
-    temperature: f64,
-    #[arg(long, default_value_t = 7, requires = "endpoint")]
-    seed: u64,
     /// Text that ends an answer; may be given again
     #[arg(long, value_name = "TEXT", requires = "endpoint")]
     stop: Vec<String>,
@@ -74,8 +70,12 @@ enum Thinks {
 }
 
 impl EndpointFlags {
-    /// None without --endpoint.
-    pub fn config(self, model: &str) -> Result<Option<EndpointConfig>> {
+    pub fn given(&self) -> bool {
+        self.endpoint.is_some()
+    }
+
+    /// None without --endpoint. `temperature` and `seed` are those of the command line, 0 and 7 where not given.
+    pub fn config(self, model: &str, temperature: Option<f64>, seed: Option<u64>) -> Result<Option<EndpointConfig>> {
         let Some(url) = self.endpoint else { return Ok(None) };
         if model == "embedded" {
             return Err(Error::input(
@@ -101,7 +101,8 @@ impl EndpointFlags {
             Thinks::Off => Thinking::Off,
         });
         let extra = self.extra.as_deref().map_or(Ok(Map::new()), object)?;
-        let (temperature, seed, stop, logprobs) = (self.temperature, self.seed, self.stop, !self.no_logprobs);
+        let (temperature, seed) = (temperature.unwrap_or(0.0), seed.unwrap_or(7));
+        let (stop, logprobs) = (self.stop, !self.no_logprobs);
         Ok(Some(EndpointConfig { url, temperature, seed, stop, thinking, logprobs, extra, manners }))
     }
 }

@@ -31,16 +31,16 @@ pub struct Predict {
     #[arg(long, value_enum)]
     constrain: Option<Held>,
     /// Sampled answers a case, whose labels are counted (self-consistency); one greedy answer without it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "endpoint")]
     samples: Option<usize>,
-    /// Temperature of the samples [default: 0.7]
-    #[arg(long, requires = "samples")]
+    /// Temperature of the samples [default: 0.7], or of an endpoint's answers [default: 0]
+    #[arg(long)]
     temperature: Option<f64>,
     /// Share of the samples that must name a label [default: 0.5]
     #[arg(long, requires = "samples", value_name = "SHARE")]
     vote: Option<f64>,
-    /// Seed of the samples [default: 7]
-    #[arg(long, requires = "samples")]
+    /// Seed of the samples, or of an endpoint's answers [default: 7]
+    #[arg(long)]
     seed: Option<u64>,
     /// Name of the run in the store
     #[arg(long, default_value = "cli")]
@@ -60,7 +60,10 @@ enum Held {
 
 impl Predict {
     pub fn run(self) -> Result<()> {
-        let endpoint = self.endpoint.config(&self.model)?;
+        if self.samples.is_none() && !self.endpoint.given() && (self.temperature.is_some() || self.seed.is_some()) {
+            return Err(Error::input("--temperature and --seed are for sampled answers: add --samples or --endpoint"));
+        }
+        let endpoint = self.endpoint.config(&self.model, self.temperature, self.seed)?;
         let usual = Voting::default();
         let vote = self.samples.map(|samples| Voting {
             samples,

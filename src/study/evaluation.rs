@@ -81,7 +81,7 @@ pub fn evaluate(predictions: &[Prediction], scoring: &Scoring) -> Result<Evaluat
     let Some(first) = predictions.first() else {
         return Err(Error::input("nothing to evaluate: no predictions"));
     };
-    let asked = |p: &Prediction| (p.model.clone(), p.adapter.clone(), p.prompt.clone(), p.constrain);
+    let asked = |p: &Prediction| (p.model.clone(), p.adapter.clone(), p.prompt.clone(), p.constrain, p.voted.is_some());
     if let Some(other) = predictions.iter().find(|p| asked(p) != asked(first)) {
         let (a, b) = (first.source(), other.source());
         return Err(Error::input(format!(

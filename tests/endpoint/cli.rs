@@ -230,7 +230,8 @@ fn the_key_is_sent_and_shows_nowhere() {
 #[test]
 fn flags_that_do_not_fit_are_refused_before_anything_is_asked() {
     let (server, project) = (Server::start(|_, _| Act::Answer), project(1));
-    let rows: [(&[&str], &str); 8] = [
+    let rows: [(&[&str], &str); 9] = [
+        (&["--samples", "3"], "cannot be used with"),
         (&["--budget", "1"], "--price-in"),
         (&["--price-in", "1"], "--price-out"),
         (&["--concurrency", "0"], "1 to 1024 requests"),
@@ -251,6 +252,9 @@ fn flags_that_do_not_fit_are_refused_before_anything_is_asked() {
     let mut local = Command::new(env!("CARGO_BIN_EXE_dxlab"));
     let output = local.args(["predict", "--concurrency", "2", "--out", "o"]).output().unwrap();
     assert!(output.status.code() == Some(2) && said(&output).contains("--endpoint"), "{}", said(&output));
+    let mut greedy = Command::new(env!("CARGO_BIN_EXE_dxlab"));
+    let output = greedy.args(["predict", "--seed", "2", "--out", "o"]).output().unwrap();
+    assert!(output.status.code() == Some(2) && said(&output).contains("add --samples"), "{}", said(&output));
     let output = predict(project.path(), "http://no..host/v1", &[]).output().unwrap();
     assert!(output.status.code() == Some(2) && said(&output).contains("no such host"), "{}", said(&output));
     assert_eq!(server.asked(), 0);
