@@ -12,6 +12,9 @@ const END: &str = "<!-- end of results -->";
 /// Scores of every run on the findings (DXLAB_FINDINGS, else the embedded ones), baselines first
 #[derive(Args, Debug)]
 pub struct ResultsOf {
+    /// Only the runs of these names, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
     /// Markdown file whose table between the marks is made anew
     #[arg(long)]
     into: Option<PathBuf>,
@@ -25,13 +28,14 @@ pub struct ResultsOf {
 
 impl ResultsOf {
     pub fn run(self) -> Result<()> {
-        let found = Results::in_store(&Store::open(self.root.as_deref()), Corpus::from_env()?)?;
+        let mut found = Results::in_store(&Store::open(self.root.as_deref()), Corpus::from_env()?)?;
         if found.models.is_empty() {
             let name = &found.corpus.name;
             return Err(Error::input(format!(
                 "no run answered the test cases of {name}: run the notebooks or `dxlab predict`"
             )));
         }
+        keep(&mut found, &self.only)?;
         let table = results::scores(&found, Reading::Normalised, &tables::MAIN)?;
         print!("{table}");
         if let Some(path) = &self.figure {
@@ -48,6 +52,16 @@ impl ResultsOf {
         }
         Ok(())
     }
+}
+
+/// Only the models of these names; all where none is given.
+fn keep(found: &mut Results, only: &[String]) -> Result<()> {
+    if let Some(stranger) = only.iter().find(|name| found.models.iter().all(|model| model.name != **name)) {
+        let known: Vec<&str> = found.models.iter().map(|model| model.name.as_str()).collect();
+        return Err(Error::input(format!("no run `{stranger}` on these test cases: there are {}", known.join(", "))));
+    }
+    found.models.retain(|model| only.is_empty() || only.contains(&model.name));
+    Ok(())
 }
 
 /// What the table is about, with the digest of the cases.
