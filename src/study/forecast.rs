@@ -161,6 +161,7 @@ fn probe(
     (layers, adapted): (usize, Option<Vec<usize>>),
     batch: &[&Sequence],
 ) -> Result<Probe> {
+    crate::process::give_back(); // what the probe before has freed is no part of this one's peak
     let _ = std::fs::write("/proc/self/clear_refs", "5"); // the peak starts anew, where Linux lets it
     let shape = Config { num_hidden_layers: layers, ..shape.clone() };
     let mut learns = config.adapter.adapter(&config.model)?;

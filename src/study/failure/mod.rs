@@ -34,7 +34,7 @@ pub use remedy::{Fixed, fixed, fixed_by_class};
 use super::prediction::Prediction;
 use crate::corpus::Case;
 use crate::label::{Normaliser, Qualified, certainty, without_denial};
-use crate::metric::{Bootstrap, Estimate, Outcome};
+use crate::metric::{Bootstrap, Estimate, Outcome, wilson};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -417,19 +417,13 @@ pub fn tally(cases: &[CaseFailures], bootstrap: &Bootstrap) -> Vec<Tally> {
         let hundred: Vec<f64> = counts.iter().map(|count| 100.0 * count).collect();
         let errors = counts.iter().sum::<f64>() as usize;
         let none = |share: Option<Estimate>| match errors {
-            0 => share.map(|share| Estimate { high: never(cases.len(), bootstrap.level), ..share }),
+            0 => wilson(0, cases.len(), bootstrap.level),
             _ => share,
         };
         let (rate, cases) = (ratio(cases, &hundred, &one, bootstrap), none(ratio(cases, &some, &one, bootstrap)));
         Tally { class, errors, rate, cases }
     };
     Class::ALL.into_iter().map(of).collect()
-}
-
-/// Upper end of Wilson's interval for 0 of n, at level 0.95; 1 at other levels, which nobody asks for.
-fn never(n: usize, level: f64) -> f64 {
-    let z = 1.959_963_984_540_054_f64;
-    if level == 0.95 { z * z / (n as f64 + z * z) } else { 1.0 }
 }
 
 /// Σ numerator / Σ denominator with its bootstrap interval; n is the number of cases whose denominator is not 0. None where
