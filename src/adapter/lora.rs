@@ -251,6 +251,11 @@ impl Adapter {
         &self.parameters
     }
 
+    /// True where training drops a part of the layers' inputs.
+    pub fn drops(&self) -> bool {
+        self.config.lora_dropout > 0.0
+    }
+
     /// Where dropout takes its keys from.
     pub fn noise(&self) -> &Noise {
         &self.noise

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::generate::{Limits, greedy, read_pairs};
 use crate::model::ops::peak_gflops;
 use crate::model::{Keep, Qwen3};
-use crate::train::{AdamW, Batch, Gradients, Loss, Moments, Sequence};
+use crate::train::{AdamW, Batch, Gradients, Loss, Moments, Sequence, gradients};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
@@ -167,16 +167,17 @@ impl Training {
             let mine: Vec<&Sequence> = (first..first + size).map(|i| &sequences[i % sequences.len()]).collect();
             steps.tokens.push(mine.iter().map(|s| s.ids.len()).sum()); // as the peer counts: the last token too
             let started = Instant::now();
-            let batch = Batch::pack(mine);
+            let piece = size.div_ceil(rayon::current_num_threads());
+            let batches: Vec<Batch> = mine.chunks(piece).map(|piece| Batch::pack(piece.iter().copied())).collect();
             let mut grads = Gradients::of(adapter.parameters());
-            let sums = batch.backward(model, &Loss::default(), self.checkpointing, &mut grads)?;
+            let sums = gradients(model, &batches, &Loss::default(), self.checkpointing, &mut grads)?;
             grads.complete()?;
             grads.finish(f64::INFINITY);
             steps.grad.get_or_insert(grads.mean_abs());
             moments.update(&AdamW::default(), &grads, 2e-4)?;
             steps.seconds.push(started.elapsed().as_secs_f64());
-            steps.targets.push(batch.targets.len());
-            steps.losses.push(sums.loss / batch.targets.len() as f64);
+            steps.targets.push(grads.targets);
+            steps.losses.push(sums.loss / grads.targets as f64);
         }
         Ok(steps)
     }

@@ -102,9 +102,15 @@ pub struct Sums {
 /// Which sequences make each micro-batch of each epoch: shuffled anew every epoch, filled up to `batch_tokens`.
 /// The whole plan follows from its arguments, so that a step number is all that resuming needs.
 pub fn plan(lengths: &[usize], batch_tokens: usize, epochs: usize, seed: u64) -> Vec<Vec<usize>> {
+    plan_times(lengths, &vec![vec![1; lengths.len()]; epochs], batch_tokens, seed)
+}
+
+/// As [`plan`], sequence i coming `times[epoch][i]` times in an epoch.
+pub fn plan_times(lengths: &[usize], times: &[Vec<u32>], batch_tokens: usize, seed: u64) -> Vec<Vec<usize>> {
     let mut batches = Vec::new();
-    for epoch in 0..epochs {
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
+    for (epoch, times) in times.iter().enumerate() {
+        let repeated = |(i, &n): (usize, &u32)| std::iter::repeat_n(i, n as usize);
+        let mut order: Vec<usize> = times.iter().enumerate().flat_map(repeated).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(epoch as u64)));
         let (mut batch, mut tokens) = (Vec::new(), 0);
         for i in order {
@@ -138,6 +144,10 @@ mod tests {
         assert_eq!(seen, vec![2; 97]);
         assert_eq!(batches, plan(&lengths, 256, 2, 7));
         assert_ne!(batches, plan(&lengths, 256, 2, 8));
+        let times = [vec![1; 97], (0..97).map(|i| (i % 3) as u32).collect()];
+        let twice: Vec<usize> = plan_times(&lengths, &times, 256, 7).concat();
+        assert_eq!(twice[..97], batches.concat()[..97], "the first epoch is the same");
+        assert!((0..97).all(|i| twice[97..].iter().filter(|&&j| j == i).count() == i % 3));
     }
 
     #[test]

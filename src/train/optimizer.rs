@@ -1,9 +1,11 @@
 //! AdamW (Loshchilov & Hutter 2019) with f32 moments that can be saved, and clipping by the global norm.
 //!
 //! m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  p ← p(1 − ηλ) − η · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε), as torch.optim.AdamW.
+use super::muon::Muon;
 use crate::error::{Error, Result};
 use crate::model::ops::Numbers;
 use candle_core::{Device, Tensor, Var, backprop::GradStore};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,6 +38,10 @@ impl<'a> Gradients<'a> {
         Self { parameters, sums: BTreeMap::new(), targets: 0 }
     }
 
+    pub fn parameters(&self) -> &'a BTreeMap<String, Var> {
+        self.parameters
+    }
+
     /// Adds what `store` holds for the parameters.
     pub fn add(&mut self, store: &GradStore) -> Result<()> {
         for (name, var) in self.parameters {
@@ -48,6 +54,17 @@ impl<'a> Gradients<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Adds the sums of another micro-batch.
+    pub fn merge(&mut self, other: Gradients) {
+        self.targets += other.targets;
+        for (name, grad) in other.sums {
+            match self.sums.get_mut(&name) {
+                Some(sum) => sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g),
+                None => drop(self.sums.insert(name, grad)),
+            }
+        }
     }
 
     /// A parameter without a gradient is an error: it is detached from the loss.
@@ -93,31 +110,52 @@ pub struct Moments {
 impl Moments {
     /// One update of every parameter at learning rate `lr`.
     pub fn update(&mut self, w: &AdamW, grads: &Gradients, lr: f64) -> Result<()> {
-        self.update_with(w, grads, &|_| lr)
+        self.update_with(w, None, grads, &|_| lr)
     }
 
-    /// As `update`, with a learning rate by parameter name (LoRA+).
-    pub fn update_with(&mut self, w: &AdamW, grads: &Gradients, lr: &dyn Fn(&str) -> f64) -> Result<()> {
+    /// As `update`, with a learning rate by parameter name (LoRA+) and the matrices that `muon` moves moved by it.
+    pub fn update_with(
+        &mut self,
+        w: &AdamW,
+        muon: Option<&Muon>,
+        grads: &Gradients,
+        lr: &(dyn Fn(&str) -> f64 + Sync),
+    ) -> Result<()> {
         self.steps += 1;
         let (b1, b2) = (w.beta1 as f32, w.beta2 as f32);
         let corrected1 = (1.0 - w.beta1.powi(self.steps as i32)) as f32;
         let corrected2 = (1.0 - w.beta2.powi(self.steps as i32)).sqrt() as f32;
+        let mut moved = Vec::new();
         for (name, var) in grads.parameters {
-            let lr = lr(name);
             let grad = grads.sums.get(name).ok_or_else(|| Error::failed(format!("no gradient for `{name}`")))?;
-            let first = self.first.entry(name.clone()).or_insert_with(|| vec![0.0; grad.len()]);
-            let second = self.second.entry(name.clone()).or_insert_with(|| vec![0.0; grad.len()]);
-            let keep = if var.rank() > 1 { (1.0 - lr * w.weight_decay) as f32 } else { 1.0 };
-            let (lr, eps) = (lr as f32, w.eps as f32);
-            let mut p = Numbers::of(var.as_tensor())?.to_vec();
-            for (((p, m), v), g) in p.iter_mut().zip(first).zip(second).zip(grad) {
-                *m = b1 * *m + (1.0 - b1) * g;
-                *v = b2 * *v + (1.0 - b2) * g * g;
-                *p = *p * keep - lr * (*m / corrected1) / (v.sqrt() / corrected2 + eps);
-            }
-            var.set(&Tensor::from_vec(p, var.shape(), var.device())?)?;
+            let take = |of: &mut BTreeMap<String, Vec<f32>>| of.remove(name).unwrap_or_else(|| vec![0.0; grad.len()]);
+            moved.push((name, var, grad, take(&mut self.first), take(&mut self.second)));
         }
-        Ok(())
+        let made: Vec<Result<()>> = moved
+            .par_iter_mut()
+            .map(|(name, var, grad, first, second)| {
+                let lr = lr(name);
+                let keep = if var.rank() > 1 { (1.0 - lr * w.weight_decay) as f32 } else { 1.0 };
+                let (lr, eps) = (lr as f32, w.eps as f32);
+                let mut p = Numbers::of(var.as_tensor())?.to_vec();
+                if let Some(muon) = muon.filter(|muon| muon.moves(name, var.dims())) {
+                    let step = muon.step(grad, first, [var.dims()[0], var.dims()[1]]);
+                    p.iter_mut().zip(step).for_each(|(p, o)| *p = *p * keep - lr * o);
+                } else {
+                    for (((p, m), v), g) in p.iter_mut().zip(first).zip(second).zip(grad.iter()) {
+                        *m = b1 * *m + (1.0 - b1) * g;
+                        *v = b2 * *v + (1.0 - b2) * g * g;
+                        *p = *p * keep - lr * (*m / corrected1) / (v.sqrt() / corrected2 + eps);
+                    }
+                }
+                Ok(var.set(&Tensor::from_vec(p, var.shape(), var.device())?)?)
+            })
+            .collect();
+        for (name, _, _, first, second) in moved {
+            self.first.insert(name.clone(), first);
+            self.second.insert(name.clone(), second);
+        }
+        made.into_iter().collect()
     }
 
     /// As tensors `first.<name>` and `second.<name>`, flat.

@@ -93,6 +93,7 @@ fn config(epochs: usize, lr: f64) -> LoopConfig {
         stop_above: vec![],
         schedule: Schedule { lr, warmup: 0.05, floor: 0.1 },
         adamw: AdamW::default(),
+        muon: None,
         loss: Loss::default(),
         lora_plus: 1.0,
         checkpointing: false,
@@ -118,6 +119,7 @@ fn learn(dir: &Path, config: &LoopConfig, data: &[Sequence], until: &[Option<usi
             model: &m,
             parameters: adapter.parameters(),
             noise: Some(adapter.noise()),
+            times: None,
             dir,
             verbose: false,
         };
@@ -169,7 +171,8 @@ fn training_stops_above_a_bound_and_only_there() {
         let adapter = Adapter::new(AdapterConfig::lora(2, 4.0), &mut m, 3).unwrap();
         adapter.attach(&mut m, Mode::Train).unwrap();
         let (parameters, noise) = (adapter.parameters(), Some(adapter.noise()));
-        let trainer = Trainer { config: &config, model: &m, parameters, noise, dir: dir.path(), verbose: false };
+        let trainer =
+            Trainer { config: &config, model: &m, parameters, noise, times: None, dir: dir.path(), verbose: false };
         let progress = trainer.run(&twenty()[..10], &twenty()[10..], None).unwrap();
         assert!(progress.finished);
         (progress.step, trainer.steps(&twenty()[..10]))
@@ -192,6 +195,7 @@ fn training_stops_early_and_keeps_the_best() {
         model: &m,
         parameters: adapter.parameters(),
         noise: Some(adapter.noise()),
+        times: None,
         dir: dir.path(),
         verbose: false,
     };

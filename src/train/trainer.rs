@@ -1,6 +1,7 @@
 //! The loop: pack, sum losses over supervised tokens, clip, update, evaluate, keep the best, save, print a line.
-use super::batch::{Batch, Sequence, Sums, plan};
+use super::batch::{Batch, Sequence, Sums, plan, plan_times};
 use super::loss::Loss;
+use super::muon::Muon;
 use super::optimizer::{AdamW, Gradients, Moments};
 use super::schedule::Schedule;
 use super::state::{Progress, State, detached, set};
@@ -8,6 +9,7 @@ use crate::adapter::Noise;
 use crate::error::{Error, Result};
 use crate::model::{Qwen3, tensors};
 use candle_core::{DType, Var};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -21,7 +23,7 @@ pub struct LoopConfig {
     pub epochs: usize,
     /// Tokens of one packed micro-batch, at most (a longer sequence stands alone).
     pub batch_tokens: usize,
-    /// Micro-batches an update.
+    /// Micro-batches an update; as many as there are threads go side by side (with dropout one after the other).
     #[serde(default = "one")]
     pub accumulate: usize,
     #[serde(default = "one_norm")]
@@ -37,6 +39,9 @@ pub struct LoopConfig {
     pub schedule: Schedule,
     #[serde(default)]
     pub adamw: AdamW,
+    /// The layers' matrices by Muon, with AdamW's learning rate and decay; by AdamW where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muon: Option<Muon>,
     #[serde(default, skip_serializing_if = "Loss::is_cross_entropy")]
     pub loss: Loss,
     /// Learning rate of B and of magnitudes as a multiple of A's (LoRA+, Hayou et al. 2024: about 16).
@@ -108,6 +113,8 @@ pub struct Trainer<'a> {
     pub parameters: &'a BTreeMap<String, Var>,
     /// The adapter's dropout, if it has one.
     pub noise: Option<&'a Noise>,
+    /// How often each sequence comes in each epoch; once where not given.
+    pub times: Option<&'a [Vec<u32>]>,
     /// Run folder: `state/`, `best.safetensors`, `log.jsonl`.
     pub dir: &'a Path,
     /// Print a line a step.
@@ -157,7 +164,11 @@ impl Trainer<'_> {
 
     fn plan(&self, train: &[Sequence]) -> Vec<Vec<usize>> {
         let lengths: Vec<usize> = train.iter().map(|s| s.supervised.end.saturating_sub(1)).collect();
-        plan(&lengths, self.config.batch_tokens, self.config.epochs, self.config.seed)
+        let (tokens, seed) = (self.config.batch_tokens, self.config.seed);
+        match self.times {
+            Some(times) => plan_times(&lengths, times, tokens, seed),
+            None => plan(&lengths, tokens, self.config.epochs, seed),
+        }
     }
 
     /// Updates that `train` makes in all its epochs.
@@ -175,15 +186,17 @@ impl Trainer<'_> {
     ) -> Result<LogLine> {
         let started = Instant::now();
         let (mut grads, mut sums, mut tokens) = (Gradients::of(self.parameters), Sums::default(), 0);
-        for (place, batch) in batches.iter().enumerate() {
+        // dropout draws from one key at a time
+        let together = if self.noise.is_some() { 1 } else { rayon::current_num_threads() };
+        for (place, batches) in batches.chunks(together).enumerate() {
+            let batches: Vec<Batch> = batches.iter().map(|b| Batch::pack(b.iter().map(|&i| &train[i]))).collect();
             if let Some(noise) = self.noise {
                 noise.set(&[self.config.seed, step as u64, place as u64]);
             }
-            let batch = Batch::pack(batch.iter().map(|&i| &train[i]));
-            let made = batch.backward(self.model, &self.config.loss, self.config.checkpointing, &mut grads)?;
+            let made = gradients(self.model, &batches, &self.config.loss, self.config.checkpointing, &mut grads)?;
             sums.loss += made.loss;
             sums.cross_entropy += made.cross_entropy;
-            tokens += batch.tokens();
+            tokens += batches.iter().map(Batch::tokens).sum::<usize>();
         }
         if let Some(noise) = self.noise {
             noise.off();
@@ -204,7 +217,8 @@ impl Trainer<'_> {
             )));
         }
         let lr = self.config.schedule.at(step, steps);
-        moments.update_with(&self.config.adamw, &grads, &|name| self.config.rate(name, lr))?;
+        let (adamw, muon) = (&self.config.adamw, self.config.muon.as_ref());
+        moments.update_with(adamw, muon, &grads, &|name| self.config.rate(name, lr))?;
         let tokens_per_sec = tokens as f64 / started.elapsed().as_secs_f64();
         let targets = grads.targets;
         Ok(LogLine {
@@ -264,6 +278,31 @@ impl Trainer<'_> {
         std::fs::write(&path, text).map_err(Error::io(&path))?;
         std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))
     }
+}
+
+/// Adds the gradients of micro-batches to `grads`. They are made side by side, each on a thread of its own where there is one, and added
+/// in their order: the sums are the same on any number of threads.
+pub fn gradients(
+    model: &Qwen3,
+    batches: &[Batch],
+    loss: &Loss,
+    by_layers: bool,
+    grads: &mut Gradients,
+) -> Result<Sums> {
+    let parameters = grads.parameters();
+    let learn = |batch: &Batch| {
+        let mut grads = Gradients::of(parameters);
+        batch.backward(model, loss, by_layers, &mut grads).map(|sums| (grads, sums))
+    };
+    let made: Vec<Result<(Gradients, Sums)>> = batches.par_iter().map(learn).collect();
+    let mut all = Sums::default();
+    for made in made {
+        let (one, sums) = made?;
+        grads.merge(one);
+        all.loss += sums.loss;
+        all.cross_entropy += sums.cross_entropy;
+    }
+    Ok(all)
 }
 
 /// Mean cross-entropy (nats a supervised token) of sequences, in batches of at most `batch_tokens`; None without any.

@@ -1,4 +1,5 @@
-//! Products with a frozen W, which cost no dW (candle's own product would compute and keep it, guide §3):
+//! Products with W. A frozen one costs no dW (candle's own product would compute and keep it, guide §3); one that learns gets it on
+//! all threads (candle's own product runs on one here, `CANDLE_NUM_THREADS`):
 //!
 //! ```text
 //! linear            y = x Wᵀ
@@ -9,16 +10,48 @@ use super::dropout::{Dropout, drop};
 use super::matrix::{Threads, View, ViewMut, multiply};
 use super::slices::{Numbers, has_loops, operand, result};
 use super::weight::Weight;
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::borrow::Cow;
 use std::sync::Mutex;
 
 /// `x` [tokens, k], W [n, k] → [tokens, n]. Differentiable in `x`, and in W where that is a variable.
 pub fn linear(x: &Tensor, weight: &Weight) -> Result<Tensor> {
-    if weight.learns() || !has_loops(&[x]) || !weight.has_loops() {
-        return x.matmul(&weight.dense()?.to_dtype(x.dtype())?.t()?);
+    match weight {
+        _ if !has_loops(&[x]) || !weight.has_loops() => x.matmul(&weight.dense()?.to_dtype(x.dtype())?.t()?),
+        Weight::Tensor(w) if weight.learns() => x.contiguous()?.apply_op2(w, LearntLinear),
+        _ => x.contiguous()?.apply_op1(FrozenLinear { weight: weight.clone() }),
     }
-    x.contiguous()?.apply_op1(FrozenLinear { weight: weight.clone() })
+}
+
+/// `x` [tokens, k], W [n, k], both with a gradient.
+struct LearntLinear;
+
+impl CustomOp2 for LearntLinear {
+    fn name(&self) -> &'static str {
+        "learnt-linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+        let ((tokens, k), (n, wide)) = (lx.shape().dims2()?, lw.shape().dims2()?);
+        if wide != k {
+            bail!("linear: input of {k}, weight [{n}, {wide}]")
+        }
+        let (x, w) = (operand("learnt-linear", x, lx)?, operand("learnt-linear", w, lw)?);
+        let mut y = vec![0f32; tokens * n];
+        product(&mut y, [tokens, n], View::new(x, tokens, k, k), View::new(w, n, k, k).t(), 1.0, false);
+        Ok(result(y, &Shape::from((tokens, n))))
+    }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (g, (tokens, k), n) = (g.contiguous()?, x.dims2()?, w.dim(0)?);
+        let (xs, ws, gs) = (Numbers::of(x)?, Numbers::of(w)?, Numbers::of(&g)?);
+        let upstream = View::new(&gs, tokens, n, n);
+        let (mut dx, mut dw) = (vec![0f32; tokens * k], vec![0f32; n * k]);
+        product(&mut dx, [tokens, k], upstream, View::new(&ws, n, k, k), 1.0, false);
+        product(&mut dw, [n, k], upstream.t(), View::new(&xs, tokens, k, k), 1.0, false);
+        let back = |d, like: &Tensor| Tensor::from_vec(d, like.shape(), like.device()).map(Some);
+        Ok((back(dx, x)?, back(dw, w)?))
+    }
 }
 
 struct FrozenLinear {

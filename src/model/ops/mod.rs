@@ -20,7 +20,7 @@ pub use attention::{Heads, Segments, Window, attend_past, attend_windows, causal
 pub use dropout::{Dropout, dropout, key};
 pub use lanes::log_sum_exp;
 pub use linear::{LowRank, adapted_linear, adapted_linear_naive, linear, scale_columns};
-pub use matrix::{on_workers, peak_gflops};
+pub use matrix::{Threads, View, ViewMut, multiply, on_workers, peak_gflops};
 pub use norm::{rms_norm, rms_norm_naive};
 pub use rope::{Turns, rope, rope_naive};
 pub use slices::Numbers;

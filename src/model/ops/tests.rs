@@ -174,6 +174,16 @@ fn linear_passes_gradient_through_a_frozen_weight() {
     }
 }
 
+#[test]
+fn linear_passes_gradients_to_a_weight_that_learns() {
+    let op = |t: &[Tensor]| linear(&t[0], &Weight::from(t[1].clone()));
+    agrees(&op, &|t| t[0].matmul(&t[1].t()?), &[noise(&[40, 10], 35), noise(&[6, 10], 36)]);
+    let (x, w) = (noise(&[4, 10], 37).to_dtype(DType::F32).unwrap(), Var::from_tensor(&noise(&[6, 9], 38)).unwrap());
+    let w = Var::from_tensor(&w.to_dtype(DType::F32).unwrap()).unwrap();
+    let refused = linear(&x, &Weight::from(w.as_tensor().clone())).unwrap_err().to_string();
+    assert!(refused.contains("input of 10, weight [6, 9]"), "{refused}");
+}
+
 /// Every way a weight can lie in memory, and the f64 matrix that it stands for.
 fn stored(n: usize, k: usize) -> Vec<(Weight, Tensor)> {
     use candle_core::quantized::{GgmlDType, QTensor};
