@@ -2,7 +2,7 @@
 use crate::error::{Error, Result};
 use crate::model::Checkpoint;
 use crate::study::{Run, Store};
-use crate::train::{Material, PretrainConfig, Progress, Trainer, fresh, material};
+use crate::train::{Material, NGRAM, PretrainConfig, Progress, Trainer, fresh, material};
 use candle_core::{DType, Tensor};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Pretrain {
-    /// TOML file, such as configs/embedded.toml
+    /// TOML file, such as configs/embedded-small.toml
     config: PathBuf,
     /// Folder for the finished model
     #[arg(long)]
@@ -28,6 +28,9 @@ struct Measured {
     open_text: bool,
     /// Of the weights as stored (f16), by source of held-out text.
     bits_per_byte: BTreeMap<String, f64>,
+    /// Of the n-gram model of bytes that read the same.
+    ngram_bits_per_byte: BTreeMap<String, f64>,
+    ngram_order: usize,
 }
 
 impl Pretrain {
@@ -55,8 +58,15 @@ fn pretrain(config: &PretrainConfig, open: Option<&Path>, dir: &Path) -> Result<
     let count: usize = parameters.values().map(|v| v.elem_count()).sum();
     let tokens: usize = material.train.iter().map(|s| s.ids.len()).sum();
     println!("{count} parameters, {} sequences of {tokens} tokens", material.train.len());
-    let trainer =
-        Trainer { config: &config.training, model: &model, parameters: &parameters, noise: None, dir, verbose: true };
+    let trainer = Trainer {
+        config: &config.training,
+        model: &model,
+        parameters: &parameters,
+        noise: None,
+        times: None,
+        dir,
+        verbose: true,
+    };
     let valid: Vec<_> = material.held_out.values().flat_map(|h| h.sequences.iter().cloned()).collect();
     let progress = trainer.run(&material.train, &valid, None)?;
     round_to_f16(&parameters)?; // what is measured is what is stored
@@ -72,6 +82,8 @@ fn pretrain(config: &PretrainConfig, open: Option<&Path>, dir: &Path) -> Result<
         training_tokens: tokens,
         open_text: open.is_some(),
         bits_per_byte: bits_per_byte(&trainer, &material)?,
+        ngram_bits_per_byte: material.ngram_bits_per_byte(),
+        ngram_order: NGRAM,
     };
     crate::study::file::write_json(&dir.join("pretrain.json"), &measured)
 }

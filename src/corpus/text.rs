@@ -1,6 +1,6 @@
 //! Open medical text for pretraining, read from the layout of `DXLAB_DATA`: MedQuAD, ACI-Bench, and the training and development
 //! abstracts of BC5CDR and NCBI disease. No test abstract of either is among them, nor is any document twice.
-use super::pubtator;
+use super::{Case, pubtator};
 use crate::error::{Error, Result};
 use quick_xml::Reader;
 use quick_xml::events::Event;
@@ -17,6 +17,8 @@ pub struct Document {
     /// What was asked, where the source is questions and answers.
     pub question: Option<String>,
     pub text: String,
+    /// What the corpus marks in it ("diseases"), in lower case, where it marks something.
+    pub names: Option<(&'static str, Vec<String>)>,
 }
 
 impl Document {
@@ -71,6 +73,7 @@ fn medquad(path: &Path) -> Result<Vec<Document>> {
             id: format!("{}#{i}", id(&name)),
             question: Some(question),
             text,
+            names: None,
         }));
     }
     Ok(all)
@@ -132,16 +135,22 @@ fn aci_bench(path: &Path) -> Result<Vec<Document>> {
         let row = row.map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
         for (part, text) in [("dialogue", row.dialogue), ("note", row.note)] {
             let id = format!("{}/{part}", row.encounter_id);
-            all.push(Document { source: "ACI-Bench", id, question: None, text });
+            all.push(Document { source: "ACI-Bench", id, question: None, text, names: None });
         }
     }
     Ok(all)
 }
 
-/// Title and abstract of every PubTator document.
+/// Title and abstract of every PubTator document, with its chemicals (BC5CDR, whose diseases are a task of the study) or diseases.
 fn abstracts(source: &'static str, path: &Path) -> Result<Vec<Document>> {
-    let document = |d: pubtator::Document| Document { source, text: d.text(), id: d.pmid, question: None };
-    Ok(pubtator::read(path)?.documents.into_iter().map(document).collect())
+    let (kind, types): (_, &[&str]) = match source {
+        "BC5CDR" => ("chemicals", &["Chemical"]),
+        _ => ("diseases", &pubtator::DISEASE),
+    };
+    let cases = pubtator::as_cases(&pubtator::read(path)?.documents, types);
+    let document =
+        |c: Case| Document { source, text: c.input, id: c.case_id, question: None, names: Some((kind, c.labels)) };
+    Ok(cases.into_iter().map(document).collect())
 }
 
 #[cfg(test)]

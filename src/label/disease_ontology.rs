@@ -50,8 +50,8 @@ const ORGANS: [(&str, &[&str]); 28] = [
     ("blood", &["blood", "leukem", "lymphoma", "anemia", "hemophil", "thrombocyt", "neutropen", "myeloma", "hematop"]),
 ];
 
-/// Every concept with synonyms and parents.
-pub(super) fn rows(data: &Path) -> Result<Vec<Row>> {
+/// Every concept with synonyms and parents, from the layout of `DXLAB_DATA`.
+pub fn rows(data: &Path) -> Result<Vec<Row>> {
     let read = |name: &str| {
         let path = data.join("disease-ontology").join(name);
         std::fs::read_to_string(&path).map_err(Error::io(&path)).map(|text| (path, text))

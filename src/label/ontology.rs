@@ -49,8 +49,8 @@ pub struct Ontology {
     surface: Normaliser,
 }
 
-/// A row before its parents are looked up.
-pub(super) struct Row {
+/// A concept as its table gives it, before its parents are looked up.
+pub struct Row {
     pub id: String,
     pub name: String,
     pub synonyms: Vec<String>,

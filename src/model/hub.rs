@@ -13,6 +13,8 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 const SINGLE: &str = "model.safetensors";
+/// The base models that are carried along, by their folders in `data`.
+pub const EMBEDDED: [&str; 2] = ["embedded", "embedded-small"];
 const INDEX: &str = "model.safetensors.index.json";
 /// Fetched where the repository has them, beside `config.json` and the weights.
 const WELCOME: [&str; 6] = [
@@ -24,14 +26,14 @@ const WELCOME: [&str; 6] = [
     "chat_template.jinja",
 ];
 
-/// Where the model that `model` names lies: an existing folder or GGUF file, `embedded`, or `org/name[@revision]` on the hub.
+/// Where the model that `model` names lies: an existing folder or GGUF file, `embedded`, `embedded-small`, or `org/name[@revision]` on the hub.
 pub fn resolve(model: &str) -> Result<PathBuf> {
-    if model == "embedded" {
-        let dir = crate::home().join("data/embedded");
+    if EMBEDDED.contains(&model) {
+        let dir = crate::home().join("data").join(model);
         return match dir.join("config.json").is_file() {
             true => Ok(dir),
             false => Err(Error::input(format!(
-                "the embedded model is not in {}; set DXLAB_HOME to the project's folder, or make it with `dxlab pretrain`",
+                "the model `{model}` is not in {}; set DXLAB_HOME to the project's folder, or make it with `dxlab pretrain configs/{model}.toml`",
                 dir.display()
             ))),
         };

@@ -1,19 +1,26 @@
 //! Training: packed batches, token-weighted losses (cross-entropy, DFT), AdamW, schedules, checkpoints, one loop for adapters and whole models.
 mod batch;
+mod exercises;
 mod loss;
+mod muon;
+mod ngram;
 mod optimizer;
 mod pretrain;
+mod reading;
 mod schedule;
 mod state;
 mod trainer;
 
-pub use batch::{Batch, Sequence, Sums, plan};
+pub use batch::{Batch, Sequence, Sums, plan, plan_times};
 pub use loss::Loss;
+pub use muon::{Muon, orthogonal};
+pub use ngram::ByteNgram;
 pub use optimizer::{AdamW, Gradients, Moments};
-pub use pretrain::{HeldOut, Material, Mixture, PretrainConfig, Shape, fresh, material};
+pub use pretrain::{PretrainConfig, Shape, fresh};
+pub use reading::{HeldOut, Material, Mixture, NGRAM, material};
 pub use schedule::Schedule;
 pub use state::{Progress, State};
-pub use trainer::{LogLine, LoopConfig, Trainer, mean_loss, read_log};
+pub use trainer::{LogLine, LoopConfig, Trainer, gradients, mean_loss, read_log};
 
 #[cfg(test)]
 mod tests;
