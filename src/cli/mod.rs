@@ -8,6 +8,7 @@ mod evaluate;
 mod export;
 mod failures;
 mod generate;
+mod grid;
 mod merge;
 mod notebook;
 mod pairs;
@@ -39,6 +40,7 @@ pub enum Command {
     /// Fine-tune an adapter: a run folder with adapter/ (PEFT), log and card
     Train(train::Train),
     Search(search::SearchFor),
+    Grid(grid::GridOf),
     /// Ask a model about every test case
     Predict(predict::Predict),
     Baseline(baseline::Fit),
@@ -72,6 +74,7 @@ impl Cli {
         match self.command {
             Command::Train(train) => train.run(),
             Command::Search(search) => search.run(),
+            Command::Grid(grid) => grid.run(),
             Command::Predict(predict) => predict.run(),
             Command::Baseline(command) => command.run(),
             Command::Pretrain(pretrain) => pretrain.run(),

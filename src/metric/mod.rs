@@ -6,6 +6,7 @@ mod labels;
 mod normal;
 mod paired;
 mod proportion;
+mod seeds;
 mod tiers;
 
 pub use bootstrap::{Bootstrap, Unit, bca, quantile};
@@ -20,6 +21,7 @@ pub use labels::{
 };
 pub use paired::{ALPHA, Difference, POWER, compare, holm, pair, permutation};
 pub use proportion::{McNemar, beta, mcnemar, wilson};
+pub use seeds::{Runs, Seeded, compare_seeds, over_seeds};
 pub use tiers::{Credit, Match, Tiered, TieredCase, assign, tiered};
 
 use serde::{Deserialize, Serialize};

@@ -128,7 +128,7 @@ fn interval(bootstrap: &Bootstrap, draws: Vec<f64>) -> Option<Difference> {
 }
 
 /// (z₁₋α/₂ + z_power) times the standard deviation of the resampled differences.
-fn detectable(draws: &[f64]) -> Option<f64> {
+pub(super) fn detectable(draws: &[f64]) -> Option<f64> {
     let n = draws.len() as f64;
     let mean = draws.iter().sum::<f64>() / n;
     let se = (draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();

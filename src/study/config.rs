@@ -1,4 +1,5 @@
 //! What a training run and an asking run are told: the TOML files of `configs/`, and the questions of the notebooks.
+use super::showing::Showing;
 use super::store::Run;
 use super::voting::Voting;
 use crate::adapter::{AdapterConfig, Init, Layers, Targets};
@@ -26,7 +27,7 @@ pub struct TrainConfig {
     /// Share of the training cases (by group) kept for validation: early stopping and the best checkpoint.
     #[serde(default = "tenth")]
     pub validation: f64,
-    /// Training cases, at most, after validation is taken; for learning curves and quick looks.
+    /// Training cases, at most, drawn with the seed after validation is taken; for learning curves and quick looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<usize>,
     /// A file that names pairs of cases which training, validation and test may share, each with a reason
@@ -36,6 +37,9 @@ pub struct TrainConfig {
     /// How the base model's weights lie in memory.
     #[serde(default, skip_serializing_if = "is_f32")]
     pub weights: Keep,
+    /// How often and in what form training cases come; each once an epoch as written where not given.
+    #[serde(default, skip_serializing_if = "Showing::is_plain")]
+    pub showing: Showing,
     pub adapter: Learns,
     pub training: LoopConfig,
 }

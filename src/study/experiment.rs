@@ -228,7 +228,7 @@ impl Learner {
 
     fn noise(&self) -> Option<&Noise> {
         match self {
-            Self::Adapter(adapter) => Some(adapter.noise()),
+            Self::Adapter(adapter) => adapter.drops().then(|| adapter.noise()),
             Self::Whole(_) => None,
         }
     }
@@ -255,15 +255,17 @@ fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> 
     file::write_json(&dir.join("leaks.json"), &leaks)?;
     let mut local = Local::open_as(&config.model, None, config.weights)?;
     let learner = Learner::new(config, &mut local)?;
-    let Sequences { train, valid, cut } = sequences(config, corpus, prompt, &local.encoder())?;
+    let Sequences { train, times, valid, cut } = sequences(config, corpus, prompt, &local.encoder())?;
     if cut > 0 {
         println!("… {cut} of {} findings were shortened to fit the model's positions", train.len());
     }
-    println!("… {}: {} training and {} validation cases of {}", config.name, train.len(), valid.len(), corpus.name);
+    let cases = times.first().map_or(0, |epoch| epoch.iter().filter(|&&n| n > 0).count());
+    println!("… {}: {cases} training and {} validation cases of {}", config.name, valid.len(), corpus.name);
     let text = toml::to_string(config).map_err(|e| Error::failed(e.to_string()))?;
     file::write(&dir.join("config.toml"), text.as_bytes())?;
     let (parameters, noise) = (learner.parameters(), learner.noise());
-    let trainer = Trainer { config: &config.training, model: &local.model, parameters, noise, dir, verbose: true };
+    let (model, times) = (&local.model, Some(times.as_slice()));
+    let trainer = Trainer { config: &config.training, model, parameters, noise, times, dir, verbose: true };
     let progress = trainer.run(&train, &valid, None)?;
     learner.save(config, &local, dir)?;
     file::write_json(&dir.join("progress.json"), &progress)?;
@@ -275,6 +277,8 @@ fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> 
 /// What a config trains and validates on, as token ids.
 pub(super) struct Sequences {
     pub train: Vec<Sequence>,
+    /// How often each comes in each epoch.
+    pub times: Vec<Vec<u32>>,
     pub valid: Vec<Sequence>,
     /// Training findings that were shortened to fit the model's positions.
     cut: usize,
@@ -287,13 +291,14 @@ pub(super) fn sequences(
     encoder: &Encoder,
 ) -> Result<Sequences> {
     let (cases, valid) = config.split(&corpus.train);
+    let shown = config.showing.show(cases, config.training.epochs, config.training.seed)?;
     let encode = |cases: &[Case]| -> Result<(Vec<Sequence>, usize)> {
         let examples = cases.iter().map(|c| encoder.train_case(prompt, c)).collect::<Result<Vec<_>>>()?;
         let cut = examples.iter().filter(|e| e.cut > 0).count();
         Ok((examples.into_iter().map(|e| Sequence::completion(e.ids, e.prompt_len)).collect(), cut))
     };
-    let ((train, cut), (valid, _)) = (encode(&cases)?, encode(&valid)?);
-    Ok(Sequences { train, valid, cut })
+    let ((train, cut), (valid, _)) = (encode(&shown.cases)?, encode(&valid)?);
+    Ok(Sequences { train, times: shown.times, valid, cut })
 }
 
 /// The card of an adapter: what it is for, what it was made from, what it must not be used for.

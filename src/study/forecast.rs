@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::generate::{MAX_NEW, encoder_for};
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
 use crate::prompt::Prompt;
-use crate::train::{Batch, Gradients, LoopConfig, Moments, Sequence, plan};
+use crate::train::{Batch, Gradients, LoopConfig, Moments, Sequence, plan_times};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,7 +67,7 @@ impl Forecast {
         let data = sequences(config, &corpus, &prompt, &encoder_for(tokenizer, &shape, MAX_NEW))?;
         let lengths: Vec<usize> = data.train.iter().map(|s| s.supervised.end.saturating_sub(1)).collect();
         let t = &config.training;
-        let batches = plan(&lengths, t.batch_tokens, t.epochs, t.seed);
+        let batches = plan_times(&lengths, &data.times, t.batch_tokens, t.seed);
         let tokens_of = |b: &Vec<usize>| b.iter().map(|&i| lengths[i]).sum::<usize>();
         let Some(longest) = batches.iter().max_by_key(|b| tokens_of(b)) else {
             return Err(Error::input("no sequence to learn from: the training set is empty"));
@@ -88,7 +88,7 @@ impl Forecast {
             what: describe(&config.adapter),
             parameters: shape.parameters(),
             trainable,
-            training_cases: data.train.len(),
+            training_cases: data.times.first().map_or(0, |epoch| epoch.iter().filter(|&&n| n > 0).count()),
             validation_cases: data.valid.len(),
             updates,
             evaluations,

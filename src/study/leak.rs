@@ -4,6 +4,7 @@ use super::experiment::{open_corpus, validation_split};
 use crate::corpus::leak::{Allowed, LIMIT, Leaks, Part, Role, find};
 use crate::corpus::{Case, Corpus};
 use crate::error::Result;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// A corpus and what its groups are ids of.
@@ -70,12 +71,22 @@ pub fn training_leaks(config: &TrainConfig, corpus: &Corpus) -> Result<Leaks> {
     Ok(leaks)
 }
 
+/// At most `most` cases, those whose digest with the seed comes first, in their order: fewer are always among more.
+fn drawn(mut cases: Vec<Case>, most: usize, seed: u64) -> Vec<Case> {
+    let digest = |case: &Case| Sha256::digest(format!("cases/{seed}/{}", case.case_id));
+    let mut digests: Vec<_> = cases.iter().map(digest).collect();
+    digests.sort_unstable();
+    if let Some(bound) = digests.get(most) {
+        cases.retain(|case| digest(case) < *bound);
+    }
+    cases
+}
+
 impl TrainConfig {
     /// Training and validation cases of a run.
     pub(super) fn split(&self, cases: &[Case]) -> (Vec<Case>, Vec<Case>) {
-        let (mut train, valid) = validation_split(cases, self.validation, self.training.seed);
-        train.truncate(self.cases.unwrap_or(usize::MAX));
-        (train, valid)
+        let (train, valid) = validation_split(cases, self.validation, self.training.seed);
+        (drawn(train, self.cases.unwrap_or(usize::MAX), self.training.seed), valid)
     }
 }
 

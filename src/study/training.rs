@@ -1,5 +1,5 @@
 //! A training run read back: its log, where it stopped, and how many numbers it trained.
-use super::config::{PredictConfig, TrainConfig};
+use super::config::{Method, PredictConfig, TrainConfig};
 use super::experiment::open_corpus;
 use super::file;
 use super::store::Run;
@@ -14,7 +14,7 @@ pub struct Training {
     /// One line an update.
     pub log: Vec<LogLine>,
     pub progress: Progress,
-    /// Numbers in the base model, and in the adapter and its tensors.
+    /// Numbers in the base model, and in what was trained (an adapter, or every weight) with its tensors.
     pub base_parameters: usize,
     pub adapter_parameters: usize,
     pub adapter_tensors: usize,
@@ -23,7 +23,10 @@ pub struct Training {
 impl Training {
     /// Of a run that `Run::open_or_train` gave.
     pub fn of(run: &Run, config: &TrainConfig) -> Result<Self> {
-        let adapter = tensors::read(&run.path("adapter/adapter_model.safetensors"))?;
+        let adapter = match config.adapter.method {
+            Method::Full => tensors::read(&run.path("model/model.safetensors"))?,
+            _ => tensors::read(&run.path("adapter/adapter_model.safetensors"))?,
+        };
         Ok(Self {
             log: read_log(&run.path("log.jsonl"))?,
             progress: file::read_json(&run.path("progress.json"))?,
@@ -55,13 +58,19 @@ pub fn ask_again(run: &Run, config: &PredictConfig, cases: usize) -> Result<(usi
 }
 
 impl TrainConfig {
-    /// The config in `configs/` that `DXLAB_CONFIG` names, else `lora-plain`: what the notebooks run.
+    /// The config in `configs/` that `DXLAB_CONFIG` names, else `lora-plain`, on the base model that `DXLAB_MODEL` names, else the
+    /// config's own: what the notebooks run.
     pub fn from_env() -> Result<Self> {
-        match std::env::var("DXLAB_CONFIG") {
-            Ok(name) if !name.is_empty() => Self::named(&name),
-            Ok(_) | Err(std::env::VarError::NotPresent) => Self::named("lora-plain"),
-            Err(error) => Err(Error::input(format!("DXLAB_CONFIG: {error}"))),
+        let set = |name: &str| match std::env::var(name) {
+            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(error) => Err(Error::input(format!("{name}: {error}"))),
+        };
+        let mut config = Self::named(set("DXLAB_CONFIG")?.as_deref().unwrap_or("lora-plain"))?;
+        if let Some(model) = set("DXLAB_MODEL")? {
+            config.model = model;
         }
+        Ok(config)
     }
 
     /// Asking this config's base model about its corpus with a prompt, before any training.

@@ -1,0 +1,64 @@
+//! `dxlab grid CONFIG.toml`: the arms of an experiment grid that the run store lacks, and what all of them found.
+use crate::error::{Error, Result};
+use crate::metric::Metric;
+use crate::report::grid;
+use crate::study::{GridConfig, Store};
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Run an experiment grid: every arm with every seed, opened where the run store has it; then a table an axis
+#[derive(Args)]
+pub struct GridOf {
+    /// TOML file, such as configs/grid-small.toml
+    config: PathBuf,
+    /// Only the arms of these names, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
+    /// Run nothing: the tables of what is there, and which arms are not
+    #[arg(long)]
+    show: bool,
+    /// Folder of the runs; by default `runs` in the project's folder
+    #[arg(long)]
+    root: Option<PathBuf>,
+}
+
+impl GridOf {
+    pub fn run(self) -> Result<()> {
+        let config = GridConfig::read(&self.config)?;
+        let store = Store::open(self.root.as_deref());
+        let mut arms = config.arms()?;
+        if let Some(stranger) = self.only.iter().find(|name| arms.iter().all(|arm| arm.name != **name)) {
+            let known: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+            return Err(Error::input(format!("no arm `{stranger}`: there are {}", known.join(", "))));
+        }
+        arms.retain(|arm| self.only.is_empty() || self.only.contains(&arm.name));
+        let mut missing = Vec::new();
+        for arm in arms {
+            if arm.find(&store)?.is_none() {
+                missing.push(arm);
+            }
+        }
+        let (started, all) = (Instant::now(), missing.len());
+        for (done, arm) in missing.iter().enumerate().filter(|_| !self.show) {
+            let left = match done {
+                0 => String::new(),
+                _ => format!(
+                    ", about {:.0} min left",
+                    started.elapsed().as_secs_f64() / 60.0 * (all - done) as f64 / done as f64
+                ),
+            };
+            println!("arm {} ({} of {all}{left})", arm.name, done + 1);
+            arm.open_or_try(&store)?;
+        }
+        let found = config.found(&store)?;
+        for axis in &config.axes {
+            print!("{}", grid::axis(&found, &axis.name, &Metric::MicroF1)?);
+        }
+        if self.show && !missing.is_empty() {
+            let names: Vec<&str> = missing.iter().map(|arm| arm.name.as_str()).collect();
+            println!("not run yet: {}", names.join(", "));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! An arm of the study: one setting, trained with several seeds and asked about every test case. The arm's run keeps what its numbers
+//! come from (every raw answer, what each training took), not the weights, so that a grid of them fits a repository.
+//!
+//! ```text
+//! runs/arm-dora-4be1…/   answers.jsonl   an answer a line: seed, case, raw, log-probability
+//!                        training.json   updates, tokens, seconds, memory, validation loss of every seed
+//! runs/train-dora-s7-…   the seeds' own runs, opened if they are there; not committed
+//! ```
+use super::config::{PredictConfig, TrainConfig};
+use super::environment::Environment;
+use super::experiment::open_corpus;
+use super::file;
+use super::prediction::{Prediction, outcomes};
+use super::store::{Run, Store};
+use crate::adapter::Adapter;
+use crate::corpus::Corpus;
+use crate::error::{Error, Result};
+use crate::generate::{Constrain, base_id};
+use crate::label::{Normaliser, parse};
+use crate::metric::Outcome;
+use crate::model::{Checkpoint, resolve};
+use crate::prompt::Prompt;
+use crate::train::Progress;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One setting and its seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arm {
+    pub name: String,
+    /// Its `name` and `training.seed` are those of the arm and of each seed in turn.
+    pub config: TrainConfig,
+    pub seeds: Vec<u64>,
+    /// What answers are held to.
+    pub constrain: Option<Constrain>,
+}
+
+/// What the training of one seed took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Took {
+    pub seed: u64,
+    /// Numbers that learnt.
+    pub parameters: usize,
+    pub updates: usize,
+    pub best_update: usize,
+    pub tokens: usize,
+    /// Nats a supervised token on the validation part of this seed.
+    pub validation_loss: Option<f64>,
+    pub seconds: f64,
+    pub peak_bytes: Option<u64>,
+}
+
+/// A line of `answers.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeedAnswer {
+    pub seed: u64,
+    pub case_id: String,
+    pub raw: String,
+    #[serde(default)]
+    pub logprob: Option<f64>,
+    pub new_tokens: usize,
+}
+
+/// An arm that was run, read back.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    pub run: Run,
+    pub took: Vec<Took>,
+    pub answers: Vec<SeedAnswer>,
+}
+
+impl Arm {
+    /// Everything that determines the arm.
+    fn spec(&self, corpus: &Corpus, prompt: &Prompt) -> Result<serde_json::Value> {
+        let mut config = self.config.clone();
+        config.name.clone_from(&self.name);
+        config.training.seed = 0;
+        Ok(serde_json::json!({
+            "config": config, "seeds": self.seeds, "constrain": self.constrain, "corpus": corpus.digest(),
+            "base": base_id(&self.config.model)?, "prompt": prompt.id(), "synthetic": corpus.synthetic,
+        }))
+    }
+
+    /// The arm's run if it is in the store.
+    pub fn find(&self, store: &Store) -> Result<Option<Tried>> {
+        let (corpus, context) = open_corpus(&self.config.corpus)?;
+        let prompt = Prompt::named(&self.config.prompt, &context)?;
+        store.find("arm", &self.name, &self.spec(&corpus, &prompt)?)?.map(Tried::read).transpose()
+    }
+
+    /// Opened, or trained and asked seed by seed; a stopped one goes on with the seed and update where it stopped.
+    pub fn open_or_try(&self, store: &Store) -> Result<Tried> {
+        let (corpus, context) = open_corpus(&self.config.corpus)?;
+        let prompt = Prompt::named(&self.config.prompt, &context)?;
+        let spec = self.spec(&corpus, &prompt)?;
+        let run = store.open_or_make("arm", &self.name, &spec, |dir| self.try_seeds(store, dir))?;
+        Tried::read(run)
+    }
+
+    fn try_seeds(&self, store: &Store, dir: &Path) -> Result<()> {
+        let (mut took, mut lines) = (Vec::new(), String::new());
+        for &seed in &self.seeds {
+            let (one, predictions) = self.try_seed(store, seed)?;
+            took.push(one);
+            for p in predictions {
+                let Prediction { case_id, raw, logprob, new_tokens, .. } = p;
+                let line = serde_json::to_string(&SeedAnswer { seed, case_id, raw, logprob, new_tokens });
+                lines += &(line.map_err(|e| Error::failed(e.to_string()))? + "\n");
+            }
+        }
+        file::write_json(&dir.join("training.json"), &took)?;
+        file::write(&dir.join("answers.jsonl"), lines.as_bytes())
+    }
+
+    fn try_seed(&self, store: &Store, seed: u64) -> Result<(Took, Vec<Prediction>)> {
+        let mut config = self.config.clone();
+        config.name = format!("{}-s{seed}", self.name);
+        config.training.seed = seed;
+        let trained = Run::train_in(store, &config, true)?;
+        let mut question = PredictConfig::tuned(&trained, &config);
+        question.constrain = self.constrain;
+        let asked = Run::predict_in(store, &question)?;
+        let progress: Progress = file::read_json(&trained.path("progress.json"))?;
+        let environment: Environment = file::read_json(&trained.path("environment.json"))?;
+        let took = Took {
+            seed,
+            parameters: learning(&config)?,
+            updates: progress.step,
+            best_update: progress.best_step,
+            tokens: progress.tokens,
+            validation_loss: progress.best_loss,
+            seconds: environment.wall_seconds,
+            peak_bytes: environment.peak_bytes,
+        };
+        Ok((took, asked.predictions()?))
+    }
+}
+
+/// Numbers that a config trains.
+fn learning(config: &TrainConfig) -> Result<usize> {
+    let base = Checkpoint::open(&resolve(&config.model)?)?;
+    match config.adapter.adapter(&config.model)? {
+        Some(adapter) => Adapter::numbers(&adapter, base.config()),
+        None => Ok(base.config().parameters()),
+    }
+}
+
+impl Tried {
+    fn read(run: Run) -> Result<Self> {
+        let path = run.path("answers.jsonl");
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let line = |(i, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|e| Error::input(format!("{} row {}: {e}", path.display(), i + 1)))
+        };
+        let answers = text.lines().enumerate().map(line).collect::<Result<_>>()?;
+        Ok(Self { took: file::read_json(&run.path("training.json"))?, answers, run })
+    }
+
+    /// Right and wrong of every seed on the test cases of `corpus`, on normalised labels.
+    pub fn outcomes(&self, corpus: &Corpus, names: &Normaliser) -> Result<Vec<Vec<Outcome>>> {
+        let normalise = |label: &str| names.normalise(label);
+        let of = |took: &Took| Ok(outcomes(&self.predictions(corpus, took.seed)?, Some(&normalise)));
+        self.took.iter().map(of).collect()
+    }
+
+    /// The answers of one seed as predictions, gold labels from `corpus`.
+    pub fn predictions(&self, corpus: &Corpus, seed: u64) -> Result<Vec<Prediction>> {
+        let answers: BTreeMap<&str, &SeedAnswer> =
+            self.answers.iter().filter(|a| a.seed == seed).map(|a| (a.case_id.as_str(), a)).collect();
+        let read = |case: &crate::corpus::Case| {
+            let answer = answers.get(case.case_id.as_str()).ok_or_else(|| {
+                Error::input(format!("{}: seed {seed} did not answer case {}", self.run.folder(), case.case_id))
+            })?;
+            let parsed = parse(&answer.raw);
+            let mut read = super::baseline::prediction(case, &self.run.spec.name, parsed.labels);
+            read.raw.clone_from(&answer.raw);
+            read.parsed = parsed.parsed;
+            read.logprob = answer.logprob;
+            read.new_tokens = answer.new_tokens;
+            Ok(read)
+        };
+        corpus.test.iter().map(read).collect()
+    }
+}

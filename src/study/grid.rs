@@ -1,0 +1,244 @@
+//! The experiment grid: axes, each a question with arms that answer it; the first arm of an axis is what the others are compared with.
+//! An arm may stand on several axes and is run once.
+use super::arm::{Arm, Tried};
+use super::config::TrainConfig;
+use super::evaluation::{Comparison, Reading, correct};
+use super::experiment::open_corpus;
+use super::space;
+use super::store::Store;
+use crate::corpus::Corpus;
+use crate::error::{Error, Result};
+use crate::generate::Constrain;
+use crate::label::Normaliser;
+use crate::metric::{Bootstrap, Metric, Outcome, Seeded, compare_seeds, over_seeds};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A grid, as in its TOML file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GridConfig {
+    /// Training config that the arms vary: a name in `configs/`.
+    pub base: String,
+    pub seeds: Vec<u64>,
+    pub axes: Vec<Axis>,
+}
+
+/// A question and the arms that answer it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Axis {
+    pub name: String,
+    pub question: String,
+    pub arms: Vec<Setting>,
+}
+
+/// One arm, as keys that differ from the base.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    pub name: String,
+    /// Dotted keys of a training config (`adapter.r`).
+    #[serde(default)]
+    pub set: BTreeMap<String, Value>,
+    /// What answers are held to.
+    #[serde(default)]
+    pub constrain: Option<Constrain>,
+}
+
+/// What a grid found: every arm that was run, compared with the first of its axis.
+pub struct Grid {
+    pub corpus: Corpus,
+    pub names: Normaliser,
+    pub bootstrap: Bootstrap,
+    pub config: GridConfig,
+    /// Those in the store, by name.
+    pub tried: BTreeMap<String, (Tried, Vec<Vec<Outcome>>)>,
+}
+
+impl GridConfig {
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let config: Self = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+        config.arms().map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+        Ok(config)
+    }
+
+    /// A grid in the project's `configs/`, by its name.
+    pub fn named(name: &str) -> Result<Self> {
+        Self::read(&crate::home().join("configs").join(format!("{name}.toml")))
+    }
+
+    /// Every arm once, in order.
+    pub fn arms(&self) -> Result<Vec<Arm>> {
+        let base = TrainConfig::named(&self.base)?;
+        let (mut arms, mut seen): (Vec<Arm>, BTreeMap<&str, &Setting>) = Default::default();
+        if self.seeds.is_empty() {
+            return Err(Error::input("`seeds` is empty: give at least one"));
+        }
+        for setting in self.axes.iter().flat_map(|axis| &axis.arms) {
+            match seen.insert(&setting.name, setting) {
+                Some(before) if before != setting => {
+                    return Err(Error::input(format!("arm `{}` stands for two settings", setting.name)));
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            let config =
+                space::apply(&base, &setting.set).map_err(|e| Error::input(format!("arm `{}`: {e}", setting.name)))?;
+            let (name, seeds, constrain) = (setting.name.clone(), self.seeds.clone(), setting.constrain);
+            arms.push(Arm { name, config, seeds, constrain });
+        }
+        Ok(arms)
+    }
+
+    /// What is in `store` of this grid, on the corpus of its base.
+    pub fn found(&self, store: &Store) -> Result<Grid> {
+        let (corpus, _) = open_corpus(&TrainConfig::named(&self.base)?.corpus)?;
+        let names = Normaliser::new(corpus.vocabulary().keys())?;
+        let mut tried = BTreeMap::new();
+        for arm in self.arms()? {
+            if let Some(found) = arm.find(store)? {
+                let outcomes = found.outcomes(&corpus, &names)?;
+                tried.insert(arm.name, (found, outcomes));
+            }
+        }
+        Ok(Grid { corpus, names, bootstrap: Bootstrap::default(), config: self.clone(), tried })
+    }
+}
+
+impl Grid {
+    /// The arms of an axis that were run, the first of them first.
+    pub fn axis(&self, name: &str) -> Result<(&Axis, Vec<&str>)> {
+        let known = || self.config.axes.iter().map(|axis| axis.name.as_str()).collect::<Vec<_>>().join(", ");
+        let axis = self.config.axes.iter().find(|axis| axis.name == name);
+        let axis = axis.ok_or_else(|| Error::input(format!("no axis `{name}`: there are {}", known())))?;
+        let run = axis.arms.iter().map(|arm| arm.name.as_str()).filter(|arm| self.tried.contains_key(*arm));
+        Ok((axis, run.collect()))
+    }
+
+    fn runs(&self, arm: &str) -> Result<&(Tried, Vec<Vec<Outcome>>)> {
+        let missing = || Error::input(format!("arm `{arm}` was not run: `dxlab grid` runs what is missing"));
+        self.tried.get(arm).ok_or_else(missing)
+    }
+
+    pub fn tried(&self, arm: &str) -> Result<&Tried> {
+        Ok(&self.runs(arm)?.0)
+    }
+
+    pub fn outcomes(&self, arm: &str) -> Result<&[Vec<Outcome>]> {
+        Ok(&self.runs(arm)?.1)
+    }
+
+    /// The mean of a metric over the arm's seeds.
+    pub fn score(&self, arm: &str, metric: &Metric) -> Result<Option<Seeded>> {
+        over_seeds(metric, self.outcomes(arm)?, &self.bootstrap)
+    }
+
+    /// The arm with the highest mean; none where nothing was run.
+    pub fn best(&self, metric: &Metric) -> Result<Option<&str>> {
+        let mut best: Option<(f64, &str)> = None;
+        for arm in self.tried.keys() {
+            let value = self.score(arm, metric)?.map_or(f64::NEG_INFINITY, |s| s.estimate.value);
+            if best.is_none_or(|(most, _)| value > most) {
+                best = Some((value, arm));
+            }
+        }
+        Ok(best.map(|(_, arm)| arm))
+    }
+
+    /// Every arm against the first of its axis, p after Holm over all comparisons of the grid.
+    pub fn comparisons(&self, metric: &Metric) -> Result<Vec<Comparison>> {
+        let mut pairs = Vec::new();
+        for axis in &self.config.axes {
+            let (_, arms) = self.axis(&axis.name)?;
+            let first = axis.arms.first().map(|arm| arm.name.as_str());
+            if let (Some(first), [head, others @ ..]) = (first, arms.as_slice()) {
+                pairs.extend(others.iter().filter(|_| first == *head).map(|other| (first, *other)));
+            }
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        let row = |(a, b): &(&str, &str)| {
+            let difference = compare_seeds(metric, self.outcomes(a)?, self.outcomes(b)?, &self.bootstrap)?;
+            Ok(row(a, b, metric, difference))
+        };
+        let mut rows = pairs.iter().map(row).collect::<Result<Vec<_>>>()?;
+        correct(&mut rows);
+        Ok(rows)
+    }
+
+    /// Arms against one that has no seeds (a baseline's outcomes), corrected among themselves.
+    pub fn against(&self, name: &str, baseline: &[Outcome], arms: &[&str], metric: &Metric) -> Result<Vec<Comparison>> {
+        let one = [baseline.to_vec()];
+        let made =
+            |arm: &&str| Ok(row(name, arm, metric, compare_seeds(metric, &one, self.outcomes(arm)?, &self.bootstrap)?));
+        let mut rows = arms.iter().map(made).collect::<Result<Vec<_>>>()?;
+        correct(&mut rows);
+        Ok(rows)
+    }
+}
+
+fn row(a: &str, b: &str, metric: &Metric, difference: Option<crate::metric::Difference>) -> Comparison {
+    Comparison {
+        a: a.into(),
+        b: b.into(),
+        metric: metric.to_string(),
+        reading: Reading::Normalised,
+        difference,
+        p_holm: None,
+        p_permutation_holm: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRID: &str = r#"
+base = "lora-plain"
+seeds = [1, 2]
+[[axes]]
+name = "rank"
+question = "How many ranks?"
+arms = [{ name = "lora" }, { name = "rank-4", set = { "adapter.r" = 4 } }]
+[[axes]]
+name = "decoding"
+question = "Held or free?"
+arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
+"#;
+
+    #[test]
+    fn an_arm_on_two_axes_is_one_arm() {
+        let grid: GridConfig = toml::from_str(GRID).unwrap();
+        let arms = grid.arms().unwrap();
+        assert_eq!(arms.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(), ["lora", "rank-4", "held"]);
+        assert_eq!((arms[1].config.adapter.r, arms[2].constrain), (4, Some(Constrain::Labels)));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_named() {
+        let refused = |from: &str, to: &str| {
+            let grid: GridConfig = toml::from_str(&GRID.replace(from, to)).unwrap();
+            grid.arms().unwrap_err().to_string()
+        };
+        assert!(refused("rank-4", "lora").contains("arm `lora` stands for two settings"));
+        assert!(
+            refused("adapter.r", "adapter.rank").contains("arm `rank-4`: no training config with adapter.rank set")
+        );
+        assert!(refused("[1, 2]", "[]").contains("`seeds` is empty"));
+    }
+
+    #[test]
+    fn what_was_not_run_is_not_found_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let grid: GridConfig = toml::from_str(GRID).unwrap();
+        let found = grid.found(&Store::open(Some(folder.path()))).unwrap();
+        assert!(found.tried.is_empty() && found.comparisons(&Metric::MicroF1).unwrap().is_empty());
+        assert!(found.axis("rank").unwrap().1.is_empty());
+        assert!(found.axis("size").unwrap_err().to_string().contains("there are rank, decoding"));
+        assert!(found.outcomes("lora").unwrap_err().to_string().contains("`dxlab grid`"));
+    }
+}

@@ -1,0 +1,190 @@
+//! How training cases are shown to a model: labels as written or normalised, rare labels more often, sentences in another order.
+//!
+//! Oversampling follows the repeat factors of Gupta et al. 2019 (LVIS, §4): a case comes r times an epoch, r the largest of
+//! max(1, √(t / f)) over its labels, f the share of training cases with the label. Fractions are drawn anew every epoch.
+use crate::corpus::Case;
+use crate::error::{Error, Result};
+use crate::label::Normaliser;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Showing {
+    /// Labels are learnt as the normaliser writes them, not as the file does.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub normalised: bool,
+    /// t: labels of a smaller share of the training cases are shown more often; 0 for none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub oversample: f64,
+    /// The first epoch shows every case once, repeats grow linearly to their full number in the last.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub curriculum: bool,
+    /// Sentences of a finding stand in another order in every epoch; the first stays.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shuffled: bool,
+}
+
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
+}
+
+/// What a model is shown: cases, and how often each comes in each epoch.
+pub struct Shown {
+    pub cases: Vec<Case>,
+    /// times[epoch][case]
+    pub times: Vec<Vec<u32>>,
+}
+
+impl Showing {
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn check(&self) -> Result<()> {
+        if !(0.0..=1.0).contains(&self.oversample) {
+            return Err(Error::input(format!(
+                "showing.oversample is {}, expected a share from 0 to 1",
+                self.oversample
+            )));
+        }
+        if self.curriculum && self.oversample == 0.0 {
+            return Err(Error::input("showing.curriculum grows repeats: give showing.oversample too"));
+        }
+        Ok(())
+    }
+
+    /// The cases of `epochs` epochs. Chance comes from `seed`, apart from that of the batches.
+    pub fn show(&self, cases: Vec<Case>, epochs: usize, seed: u64) -> Result<Shown> {
+        self.check()?;
+        let cases = if self.normalised { normalised(cases)? } else { cases };
+        let factors = repeat_factors(&cases, self.oversample);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ (1 << 41));
+        let times: Vec<Vec<u32>> = (0..epochs)
+            .map(|epoch| {
+                let share = if self.curriculum { epoch as f64 / (epochs - 1).max(1) as f64 } else { 1.0 };
+                factors.iter().map(|r| drawn(1.0 + (r - 1.0) * share, &mut rng)).collect()
+            })
+            .collect();
+        if !self.shuffled {
+            return Ok(Shown { cases, times });
+        }
+        let (mut all, n) = (Vec::new(), cases.len());
+        for _ in 0..epochs {
+            all.extend(cases.iter().map(|case| Case { input: shuffled(&case.input, &mut rng), ..case.clone() }));
+        }
+        let only = |(epoch, times): (usize, Vec<u32>)| {
+            let mut all = vec![0; n * epochs];
+            all[epoch * n..][..n].copy_from_slice(&times);
+            all
+        };
+        Ok(Shown { cases: all, times: times.into_iter().enumerate().map(only).collect() })
+    }
+}
+
+/// Labels in normalised form, each once.
+fn normalised(mut cases: Vec<Case>) -> Result<Vec<Case>> {
+    let written: BTreeSet<String> = cases.iter().flat_map(|case| case.labels.iter().cloned()).collect();
+    let names = Normaliser::new(written.iter())?;
+    for case in &mut cases {
+        let mut seen = BTreeSet::new();
+        case.labels = case.labels.iter().map(|l| names.normalise(l)).filter(|l| seen.insert(l.clone())).collect();
+    }
+    Ok(cases)
+}
+
+fn repeat_factors(cases: &[Case], threshold: f64) -> Vec<f64> {
+    let mut share = BTreeMap::<&str, f64>::new();
+    for case in cases {
+        case.labels.iter().for_each(|label| *share.entry(label).or_default() += 1.0 / cases.len() as f64);
+    }
+    let factor =
+        |case: &Case| case.labels.iter().map(|label| (threshold / share[label.as_str()]).sqrt()).fold(1.0, f64::max);
+    cases.iter().map(factor).collect()
+}
+
+/// `r` on average: its whole part, and one more as often as its fraction says.
+fn drawn(r: f64, rng: &mut ChaCha8Rng) -> u32 {
+    r.trunc() as u32 + u32::from(rng.random::<f64>() < r.fract())
+}
+
+fn shuffled(text: &str, rng: &mut ChaCha8Rng) -> String {
+    let mut sentences: Vec<&str> = text.split_inclusive(". ").map(str::trim).collect();
+    if let Some((_, rest)) = sentences.split_first_mut() {
+        rest.shuffle(rng);
+    }
+    sentences.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(id: usize, labels: &[&str]) -> Case {
+        let id = format!("c{id}");
+        Case {
+            case_id: id.clone(),
+            group: id,
+            input: "History. One cyst. Two stones. Three ducts. Four.".into(),
+            labels: labels.iter().map(|l| l.to_string()).collect(),
+        }
+    }
+
+    /// 64 cases: 63 with a common label, one with a rare one besides.
+    fn cases() -> Vec<Case> {
+        (0..64).map(|i| if i == 63 { case(i, &["Renal cysts", "rare"]) } else { case(i, &["Renal cysts"]) }).collect()
+    }
+
+    #[test]
+    fn plain_showing_is_every_case_once_an_epoch() {
+        let shown = Showing::default().show(cases(), 3, 7).unwrap();
+        assert_eq!((shown.cases, shown.times), (cases(), vec![vec![1; 64]; 3]));
+    }
+
+    #[test]
+    fn rare_labels_come_as_often_as_their_repeat_factor_says() {
+        // f = 1/64, t = 1/4: r = 4
+        let showing = Showing { oversample: 0.25, ..Default::default() };
+        let times = showing.show(cases(), 2, 7).unwrap().times;
+        assert!(times.iter().all(|epoch| epoch[63] == 4 && epoch[..63].iter().all(|&n| n == 1)));
+        // t = 0.1: r = 2.53, drawn
+        let showing = Showing { oversample: 0.1, ..Default::default() };
+        let times = showing.show(cases(), 400, 7).unwrap().times;
+        let mean = times.iter().map(|epoch| epoch[63] as f64).sum::<f64>() / 400.0;
+        assert!((mean - 6.4f64.sqrt()).abs() < 0.1, "{mean}");
+        let showing = Showing { oversample: 0.25, curriculum: true, ..Default::default() };
+        let times = showing.show(cases(), 4, 7).unwrap().times;
+        assert_eq!(times.iter().map(|epoch| epoch[63]).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn shuffled_sentences_are_the_same_sentences() {
+        let showing = Showing { shuffled: true, ..Default::default() };
+        let shown = showing.show(cases(), 2, 7).unwrap();
+        assert_eq!((shown.cases.len(), shown.times.len()), (128, 2));
+        assert!(shown.times[0][..64].iter().all(|&n| n == 1) && shown.times[0][64..].iter().all(|&n| n == 0));
+        let sorted = |text: &str| {
+            let mut s: Vec<String> = text.split_inclusive(". ").map(|s| s.trim().to_string()).collect();
+            s.sort();
+            s
+        };
+        let plain = sorted(&cases()[0].input);
+        assert!(shown.cases.iter().all(|c| sorted(&c.input) == plain && c.input.starts_with("History. ")));
+        assert!(shown.cases.iter().any(|c| c.input != cases()[0].input));
+    }
+
+    #[test]
+    fn labels_are_normalised_and_settings_without_sense_refused() {
+        let showing = Showing { normalised: true, ..Default::default() };
+        assert_eq!(
+            showing.show(vec![case(0, &["Renal cysts", "renal cyst"])], 1, 7).unwrap().cases[0].labels,
+            ["renal cyst"]
+        );
+        let refused = |showing: Showing| showing.check().unwrap_err().to_string();
+        assert!(refused(Showing { oversample: 2.0, ..Default::default() }).contains("showing.oversample is 2"));
+        assert!(refused(Showing { curriculum: true, ..Default::default() }).contains("showing.curriculum"));
+    }
+}
