@@ -14,7 +14,7 @@ method = "dora"
 r = 4
 alpha = 8
 dropout = 0.1
-layers = [2, 7]
+layers = [2, 5]
 [training]
 seed = 3
 epochs = 3

@@ -12,7 +12,7 @@ validation = 0.01
 [adapter]
 r = 2
 alpha = 4
-layers = [7]
+layers = [5]
 [training]
 seed = 3
 epochs = 2

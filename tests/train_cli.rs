@@ -39,7 +39,7 @@ fn what_a_config_cannot_say_is_refused_with_its_key() {
         (config("method = \"lora\"\nr = 4\nalpha = 8\ndropout = 1.5", ""), "lora_dropout is 1.5"),
         (config("method = \"vera\"\nr = 4\nalpha = 8", ""), "unknown variant `vera`"),
         (config("method = \"full\"\nr = 4", ""), "remove the other keys"),
-        (config(&format!("{lora}\nlayers = [8]"), ""), "layer 8 of layers_to_transform"),
+        (config(&format!("{lora}\nlayers = [6]"), ""), "layer 6 of layers_to_transform"),
         (config(&format!("{lora}\ntarget_modules = [\"qproj\"]"), ""), "`qproj` matches no linear layer"),
         (config(lora, "loss = { dft = 2.0 }"), "loss.dft is 2"),
         (config(lora, "loss = { label_smoothing = 1.0 }"), "loss.label_smoothing is 1"),

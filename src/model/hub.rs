@@ -13,8 +13,9 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 const SINGLE: &str = "model.safetensors";
-/// The base models that are carried along, by their folders in `data`.
-pub const EMBEDDED: [&str; 2] = ["embedded", "embedded-small"];
+/// The base models that are carried along and their folders in `data`.
+const EMBEDDED: [(&str, &str); 3] =
+    [("embedded", "embedded-small"), ("embedded-small", "embedded-small"), ("embedded-large", "embedded-large")];
 const INDEX: &str = "model.safetensors.index.json";
 /// Fetched where the repository has them, beside `config.json` and the weights.
 const WELCOME: [&str; 6] = [
@@ -26,14 +27,15 @@ const WELCOME: [&str; 6] = [
     "chat_template.jinja",
 ];
 
-/// Where the model that `model` names lies: an existing folder or GGUF file, `embedded`, `embedded-small`, or `org/name[@revision]` on the hub.
+/// Where the model that `model` names lies: an existing folder or GGUF file, `embedded` (the smaller of the carried ones), `embedded-small`,
+/// `embedded-large`, or `org/name[@revision]` on the hub.
 pub fn resolve(model: &str) -> Result<PathBuf> {
-    if EMBEDDED.contains(&model) {
-        let dir = crate::home().join("data").join(model);
+    if let Some((_, folder)) = EMBEDDED.iter().find(|(name, _)| *name == model) {
+        let dir = crate::home().join("data").join(folder);
         return match dir.join("config.json").is_file() {
             true => Ok(dir),
             false => Err(Error::input(format!(
-                "the model `{model}` is not in {}; set DXLAB_HOME to the project's folder, or make it with `dxlab pretrain configs/{model}.toml`",
+                "the model `{model}` is not in {}; set DXLAB_HOME to the project's folder, or make it with `dxlab pretrain configs/{folder}.toml --out data/{folder}`",
                 dir.display()
             ))),
         };

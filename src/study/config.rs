@@ -171,9 +171,12 @@ impl TrainConfig {
         toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
 
-    /// One of the configs in the project's `configs/`, by its name.
+    /// A .toml file, or one of the configs in the project's `configs/` by its name.
     pub fn named(name: &str) -> Result<Self> {
-        Self::read(&crate::home().join("configs").join(format!("{name}.toml")))
+        match name.ends_with(".toml") {
+            true => Self::read(Path::new(name)),
+            false => Self::read(&crate::home().join("configs").join(format!("{name}.toml"))),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GridConfig {
-    /// Training config that the arms vary: a name in `configs/`.
+    /// Training config that the arms vary: a name in `configs/`, or a .toml file.
     pub base: String,
     pub seeds: Vec<u64>,
     pub axes: Vec<Axis>,

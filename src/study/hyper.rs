@@ -111,14 +111,6 @@ impl SearchConfig {
             _ => Ok(()),
         }
     }
-
-    fn base(&self) -> Result<TrainConfig> {
-        if self.base.ends_with(".toml") {
-            TrainConfig::read(Path::new(&self.base))
-        } else {
-            TrainConfig::named(&self.base)
-        }
-    }
 }
 
 /// What all trials share.
@@ -137,7 +129,7 @@ impl Run {
     /// finished trials are opened either way.
     pub fn search_in(store: &Store, config: &SearchConfig, resume: bool) -> Result<Run> {
         config.check()?;
-        let base = config.base()?;
+        let base = TrainConfig::named(&config.base)?;
         let (corpus, context) = open_corpus(&base.corpus)?;
         let spec = serde_json::json!({
             "search": config, "base_config": base, "corpus": corpus.digest(), "synthetic": corpus.synthetic,

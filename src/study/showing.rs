@@ -1,7 +1,13 @@
-//! How training cases are shown to a model: labels as written or normalised, rare labels more often, sentences in another order.
+//! How training cases are shown to a model: labels as written or normalised, rare labels more often, sentences in another order, two
+//! cases as one.
+//!
+//! Two cases joined are one text with the labels of both, in their order: what a sentence implies it implies beside any other, so the
+//! labels stay right, while a text known by heart says less and less. Cases with a label that never stands beside another ("no acute
+//! abnormality") are not joined.
 //!
 //! Oversampling follows the repeat factors of Gupta et al. 2019 (LVIS, §4): a case comes r times an epoch, r the largest of
 //! max(1, √(t / f)) over its labels, f the share of training cases with the label. Fractions are drawn anew every epoch.
+use super::recombine::Recombiner;
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use crate::label::Normaliser;
@@ -26,6 +32,12 @@ pub struct Showing {
     /// Sentences of a finding stand in another order in every epoch; the first stays.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shuffled: bool,
+    /// Share of the cases of an epoch to which another is joined, drawn anew every epoch.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub joined: f64,
+    /// Share of the cases of an epoch that are recombined, anew every epoch; see [`super::recombine`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub recombined: f64,
 }
 
 fn is_zero(x: &f64) -> bool {
@@ -51,6 +63,11 @@ impl Showing {
                 self.oversample
             )));
         }
+        for (key, share) in [("joined", self.joined), ("recombined", self.recombined)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Error::input(format!("showing.{key} is {share}, expected a share from 0 to 1")));
+            }
+        }
         if self.curriculum && self.oversample == 0.0 {
             return Err(Error::input("showing.curriculum grows repeats: give showing.oversample too"));
         }
@@ -69,12 +86,29 @@ impl Showing {
                 factors.iter().map(|r| drawn(1.0 + (r - 1.0) * share, &mut rng)).collect()
             })
             .collect();
-        if !self.shuffled {
+        if !self.shuffled && self.joined == 0.0 && self.recombined == 0.0 {
             return Ok(Shown { cases, times });
         }
         let (mut all, n) = (Vec::new(), cases.len());
+        let joinable = joinable(&cases);
+        let recombiner = (self.recombined > 0.0).then(|| Recombiner::new(&cases));
         for _ in 0..epochs {
-            all.extend(cases.iter().map(|case| Case { input: shuffled(&case.input, &mut rng), ..case.clone() }));
+            for (at, (case, may)) in cases.iter().zip(&joinable).enumerate() {
+                let mut shown = match &recombiner {
+                    Some(recombiner) if rng.random::<f64>() < self.recombined => recombiner.draw(at, &mut rng),
+                    _ => case.clone(),
+                };
+                if self.shuffled {
+                    shown.input = shuffled(&shown.input, &mut rng);
+                }
+                if *may && rng.random::<f64>() < self.joined {
+                    let at = rng.random_range(0..n);
+                    if joinable[at] {
+                        join(&mut shown, &cases[at]);
+                    }
+                }
+                all.push(shown);
+            }
         }
         let only = |(epoch, times): (usize, Vec<u32>)| {
             let mut all = vec![0; n * epochs];
@@ -109,6 +143,30 @@ fn repeat_factors(cases: &[Case], threshold: f64) -> Vec<f64> {
 /// `r` on average: its whole part, and one more as often as its fraction says.
 fn drawn(r: f64, rng: &mut ChaCha8Rng) -> u32 {
     r.trunc() as u32 + u32::from(rng.random::<f64>() < r.fract())
+}
+
+/// False for cases with a label of several cases that stands beside no other in any of them.
+pub(super) fn joinable(cases: &[Case]) -> Vec<bool> {
+    let mut seen = BTreeMap::<&str, (usize, bool)>::new();
+    for case in cases {
+        for label in &case.labels {
+            let (times, beside) = seen.entry(label).or_default();
+            *times += 1;
+            *beside |= case.labels.len() > 1;
+        }
+    }
+    let alone = |label: &String| seen.get(label.as_str()).is_some_and(|(times, beside)| *times > 1 && !beside);
+    cases.iter().map(|case| !case.labels.is_empty() && !case.labels.iter().any(alone)).collect()
+}
+
+/// Another case's text and labels after those of `case`, each label once.
+fn join(case: &mut Case, other: &Case) {
+    case.input = format!("{} {}", case.input, other.input);
+    for label in &other.labels {
+        if !case.labels.contains(label) {
+            case.labels.push(label.clone());
+        }
+    }
 }
 
 fn shuffled(text: &str, rng: &mut ChaCha8Rng) -> String {
@@ -177,6 +235,21 @@ mod tests {
     }
 
     #[test]
+    fn joined_cases_have_both_texts_and_the_labels_of_both() {
+        let mut all = cases();
+        all.extend((64..70).map(|i| case(i, &["nothing"])));
+        all.extend((70..90).map(|i| case(i, &["stone", "Renal cysts"])));
+        let shown = Showing { joined: 0.5, ..Default::default() }.show(all.clone(), 2, 7).unwrap();
+        assert_eq!(shown.cases.len(), 180);
+        let joined = |c: &&Case| c.input.matches("History.").count() == 2;
+        let share = shown.cases.iter().filter(joined).count() as f64 / 180.0;
+        assert!((0.3..0.6).contains(&share), "{share}");
+        assert!(shown.cases.iter().filter(joined).all(|c| !c.labels.contains(&"nothing".to_string())));
+        let both = shown.cases.iter().filter(joined).find(|c| c.labels == ["Renal cysts", "stone"]);
+        assert!(both.is_some(), "labels of both, each once");
+    }
+
+    #[test]
     fn labels_are_normalised_and_settings_without_sense_refused() {
         let showing = Showing { normalised: true, ..Default::default() };
         assert_eq!(
@@ -186,5 +259,6 @@ mod tests {
         let refused = |showing: Showing| showing.check().unwrap_err().to_string();
         assert!(refused(Showing { oversample: 2.0, ..Default::default() }).contains("showing.oversample is 2"));
         assert!(refused(Showing { curriculum: true, ..Default::default() }).contains("showing.curriculum"));
+        assert!(refused(Showing { joined: -0.1, ..Default::default() }).contains("showing.joined is -0.1"));
     }
 }

@@ -1,0 +1,111 @@
+//! A grid over the run store: arms are trained and asked once, kept with every answer, and compared.
+use dxlab::metric::Metric;
+use dxlab::study::{GridConfig, Store};
+use std::path::Path;
+use std::process::{Command, Output};
+
+const BASE: &str = r#"
+name = "base"
+validation = 0.01
+cases = 16
+[adapter]
+r = 2
+alpha = 4
+layers = [5]
+[training]
+seed = 0
+epochs = 1
+batch_tokens = 800
+eval_every = 9
+schedule = { lr = 1e-3 }
+"#;
+
+const GRID: &str = r#"
+base = "base.toml"
+seeds = [1, 2]
+[[axes]]
+name = "rank"
+question = "How many ranks?"
+arms = [{ name = "two" }, { name = "four", set = { "adapter.r" = 4 } }]
+[[axes]]
+name = "showing"
+question = "As written?"
+arms = [{ name = "two" }, { name = "shuffled", set = { "showing.shuffled" = true, "showing.normalised" = true } }]
+"#;
+
+/// A project's folder with the models and prompts of this one and six of its cases.
+fn project() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::fs::create_dir_all(dir.path().join("findings")).unwrap();
+    std::os::unix::fs::symlink(home.join("data"), dir.path().join("data")).unwrap();
+    for (split, most) in [("train", 24), ("test", 6)] {
+        let text = std::fs::read_to_string(home.join(format!("data/findings/{split}.jsonl"))).unwrap();
+        let few: String = text.lines().take(most).map(|line| format!("{line}\n")).collect();
+        std::fs::write(dir.path().join(format!("findings/{split}.jsonl")), few).unwrap();
+    }
+    std::fs::write(dir.path().join("base.toml"), BASE).unwrap();
+    std::fs::write(dir.path().join("grid.toml"), GRID).unwrap();
+    dir
+}
+
+fn grid(project: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dxlab"));
+    command.args(["grid", "grid.toml"]).args(more).current_dir(project);
+    command.env("DXLAB_HOME", project).env("DXLAB_FINDINGS", project.join("findings")).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn every_arm_is_run_once_and_its_answers_are_kept() {
+    let dir = project();
+    let shown = grid(dir.path(), &["--show"]);
+    assert!(shown.status.success() && text(&shown.stdout).contains("not run yet: two, four, shuffled"), "{shown:?}");
+    let first = grid(dir.path(), &["--only", "two"]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let all = grid(dir.path(), &[]);
+    let said = text(&all.stdout);
+    assert!(said.contains("arm four (1 of 2") && !said.contains("arm two"), "{said}{}", text(&all.stderr));
+    assert!(said.contains("How many ranks? 2 seeds, 6 test cases") && said.contains("shuffled"), "{said}");
+    // seeds' own runs may go: the arm keeps what its numbers come from
+    let before = grid(dir.path(), &["--show"]);
+    for entry in std::fs::read_dir(dir.path().join("runs")).unwrap().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("arm-") {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    let after = grid(dir.path(), &["--show"]);
+    assert_eq!(text(&before.stdout), text(&after.stdout));
+    assert!(!text(&after.stdout).contains("not run yet"), "{after:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_grid_is_said_before_anything_runs() {
+    let dir = project();
+    let stranger = grid(dir.path(), &["--only", "six"]);
+    assert_eq!(stranger.status.code(), Some(2));
+    assert!(text(&stranger.stderr).contains("no arm `six`: there are two, four, shuffled"), "{stranger:?}");
+    std::fs::write(dir.path().join("grid.toml"), GRID.replace("adapter.r", "adapter.rank")).unwrap();
+    let wrong = grid(dir.path(), &[]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("grid.toml: arm `four`: no training config"), "{wrong:?}");
+    assert!(!dir.path().join("runs").exists());
+}
+
+#[test]
+fn the_committed_grid_can_be_read_and_every_arm_is_a_training_config() {
+    let config = GridConfig::named("grid").unwrap();
+    let arms = config.arms().unwrap();
+    assert!(arms.len() > 20 && config.seeds.len() == 3);
+    for arm in &arms {
+        arm.config.training.check().unwrap();
+        arm.config.showing.check().unwrap();
+        arm.config.adapter.adapter("embedded").unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let found = config.found(&Store::open(Some(folder.path()))).unwrap();
+    assert!(found.best(&Metric::MicroF1).unwrap().is_none());
+}
