@@ -6,9 +6,10 @@
 //! other cases with theirs. Guesses that are wrong become wrong labels; how many, chapter 5 measures on the synthetic record.
 use super::failure::Lexicon;
 use super::showing::joinable;
-use crate::corpus::Case;
+use crate::corpus::{Case, synthetic::Truth};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 
 /// Share of the sentences after the first that a recombined case keeps.
 const KEPT: f64 = 0.7;
@@ -49,6 +50,20 @@ impl<'a> Recombiner<'a> {
     /// Share of the cases that can be taken apart.
     pub fn share(&self) -> f64 {
         self.parts.iter().flatten().count() as f64 / self.parts.len().max(1) as f64
+    }
+
+    /// Labels that hang on the sentence that caused them, of all that hang on one, in cases of which `truths` knows; None without any.
+    pub fn agreement(&self, truths: &BTreeMap<String, Truth>) -> Option<(usize, usize)> {
+        let (mut right, mut all) = (0, 0);
+        for (case, parts) in self.cases.iter().zip(&self.parts) {
+            let (Some(parts), Some(truth)) = (parts, truths.get(&case.case_id)) else { continue };
+            for (sentence, label) in parts.iter().enumerate().flat_map(|(at, p)| p.labels.iter().map(move |l| (at, l)))
+            {
+                all += 1;
+                right += usize::from(truth.causes.iter().any(|c| &c.label == label && c.sentence == sentence));
+            }
+        }
+        (all > 0).then_some((right, all))
     }
 
     /// Case `at` with some sentences exchanged for those of others; as it is where nothing would be left to name.
@@ -100,9 +115,9 @@ fn parts(case: &Case, lexicon: &Lexicon) -> Option<Vec<Part>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::{Corpus, synthetic::Truth};
+    use crate::corpus::{Corpus, synthetic::truth};
     use rand::SeedableRng;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     #[test]
     fn recombined_cases_are_made_of_sentences_with_their_labels() {
@@ -129,25 +144,14 @@ mod tests {
     #[test]
     fn most_labels_are_guessed_to_hang_on_the_sentence_that_caused_them() {
         let corpus = Corpus::embedded().unwrap();
-        let path = crate::home().join("data/findings/truth.jsonl");
-        let text = std::fs::read_to_string(path).unwrap();
-        let truths: BTreeMap<String, Truth> =
-            text.lines().map(|l| serde_json::from_str::<Truth>(l).unwrap()).map(|t| (t.case_id.clone(), t)).collect();
+        let truths = truth::read(&Corpus::path_from_env()).unwrap();
         let recombiner = Recombiner::new(&corpus.train);
-        let (mut right, mut all) = (0, 0);
-        for (case, parts) in corpus.train.iter().zip(&recombiner.parts) {
-            for (at, label) in
-                parts.iter().flatten().enumerate().flat_map(|(at, p)| p.labels.iter().map(move |l| (at, l)))
-            {
-                all += 1;
-                right +=
-                    usize::from(truths[&case.case_id].causes.iter().any(|c| &c.label == label && c.sentence == at));
-            }
-        }
+        let (right, all) = recombiner.agreement(&truths).unwrap();
         println!(
             "{right} of {all} labels hang on the sentence that caused them; {:.3} of the cases",
             recombiner.share()
         );
+        assert_eq!(recombiner.agreement(&BTreeMap::new()), None);
         assert!(right as f64 > 0.85 * all as f64, "{right} of {all}");
     }
 }
