@@ -3,7 +3,7 @@
 //!
 //! Which sentence carries a label is not given; it is guessed from words alone ([`Lexicon`]), on the training cases and with their
 //! labels known. A recombined case keeps most of its sentences, loses some with the labels that hang on them, and takes in sentences of
-//! other cases with theirs. Guesses that are wrong become wrong labels; how many, chapter 5 measures on the synthetic record.
+//! other cases with theirs. Guesses that are wrong become wrong labels; how many, chapter 3 counts on the synthetic record.
 use super::failure::Lexicon;
 use super::showing::joinable;
 use crate::corpus::{Case, synthetic::Truth};
