@@ -4,6 +4,9 @@
 //! Which sentence carries a label is not given; it is guessed from words alone ([`Lexicon`]), on the training cases and with their
 //! labels known. A recombined case keeps most of its sentences, loses some with the labels that hang on them, and takes in sentences of
 //! other cases with theirs. Guesses that are wrong become wrong labels; how many, chapter 3 counts on the synthetic record.
+//!
+//! An excerpt is some sentences of a case with the labels that hang on them. It is shorter, so it costs less, and says more plainly which
+//! words a label answers to; the distractors among its sentences stay distractors.
 use super::failure::Lexicon;
 use super::showing::joinable;
 use crate::corpus::{Case, synthetic::Truth};
@@ -15,6 +18,8 @@ use std::collections::BTreeMap;
 const KEPT: f64 = 0.7;
 /// Labelled sentences taken in, at most.
 const TAKEN: usize = 2;
+/// Share of its sentences that an excerpt keeps, at most; drawn evenly from nothing to this.
+const LONGEST: f64 = 0.6;
 
 /// A sentence and the labels that hang on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,8 +73,40 @@ impl<'a> Recombiner<'a> {
 
     /// Case `at` with some sentences exchanged for those of others; as it is where nothing would be left to name.
     pub fn draw(&self, at: usize, rng: &mut ChaCha8Rng) -> Case {
+        self.written(at, self.parts[at].as_ref().map(|parts| self.exchanged(parts, rng)))
+    }
+
+    /// Case `at` cut down to some of its sentences, one with a label among them; with `exchange` from the case that [`Self::draw`] makes.
+    pub fn excerpt(&self, at: usize, exchange: bool, rng: &mut ChaCha8Rng) -> Case {
+        let Some(parts) = &self.parts[at] else { return self.cases[at].clone() };
+        let made = if exchange { self.exchanged(parts, rng) } else { parts.clone() };
+        let labelled: Vec<usize> = (0..made.len()).filter(|&i| !made[i].labels.is_empty()).collect();
+        let Some(&one) = labelled.get(rng.random_range(0..labelled.len().max(1))) else {
+            return self.cases[at].clone();
+        };
+        let share = rng.random::<f64>() * LONGEST;
+        let mut kept = made;
+        let mut i = 0;
+        kept.retain(|_| {
+            i += 1;
+            i - 1 == one || rng.random::<f64>() < share
+        });
+        self.written(at, Some(kept))
+    }
+
+    /// The parts as a case of the name of case `at`; without parts or labels that case itself.
+    fn written(&self, at: usize, parts: Option<Vec<Part>>) -> Case {
         let original = &self.cases[at];
-        let Some(parts) = &self.parts[at] else { return original.clone() };
+        let parts = parts.unwrap_or_default();
+        let labels: Vec<String> = parts.iter().flat_map(|part| part.labels.clone()).collect();
+        if labels.is_empty() {
+            return original.clone();
+        }
+        let input = parts.into_iter().map(|part| part.text).collect::<Vec<_>>().join(" ");
+        Case { input, labels, ..original.clone() }
+    }
+
+    fn exchanged(&self, parts: &[Part], rng: &mut ChaCha8Rng) -> Vec<Part> {
         let mut made: Vec<Part> = Vec::with_capacity(parts.len());
         let mut lost = 0;
         for (i, part) in parts.iter().enumerate() {
@@ -86,12 +123,7 @@ impl<'a> Recombiner<'a> {
                 made.insert(rng.random_range(1..=made.len()), part.clone());
             }
         }
-        let labels: Vec<String> = made.iter().flat_map(|part| part.labels.clone()).collect();
-        if labels.is_empty() {
-            return original.clone();
-        }
-        let input = made.into_iter().map(|part| part.text).collect::<Vec<_>>().join(" ");
-        Case { input, labels, ..original.clone() }
+        made
     }
 
     fn pick(&self, from: &[(usize, usize)], rng: &mut ChaCha8Rng) -> Option<&Part> {
@@ -138,6 +170,28 @@ mod tests {
             }
         }
         assert!(changed > 200, "{changed}");
+    }
+
+    #[test]
+    fn excerpts_are_shorter_and_name_what_their_sentences_do() {
+        let corpus = Corpus::embedded().unwrap();
+        let cases = &corpus.train[..300];
+        let recombiner = Recombiner::new(cases);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (mut before, mut after) = (0, 0);
+        for at in (0..cases.len()).filter(|&at| recombiner.parts[at].is_some()) {
+            let made = recombiner.excerpt(at, false, &mut rng);
+            let parts = recombiner.parts[at].as_ref().unwrap();
+            let there = parts.iter().filter(|part| made.input.contains(&part.text));
+            let labels: Vec<&String> = there.flat_map(|part| &part.labels).collect();
+            assert!(!made.labels.is_empty() && made.labels.iter().all(|label| labels.contains(&label)));
+            assert!(made.labels.iter().all(|label| cases[at].labels.contains(label)));
+            before += cases[at].input.len();
+            after += made.input.len();
+        }
+        assert!(2 * after < before, "{after} of {before} bytes");
+        let whole = (0..cases.len()).find(|&at| recombiner.parts[at].is_none()).unwrap();
+        assert_eq!(recombiner.excerpt(whole, true, &mut rng), cases[whole], "what cannot be taken apart stays whole");
     }
 
     /// On the record that the generator kept; no training reads it.

@@ -38,6 +38,9 @@ pub struct Showing {
     /// Share of the cases of an epoch that are recombined, anew every epoch; see [`super::recombine`].
     #[serde(skip_serializing_if = "is_zero")]
     pub recombined: f64,
+    /// Share of the cases of the first epoch that are shown as excerpts of themselves; it falls evenly to none in the last epoch.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub excerpts: f64,
 }
 
 fn is_zero(x: &f64) -> bool {
@@ -63,7 +66,7 @@ impl Showing {
                 self.oversample
             )));
         }
-        for (key, share) in [("joined", self.joined), ("recombined", self.recombined)] {
+        for (key, share) in [("joined", self.joined), ("recombined", self.recombined), ("excerpts", self.excerpts)] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(Error::input(format!("showing.{key} is {share}, expected a share from 0 to 1")));
             }
@@ -86,16 +89,21 @@ impl Showing {
                 factors.iter().map(|r| drawn(1.0 + (r - 1.0) * share, &mut rng)).collect()
             })
             .collect();
-        if !self.shuffled && self.joined == 0.0 && self.recombined == 0.0 {
+        if !self.shuffled && self.joined == 0.0 && self.recombined == 0.0 && self.excerpts == 0.0 {
             return Ok(Shown { cases, times });
         }
         let (mut all, n) = (Vec::new(), cases.len());
         let joinable = joinable(&cases);
-        let recombiner = (self.recombined > 0.0).then(|| Recombiner::new(&cases));
-        for _ in 0..epochs {
+        let recombiner = (self.recombined > 0.0 || self.excerpts > 0.0).then(|| Recombiner::new(&cases));
+        for epoch in 0..epochs {
+            let excerpts = self.excerpts * (1.0 - epoch as f64 / (epochs - 1).max(1) as f64);
             for (at, (case, may)) in cases.iter().zip(&joinable).enumerate() {
+                let exchange = self.recombined > 0.0 && rng.random::<f64>() < self.recombined;
                 let mut shown = match &recombiner {
-                    Some(recombiner) if rng.random::<f64>() < self.recombined => recombiner.draw(at, &mut rng),
+                    Some(cases) if excerpts > 0.0 && rng.random::<f64>() < excerpts => {
+                        cases.excerpt(at, exchange, &mut rng)
+                    }
+                    Some(cases) if exchange => cases.draw(at, &mut rng),
                     _ => case.clone(),
                 };
                 if self.shuffled {
@@ -260,5 +268,6 @@ mod tests {
         assert!(refused(Showing { oversample: 2.0, ..Default::default() }).contains("showing.oversample is 2"));
         assert!(refused(Showing { curriculum: true, ..Default::default() }).contains("showing.curriculum"));
         assert!(refused(Showing { joined: -0.1, ..Default::default() }).contains("showing.joined is -0.1"));
+        assert!(refused(Showing { excerpts: 1.1, ..Default::default() }).contains("showing.excerpts is 1.1"));
     }
 }
