@@ -33,6 +33,17 @@ question = "As written?"
 arms = [{ name = "two" }, { name = "shuffled", set = { "showing.shuffled" = true, "showing.normalised" = true } }]
 "#;
 
+const BASELINES: &str = r#"
+[[axes]]
+name = "words"
+curve = true
+question = "Does a bag of words know it?"
+arms = [
+  { name = "words", baseline = "most-frequent" },
+  { name = "words-8", baseline = "most-frequent", set = { cases = 8 } },
+]
+"#;
+
 /// A project's folder with the models and prompts of this one and six of its cases.
 fn project() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -63,7 +74,7 @@ fn text(bytes: &[u8]) -> String {
 fn every_arm_is_run_once_and_its_answers_are_kept() {
     let dir = project();
     let shown = grid(dir.path(), &["--show"]);
-    assert!(shown.status.success() && text(&shown.stdout).contains("not run yet: two, four, shuffled"), "{shown:?}");
+    assert!(shown.status.success() && text(&shown.stdout).contains("not run: two, four, shuffled"), "{shown:?}");
     let first = grid(dir.path(), &["--only", "two"]);
     assert!(first.status.success(), "{}", text(&first.stderr));
     let all = grid(dir.path(), &[]);
@@ -79,7 +90,35 @@ fn every_arm_is_run_once_and_its_answers_are_kept() {
     }
     let after = grid(dir.path(), &["--show"]);
     assert_eq!(text(&before.stdout), text(&after.stdout));
-    assert!(!text(&after.stdout).contains("not run yet"), "{after:?}");
+    assert!(text(&after.stdout).contains("3 of 3 arms were run, each with the seeds 1, 2"), "{after:?}");
+    let drawn = grid(dir.path(), &["--show", "--figure", "differences.svg"]);
+    assert!(drawn.status.success(), "{drawn:?}");
+    let figure = std::fs::read_to_string(dir.path().join("differences.svg")).unwrap();
+    assert!(figure.contains("→ four") && figure.contains("→ shuffled") && figure.contains("2 seeds"), "{figure}");
+}
+
+#[test]
+fn a_baseline_is_fitted_on_the_cases_that_a_model_would_see() {
+    let dir = project();
+    std::fs::write(dir.path().join("grid.toml"), format!("{GRID}{BASELINES}")).unwrap();
+    let run = grid(dir.path(), &["--only", "words,words-8"]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let arms = std::fs::read_dir(dir.path().join("runs")).unwrap().flatten();
+    let mut cases: Vec<u64> = Vec::new();
+    for arm in arms.filter(|entry| entry.file_name().to_string_lossy().starts_with("arm-words")) {
+        let took = std::fs::read_to_string(arm.path().join("training.json")).unwrap();
+        let took: serde_json::Value = serde_json::from_str(&took).unwrap();
+        cases.extend(took.as_array().unwrap().iter().map(|seed| seed["cases"].as_u64().unwrap()));
+        let answers = std::fs::read_to_string(arm.path().join("answers.jsonl")).unwrap();
+        assert_eq!(answers.lines().count(), 2 * 6);
+        assert!(answers.lines().all(|line| line.contains(r#""labels":["#)), "labels as given, not read from an answer");
+    }
+    cases.sort_unstable();
+    assert_eq!(cases, [8, 8, 16, 16]); // the base draws 16 of its 24
+    let none = grid(dir.path(), &["--show", "--figure", "none.svg"]);
+    assert!(none.status.success(), "{none:?}");
+    let figure = std::fs::read_to_string(dir.path().join("none.svg")).unwrap();
+    assert!(figure.contains("dxlab grid"), "a curve is not tested, so nothing is drawn but how to run arms: {figure}");
 }
 
 #[test]

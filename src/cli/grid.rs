@@ -10,7 +10,7 @@ use std::time::Instant;
 /// Run an experiment grid: every arm with every seed, opened where the run store has it; then a table an axis
 #[derive(Args)]
 pub struct GridOf {
-    /// TOML file, such as configs/grid-small.toml
+    /// TOML file, such as configs/grid.toml
     config: PathBuf,
     /// Only the arms of these names, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -18,6 +18,9 @@ pub struct GridOf {
     /// Run nothing: the tables of what is there, and which arms are not
     #[arg(long)]
     show: bool,
+    /// Write all differences from the axes' first arms as a figure (SVG)
+    #[arg(long, value_name = "FILE")]
+    figure: Option<PathBuf>,
     /// Folder of the runs; by default `runs` in the project's folder
     #[arg(long)]
     root: Option<PathBuf>,
@@ -53,12 +56,16 @@ impl GridOf {
         }
         let found = config.found(&store)?;
         for axis in &config.axes {
-            print!("{}", grid::axis(&found, &axis.name, &Metric::MicroF1)?);
+            if !found.axis(&axis.name)?.1.is_empty() {
+                println!("{}", grid::axis(&found, &axis.name, &Metric::MicroF1)?);
+            }
         }
-        if self.show && !missing.is_empty() {
-            let names: Vec<&str> = missing.iter().map(|arm| arm.name.as_str()).collect();
-            println!("not run yet: {}", names.join(", "));
+        if let Some(path) = &self.figure {
+            let axes: Vec<&str> = config.axes.iter().map(|axis| axis.name.as_str()).collect();
+            grid::differences(&found, &axes, &Metric::MicroF1)?.save(path)?;
+            println!("{}", path.display());
         }
+        println!("{}", grid::standing(&found)?);
         Ok(())
     }
 }

@@ -176,6 +176,51 @@ pub fn learning_curve(train: &[(usize, f64)], held_out: &[(usize, f64)]) -> Resu
     })
 }
 
+/// A line a series through its estimates, each with its interval as a bar and the band between them; x logarithmic. Series differ in
+/// marker and lightness.
+pub fn bands(series: &[(String, Vec<(f64, Estimate)>)], x_title: &str, y_title: &str) -> Result<Figure> {
+    let points = || series.iter().flat_map(|(_, points)| points);
+    let Some(values) = canvas::span(points().flat_map(|(_, e)| [e.low, e.high, e.value])) else {
+        return Err(Error::input("bands: no estimates to draw"));
+    };
+    let (first, last) = points().fold((f64::MAX, 0.0f64), |(low, high), (x, _)| (low.min(*x), high.max(*x)));
+    let styles = [DARK, LIGHT, GREY];
+    let mark = |colour: RGBColor, at: usize| {
+        move |area: &Area, (x, y): (i32, i32)| -> Drawn {
+            area.draw(&PathElement::new(vec![(x - 12, y), (x + 12, y)], colour.stroke_width(2)))?;
+            match at % 2 {
+                0 => Ok(area.draw(&Circle::new((x, y), 4, colour.filled()))?),
+                _ => Ok(area.draw(&TriangleMarker::new((x, y), 6, colour.filled()))?),
+            }
+        }
+    };
+    Figure::draw(SIZE, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
+            .build_cartesian_2d((first * 0.85..last * 1.15).log_scale(), values.start..values.end)?;
+        canvas::axes(&mut chart, x_title, Some(y_title))?;
+        for (at, ((_, points), colour)) in series.iter().zip(styles.iter().cycle()).enumerate() {
+            let ends = points.iter().map(|(x, e)| (*x, e.high)).chain(points.iter().rev().map(|(x, e)| (*x, e.low)));
+            chart.draw_series([Polygon::new(ends.collect::<Vec<_>>(), colour.mix(0.15).filled())])?;
+            let line: Vec<(f64, f64)> = points.iter().map(|(x, e)| (*x, e.value)).collect();
+            chart.draw_series([PathElement::new(line.clone(), colour.stroke_width(2))])?;
+            for (x, e) in points {
+                chart.draw_series([PathElement::new(vec![(*x, e.low), (*x, e.high)], colour.stroke_width(1))])?;
+            }
+            match at % 2 {
+                0 => chart.draw_series(line.iter().map(|&p| Circle::new(p, 4, colour.filled())))?,
+                _ => chart.draw_series(line.iter().map(|&p| TriangleMarker::new(p, 6, colour.filled())))?,
+            };
+        }
+        let marks: Vec<_> = styles.iter().cycle().zip(series).enumerate().map(|(at, (c, _))| mark(*c, at)).collect();
+        let entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =
+            series.iter().zip(&marks).map(|((name, _), mark)| (name.as_str(), mark as _)).collect();
+        canvas::key(area, SIZE.0 as i32 - 24, SIZE.1 as i32 - 76 - 18 * series.len() as i32, &entries)
+    })
+}
+
 /// Mean over a window of a twentieth of the points, ending at each point.
 fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let window = (points.len() / 20).max(1);

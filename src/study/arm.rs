@@ -6,6 +6,7 @@
 //!                        training.json   updates, tokens, seconds, memory, validation loss of every seed
 //! runs/train-dora-s7-…   the seeds' own runs, opened if they are there; not committed
 //! ```
+use super::baseline::{Baseline, Settings};
 use super::config::{PredictConfig, TrainConfig};
 use super::environment::Environment;
 use super::experiment::open_corpus;
@@ -24,6 +25,7 @@ use crate::train::Progress;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 /// One setting and its seeds.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,13 +36,19 @@ pub struct Arm {
     pub seeds: Vec<u64>,
     /// What answers are held to.
     pub constrain: Option<Constrain>,
+    /// Fitted on the same training cases in place of a model.
+    pub baseline: Option<Baseline>,
+    /// The arm under whose name its seeds are trained: an earlier one with the same config, else itself.
+    pub trained_as: String,
 }
 
 /// What the training of one seed took.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Took {
     pub seed: u64,
-    /// Numbers that learnt.
+    /// Training cases, without those kept for validation.
+    pub cases: usize,
+    /// Numbers that learnt; of a baseline 0.
     pub parameters: usize,
     pub updates: usize,
     pub best_update: usize,
@@ -60,6 +68,9 @@ pub struct SeedAnswer {
     #[serde(default)]
     pub logprob: Option<f64>,
     pub new_tokens: usize,
+    /// Of a baseline, whose labels are not read from an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
 }
 
 /// An arm that was run, read back.
@@ -76,10 +87,14 @@ impl Arm {
         let mut config = self.config.clone();
         config.name.clone_from(&self.name);
         config.training.seed = 0;
-        Ok(serde_json::json!({
+        let mut spec = serde_json::json!({
             "config": config, "seeds": self.seeds, "constrain": self.constrain, "corpus": corpus.digest(),
             "base": base_id(&self.config.model)?, "prompt": prompt.id(), "synthetic": corpus.synthetic,
-        }))
+        });
+        if let Some(baseline) = self.baseline {
+            spec["baseline"] = file::to_value(&(baseline, Settings::default()))?; // absent from the digest of models
+        }
+        Ok(spec)
     }
 
     /// The arm's run if it is in the store.
@@ -101,11 +116,15 @@ impl Arm {
     fn try_seeds(&self, store: &Store, dir: &Path) -> Result<()> {
         let (mut took, mut lines) = (Vec::new(), String::new());
         for &seed in &self.seeds {
-            let (one, predictions) = self.try_seed(store, seed)?;
+            let (one, predictions) = match self.baseline {
+                Some(baseline) => self.fit_seed(baseline, seed)?,
+                None => self.try_seed(store, seed)?,
+            };
             took.push(one);
             for p in predictions {
                 let Prediction { case_id, raw, logprob, new_tokens, .. } = p;
-                let line = serde_json::to_string(&SeedAnswer { seed, case_id, raw, logprob, new_tokens });
+                let labels = self.baseline.map(|_| p.labels);
+                let line = serde_json::to_string(&SeedAnswer { seed, case_id, raw, logprob, new_tokens, labels });
                 lines += &(line.map_err(|e| Error::failed(e.to_string()))? + "\n");
             }
         }
@@ -113,10 +132,31 @@ impl Arm {
         file::write(&dir.join("answers.jsonl"), lines.as_bytes())
     }
 
-    fn try_seed(&self, store: &Store, seed: u64) -> Result<(Took, Vec<Prediction>)> {
+    /// A baseline on the training cases that a model of this arm and seed would see, without those kept for its validation.
+    fn fit_seed(&self, baseline: Baseline, seed: u64) -> Result<(Took, Vec<Prediction>)> {
+        let started = Instant::now();
+        let (mut corpus, _) = open_corpus(&self.config.corpus)?;
+        corpus.train = self.seeded(seed).split(&corpus.train).0;
+        let cases = corpus.train.len();
+        let (predictions, _) = baseline.answers(&corpus, &Settings::default())?;
+        let seconds = started.elapsed().as_secs_f64();
+        let (parameters, updates, best_update, tokens) = (0, 0, 0, 0);
+        let (validation_loss, peak_bytes) = (None, None);
+        let took =
+            Took { seed, cases, parameters, updates, best_update, tokens, validation_loss, seconds, peak_bytes };
+        Ok((took, predictions))
+    }
+
+    /// The config of one seed.
+    fn seeded(&self, seed: u64) -> TrainConfig {
         let mut config = self.config.clone();
-        config.name = format!("{}-s{seed}", self.name);
+        config.name = format!("{}-s{seed}", self.trained_as);
         config.training.seed = seed;
+        config
+    }
+
+    fn try_seed(&self, store: &Store, seed: u64) -> Result<(Took, Vec<Prediction>)> {
+        let config = self.seeded(seed);
         let trained = Run::train_in(store, &config, true)?;
         let mut question = PredictConfig::tuned(&trained, &config);
         question.constrain = self.constrain;
@@ -125,6 +165,7 @@ impl Arm {
         let environment: Environment = file::read_json(&trained.path("environment.json"))?;
         let took = Took {
             seed,
+            cases: config.split(&open_corpus(&config.corpus)?.0.train).0.len(),
             parameters: learning(&config)?,
             updates: progress.step,
             best_update: progress.best_step,
@@ -164,18 +205,40 @@ impl Tried {
         self.took.iter().map(of).collect()
     }
 
+    /// The answers of an arm's first seed: what stands for it where only one run can be shown.
+    pub(super) fn first_seed(run: &Run, corpus: &Corpus) -> Result<Vec<Prediction>> {
+        let tried = Self::read(run.clone())?;
+        let first = tried.took.first().ok_or_else(|| Error::input(format!("{}: no seed", run.folder())))?.seed;
+        tried.predictions(corpus, first)
+    }
+
     /// The answers of one seed as predictions, gold labels from `corpus`.
     pub fn predictions(&self, corpus: &Corpus, seed: u64) -> Result<Vec<Prediction>> {
         let answers: BTreeMap<&str, &SeedAnswer> =
             self.answers.iter().filter(|a| a.seed == seed).map(|a| (a.case_id.as_str(), a)).collect();
+        let spec = &self.run.spec.spec;
+        let said = |key: &str| spec[key].as_str().unwrap_or_default();
+        let constrain = serde_json::from_value(spec["constrain"].clone()).unwrap_or_default();
         let read = |case: &crate::corpus::Case| {
             let answer = answers.get(case.case_id.as_str()).ok_or_else(|| {
                 Error::input(format!("{}: seed {seed} did not answer case {}", self.run.folder(), case.case_id))
             })?;
-            let parsed = parse(&answer.raw);
-            let mut read = super::baseline::prediction(case, &self.run.spec.name, parsed.labels);
+            let (labels, parsed) = match &answer.labels {
+                Some(labels) => (labels.clone(), true),
+                None => {
+                    let read = parse(&answer.raw);
+                    (read.labels, read.parsed)
+                }
+            };
+            let mut read = super::baseline::prediction(case, &self.run.spec.name, labels);
+            if answer.labels.is_none() {
+                read.model = said("base").into();
+                read.prompt = said("prompt").into();
+                read.adapter = Some(format!("{} (seed {seed})", self.run.spec.name));
+                read.constrain = constrain;
+            }
             read.raw.clone_from(&answer.raw);
-            read.parsed = parsed.parsed;
+            read.parsed = parsed;
             read.logprob = answer.logprob;
             read.new_tokens = answer.new_tokens;
             Ok(read)

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use candle_core::Tensor;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a baseline is fitted; part of its digest.
@@ -38,11 +38,13 @@ impl Default for Settings {
 }
 
 /// A baseline by name, for the run store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Baseline {
     MostFrequent,
     /// Labels whose names stand in the text.
     NameSearch,
+    #[serde(rename = "tfidf-logreg")]
     TfidfLogReg,
     /// Labels of the nearest training cases.
     Nearest,
@@ -61,6 +63,35 @@ impl Baseline {
             Baseline::Nearest => "nearest",
         }
     }
+
+    /// Answers to the test cases after fitting on the training cases, and what was chosen on these.
+    pub(super) fn answers(self, corpus: &Corpus, settings: &Settings) -> Result<(Vec<Prediction>, serde_json::Value)> {
+        Ok(match self {
+            Baseline::MostFrequent => {
+                let fitted = MostFrequent::fit(&corpus.train, None, settings)?;
+                (
+                    fitted.predict(&corpus.test),
+                    serde_json::json!({ "labels": fitted.labels, "curve": fitted.curve }),
+                )
+            }
+            Baseline::NameSearch => {
+                (super::search::NameSearch::fit(&corpus.train)?.predict(&corpus.test), serde_json::json!({}))
+            }
+            Baseline::TfidfLogReg => {
+                let fitted = TfidfLogReg::fit(&corpus.train, settings)?;
+                let (c, threshold, micro_f1) = (fitted.c, fitted.threshold, fitted.micro_f1);
+                let chosen =
+                    serde_json::json!({ "c": c, "threshold": threshold, "cross_validated_micro_f1": micro_f1 });
+                (fitted.predict(&corpus.test)?, chosen)
+            }
+            Baseline::Nearest => {
+                let fitted = super::nearest::Nearest::fit(&corpus.train, settings.max_k)?;
+                let (k, votes, micro_f1) = (fitted.k, fitted.votes, fitted.micro_f1);
+                let chosen = serde_json::json!({ "k": k, "votes": votes, "left_out_micro_f1": micro_f1 });
+                (fitted.predict(&corpus.test), chosen)
+            }
+        })
+    }
 }
 
 impl Run {
@@ -77,31 +108,7 @@ impl Run {
             "settings": settings, "corpus": corpus.digest(), "corpus_name": corpus.name, "synthetic": corpus.synthetic,
         });
         store.open_or_make("baseline", baseline.name(), &spec, |dir| {
-            let (predictions, chosen) = match baseline {
-                Baseline::MostFrequent => {
-                    let fitted = MostFrequent::fit(&corpus.train, None, settings)?;
-                    (
-                        fitted.predict(&corpus.test),
-                        serde_json::json!({ "labels": fitted.labels, "curve": fitted.curve }),
-                    )
-                }
-                Baseline::NameSearch => {
-                    (super::search::NameSearch::fit(&corpus.train)?.predict(&corpus.test), serde_json::json!({}))
-                }
-                Baseline::TfidfLogReg => {
-                    let fitted = TfidfLogReg::fit(&corpus.train, settings)?;
-                    let (c, threshold, micro_f1) = (fitted.c, fitted.threshold, fitted.micro_f1);
-                    let chosen =
-                        serde_json::json!({ "c": c, "threshold": threshold, "cross_validated_micro_f1": micro_f1 });
-                    (fitted.predict(&corpus.test)?, chosen)
-                }
-                Baseline::Nearest => {
-                    let fitted = super::nearest::Nearest::fit(&corpus.train, settings.max_k)?;
-                    let (k, votes, micro_f1) = (fitted.k, fitted.votes, fitted.micro_f1);
-                    let chosen = serde_json::json!({ "k": k, "votes": votes, "left_out_micro_f1": micro_f1 });
-                    (fitted.predict(&corpus.test), chosen)
-                }
-            };
+            let (predictions, chosen) = baseline.answers(corpus, settings)?;
             file::write_json(&dir.join("chosen.json"), &chosen)?;
             write_predictions(&dir.join("preds.jsonl"), &predictions)
         })

@@ -1,11 +1,13 @@
 //! The experiment grid: axes, each a question with arms that answer it; the first arm of an axis is what the others are compared with.
 //! An arm may stand on several axes and is run once.
 use super::arm::{Arm, Tried};
+use super::baseline::Baseline;
 use super::config::TrainConfig;
 use super::evaluation::{Comparison, Reading, correct};
 use super::experiment::open_corpus;
 use super::space;
-use super::store::Store;
+use super::prediction::outcomes;
+use super::store::{Run, Store};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::generate::Constrain;
@@ -22,6 +24,9 @@ use std::path::Path;
 pub struct GridConfig {
     /// Training config that the arms vary: a name in `configs/`, or a .toml file.
     pub base: String,
+    /// What every arm differs in from the base, dotted keys as in `set` of an arm, which comes after.
+    #[serde(default)]
+    pub set: BTreeMap<String, Value>,
     pub seeds: Vec<u64>,
     pub axes: Vec<Axis>,
 }
@@ -32,6 +37,9 @@ pub struct GridConfig {
 pub struct Axis {
     pub name: String,
     pub question: String,
+    /// Its arms are points of a curve: shown, but not tested against the first.
+    #[serde(default)]
+    pub curve: bool,
     pub arms: Vec<Setting>,
 }
 
@@ -46,6 +54,9 @@ pub struct Setting {
     /// What answers are held to.
     #[serde(default)]
     pub constrain: Option<Constrain>,
+    /// A method without a language model in its place, fitted on the same training cases.
+    #[serde(default)]
+    pub baseline: Option<Baseline>,
 }
 
 /// What a grid found: every arm that was run, compared with the first of its axis.
@@ -56,6 +67,8 @@ pub struct Grid {
     pub config: GridConfig,
     /// Those in the store, by name.
     pub tried: BTreeMap<String, (Tried, Vec<Vec<Outcome>>)>,
+    /// Runs without seeds that stand in every table, by name.
+    pub beside: Vec<(String, Vec<Outcome>)>,
 }
 
 impl GridConfig {
@@ -73,7 +86,7 @@ impl GridConfig {
 
     /// Every arm once, in order.
     pub fn arms(&self) -> Result<Vec<Arm>> {
-        let base = TrainConfig::named(&self.base)?;
+        let base = space::apply(&TrainConfig::named(&self.base)?, &self.set)?;
         let (mut arms, mut seen): (Vec<Arm>, BTreeMap<&str, &Setting>) = Default::default();
         if self.seeds.is_empty() {
             return Err(Error::input("`seeds` is empty: give at least one"));
@@ -88,8 +101,11 @@ impl GridConfig {
             }
             let config =
                 space::apply(&base, &setting.set).map_err(|e| Error::input(format!("arm `{}`: {e}", setting.name)))?;
-            let (name, seeds, constrain) = (setting.name.clone(), self.seeds.clone(), setting.constrain);
-            arms.push(Arm { name, config, seeds, constrain });
+            let (name, seeds) = (setting.name.clone(), self.seeds.clone());
+            let (constrain, baseline) = (setting.constrain, setting.baseline);
+            let same = arms.iter().find(|arm| arm.config == config && arm.baseline.is_none());
+            let trained_as = same.map_or(&name, |arm| &arm.name).clone();
+            arms.push(Arm { name, config, seeds, constrain, baseline, trained_as });
         }
         Ok(arms)
     }
@@ -105,7 +121,7 @@ impl GridConfig {
                 tried.insert(arm.name, (found, outcomes));
             }
         }
-        Ok(Grid { corpus, names, bootstrap: Bootstrap::default(), config: self.clone(), tried })
+        Ok(Grid { corpus, names, bootstrap: Bootstrap::default(), config: self.clone(), tried, beside: vec![] })
     }
 }
 
@@ -152,7 +168,7 @@ impl Grid {
     /// Every arm against the first of its axis, p after Holm over all comparisons of the grid.
     pub fn comparisons(&self, metric: &Metric) -> Result<Vec<Comparison>> {
         let mut pairs = Vec::new();
-        for axis in &self.config.axes {
+        for axis in self.config.axes.iter().filter(|axis| !axis.curve) {
             let (_, arms) = self.axis(&axis.name)?;
             let first = axis.arms.first().map(|arm| arm.name.as_str());
             if let (Some(first), [head, others @ ..]) = (first, arms.as_slice()) {
@@ -170,9 +186,18 @@ impl Grid {
         Ok(rows)
     }
 
-    /// Arms against one that has no seeds (a baseline's outcomes), corrected among themselves.
-    pub fn against(&self, name: &str, baseline: &[Outcome], arms: &[&str], metric: &Metric) -> Result<Vec<Comparison>> {
-        let one = [baseline.to_vec()];
+    /// Puts a run without seeds (a baseline) beside the arms of every table.
+    pub fn beside(mut self, name: &str, run: &Run) -> Result<Self> {
+        let found = outcomes(&run.predictions()?, Some(&|label| self.names.normalise(label)));
+        self.beside.push((name.to_string(), found));
+        Ok(self)
+    }
+
+    /// Arms against a run beside the grid, corrected among themselves.
+    pub fn against(&self, name: &str, arms: &[&str], metric: &Metric) -> Result<Vec<Comparison>> {
+        let found = self.beside.iter().find(|(beside, _)| beside == name);
+        let (_, baseline) = found.ok_or_else(|| Error::input(format!("no run `{name}` stands beside the grid")))?;
+        let one = [baseline.clone()];
         let made =
             |arm: &&str| Ok(row(name, arm, metric, compare_seeds(metric, &one, self.outcomes(arm)?, &self.bootstrap)?));
         let mut rows = arms.iter().map(made).collect::<Result<Vec<_>>>()?;
@@ -200,6 +225,7 @@ mod tests {
     const GRID: &str = r#"
 base = "lora-plain"
 seeds = [1, 2]
+set = { "adapter.r" = 8, "training.epochs" = 3 }
 [[axes]]
 name = "rank"
 question = "How many ranks?"
@@ -216,6 +242,8 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
         let arms = grid.arms().unwrap();
         assert_eq!(arms.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(), ["lora", "rank-4", "held"]);
         assert_eq!((arms[1].config.adapter.r, arms[2].constrain), (4, Some(Constrain::Labels)));
+        assert_eq!((arms[0].config.adapter.r, arms[1].config.training.epochs), (8, 3), "what all arms share");
+        assert_eq!((arms[1].trained_as.as_str(), arms[2].trained_as.as_str()), ("rank-4", "lora"), "trained once");
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Answers of several models on the test cases of one corpus, read and scored alike: what a results chapter shows.
+use super::arm::Tried;
 use super::detail::{Depth, Detail, detail};
 use super::evaluation::{Comparison, Evaluation, Reading, Scoring, correct, evaluate};
 use super::file;
@@ -34,7 +35,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// The runs' predictions under the names given; every run must have answered the test cases of `corpus`, all of them.
+    /// The runs' predictions under the names given, of an arm those of its first seed; every run must have answered the test cases of `corpus`, all of them.
     pub fn of(corpus: Corpus, runs: &[(&str, &Run)]) -> Result<Self> {
         let names = Normaliser::new(corpus.vocabulary().keys())?;
         let mut results = Self { corpus, names, bootstrap: Bootstrap::default(), models: Vec::new() };
@@ -45,18 +46,18 @@ impl Results {
     }
 
     /// Every complete run in `store` that answered the test cases of `corpus`, by the names of the runs: baselines, base
-    /// models, then adapters.
+    /// models, adapters, then the arms of grids.
     pub fn in_store(store: &Store, corpus: Corpus) -> Result<Self> {
         let digest = corpus.digest();
         let answers = |run: &Run| {
             let asked_all = run.spec.spec.get("cases").is_none_or(|cases| cases.is_null());
             run.spec.spec.get("corpus").is_some_and(|of| *of == digest)
                 && asked_all
-                && run.path("preds.jsonl").is_file()
+                && (run.spec.kind == "arm" || run.path("preds.jsonl").is_file())
         };
         let mut runs: Vec<Run> = store.list()?.into_iter().filter(answers).collect();
         let tuned = |run: &Run| run.spec.spec.get("adapter").is_some_and(|adapter| !adapter.is_null());
-        runs.sort_by_key(|run| (run.spec.kind != "baseline", tuned(run), run.folder()));
+        runs.sort_by_key(|run| (run.spec.kind == "arm", run.spec.kind != "baseline", tuned(run), run.folder()));
         let name = |run: &Run| match runs.iter().filter(|other| other.spec.name == run.spec.name).count() {
             1 => run.spec.name.clone(),
             _ => format!("{} ({})", run.spec.name, &run.short_digest()[..6]),
@@ -66,7 +67,10 @@ impl Results {
     }
 
     fn add(&mut self, name: &str, run: &Run) -> Result<()> {
-        let predictions = run.predictions()?;
+        let predictions = match run.spec.kind.as_str() {
+            "arm" => Tried::first_seed(run, &self.corpus)?,
+            _ => run.predictions()?,
+        };
         let answered: std::collections::BTreeSet<&str> = predictions.iter().map(|p| p.case_id.as_str()).collect();
         if let Some(case) = self.corpus.test.iter().find(|case| !answered.contains(case.case_id.as_str())) {
             return Err(Error::input(format!(

@@ -77,7 +77,8 @@ pub fn values(space: &Space, point: &Point) -> BTreeMap<String, Value> {
     space.iter().filter_map(|(key, range)| Some((key.clone(), range.value(*point.get(key)?)))).collect()
 }
 
-/// `base` with other values at some keys; an unknown key or a value of the wrong kind is an error.
+/// `base` with other values at some keys, `"none"` taking away what may be left out (`training.muon`); an unknown key or a value of the
+/// wrong kind is an error.
 pub fn apply(base: &TrainConfig, values: &BTreeMap<String, Value>) -> Result<TrainConfig> {
     let mut config = super::file::to_value(base)?;
     for (key, value) in values.iter().filter(|(key, _)| *key != ALPHA_RATIO) {
@@ -104,7 +105,7 @@ fn set(config: &mut Value, key: &str, value: Value) -> Result<()> {
         };
         at = table.entry(part).or_insert_with(|| Value::Object(Default::default()));
     }
-    *at = value;
+    *at = if value == "none" { Value::Null } else { value };
     Ok(())
 }
 
@@ -138,6 +139,10 @@ mod tests {
         assert_eq!((config.adapter.r, config.adapter.alpha, config.training.schedule.lr), (8, 16.0, 1e-3));
         assert_eq!(config.training.schedule.warmup, base.training.schedule.warmup);
         assert_eq!(apply(&base, &BTreeMap::new()).unwrap(), base);
+        let muon = apply(&base, &[("training.muon.momentum".to_string(), json!(0.9))].into()).unwrap();
+        assert!(muon.training.muon.is_some());
+        let adamw = apply(&muon, &[("training.muon".to_string(), json!("none"))].into()).unwrap();
+        assert_eq!(adamw.training.muon, None);
     }
 
     #[test]
