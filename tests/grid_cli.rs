@@ -41,6 +41,7 @@ question = "Does a bag of words know it?"
 arms = [
   { name = "words", baseline = "most-frequent" },
   { name = "words-8", baseline = "most-frequent", set = { cases = 8 } },
+  { name = "words-shown", baseline = "most-frequent", shown = true, set = { "showing.shuffled" = true } },
 ]
 "#;
 
@@ -101,7 +102,7 @@ fn every_arm_is_run_once_and_its_answers_are_kept() {
 fn a_baseline_is_fitted_on_the_cases_that_a_model_would_see() {
     let dir = project();
     std::fs::write(dir.path().join("grid.toml"), format!("{GRID}{BASELINES}")).unwrap();
-    let run = grid(dir.path(), &["--only", "words,words-8"]);
+    let run = grid(dir.path(), &["--only", "words,words-8,words-shown"]);
     assert!(run.status.success(), "{}", text(&run.stderr));
     let arms = std::fs::read_dir(dir.path().join("runs")).unwrap().flatten();
     let mut cases: Vec<u64> = Vec::new();
@@ -114,7 +115,7 @@ fn a_baseline_is_fitted_on_the_cases_that_a_model_would_see() {
         assert!(answers.lines().all(|line| line.contains(r#""labels":["#)), "labels as given, not read from an answer");
     }
     cases.sort_unstable();
-    assert_eq!(cases, [8, 8, 16, 16]); // the base draws 16 of its 24
+    assert_eq!(cases, [8, 8, 16, 16, 16, 16]); // the base draws 16 of its 24
     let none = grid(dir.path(), &["--show", "--figure", "none.svg"]);
     assert!(none.status.success(), "{none:?}");
     let figure = std::fs::read_to_string(dir.path().join("none.svg")).unwrap();

@@ -101,12 +101,10 @@ pub fn compare(
         if pair.0.off_centre() {
             recentre(&mut draws, value);
         }
-        let (below, above) = (draws.iter().filter(|d| **d <= 0.0).count(), draws.iter().filter(|d| **d >= 0.0).count());
-        let p = (2.0 * (below.min(above) + 1) as f64 / (draws.len() + 1) as f64).min(1.0);
         let left_out = bootstrap.jackknife(&groups, |weights| minus(pair, weights));
         Some(Difference {
             value,
-            p,
+            p: two_sided(&draws),
             n: a.len(),
             bca: bca(draws.clone(), value, &left_out, bootstrap.level),
             p_permutation: permutation(&metrics[i], a, &b, bootstrap),
@@ -125,6 +123,12 @@ fn minus((a, b): &(Statistic, Statistic), weights: &[u32]) -> Option<f64> {
 fn interval(bootstrap: &Bootstrap, draws: Vec<f64>) -> Option<Difference> {
     let (low, high) = bootstrap.interval(draws)?;
     Some(Difference { low, high, ..Difference::default() })
+}
+
+/// Two-sided p of resampled differences: twice the share on the rarer side of 0, (k + 1)/(R + 1) so that it is never 0.
+pub(super) fn two_sided(draws: &[f64]) -> f64 {
+    let (below, above) = (draws.iter().filter(|d| **d <= 0.0).count(), draws.iter().filter(|d| **d >= 0.0).count());
+    (2.0 * (below.min(above) + 1) as f64 / (draws.len() + 1) as f64).min(1.0)
 }
 
 /// (z₁₋α/₂ + z_power) times the standard deviation of the resampled differences.

@@ -5,7 +5,7 @@
 //! Two settings with the same number of seeds meet seed by seed, as they share splits and order; one that has no seed (a baseline)
 //! meets every seed of the other.
 use super::bootstrap::{groups_of, recentre};
-use super::paired::{detectable, pair};
+use super::paired::{detectable, pair, two_sided};
 use super::{Bootstrap, Difference, Estimate, Metric, Outcome, Statistic};
 use crate::error::{Error, Result};
 use rand::{Rng, SeedableRng};
@@ -58,9 +58,7 @@ pub fn compare_seeds(metric: &Metric, a: &Runs, b: &Runs, bootstrap: &Bootstrap)
     if first[0].off_centre() {
         recentre(&mut draws, value);
     }
-    let (below, above) = (draws.iter().filter(|d| **d <= 0.0).count(), draws.iter().filter(|d| **d >= 0.0).count());
-    let p = (2.0 * (below.min(above) + 1) as f64 / (draws.len() + 1) as f64).min(1.0);
-    let detectable = detectable(&draws);
+    let (p, detectable) = (two_sided(&draws), detectable(&draws));
     let made = |(low, high)| Difference { value, low, high, p, n: a[0].len(), detectable, ..Difference::default() };
     Ok(bootstrap.interval(draws).map(made))
 }

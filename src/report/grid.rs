@@ -45,6 +45,7 @@ fn differs(setting: &Setting) -> String {
     let mut said: Vec<String> = setting.set.iter().flat_map(flat).collect();
     said.extend(setting.constrain.map(|how| format!("only {how}")));
     said.extend(setting.baseline.map(|baseline| baseline.name().to_string()));
+    said.extend(setting.shown.then(|| "fitted on cases as shown".to_string()));
     if said.is_empty() { NONE.into() } else { said.join(", ") }
 }
 

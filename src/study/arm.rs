@@ -14,7 +14,7 @@ use super::file;
 use super::prediction::{Prediction, outcomes};
 use super::store::{Run, Store};
 use crate::adapter::Adapter;
-use crate::corpus::Corpus;
+use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
 use crate::generate::{Constrain, base_id};
 use crate::label::{Normaliser, parse};
@@ -38,7 +38,9 @@ pub struct Arm {
     pub constrain: Option<Constrain>,
     /// Fitted on the same training cases in place of a model.
     pub baseline: Option<Baseline>,
-    /// The arm under whose name its seeds are trained: an earlier one with the same config, else itself.
+    /// The baseline is fitted on the cases as a model is shown them, all epochs of the config, and not as they are written.
+    pub shown: bool,
+    /// The name under which its seeds are trained: that of an earlier arm, or of the grid's base, with the same config, else its own.
     pub trained_as: String,
 }
 
@@ -94,6 +96,9 @@ impl Arm {
         if let Some(baseline) = self.baseline {
             spec["baseline"] = file::to_value(&(baseline, Settings::default()))?; // absent from the digest of models
         }
+        if self.shown {
+            spec["shown"] = true.into();
+        }
         Ok(spec)
     }
 
@@ -136,21 +141,31 @@ impl Arm {
     fn fit_seed(&self, baseline: Baseline, seed: u64) -> Result<(Took, Vec<Prediction>)> {
         let started = Instant::now();
         let (mut corpus, _) = open_corpus(&self.config.corpus)?;
-        corpus.train = self.seeded(seed).split(&corpus.train).0;
+        let config = self.seeded(seed);
+        corpus.train = config.split(&corpus.train).0;
         let cases = corpus.train.len();
+        if self.shown {
+            let shown = config.showing.show(corpus.train, config.training.epochs, seed)?;
+            let often = |(at, case): (usize, &Case)| {
+                let times = shown.times.iter().map(|epoch| epoch[at] as usize).sum();
+                std::iter::repeat_n(case.clone(), times)
+            };
+            corpus.train = shown.cases.iter().enumerate().flat_map(often).collect();
+        }
         let (predictions, _) = baseline.answers(&corpus, &Settings::default())?;
         let seconds = started.elapsed().as_secs_f64();
         let (parameters, updates, best_update, tokens) = (0, 0, 0, 0);
         let (validation_loss, peak_bytes) = (None, None);
-        let took =
-            Took { seed, cases, parameters, updates, best_update, tokens, validation_loss, seconds, peak_bytes };
+        let took = Took { seed, cases, parameters, updates, best_update, tokens, validation_loss, seconds, peak_bytes };
         Ok((took, predictions))
     }
 
-    /// The config of one seed.
+    /// The config of one seed; that of the base itself, which may have been trained before, keeps its name.
     fn seeded(&self, seed: u64) -> TrainConfig {
         let mut config = self.config.clone();
-        config.name = format!("{}-s{seed}", self.trained_as);
+        if self.trained_as != config.name || seed != config.training.seed {
+            config.name = format!("{}-s{seed}", self.trained_as);
+        }
         config.training.seed = seed;
         config
     }
@@ -219,7 +234,7 @@ impl Tried {
         let spec = &self.run.spec.spec;
         let said = |key: &str| spec[key].as_str().unwrap_or_default();
         let constrain = serde_json::from_value(spec["constrain"].clone()).unwrap_or_default();
-        let read = |case: &crate::corpus::Case| {
+        let read = |case: &Case| {
             let answer = answers.get(case.case_id.as_str()).ok_or_else(|| {
                 Error::input(format!("{}: seed {seed} did not answer case {}", self.run.folder(), case.case_id))
             })?;

@@ -69,10 +69,7 @@ impl Baseline {
         Ok(match self {
             Baseline::MostFrequent => {
                 let fitted = MostFrequent::fit(&corpus.train, None, settings)?;
-                (
-                    fitted.predict(&corpus.test),
-                    serde_json::json!({ "labels": fitted.labels, "curve": fitted.curve }),
-                )
+                (fitted.predict(&corpus.test), serde_json::json!({ "labels": fitted.labels, "curve": fitted.curve }))
             }
             Baseline::NameSearch => {
                 (super::search::NameSearch::fit(&corpus.train)?.predict(&corpus.test), serde_json::json!({}))

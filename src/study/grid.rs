@@ -5,8 +5,8 @@ use super::baseline::Baseline;
 use super::config::TrainConfig;
 use super::evaluation::{Comparison, Reading, correct};
 use super::experiment::open_corpus;
-use super::space;
 use super::prediction::outcomes;
+use super::space;
 use super::store::{Run, Store};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
@@ -57,6 +57,9 @@ pub struct Setting {
     /// A method without a language model in its place, fitted on the same training cases.
     #[serde(default)]
     pub baseline: Option<Baseline>,
+    /// The baseline is fitted on the cases as a model would be shown them.
+    #[serde(default)]
+    pub shown: bool,
 }
 
 /// What a grid found: every arm that was run, compared with the first of its axis.
@@ -86,7 +89,8 @@ impl GridConfig {
 
     /// Every arm once, in order.
     pub fn arms(&self) -> Result<Vec<Arm>> {
-        let base = space::apply(&TrainConfig::named(&self.base)?, &self.set)?;
+        let plain = TrainConfig::named(&self.base)?;
+        let base = space::apply(&plain, &self.set)?;
         let (mut arms, mut seen): (Vec<Arm>, BTreeMap<&str, &Setting>) = Default::default();
         if self.seeds.is_empty() {
             return Err(Error::input("`seeds` is empty: give at least one"));
@@ -102,10 +106,14 @@ impl GridConfig {
             let config =
                 space::apply(&base, &setting.set).map_err(|e| Error::input(format!("arm `{}`: {e}", setting.name)))?;
             let (name, seeds) = (setting.name.clone(), self.seeds.clone());
-            let (constrain, baseline) = (setting.constrain, setting.baseline);
+            let (constrain, baseline, shown) = (setting.constrain, setting.baseline, setting.shown);
+            if shown && baseline.is_none() {
+                return Err(Error::input(format!("arm `{name}`: `shown` is said of a baseline, and it has none")));
+            }
             let same = arms.iter().find(|arm| arm.config == config && arm.baseline.is_none());
-            let trained_as = same.map_or(&name, |arm| &arm.name).clone();
-            arms.push(Arm { name, config, seeds, constrain, baseline, trained_as });
+            let own = if config == plain { &plain.name } else { &name };
+            let trained_as = same.map_or(own, |arm| &arm.trained_as).clone();
+            arms.push(Arm { name, config, seeds, constrain, baseline, shown, trained_as });
         }
         Ok(arms)
     }
@@ -244,6 +252,9 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
         assert_eq!((arms[1].config.adapter.r, arms[2].constrain), (4, Some(Constrain::Labels)));
         assert_eq!((arms[0].config.adapter.r, arms[1].config.training.epochs), (8, 3), "what all arms share");
         assert_eq!((arms[1].trained_as.as_str(), arms[2].trained_as.as_str()), ("rank-4", "lora"), "trained once");
+        let grid: GridConfig =
+            toml::from_str(&GRID.replace("set = { \"adapter.r\" = 8, \"training.epochs\" = 3 }", "")).unwrap();
+        assert_eq!(grid.arms().unwrap()[2].trained_as, "lora-plain", "the base's own run serves");
     }
 
     #[test]
@@ -257,6 +268,9 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
             refused("adapter.r", "adapter.rank").contains("arm `rank-4`: no training config with adapter.rank set")
         );
         assert!(refused("[1, 2]", "[]").contains("`seeds` is empty"));
+        assert!(
+            refused("constrain = \"labels\"", "shown = true").contains("arm `held`: `shown` is said of a baseline")
+        );
     }
 
     #[test]
