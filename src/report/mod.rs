@@ -13,6 +13,7 @@ mod passage;
 pub mod prompts;
 pub mod published;
 pub mod results;
+pub mod runs;
 pub mod tables;
 pub mod tensorboard;
 pub mod training;

@@ -90,7 +90,7 @@ impl GridConfig {
     /// Every arm once, in order.
     pub fn arms(&self) -> Result<Vec<Arm>> {
         let plain = TrainConfig::named(&self.base)?;
-        let base = space::apply(&plain, &self.set)?;
+        let base = space::apply(&plain, &self.set).map_err(|e| Error::input(format!("`set`: {e}")))?;
         let (mut arms, mut seen): (Vec<Arm>, BTreeMap<&str, &Setting>) = Default::default();
         if self.seeds.is_empty() {
             return Err(Error::input("`seeds` is empty: give at least one"));
@@ -264,8 +264,9 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
             grid.arms().unwrap_err().to_string()
         };
         assert!(refused("rank-4", "lora").contains("arm `lora` stands for two settings"));
+        assert!(refused("r\" = 4", "rank\" = 4").contains("arm `rank-4`: no training config with adapter.rank set"));
         assert!(
-            refused("adapter.r", "adapter.rank").contains("arm `rank-4`: no training config with adapter.rank set")
+            refused("r\" = 8", "rank\" = 8").contains("`set`: no training config with adapter.rank, training.epochs")
         );
         assert!(refused("[1, 2]", "[]").contains("`seeds` is empty"));
         assert!(
