@@ -57,6 +57,7 @@ impl GridOf {
         let found = config.found(&store)?;
         for axis in &config.axes {
             if !found.axis(&axis.name)?.1.is_empty() {
+                println!("{}", grid::question(&found, &axis.name)?);
                 println!("{}", grid::axis(&found, &axis.name, &Metric::MicroF1)?);
             }
         }

@@ -18,7 +18,7 @@ pub fn base_card(dir: &Path) -> Result<String> {
     let mut card = String::from(
         "# Embedded base model\n\nQwen3 architecture, trained from nothing by `dxlab pretrain` (settings: pretrain.toml). It is a stand-in that lets every notebook run offline on two cores; it is **not** Qwen3 and nothing here says how Qwen3 does.\n\n",
     );
-    let _ = writeln!(card, "| | |\n|---|---|");
+    let _ = writeln!(card, "| what | value |\n|---|---|");
     let _ = writeln!(card, "| parameters | {} (stored in f16) |", measured["parameters"]);
     let _ =
         writeln!(card, "| vocabulary | {} (own byte-level BPE with Qwen3's control tokens) |", measured["vocabulary"]);

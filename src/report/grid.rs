@@ -86,11 +86,18 @@ pub fn axis(grid: &Grid, name: &str, metric: &Metric) -> Result<Table> {
         ]);
     }
     let names = ["arm", &metric.to_string(), "each seed", "difference", "p (Holm)", "detectable"];
+    Ok(Table::from_rows(&names, &rows))
+}
+
+/// The question of an axis and what its table is of.
+pub fn question(grid: &Grid, name: &str) -> Result<String> {
+    let (axis, _) = grid.axis(name)?;
+    let first = axis.arms.first().map(|arm| arm.name.as_str()).unwrap_or_default();
     let (n, seeds) = (grid.corpus.test.len(), grid.config.seeds.len());
-    Ok(Table::from_rows(&names, &rows).caption(format!(
+    Ok(format!(
         "{} {seeds} seeds, {n} test cases of {}; differences from {first}, paired by case and seed",
         axis.question, grid.corpus.name
-    )))
+    ))
 }
 
 /// What more training cases give: the mean over seeds of every arm of some axes by its number of training cases, a line an axis.
