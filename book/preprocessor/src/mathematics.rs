@@ -47,7 +47,8 @@ fn mathml(tex: &str, block: bool) -> Result<String> {
         bail!("cannot read the formula `{tex}`: {error}");
     }
     push_mathml(&mut out, events.into_iter(), RenderConfig { display_mode, ..Default::default() })?;
-    Ok(out.replace('\n', " "))
+    // pulldown-latex 0.8 writes no space before the size of a delimiter, and a browser then shows the tag as text.
+    Ok(out.replace('\n', " ").replace("\"minsize=", "\" minsize="))
 }
 
 #[cfg(test)]
@@ -65,6 +66,12 @@ mod tests {
     #[test]
     fn a_displayed_formula_is_a_block() {
         assert!(set("$$\\frac{a}{b}$$").unwrap().contains("display=\"block\""));
+    }
+
+    #[test]
+    fn sized_delimiters_are_tags_and_not_text() {
+        let got = set("$$\\bigl(a\\bigr)$$").unwrap();
+        assert!(got.contains("minsize=") && !got.contains("\"minsize"), "{got}");
     }
 
     #[test]
