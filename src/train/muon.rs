@@ -47,27 +47,58 @@ impl Muon {
 }
 
 /// The matrix [n, k] with its singular values moved towards 1: between about 0.7 and 1.2 where they were not tiny.
+///
+/// The steps need X only through G = X Xᵀ over its shorter side: with P = a + b G + c G², X ← P X makes G ← P G P, and polynomials in G
+/// commute. So the steps multiply symmetric [m, m] matrices and X is multiplied once, by the product of the P (Gram Newton–Schulz; Zhang et
+/// al. 2026; in f32, which needs none of their restarts in half precision).
 pub fn orthogonal(mut x: Vec<f32>, [n, k]: [usize; 2]) -> Vec<f32> {
     let norm = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-7) as f32;
     x.iter_mut().for_each(|x| *x /= norm);
-    // X Xᵀ over the shorter side: of a tall matrix its transpose is iterated, as Xᵀ X from the right
-    let (tall, m) = (n > k, n.min(k));
+    let x_view = View::new(&x, n, k, k);
+    let product = product_of_polynomials(if n > k { x_view.t() } else { x_view });
+    let m = n.min(k);
+    let product = View::new(&product, m, m, m);
+    let (left, right) = if n > k { (x_view, product) } else { (product, x_view) };
+    let mut o = vec![0f32; n * k];
+    multiply(ViewMut::new(&mut o, n, k, k), left, right, 1.0, false, Threads::One);
+    o
+}
+
+/// P₅ ⋯ P₁ [m, m] of a matrix X [m, k].
+fn product_of_polynomials(x: View) -> Vec<f32> {
     let [a, b, c] = COEFFICIENTS;
-    let (mut gram, mut poly, mut next) = (vec![0f32; m * m], vec![0f32; m * m], vec![0f32; n * k]);
-    for _ in 0..STEPS {
-        let x_view = View::new(&x, n, k, k);
-        let (left, right) = if tall { (x_view.t(), x_view) } else { (x_view, x_view.t()) };
-        multiply(ViewMut::new(&mut gram, m, m, m), left, right, 1.0, false, Threads::One);
-        let gram_view = View::new(&gram, m, m, m);
-        poly.iter_mut().zip(&gram).for_each(|(p, g)| *p = b * g);
-        multiply(ViewMut::new(&mut poly, m, m, m), gram_view, gram_view, c, true, Threads::One);
-        next.iter_mut().zip(&x).for_each(|(next, x)| *next = a * x);
-        let poly_view = View::new(&poly, m, m, m);
-        let (left, right) = if tall { (x_view, poly_view) } else { (poly_view, x_view) };
-        multiply(ViewMut::new(&mut next, n, k, k), left, right, 1.0, true, Threads::One);
-        std::mem::swap(&mut x, &mut next);
+    let mut gram = symmetric(x, x.t());
+    let m = x.rows();
+    let square = |x: &[f32], y: &[f32]| symmetric(View::new(x, m, m, m), View::new(y, m, m, m));
+    let mut product = Vec::new();
+    for step in 0..STEPS {
+        let mut poly = square(&gram, &gram);
+        poly.iter_mut().zip(&gram).for_each(|(p, g)| *p = b * g + c * *p);
+        poly.iter_mut().step_by(m + 1).for_each(|p| *p += a);
+        if step + 1 < STEPS {
+            gram = square(&square(&poly, &gram), &poly);
+        }
+        product = if step == 0 { poly } else { square(&poly, &product) };
     }
-    x
+    product
+}
+
+/// A · B [m, m], known to be symmetric: strips of rows from the diagonal on, the rest mirrored.
+fn symmetric(a: View, b: View) -> Vec<f32> {
+    const STRIP: usize = 64;
+    let m = a.rows();
+    let mut out = vec![0f32; m * m];
+    for from in (0..m).step_by(STRIP) {
+        let to = m.min(from + STRIP);
+        let strip = ViewMut::new(&mut out[from * m + from..to * m], to - from, m - from, m);
+        multiply(strip, a.row_range(from, to), b.t().row_range(from, m).t(), 1.0, false, Threads::One);
+        for row in from..to {
+            for col in row + 1..m {
+                out[col * m + row] = out[row * m + col];
+            }
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -116,6 +147,37 @@ mod tests {
                     assert!((got - want).abs() < 1e-5, "{shape:?}: {got} and {want}");
                 }
             }
+        }
+    }
+
+    /// The steps as they are written in the paper, on X itself.
+    fn step_by_step(mut x: Vec<f64>, [n, k]: [usize; 2]) -> Vec<f64> {
+        let product = |x: &[f64], y: &[f64], [n, k, m]: [usize; 3]| -> Vec<f64> {
+            (0..n * m).map(|at| (0..k).map(|i| x[at / m * k + i] * y[i * m + at % m]).sum()).collect()
+        };
+        let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        x.iter_mut().for_each(|x| *x /= norm);
+        let [a, b, c] = COEFFICIENTS.map(f64::from);
+        for _ in 0..STEPS {
+            let transposed: Vec<f64> = (0..k * n).map(|at| x[at % n * k + at / n]).collect();
+            let gram = product(&x, &transposed, [n, k, n]);
+            let square = product(&gram, &gram, [n, n, n]);
+            let poly: Vec<f64> = gram.iter().zip(&square).map(|(g, s)| b * g + c * s).collect();
+            x = product(&poly, &x, [n, n, k]).iter().zip(&x).map(|(p, x)| p + a * x).collect();
+        }
+        x
+    }
+
+    /// In several strips, and with singular values from 1 down to 1e-6: what f32 loses in X Xᵀ must not come back as noise.
+    #[test]
+    fn the_gram_matrix_stands_for_the_matrix_also_where_it_is_nearly_singular() {
+        let [n, k] = [150, 170];
+        let rows = orthogonal(noise(n * k), [n, k]);
+        let scaled = |(at, x): (usize, &f32)| x * 10f32.powf(-6.0 * (at / k) as f32 / n as f32);
+        let x: Vec<f32> = rows.iter().enumerate().map(scaled).collect();
+        let want = step_by_step(x.iter().map(|&x| f64::from(x)).collect(), [n, k]);
+        for (got, want) in orthogonal(x, [n, k]).iter().zip(want) {
+            assert!((f64::from(*got) - want).abs() < 1e-5, "{got} and {want}");
         }
     }
 

@@ -35,6 +35,14 @@ impl<'a> View<'a> {
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    /// Rows `from` to `to`, without the last.
+    pub fn row_range(self, from: usize, to: usize) -> Self {
+        assert!(from <= to && to <= self.rows, "rows {from} to {to} of {}", self.rows);
+        Self { data: &self.data[(from * self.row_stride).min(self.data.len())..], rows: to - from, ..self }
+    }
 }
 
 impl<'a> ViewMut<'a> {
