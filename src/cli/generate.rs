@@ -2,7 +2,8 @@
 use super::pairs::{Source, write_lines};
 use crate::error::{Error, Result};
 use crate::generate::{
-    Constraint, Count, Decoding, Generated, Grammar, Labels, Limits, Pieces, Sampling, StopStrings, decode, read_labels,
+    Constraint, Count, Decoding, Generated, Grammar, Held, Labels, Limits, Pieces, Sampling, StopStrings, decode,
+    read_labels,
 };
 use crate::model::Tokenizer;
 use clap::Args;
@@ -35,7 +36,7 @@ pub struct Generate {
     #[arg(long)]
     logprobs: bool,
     #[command(flatten)]
-    held: Held,
+    held: HeldTo,
     /// Where the lines go
     #[arg(long)]
     out: PathBuf,
@@ -67,7 +68,7 @@ struct Sampled {
 /// What answers are held to.
 #[derive(Args)]
 #[group(multiple = true)]
-struct Held {
+struct HeldTo {
     /// A label a line: answers are labels of this list, joined by `, `, none twice
     #[arg(long, value_name = "FILE", group = "held")]
     labels: Option<PathBuf>,
@@ -98,7 +99,7 @@ impl Sampled {
     }
 }
 
-impl Held {
+impl HeldTo {
     fn constraint(&self, tokenizer: Option<&Arc<Tokenizer>>) -> Result<Option<Box<dyn Constraint>>> {
         let text = |path: &PathBuf| std::fs::read_to_string(path).map_err(Error::io(path));
         let named = |path: &PathBuf, e: Error| match e {
@@ -108,17 +109,17 @@ impl Held {
         let tokens = || tokenizer.cloned().ok_or_else(|| no_tokenizer("a constraint"));
         let count = if self.one_label { Count::One } else { Count::Many };
         Ok(match self {
-            Held { labels: Some(path), .. } => {
+            HeldTo { labels: Some(path), .. } => {
                 let labels = Labels::new(&read_labels(path)?, count, &*tokens()?).map_err(|e| named(path, e))?;
                 Some(Box::new(labels))
             }
-            Held { json_schema: Some(path), .. } => {
+            HeldTo { json_schema: Some(path), .. } => {
                 Some(Box::new(Grammar::json_schema(&text(path)?, tokens()?).map_err(|e| named(path, e))?))
             }
-            Held { grammar: Some(path), .. } => {
+            HeldTo { grammar: Some(path), .. } => {
                 Some(Box::new(Grammar::lark(&text(path)?, tokens()?).map_err(|e| named(path, e))?))
             }
-            Held { regex: Some(expression), .. } => Some(Box::new(Grammar::regex(expression, tokens()?)?)),
+            HeldTo { regex: Some(expression), .. } => Some(Box::new(Grammar::regex(expression, tokens()?)?)),
             _ => None,
         })
     }
@@ -141,9 +142,9 @@ impl Generate {
             sampling,
             samples: self.sampled.n.unwrap_or(1),
             until,
-            constraint: constraint.as_deref(),
+            held: constraint.as_deref().map_or(Held::Free, Held::Alike),
         };
-        let plain = how.sampling.is_greedy() && how.until.is_none() && how.constraint.is_none() && !self.logprobs;
+        let plain = how.sampling.is_greedy() && how.until.is_none() && how.held.is_free() && !self.logprobs;
         let prompts: Vec<Vec<u32>> = pairs.into_iter().map(|p| p.prompt_ids).collect();
         let answers = decode(&model, &prompts, &how, &mut |_| {})?;
         let line = |g: &Generated| match plain {

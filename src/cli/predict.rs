@@ -26,8 +26,8 @@ pub struct Predict {
     /// Test cases, at most
     #[arg(long)]
     cases: Option<usize>,
-    /// Hold every answer to a form: `labels` to the distinct training labels of the corpus, `json` to a JSON list of
-    /// names
+    /// Hold every answer to a form: `labels` to the distinct training labels of the corpus, `text` to runs of words of the case's
+    /// own text, `json` to a JSON list of names
     #[arg(long, value_enum)]
     constrain: Option<Held>,
     /// Sampled answers a case, whose labels are counted (self-consistency); one greedy answer without it
@@ -55,6 +55,7 @@ pub struct Predict {
 #[derive(Clone, Copy, ValueEnum)]
 enum Held {
     Labels,
+    Text,
     Json,
 }
 
@@ -82,6 +83,7 @@ impl Predict {
             constrain: self.constrain.map(|held| match held {
                 Held::Labels => Constrain::Labels,
                 Held::Json => Constrain::Json,
+                Held::Text => Constrain::Text,
             }),
             endpoint,
             vote,

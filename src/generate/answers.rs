@@ -1,6 +1,6 @@
 //! A model is something that answers prompts (design, rule 3): whoever asks does not know what stands behind.
 use super::constraint::Constraint;
-use super::decode::{Decoding, Generated, Limits, decode};
+use super::decode::{Decoding, Generated, Held, Limits, decode};
 use super::grammar::Grammar;
 use super::labels::{Count, Labels};
 use super::sample::Sampling;
@@ -59,12 +59,24 @@ pub enum Constrain {
     Labels,
     /// A JSON list of one or more names, whatever they are.
     Json,
+    /// Runs of words of the case's own text, joined by `, `, none that holds another.
+    Text,
 }
 
 impl std::fmt::Display for Constrain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if *self == Self::Labels { "labels" } else { "json" })
+        f.write_str(match self {
+            Self::Labels => "labels",
+            Self::Json => "json",
+            Self::Text => "text",
+        })
     }
+}
+
+enum Hold {
+    Alike(Box<dyn Constraint>),
+    /// Every answer to its own case's text.
+    Quoting,
 }
 
 /// A checkpoint in this process, with or without an adapter, decoding greedily.
@@ -73,7 +85,7 @@ pub struct Local {
     pub tokenizer: Arc<Tokenizer>,
     id: String,
     adapter: Option<String>,
-    constraint: Option<(Constrain, Box<dyn Constraint>)>,
+    hold: Option<(Constrain, Hold)>,
     /// New tokens an answer, at most.
     pub max_new: usize,
     /// Cases decoded at the same time.
@@ -101,16 +113,17 @@ impl Local {
             None => None,
         };
         let (tokenizer, id) = (Arc::new(tokenizer), base_id(name)?);
-        Ok(Self { model, tokenizer, id, adapter, constraint: None, max_new: MAX_NEW, batch: 16 })
+        Ok(Self { model, tokenizer, id, adapter, hold: None, max_new: MAX_NEW, batch: 16 })
     }
 
     /// Holds every later answer to this; `labels` is the closed list, for `Constrain::Labels` alone.
     pub fn hold_to(&mut self, how: Constrain, labels: &[String]) -> Result<()> {
-        let constraint: Box<dyn Constraint> = match how {
-            Constrain::Labels => Box::new(Labels::new(labels, Count::Many, &self.tokenizer)?),
-            Constrain::Json => Box::new(Grammar::names(self.tokenizer.clone())?),
+        let hold = match how {
+            Constrain::Labels => Hold::Alike(Box::new(Labels::new(labels, Count::Many, &self.tokenizer)?)),
+            Constrain::Json => Hold::Alike(Box::new(Grammar::names(self.tokenizer.clone())?)),
+            Constrain::Text => Hold::Quoting,
         };
-        self.constraint = Some((how, constraint));
+        self.hold = Some((how, hold));
         Ok(())
     }
 
@@ -138,7 +151,7 @@ impl Answers for Local {
     }
 
     fn constrain(&self) -> Option<Constrain> {
-        self.constraint.as_ref().map(|(how, _)| *how)
+        self.hold.as_ref().map(|(how, _)| *how)
     }
 
     fn answer(&self, prompt: &Prompt, cases: &[Case], done: &mut dyn FnMut(usize)) -> Result<Vec<Answer>> {
@@ -153,7 +166,7 @@ impl Answers for Local {
         samples: usize,
         done: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<Answer>>> {
-        if self.constraint.is_some() && prompt.thinking == Thinking::On {
+        if self.hold.is_some() && prompt.thinking == Thinking::On {
             return Err(Error::input(format!(
                 "prompt `{}` lets the model think before it answers, which a constraint forbids: turn thinking off",
                 prompt.name
@@ -164,9 +177,17 @@ impl Answers for Local {
         let mut stop = self.model.config.eos_token_id.clone();
         stop.push(encoder.end()?);
         let limits = Limits { max_new: self.max_new, batch: self.batch, stop };
-        let constraint = self.constraint.as_ref().map(|(_, constraint)| &**constraint);
-        let sampling = sampling.clone();
-        let how = Decoding { constraint, sampling, samples, ..Decoding::greedy(limits) };
+        let quoting = |at: usize| -> Result<Box<dyn Constraint>> {
+            let Case { case_id, input, .. } = &cases[at];
+            let quoted = Labels::quoting(input, &self.tokenizer);
+            Ok(Box::new(quoted.map_err(|e| Error::input(format!("case `{case_id}`: nothing to quote: {e}")))?))
+        };
+        let held = match &self.hold {
+            None => Held::Free,
+            Some((_, Hold::Alike(constraint))) => Held::Alike(&**constraint),
+            Some((_, Hold::Quoting)) => Held::Each(&quoting),
+        };
+        let how = Decoding { held, sampling: sampling.clone(), samples, ..Decoding::greedy(limits) };
         let made = decode(&self.model, &prompts, &how, done)?;
         let read = |prompt: &Vec<u32>, made: Generated| {
             Ok(Answer {

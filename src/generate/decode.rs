@@ -37,6 +37,31 @@ impl Limits {
     }
 }
 
+/// What answers have to keep to, in the state before their first token.
+#[derive(Clone, Copy)]
+pub enum Held<'a> {
+    Free,
+    /// Every answer to the same.
+    Alike(&'a dyn Constraint),
+    /// The answers of each prompt to its own; called when its place among the prompts is reached.
+    Each(&'a dyn Fn(usize) -> Result<Box<dyn Constraint>>),
+}
+
+impl Held<'_> {
+    pub fn is_free(&self) -> bool {
+        matches!(self, Self::Free)
+    }
+
+    /// A state for an answer to this prompt.
+    pub(super) fn of(&self, prompt: usize) -> Result<Option<Box<dyn Constraint>>> {
+        match self {
+            Self::Free => Ok(None),
+            Self::Alike(constraint) => Ok(Some(constraint.fork())),
+            Self::Each(make) => make(prompt).map(Some),
+        }
+    }
+}
+
 /// How prompts are answered.
 #[derive(Clone)]
 pub struct Decoding<'a> {
@@ -46,14 +71,14 @@ pub struct Decoding<'a> {
     pub samples: usize,
     /// Texts that end an answer.
     pub until: Option<StopStrings>,
-    /// What every answer has to keep to, in the state before its first token.
-    pub constraint: Option<&'a dyn Constraint>,
+    /// What answers have to keep to.
+    pub held: Held<'a>,
 }
 
 impl Decoding<'_> {
     /// One free answer a prompt, the likeliest token at every step.
     pub fn greedy(limits: Limits) -> Self {
-        Self { limits, sampling: Sampling::default(), samples: 1, until: None, constraint: None }
+        Self { limits, sampling: Sampling::default(), samples: 1, until: None, held: Held::Free }
     }
 
     /// Fails for what cannot be done.
@@ -66,7 +91,7 @@ impl Decoding<'_> {
             d if d.samples > 1 && d.sampling.is_greedy() => {
                 bad("several samples at temperature 0 are all the same: expected a temperature above 0, or one sample")
             }
-            d if d.constraint.is_some() && d.limits.stop.is_empty() => bad(
+            d if !d.held.is_free() && d.limits.stop.is_empty() => bad(
                 "a constrained answer ends with the end of turn: expected a token that ends it, and that it is obeyed",
             ),
             _ => Ok(()),
@@ -204,7 +229,7 @@ impl<'p> Decoder<'_, 'p> {
             if let Some(stem) = self.stems.front_mut() {
                 let last = stem.sample + 1 == self.how.samples;
                 let cache = if last { std::mem::take(&mut stem.cache) } else { stem.cache.clone() };
-                let mut next = Active::new(self.how, (stem.prompt, stem.sample), Cow::Borrowed(&[]), cache);
+                let mut next = Active::new(self.how, (stem.prompt, stem.sample), Cow::Borrowed(&[]), cache)?;
                 next.take(&stem.logits, self.how)?;
                 stem.sample += 1;
                 if last {
@@ -213,7 +238,7 @@ impl<'p> Decoder<'_, 'p> {
                 self.active.push(next);
                 self.retire(); // its first token may have ended it
             } else if let Some((prompt, ids)) = waiting.next() {
-                self.active.push(Active::new(self.how, (prompt, 0), ids.into(), Cache::default()));
+                self.active.push(Active::new(self.how, (prompt, 0), ids.into(), Cache::default())?);
             } else {
                 break;
             }
@@ -255,12 +280,12 @@ impl<'p> Decoder<'_, 'p> {
 }
 
 impl<'p> Active<'p> {
-    fn new(how: &Decoding, (prompt, sample): (usize, usize), pending: Cow<'p, [u32]>, cache: Cache) -> Self {
-        Self {
+    fn new(how: &Decoding, (prompt, sample): (usize, usize), pending: Cow<'p, [u32]>, cache: Cache) -> Result<Self> {
+        Ok(Self {
             place: Place { prompt: prompt as u64, sample: sample as u64, position: 0 },
             pending,
             cache,
-            constraint: how.constraint.map(|c| c.fork()),
+            constraint: how.held.of(prompt)?,
             watch: how.until.as_ref().map(StopStrings::watch),
             made: Generated {
                 tokens: vec![],
@@ -272,7 +297,7 @@ impl<'p> Active<'p> {
             },
             over: false,
             started: Instant::now(),
-        }
+        })
     }
 
     /// Chooses the next token by the logits that follow what was read, and sees whether it ends the answer.

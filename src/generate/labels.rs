@@ -33,8 +33,8 @@ pub enum Count {
 pub struct Labels {
     paths: Arc<Paths>,
     node: usize,
-    /// Indices of labels given and closed by a comma.
-    used: Vec<usize>,
+    /// Whether each label may still come.
+    fresh: Vec<bool>,
 }
 
 struct Paths {
@@ -43,6 +43,8 @@ struct Paths {
     later: usize,
     /// Tokens of each label behind a comma with nothing behind it.
     last: Vec<usize>,
+    /// What may not come any more once a label is given and closed by a comma: itself, at least.
+    excludes: Vec<Vec<usize>>,
 }
 
 /// Labels are indices.
@@ -64,10 +66,20 @@ impl Labels {
     /// Fails for an empty list, a label given twice, one that the tokenizer does not give back as it is written, and
     /// with `Count::Many` one that holds a comma.
     pub fn new(labels: &[String], count: Count, tokenizer: &Tokenizer) -> Result<Self> {
+        Self::excluding(labels, count, tokenizer, (0..labels.len()).map(|i| vec![i]).collect())
+    }
+
+    /// As `new`; `excludes`: the labels that may not follow each, itself among them.
+    pub(super) fn excluding(
+        labels: &[String],
+        count: Count,
+        tokenizer: &Tokenizer,
+        excludes: Vec<Vec<usize>>,
+    ) -> Result<Self> {
         if labels.is_empty() {
             return Err(Error::input("an empty list of labels: expected at least one"));
         }
-        let mut paths = Paths { nodes: vec![Node::default()], later: 0, last: vec![] };
+        let mut paths = Paths { nodes: vec![Node::default()], later: 0, last: vec![], excludes };
         if count == Count::Many {
             paths.later = paths.node();
         }
@@ -88,28 +100,25 @@ impl Labels {
                 paths.add(paths.later, &encode(format!(" {label},"))?, i, COMMA)?;
             }
         }
-        Ok(Self { paths: Arc::new(paths), node: 0, used: vec![] })
+        Ok(Self { paths: Arc::new(paths), node: 0, fresh: vec![true; labels.len()] })
     }
 
-    fn fresh(&self, label: usize) -> bool {
-        !self.used.contains(&label)
-    }
-
-    /// Fewest tokens from `node` to the end of an answer; none if no label that has not been given yet is on the way.
-    /// `spare`: the fresh labels that are shortest behind a comma, two of them as one may be the label that the comma
-    /// follows.
+    /// Fewest tokens from `node` to the end of an answer; none if no label that may still come is on the way.
+    /// `spare`: the fresh labels that are shortest behind a comma, so many that one is left whichever label the comma follows.
     fn to_go(&self, node: usize, spare: &[usize]) -> Option<usize> {
         let [ends, commas] = &self.paths.nodes[node].through;
-        let end = ends.iter().filter(|(label, _)| self.fresh(*label)).map(|(_, n)| *n);
-        let behind = |label: usize| spare.iter().find(|&&other| other != label).map(|&other| self.paths.last[other]);
-        let comma = commas.iter().filter(|(label, _)| self.fresh(*label)).filter_map(|(l, n)| Some(n + behind(*l)?));
+        let end = ends.iter().filter(|(label, _)| self.fresh[*label]).map(|(_, n)| *n);
+        let follows = |label: usize, other: &usize| !self.paths.excludes[label].contains(other);
+        let behind =
+            |label: usize| spare.iter().find(|other| follows(label, other)).map(|&other| self.paths.last[other]);
+        let comma = commas.iter().filter(|(label, _)| self.fresh[*label]).filter_map(|(l, n)| Some(n + behind(*l)?));
         end.chain(comma).min()
     }
 
     fn spare(&self) -> Vec<usize> {
-        let mut fresh: Vec<usize> = (0..self.paths.last.len()).filter(|&label| self.fresh(label)).collect();
+        let mut fresh: Vec<usize> = (0..self.paths.last.len()).filter(|&label| self.fresh[label]).collect();
         fresh.sort_by_key(|&label| self.paths.last[label]);
-        fresh.truncate(2);
+        fresh.truncate(1 + self.paths.excludes.iter().map(Vec::len).max().unwrap_or(0));
         fresh
     }
 }
@@ -129,14 +138,14 @@ impl Constraint for Labels {
         let next = self.paths.nodes[self.node].next.get(&token);
         self.node = *next.ok_or_else(|| Error::failed(format!("token {token} leads to no label of the list")))?;
         if let Some(label) = self.paths.nodes[self.node].closes {
-            self.used.push(label);
+            self.paths.excludes[label].iter().for_each(|&other| self.fresh[other] = false);
             self.node = self.paths.later;
         }
         Ok(())
     }
 
     fn may_end(&mut self) -> Result<bool> {
-        Ok(self.paths.nodes[self.node].ends.is_some_and(|label| self.fresh(label)))
+        Ok(self.paths.nodes[self.node].ends.is_some_and(|label| self.fresh[label]))
     }
 
     fn fork(&self) -> Box<dyn Constraint> {
@@ -213,7 +222,7 @@ pub fn read_labels(path: &Path) -> Result<Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::text::tests::tokenizer;
     use super::*;
     use rand::seq::IndexedRandom;
@@ -235,7 +244,7 @@ mod tests {
     }
 
     /// An answer that goes a random way, and whether it could end at each place.
-    fn wander(constraint: &mut dyn Constraint, limit: usize, generator: &mut ChaCha8Rng) -> Vec<u32> {
+    pub fn wander(constraint: &mut dyn Constraint, limit: usize, generator: &mut ChaCha8Rng) -> Vec<u32> {
         let mut tokens = vec![];
         loop {
             let may_end = constraint.may_end().unwrap();

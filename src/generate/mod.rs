@@ -9,12 +9,13 @@ mod labels;
 mod pairs;
 mod rank;
 mod sample;
+mod spans;
 mod text;
 
 pub use agreement::{Agreement, Seen};
 pub use answers::{Answer, Answers, Constrain, Local, MAX_NEW, adapter_folder, adapter_id, base_id, encoder_for};
 pub use constraint::Constraint;
-pub use decode::{Decoding, Finish, Generated, Limits, decode, greedy, greedy_with};
+pub use decode::{Decoding, Finish, Generated, Held, Limits, decode, greedy, greedy_with};
 pub use endpoint::{Endpoint, EndpointConfig, KEY_ENV, Kept, Key, Manners, Record, Reply, Tokens, Usage};
 pub use grammar::Grammar;
 pub use labels::{Count, Labels, read_labels};

@@ -227,6 +227,7 @@ impl PredictConfig {
         let name = match how {
             Constrain::Labels => format!("{}-held", self.name),
             Constrain::Json => format!("{}-json", self.name),
+            Constrain::Text => format!("{}-quoting", self.name),
         };
         Self { name, constrain: Some(how), ..self.clone() }
     }
