@@ -20,6 +20,7 @@ mod prediction;
 mod provenance;
 mod recombine;
 mod relatives;
+mod renaming;
 pub mod results;
 mod search;
 mod settings;

@@ -1,5 +1,5 @@
-//! How training cases are shown to a model: labels as written or normalised, rare labels more often, sentences in another order, two
-//! cases as one.
+//! How training cases are shown to a model: labels as written or normalised, rare labels more often, sentences in another order or of
+//! other cases, two cases as one, names exchanged.
 //!
 //! Two cases joined are one text with the labels of both, in their order: what a sentence implies it implies beside any other, so the
 //! labels stay right, while a text known by heart says less and less. Cases with a label that never stands beside another ("no acute
@@ -8,6 +8,7 @@
 //! Oversampling follows the repeat factors of Gupta et al. 2019 (LVIS, §4): a case comes r times an epoch, r the largest of
 //! max(1, √(t / f)) over its labels, f the share of training cases with the label. Fractions are drawn anew every epoch.
 use super::recombine::Recombiner;
+use super::renaming::Names;
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use crate::label::Normaliser;
@@ -41,6 +42,10 @@ pub struct Showing {
     /// Share of the cases of the first epoch that are shown as excerpts of themselves; it falls evenly to none in the last epoch.
     #[serde(skip_serializing_if = "is_zero")]
     pub excerpts: f64,
+    /// Share of the cases of an epoch in which labels that the text names are exchanged for others, in text and labels alike; see
+    /// [`super::renaming`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub renamed: f64,
 }
 
 fn is_zero(x: &f64) -> bool {
@@ -59,6 +64,16 @@ impl Showing {
         *self == Self::default()
     }
 
+    /// Keys that are shares of the cases of an epoch.
+    fn shares(&self) -> [(&'static str, f64); 4] {
+        [
+            ("joined", self.joined),
+            ("recombined", self.recombined),
+            ("excerpts", self.excerpts),
+            ("renamed", self.renamed),
+        ]
+    }
+
     pub fn check(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.oversample) {
             return Err(Error::input(format!(
@@ -66,7 +81,7 @@ impl Showing {
                 self.oversample
             )));
         }
-        for (key, share) in [("joined", self.joined), ("recombined", self.recombined), ("excerpts", self.excerpts)] {
+        for (key, share) in self.shares() {
             if !(0.0..=1.0).contains(&share) {
                 return Err(Error::input(format!("showing.{key} is {share}, expected a share from 0 to 1")));
             }
@@ -89,11 +104,12 @@ impl Showing {
                 factors.iter().map(|r| drawn(1.0 + (r - 1.0) * share, &mut rng)).collect()
             })
             .collect();
-        if !self.shuffled && self.joined == 0.0 && self.recombined == 0.0 && self.excerpts == 0.0 {
+        if !self.shuffled && self.shares().iter().all(|(_, share)| *share == 0.0) {
             return Ok(Shown { cases, times });
         }
         let (mut all, n) = (Vec::new(), cases.len());
         let joinable = joinable(&cases);
+        let names = Names::of(&cases);
         let recombiner = (self.recombined > 0.0 || self.excerpts > 0.0).then(|| Recombiner::new(&cases));
         for epoch in 0..epochs {
             let excerpts = self.excerpts * (1.0 - epoch as f64 / (epochs - 1).max(1) as f64);
@@ -106,6 +122,9 @@ impl Showing {
                     Some(cases) if exchange => cases.draw(at, &mut rng),
                     _ => case.clone(),
                 };
+                if self.renamed > 0.0 && rng.random::<f64>() < self.renamed {
+                    names.exchange(&mut shown, &mut rng);
+                }
                 if self.shuffled {
                     shown.input = shuffled(&shown.input, &mut rng);
                 }
@@ -268,6 +287,7 @@ mod tests {
         assert!(refused(Showing { oversample: 2.0, ..Default::default() }).contains("showing.oversample is 2"));
         assert!(refused(Showing { curriculum: true, ..Default::default() }).contains("showing.curriculum"));
         assert!(refused(Showing { joined: -0.1, ..Default::default() }).contains("showing.joined is -0.1"));
+        assert!(refused(Showing { renamed: 2.0, ..Default::default() }).contains("showing.renamed is 2"));
         assert!(refused(Showing { excerpts: 1.1, ..Default::default() }).contains("showing.excerpts is 1.1"));
     }
 }
