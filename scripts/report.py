@@ -47,7 +47,7 @@ def workbook(plan: steps.Plan) -> None:
         sys.exit("dxlab: the notebooks left no runs/*/preds.jsonl, so there is nothing to put into results.xlsx")
     with plan.step("workbook", "results.xlsx", f"every case of {len(runs)} runs with the raw answer, its labels and the metrics"):
         command = ROOT / "target" / kernel.rustc()["host"] / "debug" / "dxlab"
-        steps.build([str(command), "workbook", *runs, "--out", str(WORKBOOK)], "workbook")
+        steps.build([str(command), "workbook", *runs, "--grid", "configs/grid.toml", "--out", str(WORKBOOK)], "workbook")
 
 
 def main() -> None:

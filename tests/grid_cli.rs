@@ -62,8 +62,12 @@ fn project() -> tempfile::TempDir {
 }
 
 fn grid(project: &Path, more: &[&str]) -> Output {
+    dxlab(project, &[&["grid", "grid.toml"], more].concat())
+}
+
+fn dxlab(project: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dxlab"));
-    command.args(["grid", "grid.toml"]).args(more).current_dir(project);
+    command.args(args).current_dir(project);
     command.env("DXLAB_HOME", project).env("DXLAB_FINDINGS", project.join("findings")).output().unwrap()
 }
 
@@ -82,6 +86,7 @@ fn every_arm_is_run_once_and_its_answers_are_kept() {
     let said = text(&all.stdout);
     assert!(said.contains("arm four (1 of 2") && !said.contains("arm two"), "{said}{}", text(&all.stderr));
     assert!(said.contains("How many ranks? 2 seeds, 6 test cases") && said.contains("shuffled"), "{said}");
+    in_the_workbook(dir.path());
     // seeds' own runs may go: the arm keeps what its numbers come from
     let before = grid(dir.path(), &["--show"]);
     for entry in std::fs::read_dir(dir.path().join("runs")).unwrap().flatten() {
@@ -96,6 +101,29 @@ fn every_arm_is_run_once_and_its_answers_are_kept() {
     assert!(drawn.status.success(), "{drawn:?}");
     let figure = std::fs::read_to_string(dir.path().join("differences.svg")).unwrap();
     assert!(figure.contains("→ four") && figure.contains("→ shuffled") && figure.contains("2 seeds"), "{figure}");
+}
+
+/// Two sheets of the workbook hold every arm's scores and every answer.
+fn in_the_workbook(project: &Path) {
+    use calamine::{Data, Reader, Xlsx, open_workbook};
+    let runs = std::fs::read_dir(project.join("runs")).unwrap().flatten();
+    let asked = runs.map(|run| run.path().join("preds.jsonl")).find(|preds| preds.is_file()).unwrap();
+    let made = dxlab(project, &["workbook", asked.to_str().unwrap(), "--grid", "grid.toml", "--resamples", "100"]);
+    assert!(made.status.success() && text(&made.stdout).contains("1 sheets of answers, 3 arms"), "{made:?}");
+    let mut book: Xlsx<_> = open_workbook(project.join("results.xlsx")).unwrap();
+    let mut rows = |sheet: &str| -> Vec<Vec<String>> {
+        let cells = book.worksheet_range(sheet).unwrap();
+        cells.rows().map(|row| row.iter().map(Data::to_string).collect()).collect()
+    };
+    let scores = rows("arms");
+    assert_eq!(scores[0], ["arm", "differs in", "metric", "each seed", "mean", "low", "high", "n"]);
+    let four: Vec<&Vec<String>> = scores.iter().filter(|row| row[0] == "four" && row[2] == "micro_f1").collect();
+    assert!(four.len() == 1 && four[0][1] == "r 4" && four[0][7] == "6", "{four:?}");
+    let answers = rows("answers of arms");
+    assert_eq!(answers.len(), 1 + 3 * 2 * 6, "arms, seeds, cases");
+    let written = std::fs::read_to_string(project.join("findings/test.jsonl")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(written.lines().next().unwrap()).unwrap();
+    assert_eq!(answers[1][..2], ["two".to_string(), first["case_id"].as_str().unwrap().to_string()]);
 }
 
 #[test]

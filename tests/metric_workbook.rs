@@ -54,7 +54,7 @@ fn write(path: &Path) {
         Scoring { bootstrap: Bootstrap { resamples: 100, ..Default::default() }, normalise: &lower, vocabulary: None };
     let (e1, e2) = (evaluate(&base, &scoring).unwrap(), evaluate(&tuned, &scoring).unwrap());
     let name = "embedded / a name that is too long: closed";
-    write_workbook(path, &[answers(name, &base, &e1), answers(name, &tuned, &e2)], &lower, Some(true)).unwrap();
+    write_workbook(path, &[answers(name, &base, &e1), answers(name, &tuned, &e2)], None, &lower, Some(true)).unwrap();
 }
 
 #[test]

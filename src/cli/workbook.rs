@@ -4,7 +4,7 @@ use super::evaluate::How;
 use crate::error::Result;
 use crate::report::{Answers, write_workbook};
 use crate::study::failure::{CaseFailures, Taxonomy};
-use crate::study::{Evaluation, Run, Scoring, evaluate};
+use crate::study::{Evaluation, GridConfig, Run, Scoring, Store, evaluate};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ pub struct Workbook {
     predictions: Vec<PathBuf>,
     #[arg(long, default_value = "results.xlsx")]
     out: PathBuf,
+    /// The experiment grid whose arms, as far as they are in the run store, get two sheets
+    #[arg(long, value_name = "CONFIG.toml")]
+    grid: Option<PathBuf>,
     /// Say that the cases are synthetic, where the run's folder does not tell
     #[arg(long)]
     synthetic: bool,
@@ -46,8 +49,10 @@ impl Workbook {
         }
         let said = runs.iter().flatten().filter_map(Run::synthetic).chain(labels.corpus.iter().map(|c| c.synthetic));
         let synthetic = if self.synthetic { Some(true) } else { said.reduce(|a, b| a || b) };
-        write_workbook(&self.out, &answers, &normalise, synthetic)?;
-        println!("written: {} ({} sheets of answers)", self.out.display(), answers.len());
+        let grid = self.grid.as_deref().map(|path| GridConfig::read(path)?.found(&Store::open(None))).transpose()?;
+        write_workbook(&self.out, &answers, grid.as_ref(), &normalise, synthetic)?;
+        let arms = grid.map_or(String::new(), |grid| format!(", {} arms", grid.tried.len()));
+        println!("written: {} ({} sheets of answers{arms})", self.out.display(), answers.len());
         Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! The experiment grid as tables and figures: an axis is a question, its first arm what the others are compared with.
 use super::canvas::{SIZE, font};
 use super::display::{Figure, NONE, Table, difference, interval, number};
-use super::figures;
 use super::results::{differences as rows_of, verdict};
+use super::{failures, figures};
 use crate::error::Result;
 use crate::metric::{Estimate, Metric, compare_seeds};
-use crate::study::{Grid, Setting, Took, flatten};
+use crate::study::failure::Analysis;
+use crate::study::{Grid, Results, Run, Setting, Took, flatten};
 use plotters::prelude::Text;
 use std::collections::BTreeMap;
 
@@ -36,7 +37,7 @@ pub fn arms(grid: &Grid) -> Table {
 }
 
 /// Keys and values of an arm, without the tables that they stand in.
-fn differs(setting: &Setting) -> String {
+pub(super) fn differs(setting: &Setting) -> String {
     let flat = |(key, value): (&String, &serde_json::Value)| -> Vec<String> {
         let whole = BTreeMap::from([(key.clone(), value.clone())]);
         let pairs = flatten(&serde_json::to_value(whole).unwrap_or_default());
@@ -141,6 +142,19 @@ pub fn differences(grid: &Grid, axes: &[&str], metric: &Metric) -> Result<Figure
 /// Arms against one of the runs beside the grid, corrected among themselves.
 pub fn against(grid: &Grid, name: &str, arms: &[&str], metric: &Metric) -> Result<Table> {
     rows_of(&grid.against(name, &run_only(grid, arms), metric)?)
+}
+
+/// Of the errors of each class that an arm makes, how many other arms do not make, all by their first seeds; dashes where one of them was
+/// not run.
+pub fn remedies(grid: &Grid, arm: &str, others: &[&str]) -> Result<Table> {
+    let wanted = [&[arm], others].concat();
+    let run = |name: &&str| grid.tried.get(*name).map(|(tried, _)| &tried.run);
+    let runs: Vec<(&str, &Run)> = wanted.iter().filter_map(|name| Some((*name, run(name)?))).collect();
+    if runs.len() < wanted.len() {
+        return Ok(Table::from_rows(&[&["class"], others].concat(), &[vec![NONE.to_string(); wanted.len()]]));
+    }
+    let results = Results::of(grid.corpus.clone(), &runs)?;
+    failures::remedies_by_class(&Analysis::of(&results, BTreeMap::new()), arm, others)
 }
 
 /// A sentence a comparison of the grid's axes, the largest differences first, and how many arms nothing was found of.

@@ -1,8 +1,11 @@
 //! `results.xlsx`: all inference results in one file. A sheet that says what it is, a sheet a model with every case, a sheet of
-//! metrics, a sheet of settings. Text is always written as text (a cell that starts with `=` is no formula), a cell that Excel
+//! metrics, a sheet of settings, two of the experiment grid. Text is always written as text (a cell that starts with `=` is no formula), a cell that Excel
 //! could not hold is cut with a mark, and the same predictions give the same bytes.
+mod arms;
+
 use crate::error::{Error, Result};
-use crate::study::{Evaluation, Prediction, Reading, file};
+use crate::study::{Evaluation, Grid, Prediction, Reading, file};
+use arms::Arms;
 use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, FormatAlign, Workbook, Worksheet, XlsxError};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,34 +29,50 @@ pub struct Answers<'a> {
     pub settings: Vec<(String, String)>,
 }
 
-/// Writes the workbook. `synthetic`: whether the cases are made up, where that is known; it then stands in every header.
+/// Writes the workbook. `grid`: what an experiment grid found, for its two sheets. `synthetic`: whether the cases are made up, where that is known; it then stands in every header.
 pub fn write_workbook(
     path: &Path,
     answers: &[Answers],
+    grid: Option<&Grid>,
     normalise: &dyn Fn(&str) -> String,
     synthetic: Option<bool>,
 ) -> Result<()> {
-    let bytes = build(answers, normalise, synthetic)
+    let arms = grid.filter(|grid| !grid.tried.is_empty()).map(Arms::of).transpose()?;
+    let bytes = build(answers, arms.as_ref(), normalise, synthetic)
         .map_err(|error| Error::failed(format!("{}: the workbook could not be written: {error}", path.display())))?;
     file::write(path, &bytes)
 }
 
-fn build(answers: &[Answers], normalise: &dyn Fn(&str) -> String, synthetic: Option<bool>) -> Xlsx<Vec<u8>> {
+fn build(
+    answers: &[Answers],
+    arms: Option<&Arms>,
+    normalise: &dyn Fn(&str) -> String,
+    synthetic: Option<bool>,
+) -> Xlsx<Vec<u8>> {
     let mut book = Workbook::new();
     let date = ExcelDateTime::from_ymd(2026, 1, 1)?; // fixed: equal results are equal files
     book.set_properties(&DocProperties::new().set_title("dxlab: inference results").set_creation_datetime(&date));
     let names = sheet_names(answers.iter().map(|answer| answer.name.as_str()));
-    about(book.add_worksheet(), answers, &names, synthetic)?;
+    about(book.add_worksheet(), answers, &names, arms.is_some(), synthetic)?;
     for (answer, name) in answers.iter().zip(&names) {
         cases(book.add_worksheet().set_name(name)?, answer, normalise, synthetic)?;
     }
     metrics(book.add_worksheet().set_name("metrics")?, answers, &names)?;
     settings(book.add_worksheet().set_name("settings")?, answers, &names)?;
+    if let Some(arms) = arms {
+        arms.write(&mut book)?;
+    }
     book.save_to_buffer()
 }
 
 /// What to know before reading the other sheets.
-fn about(sheet: &mut Worksheet, answers: &[Answers], names: &[String], synthetic: Option<bool>) -> Xlsx<()> {
+fn about(
+    sheet: &mut Worksheet,
+    answers: &[Answers],
+    names: &[String],
+    arms: bool,
+    synthetic: Option<bool>,
+) -> Xlsx<()> {
     let data = match synthetic {
         Some(true) => "synthetic: findings and labels are made up by a generator; no patient is described",
         Some(false) => "not synthetic: mind the terms under which the cases were given to you",
@@ -83,6 +102,12 @@ fn about(sheet: &mut Worksheet, answers: &[Answers], names: &[String], synthetic
     ];
     for (answer, name) in answers.iter().zip(names) {
         rows.push((format!("sheet `{name}`"), format!("{}, {} cases", answer.name, answer.predictions.len())));
+    }
+    if arms {
+        let [scores, answers] = arms::SHEETS;
+        let mean = "the experiment grid: every arm's mean over its seeds, with an interval over cases and seeds";
+        rows.push((format!("sheet `{scores}`"), mean.into()));
+        rows.push((format!("sheet `{answers}`"), "every answer of every arm and seed".into()));
     }
     sheet.set_name("about")?;
     header(sheet, &[("item", 28.0), ("meaning", 100.0)], rows.len())?;
@@ -242,7 +267,8 @@ fn cut(value: &str) -> String {
 
 /// Names that Excel takes, told apart by a number: at most 31 characters, none of `[]:*?/\`, unique without regard to case.
 fn sheet_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut taken: BTreeSet<String> = ["about", "metrics", "settings", "history"].map(String::from).into(); // the last is Excel's own
+    let own = ["about", "metrics", "settings", "history"]; // the last is Excel's own
+    let mut taken: BTreeSet<String> = own.into_iter().chain(arms::SHEETS).map(String::from).collect();
     names
         .map(|name| {
             let clean: String =

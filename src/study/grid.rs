@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// A grid, as in its TOML file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +73,8 @@ pub struct Grid {
     pub tried: BTreeMap<String, (Tried, Vec<Vec<Outcome>>)>,
     /// Runs without seeds that stand in every table, by name.
     pub beside: Vec<(String, Vec<Outcome>)>,
+    /// Comparisons that were made, by metric: every table of the grid shows some of them.
+    compared: Mutex<BTreeMap<String, Vec<Comparison>>>,
 }
 
 impl GridConfig {
@@ -85,6 +88,11 @@ impl GridConfig {
     /// A grid in the project's `configs/`, by its name.
     pub fn named(name: &str) -> Result<Self> {
         Self::read(&crate::home().join("configs").join(format!("{name}.toml")))
+    }
+
+    /// How an arm of this name differs from the base.
+    pub fn setting(&self, arm: &str) -> Option<&Setting> {
+        self.axes.iter().flat_map(|axis| &axis.arms).find(|setting| setting.name == arm)
     }
 
     /// Every arm once, in order.
@@ -129,7 +137,8 @@ impl GridConfig {
                 tried.insert(arm.name, (found, outcomes));
             }
         }
-        Ok(Grid { corpus, names, bootstrap: Bootstrap::default(), config: self.clone(), tried, beside: vec![] })
+        let (bootstrap, config) = (Bootstrap::default(), self.clone());
+        Ok(Grid { corpus, names, bootstrap, config, tried, beside: vec![], compared: Mutex::default() })
     }
 }
 
@@ -175,6 +184,16 @@ impl Grid {
 
     /// Every arm against the first of its axis, p after Holm over all comparisons of the grid.
     pub fn comparisons(&self, metric: &Metric) -> Result<Vec<Comparison>> {
+        let mut known = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rows) = known.get(&metric.to_string()) {
+            return Ok(rows.clone());
+        }
+        let rows = self.compare(metric)?;
+        known.insert(metric.to_string(), rows.clone());
+        Ok(rows)
+    }
+
+    fn compare(&self, metric: &Metric) -> Result<Vec<Comparison>> {
         let mut pairs = Vec::new();
         for axis in self.config.axes.iter().filter(|axis| !axis.curve) {
             let (_, arms) = self.axis(&axis.name)?;
