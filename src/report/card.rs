@@ -15,8 +15,9 @@ pub fn base_card(dir: &Path) -> Result<String> {
     let log = read_log(&dir.join("log.jsonl"))?;
     let evals: Vec<(usize, f64)> = log.iter().filter_map(|l| Some((l.step, l.eval_loss?))).collect();
     let open = measured["open_text"] == true;
-    let mut card = String::from(
-        "# Embedded base model\n\nQwen3 architecture, trained from nothing by `dxlab pretrain` (settings: pretrain.toml). It is a stand-in that lets every notebook run offline on two cores; it is **not** Qwen3 and nothing here says how Qwen3 does.\n\n",
+    let millions = measured["parameters"].as_f64().unwrap_or_default() / 1e6;
+    let mut card = format!(
+        "# Embedded base model of {millions:.1} M parameters\n\nQwen3 architecture, trained from nothing by `dxlab pretrain` (settings: pretrain.toml). It is a stand-in that lets every notebook run offline on two cores; it is **not** Qwen3 and nothing here says how Qwen3 does.\n\n",
     );
     let _ = writeln!(card, "| what | value |\n|---|---|");
     let _ = writeln!(card, "| parameters | {} (stored in f16) |", measured["parameters"]);

@@ -148,7 +148,8 @@ fn signal(signal: Signal) -> &'static str {
 
 /// The cells of [`CALIBRATION`].
 pub fn calibration_cells(c: &Calibration) -> Vec<String> {
-    let temperature = if c.platt.a > 0.0 { number(1.0 / c.platt.a) } else { NONE.into() }; // confidence points the wrong way
+    // none where confidence points the wrong way, or nowhere: nothing right, or everything
+    let temperature = if c.platt.a > 1e-9 { number(1.0 / c.platt.a) } else { NONE.into() };
     vec![
         signal(c.signal).into(),
         interval(Some(&c.raw.error)),

@@ -188,10 +188,7 @@ pub fn bands(series: &[(String, Vec<(f64, Estimate)>)], x_title: &str, y_title: 
     let mark = |colour: RGBColor, at: usize| {
         move |area: &Area, (x, y): (i32, i32)| -> Drawn {
             area.draw(&PathElement::new(vec![(x - 12, y), (x + 12, y)], colour.stroke_width(2)))?;
-            match at % 2 {
-                0 => Ok(area.draw(&Circle::new((x, y), 4, colour.filled()))?),
-                _ => Ok(area.draw(&TriangleMarker::new((x, y), 6, colour.filled()))?),
-            }
+            dot(area, (x, y), colour, at)
         }
     };
     Figure::draw(SIZE, |area| {
@@ -209,16 +206,23 @@ pub fn bands(series: &[(String, Vec<(f64, Estimate)>)], x_title: &str, y_title: 
             for (x, e) in points {
                 chart.draw_series([PathElement::new(vec![(*x, e.low), (*x, e.high)], colour.stroke_width(1))])?;
             }
-            match at % 2 {
-                0 => chart.draw_series(line.iter().map(|&p| Circle::new(p, 4, colour.filled())))?,
-                _ => chart.draw_series(line.iter().map(|&p| TriangleMarker::new(p, 6, colour.filled())))?,
-            };
+            for &point in &line {
+                dot(area, chart.backend_coord(&point), *colour, at)?;
+            }
         }
         let marks: Vec<_> = styles.iter().cycle().zip(series).enumerate().map(|(at, (c, _))| mark(*c, at)).collect();
         let entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =
             series.iter().zip(&marks).map(|((name, _), mark)| (name.as_str(), mark as _)).collect();
         canvas::key(area, SIZE.0 as i32 - 24, SIZE.1 as i32 - 76 - 18 * series.len() as i32, &entries)
     })
+}
+
+/// A point of the series of this number: in turn a circle and a triangle, so that two can be told apart in black and white.
+fn dot(area: &Area, at: (i32, i32), colour: RGBColor, series: usize) -> Drawn {
+    match series % 2 {
+        0 => Ok(area.draw(&Circle::new(at, 4, colour.filled()))?),
+        _ => Ok(area.draw(&TriangleMarker::new(at, 6, colour.filled()))?),
+    }
 }
 
 /// Mean over a window of a twentieth of the points, ending at each point.

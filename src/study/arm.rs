@@ -45,7 +45,7 @@ pub struct Arm {
 }
 
 /// What the training of one seed took.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Took {
     pub seed: u64,
     /// Training cases, without those kept for validation.
@@ -154,9 +154,7 @@ impl Arm {
         }
         let (predictions, _) = baseline.answers(&corpus, &Settings::default())?;
         let seconds = started.elapsed().as_secs_f64();
-        let (parameters, updates, best_update, tokens) = (0, 0, 0, 0);
-        let (validation_loss, peak_bytes) = (None, None);
-        let took = Took { seed, cases, parameters, updates, best_update, tokens, validation_loss, seconds, peak_bytes };
+        let took = Took { seed, cases, seconds, ..Took::default() };
         Ok((took, predictions))
     }
 

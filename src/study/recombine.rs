@@ -85,12 +85,8 @@ impl<'a> Recombiner<'a> {
             return self.cases[at].clone();
         };
         let share = rng.random::<f64>() * LONGEST;
-        let mut kept = made;
-        let mut i = 0;
-        kept.retain(|_| {
-            i += 1;
-            i - 1 == one || rng.random::<f64>() < share
-        });
+        let kept = made.into_iter().enumerate().filter(|(i, _)| *i == one || rng.random::<f64>() < share);
+        let kept = kept.map(|(_, part)| part).collect();
         self.written(at, Some(kept))
     }
 

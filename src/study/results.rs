@@ -35,7 +35,8 @@ pub struct Results {
 }
 
 impl Results {
-    /// The runs' predictions under the names given, of an arm those of its first seed; every run must have answered the test cases of `corpus`, all of them.
+    /// The runs' predictions under the names given, of an arm those of its first seed; every run must have answered all test cases of
+    /// `corpus`.
     pub fn of(corpus: Corpus, runs: &[(&str, &Run)]) -> Result<Self> {
         let names = Normaliser::new(corpus.vocabulary().keys())?;
         let mut results = Self { corpus, names, bootstrap: Bootstrap::default(), models: Vec::new() };
