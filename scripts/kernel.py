@@ -28,7 +28,7 @@ KERNEL = ROOT / "target" / "kernel"
 SEED = KERNEL / "seed"
 LINKED = (".rlib", ".rmeta", ".so", ".a", ".o")
 # Packages whose types notebooks hold in variables. A type of another package needs an annotation in its `let`.
-SEEN = "ctx|dxlab|anyhow|serde|serde_json|evcxr_runtime|plotters.*|candle-.*|half|polars.*"
+SEEN = "ctx|dxlab|anyhow|serde|serde_json|evcxr_runtime|polars|polars-(core|lazy|ops)"
 
 # What evcxr's generated manifest gets wrong for numerical work; must equal [profile.dev] in Cargo.toml.
 PROFILE = {
@@ -118,7 +118,7 @@ def units(messages: str):
 
 
 def place(source: Path, target: Path) -> None:
-    """Hard-link what cargo never rewrites, copy the rest: a rewritten mark must not reach the original."""
+    """Hard-link what may be, copy the rest."""
     if source.is_dir():
         for inner in source.iterdir():
             place(inner, target / inner.name)
@@ -126,13 +126,32 @@ def place(source: Path, target: Path) -> None:
     if not source.exists() or target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.suffix in LINKED and "dxlab" not in source.name:
-        try:
-            os.link(source, target)
-            return
-        except OSError:  # another file system, or one without links
-            pass
-    shutil.copy2(source, target)
+    if not hard_linked(source, target):
+        shutil.copy2(source, target)
+
+
+def duplicate(source: Path, target: Path) -> None:
+    """All of the seed's build folder but what cells made in it, as `place` does; in one walk, as a kernel's start waits for it."""
+    os.mkdir(target)
+    for entry in os.scandir(source):
+        to = os.path.join(target, entry.name)
+        if entry.is_dir():
+            if entry.name != "incremental":
+                duplicate(entry.path, to)
+        elif not re.match(r"(lib)?(ctx|code_\d+)\b", entry.name):
+            if not hard_linked(entry, to):
+                shutil.copy2(entry.path, to)
+
+
+def hard_linked(source, target) -> bool:
+    """Links what cargo never rewrites; a rewritten mark must not reach the original."""
+    if not source.name.endswith(LINKED) or "dxlab" in source.name:
+        return False
+    try:
+        os.link(source, target)
+        return True
+    except OSError:  # another file system, or one without links
+        return False
 
 
 def gather(messages: str) -> None:
@@ -199,11 +218,7 @@ def copy_of_seed(private: Path) -> None:
             subprocess.run(command, cwd=SEED, env=build_env(), stdin=subprocess.DEVNULL)
         else:
             print("dxlab: the kernel's seed is missing or out of date, the first cell may take minutes: run `make kernel`", file=sys.stderr)
-        for folder, inside, files in os.walk(SEED / "target"):
-            inside[:] = [name for name in inside if name != "incremental"]
-            for file in files:
-                if not re.match(r"(lib)?(ctx|code_\d+)\b", file):
-                    place(Path(folder, file), private / "target" / Path(folder, file).relative_to(SEED / "target"))
+        duplicate(SEED / "target", private / "target")
     shutil.copy(ROOT / "Cargo.lock", private / "Cargo.lock")
 
 
