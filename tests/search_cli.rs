@@ -25,7 +25,7 @@ const SEARCH: &str = r#"
 name = "tiny"
 base = "base.toml"
 trials = 4
-seed = 5
+seed = 3
 outer = 0.01
 startup = 2
 [set]

@@ -153,9 +153,10 @@ impl Run {
     }
 }
 
-/// The training cases alone, the outer ones as test cases.
+/// The training cases alone, the outer ones as test cases. They are drawn by the seed's complement: drawn by a seed that also draws the
+/// inner validation cases they would be those cases, and none would be left to choose by.
 fn nested(corpus: Corpus, config: &SearchConfig) -> Corpus {
-    let (inner, outer) = validation_split(&corpus.train, config.outer, config.seed);
+    let (inner, outer) = validation_split(&corpus.train, config.outer, !config.seed);
     Corpus { name: format!("{}, training cases alone", corpus.name), train: inner, test: outer, ..corpus }
 }
 
