@@ -251,7 +251,10 @@ def serve(connection: str) -> int:
     copy_of_seed(private)
     evcxr = TOOLS / "bin" / "evcxr_jupyter"
     command = [str(evcxr) if evcxr.exists() else "evcxr_jupyter", "--control_file", connection]
-    child = subprocess.Popen(command, env=kernel_env(private), stdout=subprocess.DEVNULL)
+    # What it says itself (a heartbeat that broke because Jupyter was done) is no news for the reader of a notebook.
+    (TOOLS / "log").mkdir(parents=True, exist_ok=True)
+    with open(TOOLS / "log" / "evcxr.log", "ab") as said:
+        child = subprocess.Popen(command, env=kernel_env(private), stdout=subprocess.DEVNULL, stderr=said)
     for hang_up in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(hang_up, lambda *_: child.terminate())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts reach evcxr as a message
