@@ -16,7 +16,8 @@ from pathlib import Path
 import nbformat
 from jupyter_client.kernelspec import NoSuchKernel
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionComplete, CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.util import ensure_async
 
 import compare
 import kernel
@@ -28,6 +29,28 @@ KERNEL = {"display_name": "Rust (dxlab)", "language": "rust", "name": "dxlab"}
 LANGUAGE = {"file_extension": ".rs", "mimetype": "text/rust", "name": "Rust"}
 # evcxr reads stderr beside stdout: an error may arrive with the next cell, so one more cell is run at the end.
 FLUSH = 'std::thread::sleep(std::time::Duration::from_millis(200)); println!("flushed");'
+
+
+class Client(NotebookClient):
+    """Keeps what a cell printed although the kernel had called it done already, which nbclient drops: evcxr reads the lines of its
+    process beside the end of a cell."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.asked = {}
+
+    async def _async_poll_output_msg(self, parent_msg_id, cell, cell_index):
+        self.asked[parent_msg_id] = (cell, cell_index)
+        while True:
+            message = await ensure_async(self.kc.iopub_channel.get_msg(timeout=None))
+            of = message["parent_header"].get("msg_id")
+            try:
+                if of == parent_msg_id:
+                    self.process_message(message, cell, cell_index)
+                elif of in self.asked and message["msg_type"] == "stream":
+                    self.process_message(message, *self.asked[of])
+            except CellExecutionComplete:
+                return
 
 
 class Bad(Exception):
@@ -62,7 +85,7 @@ class Run:
 
     def execute(self) -> None:
         """Run the cells one after the other; raises Bad at the first that fails."""
-        client = NotebookClient(
+        client = Client(
             self.fresh, kernel_name=KERNEL["name"], timeout=self.arguments.timeout, startup_timeout=300, record_timing=False,
             coalesce_streams=True, allow_errors=True, resources={"metadata": {"path": str(self.path.parent)}},
         )
