@@ -4,8 +4,8 @@
     python3 benches/peer.py CASE [--train] [--decode] [--repeat 3] [--out numbers.json]
 
 CASE is made by the peer's make_case.py. The peer runs in f32 and bf16, at the batch sizes given, and is held to its best; dxlab runs at its
-default batch and, where the checkpoint is stored narrower than f32, also with --stored; training also with --checkpointing. Every round runs all
-of them once, ours and theirs in turn, so that a busy minute hits both; the table has medians over the rounds.
+default batch in f32, in mixed precision (--weights mixed) and, where the checkpoint is stored narrower than f32, with the weights as stored
+(--weights stored); training also with --checkpointing. Every round runs all of them once, ours and theirs in turn, so that a busy minute hits both; the table has medians over the rounds.
 
 Beside the speed stands the proof: training also runs some steps on one batch, on both sides (same first loss in f32, |grad| above 0,
 losses that fall), and decoding compares the greedy tokens of every prompt, in f32.
@@ -121,7 +121,7 @@ def ways(a, stored_narrow: bool) -> list[dict]:
     made = []
     for what in [w for w in SPEED if getattr(a, w)]:
         peers = [peer_way(a, what, dtype, batch) for dtype in ("f32", "bf16") for batch in getattr(a, f"{what}_batch")]
-        flags = [[]] + ([["--stored"]] if stored_narrow else []) + ([["--checkpointing"]] if what == "train" else [])
+        flags = [[]] + ([["--weights", "stored"]] if stored_narrow else []) + [["--weights", "mixed"]] + ([["--checkpointing"]] if what == "train" else [])
         mine = [our_way(a, what, more, getattr(a, f"{what}_batch")[0]) for more in flags]
         for turn in range(max(len(mine), len(peers))):
             made += mine[turn : turn + 1] + peers[turn : turn + 1]
@@ -129,7 +129,7 @@ def ways(a, stored_narrow: bool) -> list[dict]:
 
 
 def our_way(a, what: str, more: list[str], batch: int, proof: bool = False) -> dict:
-    weights = "stored weights" if "--stored" in more else "f32"
+    weights = {"stored": "stored weights", "mixed": "mixed precision"}[more[1]] if "--weights" in more else "f32"
     label = ", ".join([weights, f"batch {batch}"] + [flag[2:] for flag in more if flag == "--checkpointing"])
     command = [a.dxlab, "bench", what, str(a.case), "--batch", str(batch), *(["--steps", str(a.steps)] if what == "train" else ["--new", str(NEW)])]
     command += more + (["--limit", str(a.limit)] if what == "decode" and a.limit else []) + (["--same-batch"] if proof else [])

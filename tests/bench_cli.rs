@@ -47,6 +47,20 @@ fn the_loss_of_one_batch_falls_and_checkpointing_changes_none_of_it() {
 }
 
 #[test]
+fn mixed_precision_is_named_and_loses_little() {
+    let exact = line(&[&TRAIN[..], &["--same-batch"]].concat());
+    let mixed = line(&[&TRAIN[..], &["--same-batch", "--weights", "mixed"]].concat());
+    assert_eq!(
+        (&mixed["weights"], &mixed["dtype"], &mixed["falls"]),
+        (&"mixed".into(), &"bf16".into(), &true.into()),
+        "{mixed}"
+    );
+    let apart = |key: &str| (mixed[key].as_f64().unwrap() / exact[key].as_f64().unwrap() - 1.0).abs();
+    assert!(apart("first_loss") < 5e-3 && apart("grad") < 0.05, "{mixed} {exact}");
+    assert_ne!(mixed["first_loss"], exact["first_loss"], "something was rounded");
+}
+
+#[test]
 fn decoding_takes_another_model_and_tells_its_speed() {
     let told = line(&["decode", "golden", "--model", "golden/tied", "--new", "4", "--limit", "2"]);
     assert!(told["new_tokens_per_sec"].as_f64().unwrap() > 0.0, "{told}");

@@ -1,9 +1,10 @@
 //! `dxlab bench train|decode CASE`: the peer scripts' work and their keys, one JSON line. `benches/peer.py` runs both sides.
+use super::weights::Weights;
 use crate::adapter::{Adapter, AdapterConfig, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{Limits, greedy, read_pairs};
+use crate::model::Qwen3;
 use crate::model::ops::peak_gflops;
-use crate::model::{Keep, Qwen3};
 use crate::train::{AdamW, Batch, Gradients, Loss, Moments, Sequence, gradients};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -45,9 +46,8 @@ struct Case {
     /// Sequences at a time
     #[arg(long, default_value_t = 8)]
     batch: usize,
-    /// Weights as the file stores them instead of widened to f32
-    #[arg(long)]
-    stored: bool,
+    #[command(flatten)]
+    weights: Weights,
 }
 
 #[derive(Args)]
@@ -99,8 +99,7 @@ impl Case {
         if self.batch == 0 {
             return Err(Error::input("--batch 0: expected at least 1 sequence at a time"));
         }
-        let keep = if self.stored { Keep::Stored } else { Keep::F32 };
-        Qwen3::load_as(&self.model.clone().unwrap_or_else(|| self.case.join("model")), keep)
+        Qwen3::load_as(&self.model.clone().unwrap_or_else(|| self.case.join("model")), self.weights.keep())
     }
 
     fn pairs(&self) -> PathBuf {
@@ -144,7 +143,7 @@ impl Training {
         let tokens_per_sec = steps.rate(&steps.tokens);
         let (gflops, peak) = (4.0 * parameters as f64 * tokens_per_sec / 1e9, peak_gflops(1024, 8));
         let mut line = json!({
-            "tool": "dxlab", "dtype": "f32", "weights": weights, "batch": self.case.batch,
+            "tool": "dxlab", "dtype": dtype(&weights), "weights": weights, "batch": self.case.batch,
             "tokens_per_sec": rounded(tokens_per_sec, 1), "targets_per_sec": rounded(steps.rate(&steps.targets), 1),
             "first_loss": first, "last_loss": last, "grad": steps.grad, "peak_mib": peak_mib,
             "parameters": parameters, "gflops": rounded(gflops, 2), "peak_gflops": rounded(peak, 1),
@@ -194,6 +193,11 @@ fn decoder(model: &mut Qwen3) -> Result<(usize, String)> {
     Ok((count, kinds.into_iter().collect::<Vec<_>>().join(" ")))
 }
 
+/// What products are made in.
+fn dtype(weights: &str) -> &'static str {
+    if weights == "mixed" { "bf16" } else { "f32" }
+}
+
 fn rounded(value: f64, digits: i32) -> f64 {
     let by = 10f64.powi(digits);
     (value * by).round() / by
@@ -213,7 +217,7 @@ impl Decoding {
         let made = greedy(&model, &prompts, &limits)?;
         let seconds = started.elapsed().as_secs_f64();
         let tokens: usize = made.iter().map(|g| g.tokens.len()).sum();
-        Ok(json!({"tool": "dxlab", "dtype": "f32", "weights": weights, "batch": limits.batch,
+        Ok(json!({"tool": "dxlab", "dtype": dtype(&weights), "weights": weights, "batch": limits.batch,
             "new_tokens_per_sec": rounded(tokens as f64 / seconds, 1), "seconds": rounded(seconds, 2)}))
     }
 }

@@ -19,6 +19,7 @@ mod results;
 mod runs;
 mod search;
 mod train;
+mod weights;
 mod workbook;
 
 use crate::error::Result;

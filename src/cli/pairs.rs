@@ -1,4 +1,5 @@
 //! `dxlab score`, and what all commands on pairs files share: a pairs file in, a JSON object a line out.
+use super::weights::Weights;
 use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{Pair, read_pairs, score};
@@ -27,6 +28,8 @@ pub struct Source {
     /// A JSON object a line: {"prompt_ids":[…],"completion_ids":[…]} or {"prompt":"…","completion":"…"}
     #[arg(long)]
     pairs: PathBuf,
+    #[command(flatten)]
+    weights: Weights,
 }
 
 impl Source {
@@ -36,7 +39,7 @@ impl Source {
         let tokenizer = Tokenizer::find(&dir)?.map(Arc::new);
         let encode = tokenizer.as_ref().map(|t| move |text: &str| t.encode(text, true));
         let pairs = read_pairs(&self.pairs, encode.as_ref().map(|e| e as &dyn Fn(&str) -> Result<Vec<u32>>))?;
-        let mut model = Qwen3::load(&dir)?;
+        let mut model = Qwen3::load_as(&dir, self.weights.keep())?;
         if let Some(dir) = &self.adapter {
             Adapter::load(dir, &mut model)?.attach(&mut model, Mode::Infer)?;
         }

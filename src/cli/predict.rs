@@ -1,5 +1,6 @@
 //! `dxlab predict`: a model's answer to every test case, as preds.jsonl.
 use super::endpoint::EndpointFlags;
+use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::generate::Constrain;
 use crate::study::{PredictConfig, Run, Voting};
@@ -42,6 +43,8 @@ pub struct Predict {
     /// Seed of the samples, or of an endpoint's answers [default: 7]
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    weights: Weights,
     /// Name of the run in the store
     #[arg(long, default_value = "cli")]
     name: String,
@@ -87,6 +90,7 @@ impl Predict {
             }),
             endpoint,
             vote,
+            weights: self.weights.keep(),
         };
         let run = Run::open_or_predict(&config)?;
         let made = run.path("preds.jsonl");

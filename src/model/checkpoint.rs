@@ -26,7 +26,7 @@ const HEAD: &str = "lm_head.weight";
 /// A header lists names and shapes only; safetensors itself refuses longer ones.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// How weights lie in memory. Norms are f32 always, and so are all products.
+/// How weights lie in memory. Norms are f32 always, and so are all products but those of `Mixed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
@@ -38,6 +38,18 @@ pub enum Keep {
     Stored,
     /// Rounded to bf16.
     Bf16,
+    /// Mixed precision: rounded to bf16, and so is what they are multiplied with; sums and everything between the products stay f32.
+    Mixed,
+}
+
+impl Keep {
+    /// A matrix of this way of keeping, from the tensor in the type it keeps.
+    pub fn weight(self, t: Tensor) -> Weight {
+        match self {
+            Self::Mixed if t.rank() == 2 => Weight::Mixed(t),
+            _ => t.into(),
+        }
+    }
 }
 
 /// One opened checkpoint. See the file's header.
@@ -124,11 +136,11 @@ impl Checkpoint {
         };
         let dtype = match (keep, stored) {
             _ if shape.len() == 1 => DType::F32, // norms are small, and their loops are f32
-            (Keep::Stored, Dtype::BF16) | (Keep::Bf16, _) => DType::BF16,
+            (Keep::Stored, Dtype::BF16) | (Keep::Bf16 | Keep::Mixed, _) => DType::BF16,
             (Keep::Stored, Dtype::F16) => DType::F16,
             _ => DType::F32,
         };
-        Ok(self.tensor(name, shape)?.to_dtype(dtype)?.into())
+        Ok(keep.weight(self.tensor(name, shape)?.to_dtype(dtype)?))
     }
 
     fn entry<'a>(&self, entries: &'a BTreeMap<String, Entry>, name: &str, shape: &[usize]) -> Result<&'a Entry> {

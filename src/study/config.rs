@@ -203,6 +203,9 @@ pub struct PredictConfig {
     /// Several sampled answers a case and the labels that enough of them name; one greedy answer where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vote: Option<Voting>,
+    /// How the weights of a model in this process lie in memory.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub weights: Keep,
 }
 
 impl PredictConfig {
@@ -219,6 +222,7 @@ impl PredictConfig {
             constrain: None,
             endpoint: None,
             vote: None,
+            weights: Keep::F32,
         }
     }
 
@@ -259,6 +263,7 @@ impl PredictConfig {
             constrain: None,
             endpoint: None,
             vote: None,
+            weights: config.weights,
         }
     }
 }

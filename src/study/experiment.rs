@@ -11,7 +11,7 @@ use crate::adapter::{Adapter, Mode, Noise};
 use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
 use crate::generate::{Answer, Answers, Local, adapter_id, base_id};
-use crate::model::{Checkpoint, Qwen3, export, resolve};
+use crate::model::{Checkpoint, Keep, Qwen3, export, resolve};
 use crate::prompt::{Encoder, NONE, Prompt, PromptContext};
 use crate::train::{Sequence, Trainer};
 use candle_core::{DType, Var};
@@ -30,7 +30,7 @@ impl PredictConfig {
                 self.name
             )));
         }
-        let mut model = Local::open(&self.model, self.adapter.as_deref())?;
+        let mut model = Local::open_as(&self.model, self.adapter.as_deref(), self.weights)?;
         model.max_new = self.max_new;
         if let Some(how) = self.constrain {
             model.hold_to(how, &closed_list(corpus))?;
@@ -174,6 +174,9 @@ impl Run {
         if let Some(vote) = &config.vote {
             vote.check()?;
             spec["vote"] = file::to_value(vote)?; // as above
+        }
+        if config.weights != Keep::F32 {
+            spec["weights"] = file::to_value(&config.weights)?; // as above
         }
         store.open_or_make("predict", &config.name, &spec, |dir| {
             let cases = &corpus.test[..config.cases.unwrap_or(usize::MAX).min(corpus.test.len())];

@@ -176,7 +176,7 @@ fn probe(
         }
         let t = random(dims, config.weights)?;
         Ok(match learns {
-            Some(_) => t.into(),
+            Some(_) => config.weights.weight(t),
             None => {
                 let var = Var::from_tensor(&t)?;
                 parameters.insert(name.to_string(), var.clone());
@@ -229,7 +229,7 @@ fn random(dims: &[usize], keep: Keep) -> Result<Tensor> {
     let n = dims.iter().product::<usize>() as u64;
     match keep {
         Keep::F32 => Ok(Tensor::from_vec((0..n).map(|i| 0.05 * number(i)).collect::<Vec<f32>>(), dims, &Device::Cpu)?),
-        Keep::Stored | Keep::Bf16 => {
+        Keep::Stored | Keep::Bf16 | Keep::Mixed => {
             let all: Vec<half::bf16> = (0..n).map(|i| half::bf16::from_f32(0.05 * number(i))).collect();
             Ok(Tensor::from_vec(all, dims, &Device::Cpu)?)
         }

@@ -99,13 +99,12 @@ impl Gguf {
             return Ok(Weight::quantised(kind.blocks(bytes.get(), shape)?)?);
         }
         let tensor = kind.tensor(bytes.get(), shape)?;
-        Ok(match keep {
+        Ok(keep.weight(match keep {
             _ if shape.len() == 1 => tensor.to_dtype(DType::F32)?, // norms are small, and their loops are f32
             Keep::F32 => tensor.to_dtype(DType::F32)?,
-            Keep::Bf16 => tensor.to_dtype(DType::BF16)?,
+            Keep::Bf16 | Keep::Mixed => tensor.to_dtype(DType::BF16)?,
             Keep::Stored => tensor,
-        }
-        .into())
+        }))
     }
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<(&'static Kind, Aligned)> {

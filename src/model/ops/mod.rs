@@ -12,6 +12,7 @@ mod rope;
 mod skinny;
 mod slices;
 mod swiglu;
+mod tiles;
 mod token_logprob;
 mod weight;
 

@@ -4,16 +4,19 @@
 //! forward   y = x Wᵀ      backward   dx = g W
 //! ```
 //! What is not f32 is widened a panel at a time into a buffer that fits the second-level cache, so the numbers are those of
-//! the widened matrix and memory stays that of the stored one.
+//! the widened matrix and memory stays that of the stored one. A bf16 matrix goes through the processor's tiles where it has them
+//! ([`tiles`]): in three parts for f32's numbers, in one for mixed precision.
 use super::blocks::Blocks;
 use super::lanes::dispatch;
 use super::matrix::{Threads, View, ViewMut, multiply};
 use super::skinny;
+use super::tiles::{self, Parts, Unit};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,6 +30,8 @@ const COLUMNS: usize = 256;
 pub enum Weight {
     /// f32, bf16 or f16; the only kind that can learn (f32).
     Tensor(Tensor),
+    /// bf16, and what it is multiplied with is rounded to bf16 as well; sums are f32 (mixed precision, Micikevicius et al. 2018).
+    Mixed(Tensor),
     /// Q8_0, Q4_K or Q6_K.
     Quantised(Arc<QTensor>),
 }
@@ -51,15 +56,16 @@ impl Weight {
     /// (n, k)
     pub fn dims(&self) -> Result<(usize, usize)> {
         match self {
-            Self::Tensor(t) => t.dims2(),
+            Self::Tensor(t) | Self::Mixed(t) => t.dims2(),
             Self::Quantised(q) => q.shape().dims2(),
         }
     }
 
-    /// As it is stored: `F32`, `BF16`, `Q8_0` …
+    /// As it is stored: `F32`, `BF16`, `Q8_0` …; `mixed` for bf16 in mixed precision.
     pub fn kind(&self) -> String {
         match self {
             Self::Tensor(t) => format!("{:?}", t.dtype()),
+            Self::Mixed(_) => "mixed".into(),
             Self::Quantised(q) => format!("{:?}", q.dtype()),
         }
     }
@@ -68,7 +74,7 @@ impl Weight {
     pub fn dense(&self) -> Result<Tensor> {
         match self {
             Self::Tensor(t) if t.dtype() == DType::F64 => Ok(t.clone()),
-            Self::Tensor(t) => t.to_dtype(DType::F32),
+            Self::Tensor(t) | Self::Mixed(t) => t.to_dtype(DType::F32),
             Self::Quantised(q) => q.dequantize(&Device::Cpu),
         }
     }
@@ -81,7 +87,7 @@ impl Weight {
     /// True when the products below apply.
     pub(super) fn has_loops(&self) -> bool {
         match self {
-            Self::Tensor(t) => {
+            Self::Tensor(t) | Self::Mixed(t) => {
                 t.device().is_cpu() && matches!(t.dtype(), DType::F32 | DType::BF16 | DType::F16) && t.is_contiguous()
             }
             Self::Quantised(q) => q.device().is_cpu(),
@@ -117,6 +123,10 @@ impl Weight {
     /// `y` [tokens, n] = `x` [tokens, k] Wᵀ
     pub(super) fn forward(&self, x: &[f32], tokens: usize, y: &mut [f32]) -> Result<()> {
         let (n, k) = self.dims()?;
+        if let Some((unit, parts)) = self.tiles() {
+            return self.with(|source| tiles::forward(unit, source.bf16(), [tokens, n, k], parts, x, y));
+        }
+        let x = &*self.rounded(x);
         self.with(|source| match source.as_f32() {
             _ if tokens <= skinny::MOST => skinny::forward(&source, [tokens, n, k], x, y),
             Some(w) => {
@@ -146,6 +156,10 @@ impl Weight {
     /// `dx` [tokens, k] = `g` [tokens, n] W
     pub(super) fn backward(&self, g: &[f32], tokens: usize, dx: &mut [f32]) -> Result<()> {
         let (n, k) = self.dims()?;
+        if let Some((unit, parts)) = self.tiles() {
+            return self.with(|source| tiles::backward(unit, source.bf16(), [tokens, n, k], parts, g, dx));
+        }
+        let g = &*self.rounded(g);
         self.with(|source| {
             if let Some(w) = source.as_f32() {
                 let (g, w) = (View::new(g, tokens, n, n), View::new(w, n, k, k));
@@ -171,14 +185,32 @@ impl Weight {
         })
     }
 
+    /// The processor's unit for bf16 and the parts it takes, where it is the fastest way to this weight's products.
+    fn tiles(&self) -> Option<(Unit, Parts)> {
+        let unit = Unit::here()?;
+        match self {
+            Self::Mixed(_) => Some((unit, Parts::One)),
+            Self::Tensor(t) if t.dtype() == DType::BF16 && unit.beats_f32_exactly() => Some((unit, Parts::Three)),
+            _ => None,
+        }
+    }
+
+    /// What a product takes in for `x`: in mixed precision the nearest bf16 numbers.
+    fn rounded<'a>(&self, x: &'a [f32]) -> Cow<'a, [f32]> {
+        match self {
+            Self::Mixed(_) => x.par_iter().map(|&x| bf16::from_f32(x).to_f32()).collect::<Vec<_>>().into(),
+            _ => x.into(),
+        }
+    }
+
     /// Lends the numbers as they are stored.
     pub(super) fn with<R>(&self, f: impl FnOnce(Source) -> R) -> Result<R> {
         let (k, cut) = match self {
-            Self::Tensor(t) => (t.dim(candle_core::D::Minus1)?, "a contiguous weight is wanted"),
+            Self::Tensor(t) | Self::Mixed(t) => (t.dim(candle_core::D::Minus1)?, "a contiguous weight is wanted"),
             Self::Quantised(q) => (q.shape().dims2()?.1, ""),
         };
         match self {
-            Self::Tensor(t) => {
+            Self::Tensor(t) | Self::Mixed(t) => {
                 let (storage, layout) = t.storage_and_layout();
                 let Some((start, end)) = layout.contiguous_offsets() else { bail!("{cut}") };
                 let numbers = match &*storage {
@@ -216,6 +248,14 @@ impl<'a> Source<'a> {
     #[cfg(test)]
     pub fn f32(w: &'a [f32], k: usize) -> Self {
         Self { numbers: Numbers::F32(w), k }
+    }
+
+    /// All numbers of a matrix in bf16; nothing of another.
+    fn bf16(&self) -> &'a [bf16] {
+        match self.numbers {
+            Numbers::Bf16(w) => w,
+            _ => &[],
+        }
     }
 
     /// All numbers, where they are f32 already.
@@ -257,7 +297,7 @@ dispatch! {
 }
 
 /// Row-major `[rows, n]` cut into column panels: for every panel its piece of every row.
-fn columns_mut(y: &mut [f32], rows: usize, n: usize, panel: usize) -> Vec<Vec<&mut [f32]>> {
+pub(super) fn columns_mut(y: &mut [f32], rows: usize, n: usize, panel: usize) -> Vec<Vec<&mut [f32]>> {
     let mut pieces: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(panel)).map(|_| Vec::with_capacity(rows)).collect();
     for row in y.chunks_exact_mut(n) {
         row.chunks_mut(panel).zip(&mut pieces).for_each(|(piece, all)| all.push(piece));

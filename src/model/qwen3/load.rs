@@ -11,7 +11,7 @@ impl Qwen3 {
         Self::load_as(dir, Keep::F32)
     }
 
-    /// As `load`, keeping the weights in memory as `keep` says. Products are made in f32 either way.
+    /// As `load`, keeping the weights in memory as `keep` says.
     pub fn load_as(dir: &std::path::Path, keep: Keep) -> Result<Self> {
         let checkpoint = Checkpoint::open(dir)?;
         let model = Self::new(checkpoint.config(), &mut |name, shape| checkpoint.weight(name, shape, keep))?;

@@ -1,0 +1,33 @@
+//! `--weights`, of every command that opens a model.
+use crate::model::Keep;
+use clap::{Args, ValueEnum};
+
+#[derive(Args)]
+pub struct Weights {
+    /// How the model's weights lie in memory
+    #[arg(long, value_enum, default_value = "f32")]
+    weights: Kept,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kept {
+    /// Widened to f32 (blocks of a GGUF file stay blocks)
+    F32,
+    /// As the file has them: the same answers in less memory
+    Stored,
+    /// Rounded to bf16
+    Bf16,
+    /// Rounded to bf16, and so is what they are multiplied with: mixed precision
+    Mixed,
+}
+
+impl Weights {
+    pub fn keep(&self) -> Keep {
+        match self.weights {
+            Kept::F32 => Keep::F32,
+            Kept::Stored => Keep::Stored,
+            Kept::Bf16 => Keep::Bf16,
+            Kept::Mixed => Keep::Mixed,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! AMX: eight registers of 16 rows of 64 bytes. Four hold sums, two the left and two the right operand. The instructions are written as
+//! assembly, as Rust's intrinsics for them are not stable yet.
+use super::{Side, Sums, Unit};
+
+/// True where the processor has AMX-BF16 and the system has let this process use it (Linux asks to be asked).
+pub fn granted() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    {
+        use std::arch::x86_64::{__cpuid, __cpuid_count};
+        const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+        const XTILEDATA: libc::c_long = 18;
+        const TILES_AND_BF16: u32 = 1 << 24 | 1 << 22;
+        let present = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & TILES_AND_BF16 == TILES_AND_BF16;
+        // SAFETY: the call changes nothing but what this process may use.
+        let allowed = || unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) } == 0;
+        return present && is_x86_feature_detected!("avx512f") && allowed();
+    }
+    #[allow(unreachable_code)]
+    false
+}
+
+/// This thread's tile registers, shaped while it lives. Of other units it is nothing.
+pub struct Session(bool);
+
+impl Session {
+    pub fn open(unit: Unit) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if unit == Unit::Amx {
+            #[repr(C, align(64))]
+            struct Shapes([u8; 64]);
+            let mut shapes = Shapes([0; 64]);
+            shapes.0[0] = 1; // palette
+            for tile in 0..8 {
+                shapes.0[16 + 2 * tile] = 64; // bytes a row, two bytes each
+                shapes.0[48 + tile] = 16; // rows
+            }
+            // SAFETY: `Unit::Amx` is only made where `granted` was true; the shapes are 64 bytes.
+            unsafe { std::arch::asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly)) };
+        }
+        Self(unit == Unit::Amx)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.0 {
+            // SAFETY: as in `open`.
+            unsafe { std::arch::asm!("tilerelease", options(nostack, nomem)) };
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! tile {
+    (zero $t:literal) => { std::arch::asm!(concat!("tilezero tmm", $t), options(nostack, nomem)) };
+    (load $t:literal, $side:expr, $at:expr) => {
+        std::arch::asm!(concat!("tileloadd tmm", $t, ", [{} + {}*1]"), in(reg) $side.start.add($at), in(reg) 2 * $side.row, options(nostack, readonly))
+    };
+    (add $sums:literal, $a:literal, $b:literal) => {
+        std::arch::asm!(concat!("tdpbf16ps tmm", $sums, ", tmm", $a, ", tmm", $b), options(nostack, nomem))
+    };
+    (store $t:literal, $out:expr) => {
+        std::arch::asm!(concat!("tilestored [{} + {}*1], tmm", $t), in(reg) $out.as_mut_ptr(), in(reg) 64usize, options(nostack))
+    };
+}
+
+/// # Safety
+/// In a [`Session`] of AMX; every side covers `steps` tiles of every part.
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn block(a: [Side; 2], b: [Side; 2], steps: usize, parts: usize, out: &mut Sums) {
+    // SAFETY: promised by the caller; a tile of sums is 16 rows of 64 bytes.
+    unsafe {
+        tile!(zero "0");
+        tile!(zero "1");
+        tile!(zero "2");
+        tile!(zero "3");
+        for step in 0..steps {
+            for part in 0..parts {
+                let at = |side: &Side| step * side.step + part * side.part;
+                tile!(load "4", a[0], at(&a[0]));
+                tile!(load "5", a[1], at(&a[1]));
+                tile!(load "6", b[0], at(&b[0]));
+                tile!(load "7", b[1], at(&b[1]));
+                tile!(add "0", "4", "6");
+                tile!(add "1", "4", "7");
+                tile!(add "2", "5", "6");
+                tile!(add "3", "5", "7");
+            }
+        }
+        tile!(store "0", out.0[0][0]);
+        tile!(store "1", out.0[0][1]);
+        tile!(store "2", out.0[1][0]);
+        tile!(store "3", out.0[1][1]);
+    }
+}
+
+/// # Safety
+/// None is needed: there is no such unit here, and nothing makes one.
+#[cfg(not(target_arch = "x86_64"))]
+pub unsafe fn block(_: [Side; 2], _: [Side; 2], _: usize, _: usize, _: &mut Sums) {
+    unreachable!("AMX on another processor")
+}

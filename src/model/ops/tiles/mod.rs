@@ -1,0 +1,252 @@
+//! Products with a bf16 matrix on a processor's own units for bf16 (AMX's tiles, else AVX-512's dot products), summed in f32:
+//!
+//! ```text
+//! forward   y = x Wᵀ      backward   dx = g W          W [n, k] in bf16, x [tokens, k] and g [tokens, n] in f32
+//! ```
+//! The f32 side is cut into bf16 parts first. With [`Parts::One`] it is rounded, as in mixed-precision training (Micikevicius et al.
+//! 2018). With [`Parts::Three`] the parts add up to it bit for bit (3 · 8 bits of mantissa are f32's 24), so the product is that of
+//! f32, as W is exact in bf16 already: three times the multiplications, on a unit that does them many times as fast.
+//!
+//! A tile is 16 rows of 32 numbers. The right operand of a tile product wants them in pairs, [16 pairs][16 columns][2]: for `forward` that
+//! is x, packed once, while W is read as it lies; for `backward` it is a panel of W, packed while it is in the cache.
+mod amx;
+mod dot;
+mod pack;
+
+use super::weight::columns_mut;
+use half::bf16;
+use pack::{Packed, stretches};
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Rows and columns of a tile product.
+const SIDE: usize = 16;
+/// Products that one tile product adds to each of its sums.
+const STEP: usize = 32;
+/// Longest stretch of a sum that is made without touching the result, so that both operands stay in the second-level cache.
+const STRETCH: usize = 2048;
+/// Rows (or columns) of W a task takes at most.
+const PANEL: usize = 128;
+/// Tokens up to which W is read as it lies: packing it would cost more than it brings.
+const FEW: usize = 64;
+
+/// Into how many bf16 numbers one of f32 is cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Parts {
+    One = 1,
+    Three = 3,
+}
+
+/// What multiplies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unit {
+    /// AMX-BF16: 16 × 16 sums of 32 products an instruction.
+    Amx,
+    /// AVX512-BF16: 16 sums of two products an instruction.
+    Dot,
+}
+
+impl Unit {
+    /// The best unit of this processor that the system lets us use.
+    pub fn here() -> Option<Self> {
+        static HERE: OnceLock<Option<Unit>> = OnceLock::new();
+        *HERE.get_or_init(|| Self::all().into_iter().next())
+    }
+
+    /// Every unit of this processor, the fastest first.
+    fn all() -> Vec<Self> {
+        let have = [(Self::Amx, amx::granted()), (Self::Dot, dot::present())];
+        have.into_iter().filter(|(_, there)| *there).map(|(unit, _)| unit).collect()
+    }
+
+    /// True where three parts here are faster than f32's own multiplications.
+    pub fn beats_f32_exactly(self) -> bool {
+        self == Self::Amx
+    }
+
+    /// Adds up `steps` tile products for two row blocks and two column blocks: [row block][column block][16][16].
+    fn block(self, a: [Side; 2], b: [Side; 2], steps: usize, parts: usize, out: &mut Sums) {
+        // SAFETY: a unit is only made where its instructions are there; a side covers `steps` tiles of every part (`Side`).
+        unsafe {
+            match self {
+                Self::Amx => amx::block(a, b, steps, parts, out),
+                Self::Dot => dot::block(a, b, steps, parts, out),
+            }
+        }
+    }
+}
+
+/// The sums of one block product: [row block][column block][row][column].
+#[repr(C, align(64))]
+struct Sums([[[f32; SIDE * SIDE]; 2]; 2]);
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self([[[0.0; SIDE * SIDE]; 2]; 2])
+    }
+}
+
+/// Where the tiles of one operand lie: that of step s and part p begins at `start + s · step + p · part`, its rows are `row` numbers
+/// apart. Whoever makes one promises that all of it is inside one allocation.
+#[derive(Clone, Copy)]
+struct Side {
+    start: *const u16,
+    row: usize,
+    step: usize,
+    part: usize,
+}
+
+impl Side {
+    /// The same from a later step on.
+    fn from(self, step: usize) -> Self {
+        // SAFETY: callers stay below the steps that the side covers.
+        Self { start: unsafe { self.start.add(step * self.step) }, ..self }
+    }
+}
+
+/// `y` [tokens, n] = `x` [tokens, k] Wᵀ
+pub fn forward(unit: Unit, w: &[bf16], [tokens, n, k]: [usize; 3], parts: Parts, x: &[f32], y: &mut [f32]) {
+    assert!(w.len() == n * k && x.len() == tokens * k && y.len() == tokens * n, "operands of a product");
+    let (xs, steps, panel) = (Packed::of(x, [tokens, k], parts, true), k.div_ceil(STEP), panel(n));
+    columns_mut(y, tokens, n, panel).into_par_iter().enumerate().for_each(|(i, mut columns)| {
+        let _session = amx::Session::open(unit);
+        let (mut tiles, mut sums) = (Vec::new(), Sums::default());
+        for first in (i * panel..n.min((i + 1) * panel)).step_by(2 * SIDE) {
+            let rows = &w[first * k..n.min(first + 2 * SIDE) * k];
+            let left = if tokens <= FEW && k % STEP == 0 && rows.len() == 2 * SIDE * k {
+                [0, SIDE].map(|row| Side { start: rows[row * k..].as_ptr().cast(), row: k, step: STEP, part: 0 })
+            } else {
+                pack::rows_of(rows, k, &mut tiles);
+                [0, steps].map(|at| pack::side(&tiles, at, 1))
+            };
+            for (from, count) in stretches(steps) {
+                for block in (0..xs.blocks()).step_by(2) {
+                    let right = [xs.side(block, from), xs.side(block + 1, from)];
+                    unit.block(left.map(|side| side.from(from)), right, count, parts as usize, &mut sums);
+                    sums.0.iter_mut().flatten().for_each(pack::turn); // now tokens by rows of W
+                    for (half, sums) in sums.0.iter().enumerate().filter(|(half, _)| first + half * SIDE < n) {
+                        let at = first + half * SIDE - i * panel;
+                        let end = (at + SIDE).min(n - i * panel);
+                        put(sums.each_ref(), &mut columns[block * SIDE..], at..end, from > 0);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// `dx` [tokens, k] = `g` [tokens, n] W
+pub fn backward(unit: Unit, w: &[bf16], [tokens, n, k]: [usize; 3], parts: Parts, g: &[f32], dx: &mut [f32]) {
+    assert!(w.len() == n * k && g.len() == tokens * n && dx.len() == tokens * k, "operands of a product");
+    let (gs, panel) = (Packed::of(g, [tokens, n], parts, false), panel(k));
+    columns_mut(dx, tokens, k, panel).into_par_iter().enumerate().for_each(|(i, mut columns)| {
+        let _session = amx::Session::open(unit);
+        let (mut tiles, mut sums) = (Vec::new(), Sums::default());
+        let width = panel.min(k - i * panel);
+        for (from, count) in stretches(n.div_ceil(STEP)) {
+            let rows = &w[from * STEP * k..n.min((from + count) * STEP) * k];
+            pack::columns_of(rows, k, i * panel, width, &mut tiles);
+            let last = width.div_ceil(SIDE) - 1;
+            for at in (0..=last).step_by(2) {
+                let right = [at, last.min(at + 1)].map(|block| pack::side(&tiles, block * count, 1));
+                for block in (0..gs.blocks()).step_by(2) {
+                    let left = [gs.side(block, from), gs.side(block + 1, from)];
+                    unit.block(left, right, count, parts as usize, &mut sums);
+                    for half in 0..=(last - at).min(1) {
+                        let first = (at + half) * SIDE;
+                        let [low, high] = [0, 1].map(|row_block| &sums.0[row_block][half]);
+                        put([low, high], &mut columns[block * SIDE..], first..width.min(first + SIDE), from > 0);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Writes two blocks of 16 × 16 sums, or adds them, at `range` of up to 32 rows.
+fn put(blocks: [&[f32; SIDE * SIDE]; 2], rows: &mut [&mut [f32]], range: Range<usize>, add: bool) {
+    let sums = blocks.into_iter().flat_map(|block| block.chunks_exact(SIDE));
+    for (row, sums) in rows.iter_mut().zip(sums) {
+        let (row, sums) = (&mut row[range.clone()], &sums[..range.len()]);
+        match add {
+            false => row.copy_from_slice(sums),
+            true => row.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
+        }
+    }
+}
+
+/// Rows (or columns) of W that a task takes: enough tasks for every thread, and whole tiles.
+fn panel(n: usize) -> usize {
+    (n / (4 * rayon::current_num_threads())).next_multiple_of(2 * SIDE).clamp(2 * SIDE, PANEL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(n: usize, by: f32) -> Vec<f32> {
+        (1..=n).map(|i| (i as f32 * by).sin() * (1.0 + (i % 7) as f32)).collect()
+    }
+
+    /// Largest difference from the f64 product of `x` [tokens, inner] and a matrix given by its elements, over the largest value.
+    fn error(got: &[f32], x: &[f32], [tokens, outer, inner]: [usize; 3], w: impl Fn(usize, usize) -> f64) -> f64 {
+        let (mut worst, mut largest) = (0f64, 0f64);
+        for t in 0..tokens {
+            for j in 0..outer {
+                let want: f64 = (0..inner).map(|i| x[t * inner + i] as f64 * w(i, j)).sum();
+                worst = worst.max((got[t * outer + j] as f64 - want).abs());
+                largest = largest.max(want.abs());
+            }
+        }
+        worst / largest
+    }
+
+    /// Both products on every unit of this processor (none: nothing to test), on whole and on ragged shapes.
+    fn on_all_shapes(check: impl Fn(Unit, [usize; 3], &[f32], &[f32], &[bf16])) {
+        for unit in Unit::all() {
+            for [tokens, n, k] in [
+                [1, 1, 1],
+                [8, 64, 64],
+                [3, 5, 33],
+                [17, 40, 31],
+                [70, 96, 64],
+                [33, 130, 50],
+                [20, 37, 2100],
+                [9, 2100, 37],
+            ] {
+                let w: Vec<bf16> = noise(n * k, 0.31).into_iter().map(bf16::from_f32).collect();
+                check(unit, [tokens, n, k], &noise(tokens * k, 0.7), &noise(tokens * n, 0.9), &w);
+            }
+        }
+    }
+
+    #[test]
+    fn three_parts_give_the_products_of_f32() {
+        on_all_shapes(|unit, shape @ [tokens, n, k], x, g, w| {
+            let (mut y, mut dx) = (vec![9.0; tokens * n], vec![9.0; tokens * k]);
+            forward(unit, w, shape, Parts::Three, x, &mut y);
+            backward(unit, w, shape, Parts::Three, g, &mut dx);
+            let (y, dx) = (
+                error(&y, x, [tokens, n, k], |i, j| w[j * k + i].to_f64()),
+                error(&dx, g, [tokens, k, n], |i, j| w[i * k + j].to_f64()),
+            );
+            assert!(y < 4e-6 && dx < 4e-6, "{unit:?} {shape:?}: {y} {dx}");
+        });
+    }
+
+    #[test]
+    fn one_part_gives_the_products_of_rounded_numbers() {
+        let rounded = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| bf16::from_f32(x).to_f32()).collect() };
+        on_all_shapes(|unit, shape @ [tokens, n, k], x, g, w| {
+            let (mut y, mut dx) = (vec![9.0; tokens * n], vec![9.0; tokens * k]);
+            forward(unit, w, shape, Parts::One, x, &mut y);
+            backward(unit, w, shape, Parts::One, g, &mut dx);
+            let (y, dx) = (
+                error(&y, &rounded(x), [tokens, n, k], |i, j| w[j * k + i].to_f64()),
+                error(&dx, &rounded(g), [tokens, k, n], |i, j| w[i * k + j].to_f64()),
+            );
+            assert!(y < 4e-6 && dx < 4e-6, "{unit:?} {shape:?}: {y} {dx}");
+        });
+    }
+}

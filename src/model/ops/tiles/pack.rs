@@ -1,0 +1,231 @@
+//! From rows of numbers to tiles.
+use super::{Parts, SIDE, STEP, STRETCH, Side};
+use crate::model::ops::lanes::dispatch;
+use half::bf16;
+use rayon::prelude::*;
+
+/// 16 rows of 32 numbers, or 16 rows of 16 pairs.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Tile([u16; SIDE * STEP]);
+
+impl Tile {
+    const ZERO: Self = Self([0; SIDE * STEP]);
+}
+
+/// A matrix of f32 as tiles of bf16 parts, in blocks of 16 rows: [block][step][part]. What is past its edge is zero.
+pub struct Packed {
+    tiles: Vec<Tile>,
+    pub rows: usize,
+    /// Tiles along a row.
+    steps: usize,
+    parts: usize,
+}
+
+impl Packed {
+    /// `x` [rows, cols], with `turned` as right operand: pairs of columns by rows.
+    pub fn of(x: &[f32], [rows, cols]: [usize; 2], parts: Parts, turned: bool) -> Self {
+        let (steps, parts) = (cols.div_ceil(STEP), parts as usize);
+        let mut tiles = vec![Tile::ZERO; rows.div_ceil(SIDE) * steps * parts];
+        if cols > 0 {
+            tiles.par_chunks_mut(steps * parts).zip(x.par_chunks(SIDE * cols)).for_each(|(tiles, rows)| {
+                for (i, row) in rows.chunks_exact(cols).enumerate() {
+                    for (step, numbers) in row.chunks(STEP).enumerate() {
+                        let mut rest = [0f32; STEP];
+                        rest[..numbers.len()].copy_from_slice(numbers);
+                        for tile in &mut tiles[step * parts..(step + 1) * parts] {
+                            cut(&mut rest, &mut tile.0[i * STEP..(i + 1) * STEP]);
+                        }
+                    }
+                }
+                if turned {
+                    tiles.iter_mut().for_each(|tile| turn(words_of(tile)));
+                }
+            });
+        }
+        Self { tiles, rows, steps, parts }
+    }
+
+    /// Blocks of 16 rows.
+    pub fn blocks(&self) -> usize {
+        self.rows.div_ceil(SIDE)
+    }
+
+    /// One block from a step on; the last block again where there is none.
+    pub fn side(&self, block: usize, from: usize) -> Side {
+        let at = (block.min(self.blocks() - 1) * self.steps + from) * self.parts;
+        side(&self.tiles, at, self.parts)
+    }
+}
+
+/// Tiles from number `at` on, `parts` of them a step.
+pub fn side(tiles: &[Tile], at: usize, parts: usize) -> Side {
+    Side {
+        start: tiles[at].0.as_ptr(),
+        row: STEP,
+        step: parts * SIDE * STEP,
+        part: if parts > 1 { SIDE * STEP } else { 0 },
+    }
+}
+
+/// Up to 32 rows of W [rows, k], as two blocks of left tiles: [block][step].
+pub fn rows_of(w: &[bf16], k: usize, tiles: &mut Vec<Tile>) {
+    let steps = k.div_ceil(STEP);
+    tiles.clear();
+    tiles.resize(2 * steps, Tile::ZERO);
+    for (i, row) in w.chunks_exact(k).enumerate() {
+        let (block, i) = (i / SIDE, i % SIDE);
+        for (tile, numbers) in tiles[block * steps..].iter_mut().zip(row.chunks(STEP)) {
+            tile.0[i * STEP..][..numbers.len()].copy_from_slice(bits(numbers));
+        }
+    }
+}
+
+/// Rows of W [n, k] at columns `first` to `first + width`, as right tiles: pairs of rows by columns, [block of 16 columns][step].
+pub fn columns_of(rows: &[bf16], k: usize, first: usize, width: usize, tiles: &mut Vec<Tile>) {
+    let (steps, blocks) = ((rows.len() / k).div_ceil(STEP), width.div_ceil(SIDE));
+    tiles.clear();
+    tiles.resize(blocks * steps, Tile::ZERO);
+    let none = vec![bf16::ZERO; width];
+    for (pair, two) in rows.chunks(2 * k).enumerate() {
+        let even = bits(&two[first..first + width]);
+        let odd = bits(if two.len() > k { &two[k + first..k + first + width] } else { &none });
+        let at = pair % SIDE * STEP;
+        for (block, (even, odd)) in even.chunks(SIDE).zip(odd.chunks(SIDE)).enumerate() {
+            interleave(even, odd, &mut tiles[block * steps + pair / SIDE].0[at..at + STEP]);
+        }
+    }
+}
+
+fn bits(numbers: &[bf16]) -> &[u16] {
+    use half::slice::HalfFloatSliceExt;
+    numbers.reinterpret_cast()
+}
+
+/// A tile as 16 × 16 words of a pair each.
+fn words_of(tile: &mut Tile) -> &mut [f32; SIDE * SIDE] {
+    // SAFETY: a tile is 1,024 bytes, aligned to 64; every pattern of bits is a valid f32, and `turn` only moves them.
+    unsafe { &mut *(&raw mut *tile).cast() }
+}
+
+dispatch! {
+    /// Takes the nearest bf16 of every number away from it.
+    fn cut(rest: &mut [f32; 32], part: &mut [u16]) {
+        let part = &mut part[..32];
+        for i in 0..32 {
+            let bits = rest[i].to_bits();
+            let nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16; // ties to even
+            let not_a_number = bits & 0x7fff_ffff > 0x7f80_0000;
+            let nearest = if not_a_number { (bits >> 16) | 0x40 } else { nearest };
+            part[i] = nearest as u16;
+            rest[i] -= f32::from_bits(nearest << 16);
+        }
+    }
+}
+
+dispatch! {
+    fn interleave(even: &[u16], odd: &[u16], out: &mut [u16]) {
+        let n = even.len();
+        let (odd, out) = (&odd[..n], &mut out[..2 * n]);
+        for i in 0..n {
+            out[2 * i] = even[i];
+            out[2 * i + 1] = odd[i];
+        }
+    }
+}
+
+/// Rows and columns of 16 × 16 words exchanged.
+pub fn turn(words: &mut [f32; SIDE * SIDE]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the processor has just said that it has these instructions.
+        return unsafe { turn_avx512(words) };
+    }
+    for i in 0..SIDE {
+        for j in 0..i {
+            words.swap(i * SIDE + j, j * SIDE + i);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn turn_avx512(words: &mut [f32; SIDE * SIDE]) {
+    use std::arch::x86_64::*;
+    // SAFETY: sixteen rows of sixteen words.
+    let r: [__m512; 16] = std::array::from_fn(|i| unsafe { _mm512_loadu_ps(words.as_ptr().add(i * SIDE)) });
+    let pairs = |low: bool, i: usize| {
+        let (a, b) = (r[2 * i], r[2 * i + 1]);
+        _mm512_castps_pd(if low { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) })
+    };
+    // [group of four rows][column modulo four]: every 128-bit part holds one column of the four rows
+    let fours: [[__m512; 4]; 4] = std::array::from_fn(|g| {
+        std::array::from_fn(|j| {
+            let (a, b) = (pairs(j < 2, 2 * g), pairs(j < 2, 2 * g + 1));
+            _mm512_castpd_ps(if j % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
+        })
+    });
+    for j in 0..4 {
+        let [a, b, c, d] = [fours[0][j], fours[1][j], fours[2][j], fours[3][j]];
+        let even = (_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b10_00_10_00>(c, d));
+        let odd = (_mm512_shuffle_f32x4::<0b11_01_11_01>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(c, d));
+        let columns = [
+            _mm512_shuffle_f32x4::<0b10_00_10_00>(even.0, even.1),
+            _mm512_shuffle_f32x4::<0b10_00_10_00>(odd.0, odd.1),
+            _mm512_shuffle_f32x4::<0b11_01_11_01>(even.0, even.1),
+            _mm512_shuffle_f32x4::<0b11_01_11_01>(odd.0, odd.1),
+        ];
+        for (part, column) in columns.into_iter().enumerate() {
+            // SAFETY: as above; 4 · part + j < 16.
+            unsafe { _mm512_storeu_ps(words.as_mut_ptr().add((4 * part + j) * SIDE), column) };
+        }
+    }
+}
+
+/// Stretches of a sum over `steps` tiles: (first, count).
+pub fn stretches(steps: usize) -> impl Iterator<Item = (usize, usize)> {
+    let most = STRETCH / STEP;
+    (0..steps).step_by(most).map(move |from| (from, most.min(steps - from)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_parts_add_up_to_the_number_bit_for_bit() {
+        let numbers: Vec<f32> =
+            (0..4096u32).map(|i| f32::from_bits(0x2000_0000 + i.wrapping_mul(2_654_435_761) % 0x2800_0000)).collect();
+        for chunk in numbers.chunks_exact(32) {
+            let mut rest: [f32; 32] = chunk.try_into().unwrap();
+            let mut sum = [0f64; 32];
+            for _ in 0..3 {
+                let mut part = [0u16; 32];
+                cut(&mut rest, &mut part);
+                sum.iter_mut().zip(part).for_each(|(sum, p)| *sum += bf16::from_bits(p).to_f64());
+            }
+            assert_eq!(sum.map(|s| s as f32), chunk);
+            assert!(rest.iter().all(|&r| r == 0.0));
+        }
+    }
+
+    #[test]
+    fn one_part_is_the_nearest_bf16_and_what_is_not_a_number_stays() {
+        let numbers = [1.0, -3.141_59, 1e-30, f32::NAN, f32::from_bits(0x7fff_ffff), f32::INFINITY, 1.003_906_3, 0.0];
+        let mut rest: [f32; 32] = std::array::from_fn(|i| numbers[i % numbers.len()]);
+        let before = rest;
+        let mut part = [0u16; 32];
+        cut(&mut rest, &mut part);
+        for (part, number) in part.iter().zip(before) {
+            let (got, want) = (bf16::from_bits(*part), bf16::from_f32(number));
+            assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{number}: {got} {want}");
+        }
+    }
+
+    #[test]
+    fn turning_exchanges_rows_and_columns() {
+        let mut words: [f32; 256] = std::array::from_fn(|i| i as f32);
+        turn(&mut words);
+        assert!((0..256).all(|i| words[i] == (i % 16 * 16 + i / 16) as f32));
+    }
+}
