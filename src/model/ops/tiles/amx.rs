@@ -68,7 +68,7 @@ macro_rules! tile {
 /// # Safety
 /// In a [`Session`] of AMX; every side covers `steps` tiles of every part.
 #[cfg(target_arch = "x86_64")]
-pub unsafe fn block(a: [Side; 2], b: [Side; 2], steps: usize, parts: usize, out: &mut Sums) {
+pub unsafe fn block(a: [Side; 2], b: [Side; 2], [steps, parts]: [usize; 2], soon: Option<*const u16>, out: &mut Sums) {
     // SAFETY: promised by the caller; a tile of sums is 16 rows of 64 bytes.
     unsafe {
         tile!(zero "0");
@@ -76,12 +76,19 @@ pub unsafe fn block(a: [Side; 2], b: [Side; 2], steps: usize, parts: usize, out:
         tile!(zero "2");
         tile!(zero "3");
         for step in 0..steps {
+            if let Some(soon) = soon {
+                ahead(soon, step);
+            }
             for part in 0..parts {
                 let at = |side: &Side| step * side.step + part * side.part;
-                tile!(load "4", a[0], at(&a[0]));
-                tile!(load "5", a[1], at(&a[1]));
-                tile!(load "6", b[0], at(&b[0]));
-                tile!(load "7", b[1], at(&b[1]));
+                if part == 0 || a[0].part > 0 {
+                    tile!(load "4", a[0], at(&a[0]));
+                    tile!(load "5", a[1], at(&a[1]));
+                }
+                if part == 0 || b[0].part > 0 {
+                    tile!(load "6", b[0], at(&b[0]));
+                    tile!(load "7", b[1], at(&b[1]));
+                }
                 tile!(add "0", "4", "6");
                 tile!(add "1", "4", "7");
                 tile!(add "2", "5", "6");
@@ -95,9 +102,20 @@ pub unsafe fn block(a: [Side; 2], b: [Side; 2], steps: usize, parts: usize, out:
     }
 }
 
+/// Asks for as many bytes as a step reads of two blocks, which lie one after the other: memory is far away.
+#[cfg(target_arch = "x86_64")]
+fn ahead(from: *const u16, step: usize) {
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    for row in 0..2 * super::SIDE {
+        let line = from.wrapping_add((step * 2 * super::SIDE + row) * super::STEP);
+        // SAFETY: only a hint, so it may lie past the end.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+    }
+}
+
 /// # Safety
 /// None is needed: there is no such unit here, and nothing makes one.
 #[cfg(not(target_arch = "x86_64"))]
-pub unsafe fn block(_: [Side; 2], _: [Side; 2], _: usize, _: usize, _: &mut Sums) {
+pub unsafe fn block(_: [Side; 2], _: [Side; 2], _: [usize; 2], _: Option<*const u16>, _: &mut Sums) {
     unreachable!("AMX on another processor")
 }

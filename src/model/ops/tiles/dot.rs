@@ -16,7 +16,7 @@ const ROWS: usize = 8;
 /// Where [`present`]; every side covers `steps` tiles of every part.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512bf16,avx512f")]
-pub unsafe fn block(a: [Side; 2], b: [Side; 2], steps: usize, parts: usize, out: &mut Sums) {
+pub unsafe fn block(a: [Side; 2], b: [Side; 2], [steps, parts]: [usize; 2], out: &mut Sums) {
     for (a, out) in a.iter().zip(&mut out.0) {
         for first in (0..SIDE).step_by(ROWS) {
             // SAFETY: promised by the caller.
@@ -66,6 +66,6 @@ unsafe fn rows(a: Side, first: usize, b: [Side; 2], [steps, parts]: [usize; 2], 
 /// # Safety
 /// None is needed: there is no such unit here, and nothing makes one.
 #[cfg(not(target_arch = "x86_64"))]
-pub unsafe fn block(_: [Side; 2], _: [Side; 2], _: usize, _: usize, _: &mut Sums) {
+pub unsafe fn block(_: [Side; 2], _: [Side; 2], _: [usize; 2], _: &mut Sums) {
     unreachable!("AVX-512 on another processor")
 }

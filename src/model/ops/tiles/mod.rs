@@ -26,8 +26,8 @@ const SIDE: usize = 16;
 const STEP: usize = 32;
 /// Longest stretch of a sum that is made without touching the result, so that both operands stay in the second-level cache.
 const STRETCH: usize = 2048;
-/// Rows (or columns) of W a task takes at most.
-const PANEL: usize = 128;
+/// Bytes of each operand that are to stay in the second-level cache.
+const CACHE: usize = 512 << 10;
 /// Tokens up to which W is read as it lies: packing it would cost more than it brings.
 const FEW: usize = 64;
 
@@ -65,13 +65,14 @@ impl Unit {
         self == Self::Amx
     }
 
-    /// Adds up `steps` tile products for two row blocks and two column blocks: [row block][column block][16][16].
-    fn block(self, a: [Side; 2], b: [Side; 2], steps: usize, parts: usize, out: &mut Sums) {
+    /// Adds up tile products for two row blocks and two column blocks: [row block][column block][16][16]. From `soon` on lies what is
+    /// read as it lies next.
+    fn block(self, a: [Side; 2], b: [Side; 2], [steps, parts]: [usize; 2], soon: Option<*const u16>, out: &mut Sums) {
         // SAFETY: a unit is only made where its instructions are there; a side covers `steps` tiles of every part (`Side`).
         unsafe {
             match self {
-                Self::Amx => amx::block(a, b, steps, parts, out),
-                Self::Dot => dot::block(a, b, steps, parts, out),
+                Self::Amx => amx::block(a, b, [steps, parts], soon, out),
+                Self::Dot => dot::block(a, b, [steps, parts], out),
             }
         }
     }
@@ -108,28 +109,28 @@ impl Side {
 /// `y` [tokens, n] = `x` [tokens, k] Wᵀ
 pub fn forward(unit: Unit, w: &[bf16], [tokens, n, k]: [usize; 3], parts: Parts, x: &[f32], y: &mut [f32]) {
     assert!(w.len() == n * k && x.len() == tokens * k && y.len() == tokens * n, "operands of a product");
-    let (xs, steps, panel) = (Packed::of(x, [tokens, k], parts, true), k.div_ceil(STEP), panel(n));
+    let (xs, steps) = (Packed::of(x, [tokens, k], parts, true), k.div_ceil(STEP));
+    let panel = panel(n, steps);
     columns_mut(y, tokens, n, panel).into_par_iter().enumerate().for_each(|(i, mut columns)| {
         let _session = amx::Session::open(unit);
-        let (mut tiles, mut sums) = (Vec::new(), Sums::default());
-        for first in (i * panel..n.min((i + 1) * panel)).step_by(2 * SIDE) {
-            let rows = &w[first * k..n.min(first + 2 * SIDE) * k];
-            let left = if tokens <= FEW && k % STEP == 0 && rows.len() == 2 * SIDE * k {
-                [0, SIDE].map(|row| Side { start: rows[row * k..].as_ptr().cast(), row: k, step: STEP, part: 0 })
-            } else {
-                pack::rows_of(rows, k, &mut tiles);
-                [0, steps].map(|at| pack::side(&tiles, at, 1))
-            };
-            for (from, count) in stretches(steps) {
-                for block in (0..xs.blocks()).step_by(2) {
-                    let right = [xs.side(block, from), xs.side(block + 1, from)];
-                    unit.block(left.map(|side| side.from(from)), right, count, parts as usize, &mut sums);
-                    sums.0.iter_mut().flatten().for_each(pack::turn); // now tokens by rows of W
-                    for (half, sums) in sums.0.iter().enumerate().filter(|(half, _)| first + half * SIDE < n) {
-                        let at = first + half * SIDE - i * panel;
-                        let end = (at + SIDE).min(n - i * panel);
-                        put(sums.each_ref(), &mut columns[block * SIDE..], at..end, from > 0);
-                    }
+        let (rows, mut sums) = (&w[i * panel * k..n.min((i + 1) * panel) * k], Sums::default());
+        let as_it_lies = tokens <= FEW && k % STEP == 0 && rows.len() % (2 * SIDE * k) == 0;
+        let tiles = if as_it_lies { Vec::new() } else { pack::rows_of(rows, k) };
+        let left = |block: usize| match as_it_lies {
+            true => Side { start: rows[block * SIDE * k..].as_ptr().cast(), row: k, step: STEP, part: 0 },
+            false => pack::side(&tiles, block * steps, 1),
+        };
+        let width = rows.len() / k;
+        for (from, count) in stretches(steps) {
+            for (at, block) in order(width.div_ceil(SIDE), xs.blocks(), count * parts as usize) {
+                let soon = (as_it_lies && block == 0).then(|| left(at).from(from).start.wrapping_add(2 * SIDE * k));
+                let two = [left(at), left((at + 1).min((width - 1) / SIDE))].map(|side| side.from(from));
+                let right = [xs.side(block, from), xs.side(block + 1, from)];
+                unit.block(two, right, [count, parts as usize], soon, &mut sums);
+                sums.0.iter_mut().flatten().for_each(pack::turn); // now tokens by rows of W
+                for (half, sums) in sums.0.iter().enumerate().filter(|(half, _)| (at + half) * SIDE < width) {
+                    let first = (at + half) * SIDE;
+                    put(sums.each_ref(), &mut columns[block * SIDE..], first..width.min(first + SIDE), from > 0);
                 }
             }
         }
@@ -139,46 +140,56 @@ pub fn forward(unit: Unit, w: &[bf16], [tokens, n, k]: [usize; 3], parts: Parts,
 /// `dx` [tokens, k] = `g` [tokens, n] W
 pub fn backward(unit: Unit, w: &[bf16], [tokens, n, k]: [usize; 3], parts: Parts, g: &[f32], dx: &mut [f32]) {
     assert!(w.len() == n * k && g.len() == tokens * n && dx.len() == tokens * k, "operands of a product");
-    let (gs, panel) = (Packed::of(g, [tokens, n], parts, false), panel(k));
+    let (gs, steps) = (Packed::of(g, [tokens, n], parts, false), n.div_ceil(STEP));
+    let panel = panel(k, steps);
     columns_mut(dx, tokens, k, panel).into_par_iter().enumerate().for_each(|(i, mut columns)| {
         let _session = amx::Session::open(unit);
         let (mut tiles, mut sums) = (Vec::new(), Sums::default());
         let width = panel.min(k - i * panel);
-        for (from, count) in stretches(n.div_ceil(STEP)) {
+        for (from, count) in stretches(steps) {
             let rows = &w[from * STEP * k..n.min((from + count) * STEP) * k];
             pack::columns_of(rows, k, i * panel, width, &mut tiles);
-            let last = width.div_ceil(SIDE) - 1;
-            for at in (0..=last).step_by(2) {
-                let right = [at, last.min(at + 1)].map(|block| pack::side(&tiles, block * count, 1));
-                for block in (0..gs.blocks()).step_by(2) {
-                    let left = [gs.side(block, from), gs.side(block + 1, from)];
-                    unit.block(left, right, count, parts as usize, &mut sums);
-                    for half in 0..=(last - at).min(1) {
-                        let first = (at + half) * SIDE;
-                        let [low, high] = [0, 1].map(|row_block| &sums.0[row_block][half]);
-                        put([low, high], &mut columns[block * SIDE..], first..width.min(first + SIDE), from > 0);
-                    }
+            for (at, block) in order(width.div_ceil(SIDE), gs.blocks(), count * parts as usize) {
+                let right = [at, (at + 1).min((width - 1) / SIDE)].map(|block| pack::side(&tiles, block * count, 1));
+                let left = [gs.side(block, from), gs.side(block + 1, from)];
+                unit.block(left, right, [count, parts as usize], None, &mut sums);
+                for half in [0, 1].into_iter().filter(|half| (at + half) * SIDE < width) {
+                    let first = (at + half) * SIDE;
+                    let rows = [0, 1].map(|row_block| &sums.0[row_block][half]);
+                    put(rows, &mut columns[block * SIDE..], first..width.min(first + SIDE), from > 0);
                 }
             }
         }
     });
 }
 
+/// Pairs of blocks of W and of tokens in the order in which a task multiplies them: tokens by the cacheful (`tiles` a block).
+fn order(of_w: usize, of_tokens: usize, tiles: usize) -> impl Iterator<Item = (usize, usize)> {
+    let most = (CACHE / (tiles * size_of::<pack::Tile>())).max(2).next_multiple_of(2);
+    let chunks = (0..of_tokens).step_by(most).map(move |first| first..of_tokens.min(first + most));
+    chunks.flat_map(move |chunk| {
+        (0..of_w).step_by(2).flat_map(move |at| chunk.clone().step_by(2).map(move |block| (at, block)))
+    })
+}
+
 /// Writes two blocks of 16 × 16 sums, or adds them, at `range` of up to 32 rows.
 fn put(blocks: [&[f32; SIDE * SIDE]; 2], rows: &mut [&mut [f32]], range: Range<usize>, add: bool) {
-    let sums = blocks.into_iter().flat_map(|block| block.chunks_exact(SIDE));
+    let sums = blocks.into_iter().flat_map(|block| block.as_chunks::<SIDE>().0);
     for (row, sums) in rows.iter_mut().zip(sums) {
-        let (row, sums) = (&mut row[range.clone()], &sums[..range.len()]);
-        match add {
-            false => row.copy_from_slice(sums),
-            true => row.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
+        let row = &mut row[range.clone()];
+        match (add, <&mut [f32; SIDE]>::try_from(&mut *row)) {
+            (false, Ok(whole)) => *whole = *sums,
+            (false, Err(_)) => row.copy_from_slice(&sums[..row.len()]),
+            (true, _) => row.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
         }
     }
 }
 
-/// Rows (or columns) of W that a task takes: enough tasks for every thread, and whole tiles.
-fn panel(n: usize) -> usize {
-    (n / (4 * rayon::current_num_threads())).next_multiple_of(2 * SIDE).clamp(2 * SIDE, PANEL)
+/// Rows (or columns) of W that a task takes, `steps` tiles long: what the cache holds, but enough tasks for every thread.
+fn panel(n: usize, steps: usize) -> usize {
+    let most = CACHE / (steps.min(STRETCH / STEP) * 2 * STEP) / (2 * SIDE) * (2 * SIDE);
+    let share = (n / (4 * rayon::current_num_threads())).next_multiple_of(2 * SIDE);
+    share.min(most).max(2 * SIDE)
 }
 
 #[cfg(test)]

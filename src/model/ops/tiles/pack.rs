@@ -68,17 +68,22 @@ pub fn side(tiles: &[Tile], at: usize, parts: usize) -> Side {
     }
 }
 
-/// Up to 32 rows of W [rows, k], as two blocks of left tiles: [block][step].
-pub fn rows_of(w: &[bf16], k: usize, tiles: &mut Vec<Tile>) {
+/// Rows of W [rows, k] as left tiles: [block of 16 rows][step].
+pub fn rows_of(w: &[bf16], k: usize) -> Vec<Tile> {
     let steps = k.div_ceil(STEP);
-    tiles.clear();
-    tiles.resize(2 * steps, Tile::ZERO);
+    let mut tiles = vec![Tile::ZERO; (w.len() / k).div_ceil(SIDE) * steps];
     for (i, row) in w.chunks_exact(k).enumerate() {
         let (block, i) = (i / SIDE, i % SIDE);
-        for (tile, numbers) in tiles[block * steps..].iter_mut().zip(row.chunks(STEP)) {
-            tile.0[i * STEP..][..numbers.len()].copy_from_slice(bits(numbers));
+        let (whole, rest) = bits(row).as_chunks::<STEP>();
+        let tiles = &mut tiles[block * steps..(block + 1) * steps];
+        for (tile, numbers) in tiles.iter_mut().zip(whole) {
+            tile.0.as_chunks_mut::<STEP>().0[i] = *numbers;
+        }
+        if !rest.is_empty() {
+            tiles[steps - 1].0[i * STEP..][..rest.len()].copy_from_slice(rest);
         }
     }
+    tiles
 }
 
 /// Rows of W [n, k] at columns `first` to `first + width`, as right tiles: pairs of rows by columns, [block of 16 columns][step].
