@@ -78,4 +78,10 @@ fn leaks_are_named_and_stop_a_training_until_a_list_allows_them() {
     std::fs::write(folder.path().join("listed.toml"), listed).unwrap();
     let (code, out, error) = dxlab(folder.path(), &["train", "listed.toml", "--dry-run"]);
     assert!(code == 0 && out.contains("1 allowed"), "{out}{error}");
+    let bench = format!("case_id,input_finding,output_disease\nx1,\"{}\",cyst\nx2,\"{}\",cyst\n", text(99), text(7));
+    std::fs::write(folder.path().join("bench.csv"), bench).unwrap();
+    let listed = format!("benchmarks = [\"bench.csv\"]\nallow_leaks = \"allowed.toml\"\n{config}{training}");
+    std::fs::write(folder.path().join("benched.toml"), listed).unwrap();
+    let (code, _, error) = train("benched.toml");
+    assert!(code == 2 && error.contains("train/a7 and bench test/x2: exact") && error.contains("1 leak(s)"), "{error}");
 }

@@ -1,5 +1,7 @@
-//! A training run killed with SIGKILL, again and again, ends as one that was left alone: the same losses, the same adapter bytes.
+//! A training run killed with SIGKILL, again and again, ends as one that was left alone: the same losses, the same adapter bytes. Only
+//! it took longer, and says so.
 #![cfg(unix)]
+use dxlab::study::Run;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -87,4 +89,8 @@ fn a_killed_run_ends_as_one_that_was_left_alone() {
         (file("adapter_model.safetensors"), file("adapter_config.json"))
     };
     assert!(adapter(alone.path()) == adapter(killed.path()), "the adapters differ");
+    let made = |project: &Path| Run::load(&folder(project).unwrap()).unwrap().environment().unwrap();
+    assert!(made(alone.path()).legs.is_empty());
+    let (took, last) = (made(killed.path()), made(killed.path()).legs.pop().unwrap());
+    assert!(took.legs.len() > 1 && took.wall_seconds > last.seconds + 0.05, "{took:?}");
 }

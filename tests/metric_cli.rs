@@ -183,5 +183,5 @@ fn the_workbook_reads_settings_from_the_run_around_the_predictions() {
     let (code, out, _) = dxlab(folder.path(), &["runs", "--root", "runs", "list"]);
     assert!(code == 0 && out.starts_with("1 runs in runs") && out.contains(run.short_digest()), "{out}");
     let (_, out, _) = dxlab(folder.path(), &["runs", "--root", "runs", "gc"]);
-    assert!(out.starts_with("0 folders"), "{out}");
+    assert!(out.starts_with("0 leftovers that nothing can go on from, 0.0 MB: kept, --delete deletes them\n"), "{out}");
 }

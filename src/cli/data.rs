@@ -35,7 +35,7 @@ pub struct LeaksOf {
     /// Corpora to train on and test with: `findings`, `bc5cdr`, `ncbi`, or a file or folder of findings
     #[arg(required_unless_present = "config")]
     corpora: Vec<String>,
-    /// Take corpus, validation part and allow list from this training config
+    /// Take corpus, validation part, benchmark sets and allow list from this training config
     #[arg(long, conflicts_with_all = ["corpora", "against", "allow", "limit"])]
     config: Option<PathBuf>,
     /// Benchmark sets whose test cases must not be among the training cases (names as above); repeat for more
@@ -44,7 +44,7 @@ pub struct LeaksOf {
     /// Similarity of five-word runs (Jaccard) from which on two texts are near duplicates
     #[arg(long, default_value_t = LIMIT)]
     limit: f64,
-    /// TOML file of pairs that may leak: tables [[pair]] with a, b (as `train/17`) and reason
+    /// TOML file of what may leak: tables [[pair]] with a, b (as `train/17`) and reason, [[group]] with id and reason
     #[arg(long)]
     allow: Option<PathBuf>,
     /// Where to write all of it as JSON
@@ -65,9 +65,8 @@ impl LeaksOf {
             }
         };
         if let Some(path) = &self.allow {
-            let list = Allowed::read(path)?;
-            for pair in leaks.allow(&list) {
-                println!("{}: {} and {} do not leak: remove the pair", path.display(), pair.a, pair.b);
+            for entry in leaks.allow(&Allowed::read(path)?) {
+                println!("{}: {entry} does not leak: remove the entry", path.display());
             }
         }
         print!("{leaks}");

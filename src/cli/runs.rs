@@ -1,7 +1,7 @@
 //! `dxlab runs list|show|diff|gc|tensorboard`: what is in the run store.
 use crate::error::{Error, Result};
 use crate::report::{NONE, Table, tables};
-use crate::study::{Store, differences, size};
+use crate::study::{Leftover, Store, differences, size};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
@@ -39,11 +39,17 @@ enum Command {
         #[arg(long, default_value = "tensorboard")]
         out: PathBuf,
     },
-    /// What can never be opened again: leftovers of makers that are gone, runs of an older version of the numerics
+    /// What the store holds beside its runs: leftovers of makers that are gone, runs of an older version of the numerics
     Gc {
-        /// Delete it; without this it is only listed
+        /// Delete the leftovers that nothing can go on from; without this all is only listed
         #[arg(long)]
         delete: bool,
+        /// Delete also the parts that `--resume` would go on from (checkpoints of trainings and searches)
+        #[arg(long, requires = "delete")]
+        parts: bool,
+        /// Delete also the complete runs of an older version of the numerics
+        #[arg(long, requires = "delete")]
+        old: bool,
     },
 }
 
@@ -55,7 +61,7 @@ impl Runs {
             Command::Show { run } => show(&store, &run),
             Command::Diff { a, b } => diff(&store, &a, &b),
             Command::Tensorboard { runs, out } => tensorboard(&store, &runs, &out),
-            Command::Gc { delete } => gc(&store, delete),
+            Command::Gc { delete, parts, old } => gc(&store, delete, parts, old),
         }
     }
 }
@@ -63,10 +69,9 @@ impl Runs {
 fn list(store: &Store, kind: Option<&str>) -> Result<()> {
     let mut runs = store.list()?;
     runs.retain(|run| kind.is_none_or(|kind| run.spec.kind == kind));
-    print!(
-        "{}",
-        Table::from(tables::runs(&runs)?).caption(format!("{} runs in {}", runs.len(), store.root().display()))
-    );
+    let table = Table::from(tables::runs(&runs)?);
+    let caption = format!("{} runs in {}", table.height(), store.root().display());
+    print!("{}", table.caption(caption));
     Ok(())
 }
 
@@ -102,17 +107,27 @@ fn tensorboard(store: &Store, runs: &[String], out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn gc(store: &Store, delete: bool) -> Result<()> {
-    let garbage = store.garbage()?;
-    let mut bytes = 0;
-    for dir in &garbage {
-        bytes += size(dir)?;
-        println!("{}", dir.display());
-        if delete {
-            std::fs::remove_dir_all(dir).map_err(Error::io(dir))?;
+fn gc(store: &Store, delete: bool, parts: bool, old: bool) -> Result<()> {
+    let kinds = [
+        (Leftover::Scrap, "leftovers that nothing can go on from", delete, "--delete"),
+        (Leftover::Part, "parts that --resume goes on from", parts, "--delete --parts"),
+        (Leftover::OldRun, "runs of an older version of the numerics", old, "--delete --old"),
+    ];
+    let leftovers = store.leftovers()?;
+    for (kind, what, delete, flags) in kinds {
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        for (_, dir) in leftovers.iter().filter(|(of, _)| *of == kind) {
+            let size = size(dir)?;
+            if delete && !store.delete(dir)? {
+                println!("{}: in use by now, left alone", dir.display());
+                continue;
+            }
+            bytes += size;
+            lines.push(format!("  {}, {:.1} MB", dir.display(), size as f64 / 1e6));
         }
+        let done = if delete { "deleted".to_string() } else { format!("kept, {flags} deletes them") };
+        println!("{} {what}, {:.1} MB: {done}", lines.len(), bytes as f64 / 1e6);
+        lines.iter().for_each(|line| println!("{line}"));
     }
-    let done = if delete { "deleted" } else { "to delete with --delete" };
-    println!("{} folders, {:.1} MB {done}", garbage.len(), bytes as f64 / 1e6);
     Ok(())
 }

@@ -38,7 +38,7 @@ pub fn base_card(dir: &Path) -> Result<String> {
     }
     let _ = writeln!(
         card,
-        "| wall time of the last part | {:.0} minutes, {} |",
+        "| wall time | {:.0} minutes, {} |",
         environment["wall_seconds"].as_f64().unwrap_or_default() / 60.0,
         environment["cpu"].as_str().unwrap_or("cpu unknown")
     );

@@ -118,7 +118,7 @@ fn meaning(why: &str) -> &'static str {
     }
 }
 
-/// What the leak gate compared and found: a row a kind of leak, then a row a leak (the first `most`).
+/// What the leak gate compared and found: a row a kind of leak, then a row a leak (the first `most`, and how many more there are).
 pub fn leaks(leaks: &Leaks, most: usize) -> Table {
     let part = |(name, role, cases): &(String, Role, usize)| {
         let which = if *role == Role::Validation { " (validation)" } else { "" };
@@ -137,6 +137,9 @@ pub fn leaks(leaks: &Leaks, most: usize) -> Table {
         vec!["shared groups (patients)".into(), count(Kind::Group)],
     ];
     rows.extend(leaks.leaks.iter().take(most).map(|leak| vec!["leak".into(), leak.to_string()]));
+    if leaks.leaks.len() > most {
+        rows.push(vec!["leak".into(), format!("… and {} more", leaks.leaks.len() - most)]);
+    }
     Table::from_rows(&["what", "value"], &rows)
 }
 
@@ -162,6 +165,7 @@ pub fn wrapped(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::leak::{LIMIT, Part, find};
     use crate::corpus::synthetic::truth;
 
     #[test]
@@ -188,6 +192,16 @@ mod tests {
         let bare = explained(&chosen[0], &BTreeMap::new());
         assert_eq!(bare.height(), 1);
         assert!(distractors(&corpus.test, &truths).height() > 5);
+    }
+
+    #[test]
+    fn leaks_that_are_not_shown_are_counted() {
+        let cases = &Corpus::embedded().unwrap().train[..3];
+        let part = |name: &str, role| Part { name: name.into(), role, space: name.into(), cases };
+        let found = find(&[part("train", Role::Train), part("test", Role::Test)], LIMIT).unwrap();
+        let (cut, all) = (leaks(&found, 2).to_text(), leaks(&found, 3).to_text());
+        assert!(cut.matches(": exact").count() == 2 && cut.contains("… and 1 more"), "{cut}");
+        assert!(all.matches(": exact").count() == 3 && !all.contains(" more"), "{all}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub fn log(store: &Store, corpus: &Corpus) -> Result<Table> {
     let about = |run: &Run| run.spec.spec.get("corpus").is_some_and(|of| *of == digest);
     let mut rows = Vec::new();
     for run in store.list()?.iter().filter(|run| about(run) && !is_seed(&run.spec.name)) {
-        let made = run.environment()?;
+        let Some(made) = run.environment_or_told() else { continue };
         rows.push(vec![
             run.folder(),
             made.started.get(..10).unwrap_or_default().to_string(),

@@ -159,18 +159,19 @@ fn join<'a>(labels: impl Iterator<Item = &'a str>) -> String {
     labels.collect::<Vec<_>>().join(", ")
 }
 
-/// One row a run: kind, name, digest, when, how long, how much memory and disk.
+/// One row a run: kind, name, digest, when, how long, how much memory and disk. A run whose environment cannot be read is left out
+/// and told on the terminal.
 pub fn runs(runs: &[Run]) -> Result<DataFrame> {
-    let environments = runs.iter().map(Run::environment).collect::<Result<Vec<_>>>()?;
-    let bytes = runs.iter().map(Run::bytes).collect::<Result<Vec<_>>>()?;
+    let known: Vec<_> = runs.iter().filter_map(|run| Some((run, run.environment_or_told()?))).collect();
+    let bytes = known.iter().map(|(run, _)| run.bytes()).collect::<Result<Vec<_>>>()?;
     let mega = |bytes: u64| bytes as f64 / 1e6;
     built(df![
-        "kind" => runs.iter().map(|run| run.spec.kind.as_str()).collect::<Vec<_>>(),
-        "name" => runs.iter().map(|run| run.spec.name.as_str()).collect::<Vec<_>>(),
-        "digest" => runs.iter().map(Run::short_digest).collect::<Vec<_>>(),
-        "started" => environments.iter().map(|e| e.started.as_str()).collect::<Vec<_>>(),
-        "seconds" => environments.iter().map(|e| e.wall_seconds).collect::<Vec<_>>(),
-        "peak MB" => environments.iter().map(|e| e.peak_bytes.map(mega)).collect::<Vec<_>>(),
+        "kind" => known.iter().map(|(run, _)| run.spec.kind.as_str()).collect::<Vec<_>>(),
+        "name" => known.iter().map(|(run, _)| run.spec.name.as_str()).collect::<Vec<_>>(),
+        "digest" => known.iter().map(|(run, _)| run.short_digest()).collect::<Vec<_>>(),
+        "started" => known.iter().map(|(_, made)| made.started.as_str()).collect::<Vec<_>>(),
+        "seconds" => known.iter().map(|(_, made)| made.wall_seconds).collect::<Vec<_>>(),
+        "peak MB" => known.iter().map(|(_, made)| made.peak_bytes.map(mega)).collect::<Vec<_>>(),
         "disk MB" => bytes.into_iter().map(mega).collect::<Vec<_>>(),
     ])
 }

@@ -57,6 +57,7 @@ pub struct Took {
     pub tokens: usize,
     /// Nats a supervised token on the validation part of this seed.
     pub validation_loss: Option<f64>,
+    /// Of all legs, where its training was stopped and resumed.
     pub seconds: f64,
     pub peak_bytes: Option<u64>,
 }
@@ -114,7 +115,8 @@ impl Arm {
         let (corpus, context) = open_corpus(&self.config.corpus)?;
         let prompt = Prompt::named(&self.config.prompt, &context)?;
         let spec = self.spec(&corpus, &prompt)?;
-        let run = store.open_or_make("arm", &self.name, &spec, |dir| self.try_seeds(store, dir))?;
+        // its seeds are runs of their own; what is resumed here is the count of what the arm took
+        let run = store.open_or_resume("arm", &self.name, &spec, |dir| self.try_seeds(store, dir))?;
         Tried::read(run)
     }
 

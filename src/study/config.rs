@@ -30,10 +30,13 @@ pub struct TrainConfig {
     /// Training cases, at most, drawn with the seed after validation is taken; for learning curves and quick looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<usize>,
-    /// A file that names pairs of cases which training, validation and test may share, each with a reason
+    /// A file that names pairs of cases and groups which training, validation and test may share, each with a reason
     /// ([`crate::corpus::leak::Allowed`]); without it a leak stops the training before it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_leaks: Option<PathBuf>,
+    /// Sets that must not leak into the training cases either (named as `corpus`): their test cases, all cases where they have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub benchmarks: Vec<String>,
     /// How the base model's weights lie in memory.
     #[serde(default, skip_serializing_if = "is_f32")]
     pub weights: Keep,

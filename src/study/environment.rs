@@ -1,7 +1,11 @@
 //! What a run was made with: code, compiler, machine, time and memory. Recorded beside a run, never part of its digest.
+use super::legs::Leg;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::process::Command;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
@@ -19,12 +23,28 @@ pub struct Environment {
     pub threads: usize,
     /// UTC, `2026-01-31T23:59:59Z`.
     pub started: String,
+    /// Of all legs together, where the run was stopped and taken up again.
     pub wall_seconds: f64,
-    /// Highest resident memory while the run was made (`VmHWM`), Linux only.
+    /// Highest resident memory while the run was made (`VmHWM`), in whichever leg; Linux only.
     pub peak_bytes: Option<u64>,
+    /// Every leg, where there was more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<Leg>,
 }
 
 impl Environment {
+    /// As of the run whose last leg this is.
+    pub(super) fn after(mut self, earlier: Vec<Leg>) -> Self {
+        let Some(first) = earlier.first().map(|leg| leg.started.clone()) else { return self };
+        let last = Leg { started: self.started, seconds: self.wall_seconds, peak_bytes: self.peak_bytes };
+        self.legs = earlier;
+        self.legs.push(last);
+        self.started = first;
+        self.wall_seconds = self.legs.iter().map(|leg| leg.seconds).sum();
+        self.peak_bytes = self.legs.iter().filter_map(|leg| leg.peak_bytes).max();
+        self
+    }
+
     /// `started` as seconds since 1970; 0 if it cannot be read.
     pub fn started_seconds(&self) -> u64 {
         let part = |range: std::ops::Range<usize>| self.started.get(range)?.parse::<u64>().ok();
@@ -42,13 +62,49 @@ impl Environment {
 pub struct Stopwatch {
     started: SystemTime,
     clock: Instant,
+    /// Bytes: the peak before others last had it start anew.
+    earlier_peak: Arc<AtomicU64>,
+}
+
+/// Of the stopwatches that run.
+static EARLIER_PEAKS: Mutex<Vec<Weak<AtomicU64>>> = Mutex::new(Vec::new());
+
+/// Has the peak of the process's memory start anew where Linux lets it; the stopwatches that run remember what it was, as a run (an arm,
+/// a search) makes others while it is made.
+pub(super) fn reset_peak() {
+    let mut running = EARLIER_PEAKS.lock();
+    running.retain(|earlier| earlier.strong_count() > 0);
+    let peak = peak_bytes().unwrap_or(0);
+    for earlier in running.iter().filter_map(Weak::upgrade) {
+        earlier.fetch_max(peak, Ordering::Relaxed);
+    }
+    let _ = std::fs::write("/proc/self/clear_refs", "5"); // absent elsewhere: then the peak is the whole process's
 }
 
 impl Stopwatch {
-    /// Also resets the peak of the process's memory where Linux lets it, so that a notebook's earlier cells do not count.
+    /// Also resets the peak of the process's memory, so that a notebook's earlier cells do not count.
     pub fn start() -> Self {
-        let _ = std::fs::write("/proc/self/clear_refs", "5"); // absent elsewhere: then the peak is the whole process's
-        Self { started: SystemTime::now(), clock: Instant::now() }
+        reset_peak();
+        let earlier_peak = Arc::new(AtomicU64::new(0));
+        EARLIER_PEAKS.lock().push(Arc::downgrade(&earlier_peak));
+        Self { started: SystemTime::now(), clock: Instant::now(), earlier_peak }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn started(&self) -> String {
+        utc(self.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+
+    fn peak_bytes(&self) -> Option<u64> {
+        peak_bytes().map(|now| now.max(self.earlier_peak.load(Ordering::Relaxed)))
+    }
+
+    /// What was taken so far.
+    pub fn leg(&self) -> Leg {
+        Leg { started: self.started(), seconds: self.elapsed().as_secs_f64(), peak_bytes: self.peak_bytes() }
     }
 
     pub fn finish(self) -> Environment {
@@ -61,9 +117,10 @@ impl Stopwatch {
             cpu: field("/proc/cpuinfo", "model name"),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             threads: rayon::current_num_threads(),
-            started: utc(self.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())),
-            wall_seconds: self.clock.elapsed().as_secs_f64(),
-            peak_bytes: peak_bytes(),
+            started: self.started(),
+            wall_seconds: self.elapsed().as_secs_f64(),
+            peak_bytes: self.peak_bytes(),
+            legs: Vec::new(),
         }
     }
 }
@@ -82,7 +139,7 @@ fn field(path: &str, key: &str) -> Option<String> {
     Some(value.trim().to_string())
 }
 
-/// Highest resident memory of this process so far, in bytes; Linux only.
+/// Highest resident memory of this process since it was last reset, in bytes; Linux only.
 pub fn peak_bytes() -> Option<u64> {
     status_bytes("VmHWM")
 }
@@ -129,5 +186,28 @@ mod tests {
         let environment = Stopwatch::start().finish();
         assert!(environment.cores > 0 && environment.threads > 0 && environment.started.ends_with('Z'));
         assert!(cfg!(not(target_os = "linux")) || environment.peak_bytes.is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn a_run_of_several_legs_took_all_their_time_and_the_memory_of_the_largest() {
+        let leg = |started: &str, seconds, peak_bytes| Leg { started: started.into(), seconds, peak_bytes };
+        let last = || {
+            let (started, peak_bytes) = ("2026-01-03T00:00:00Z".into(), Some(5));
+            Environment { started, wall_seconds: 2.0, peak_bytes, ..Stopwatch::start().finish() }
+        };
+        let earlier = vec![leg("2026-01-01T00:00:00Z", 30.0, Some(9)), leg("2026-01-02T00:00:00Z", 0.5, None)];
+        let all = last().after(earlier.clone());
+        assert_eq!((all.started.as_str(), all.wall_seconds, all.peak_bytes), ("2026-01-01T00:00:00Z", 32.5, Some(9)));
+        assert_eq!(all.legs, [earlier, vec![leg("2026-01-03T00:00:00Z", 2.0, Some(5))]].concat());
+        assert_eq!(last().after(Vec::new()), last());
+    }
+
+    #[test]
+    fn what_was_written_before_legs_were_kept_is_read() {
+        let text = r#"{"dxlab":"0.1.0","commit":null,"rustc":"rustc 1.95.0","os":"linux x86_64","cpu":null,"cores":2,
+            "threads":2,"started":"2026-01-31T23:59:59Z","wall_seconds":1.5,"peak_bytes":null}"#;
+        let old: Environment = serde_json::from_str(text).unwrap();
+        assert!(old.legs.is_empty() && old.wall_seconds == 1.5);
+        assert!(!serde_json::to_string(&old).unwrap().contains("legs"), "a run of one leg is written as before");
     }
 }

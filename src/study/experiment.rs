@@ -141,7 +141,7 @@ impl Run {
         let make = |dir: &Path| train(config, corpus, &prompt, dir);
         match resume {
             true => store.open_or_resume("train", &config.name, &spec, make),
-            false => store.open_or_make("train", &config.name, &spec, make),
+            false => store.open_or_restart("train", &config.name, &spec, make),
         }
     }
 

@@ -5,7 +5,7 @@
 //! micro-batch, and extended to all layers: both grow by the same amount with every layer of its kind (adapted, above an adapted one, below
 //! all adapted ones).
 use super::config::{Learns, TrainConfig};
-use super::environment::{peak_bytes, resident_bytes};
+use super::environment::{peak_bytes, reset_peak, resident_bytes};
 use super::experiment::{open_corpus, sequences};
 use crate::adapter::{Adapter, Layers, Mode, Noise};
 use crate::error::{Error, Result};
@@ -162,7 +162,7 @@ fn probe(
     batch: &[&Sequence],
 ) -> Result<Probe> {
     crate::process::give_back(); // what the probe before has freed is no part of this one's peak
-    let _ = std::fs::write("/proc/self/clear_refs", "5"); // the peak starts anew, where Linux lets it
+    reset_peak();
     let shape = Config { num_hidden_layers: layers, ..shape.clone() };
     let mut learns = config.adapter.adapter(&config.model)?;
     if let Some(adapter) = &mut learns {

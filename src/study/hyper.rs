@@ -143,7 +143,7 @@ impl Run {
         };
         match resume {
             true => store.open_or_resume("search", &config.name, &spec, make),
-            false => store.open_or_make("search", &config.name, &spec, make),
+            false => store.open_or_restart("search", &config.name, &spec, make),
         }
     }
 

@@ -20,9 +20,21 @@ impl Source {
     pub fn open(name: &str) -> Result<Self> {
         let (corpus, _) = open_corpus(name)?;
         let stem = Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy().into_owned());
-        let space = if matches!(name, "bc5cdr" | "ncbi") { "PubMed".into() } else { name.to_string() };
-        Ok(Self { name: stem, space, corpus })
+        Ok(Self { name: stem, space: space(name), corpus })
     }
+
+    /// As a benchmark set: its test cases, all cases where it has none.
+    fn benchmark(&self) -> Option<Part<'_>> {
+        match self.corpus.test.is_empty() {
+            true => part(self, true, Role::Test, &self.corpus.train).map(|p| Part { name: self.name.clone(), ..p }),
+            false => part(self, true, Role::Test, &self.corpus.test),
+        }
+    }
+}
+
+/// What the groups of a corpus, by the name that configs use, are ids of.
+fn space(name: &str) -> String {
+    if matches!(name, "bc5cdr" | "ncbi") { "PubMed".into() } else { name.to_string() }
 }
 
 /// Leaks between the training and test cases of `sources`, and between their training cases and the test cases of `against`
@@ -34,14 +46,7 @@ pub fn leaks(sources: &[Source], against: &[Source], limit: f64) -> Result<Leaks
         parts.extend(part(source, i > 0, Role::Train, &source.corpus.train));
         parts.extend(part(source, i > 0, Role::Test, &source.corpus.test));
     }
-    for source in against {
-        let corpus = &source.corpus;
-        if corpus.test.is_empty() {
-            parts
-                .extend(part(source, true, Role::Test, &corpus.train).map(|p| Part { name: source.name.clone(), ..p }));
-        }
-        parts.extend(part(source, true, Role::Test, &corpus.test));
-    }
+    parts.extend(against.iter().filter_map(Source::benchmark));
     find(&parts, limit)
 }
 
@@ -51,21 +56,22 @@ fn part<'a>(source: &Source, named: bool, role: Role, cases: &'a [Case]) -> Opti
     (!cases.is_empty()).then(|| Part { name, role, space: source.space.clone(), cases })
 }
 
-/// Leaks among what a run of `config` on `corpus` trains on, validates on and is tested on; pairs that its allow list names
-/// are marked, and pairs of the list that do not leak are told on the terminal.
+/// Leaks among what a run of `config` on `corpus` trains on, validates on and is tested on, its benchmark sets among the latter; what its
+/// allow list names is marked, and what of the list does not leak is told on the terminal.
 pub fn training_leaks(config: &TrainConfig, corpus: &Corpus) -> Result<Leaks> {
     let (train, valid) = config.split(&corpus.train);
-    let of = |name: &str, role, cases| Part { name: name.into(), role, space: String::new(), cases };
-    let parts = [
+    let benchmarks = config.benchmarks.iter().map(|name| Source::open(name)).collect::<Result<Vec<_>>>()?;
+    let of = |name: &str, role, cases| Part { name: name.into(), role, space: space(&config.corpus), cases };
+    let mut parts = vec![
         of("train", Role::Train, train.as_slice()),
         of("train", Role::Validation, valid.as_slice()),
         of("test", Role::Test, corpus.test.as_slice()),
     ];
+    parts.extend(benchmarks.iter().filter_map(Source::benchmark));
     let mut leaks = find(&parts, LIMIT)?;
     if let Some(path) = &config.allow_leaks {
-        let list = Allowed::read(path)?;
-        for pair in leaks.allow(&list) {
-            println!("… {}: {} and {} do not leak: remove the pair", path.display(), pair.a, pair.b);
+        for entry in leaks.allow(&Allowed::read(path)?) {
+            println!("… {}: {entry} does not leak: remove the entry", path.display());
         }
     }
     Ok(leaks)
@@ -93,7 +99,6 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::leak::Kind;
 
     #[test]
     fn the_committed_configs_train_on_nothing_that_they_are_tested_on() {
@@ -118,6 +123,36 @@ mod tests {
         let open = |name| [Source::open(name).unwrap()];
         let leaks = leaks(&open("bc5cdr"), &open("ncbi"), LIMIT).unwrap();
         let shared: Vec<_> = leaks.leaks.iter().filter(|leak| leak.b.part == "ncbi test").collect();
-        assert!(shared.iter().all(|leak| leak.a.case_id == leak.b.case_id && leak.kind != Kind::Group), "{leaks}");
+        assert!(shared.iter().all(|leak| leak.a.case_id == leak.b.case_id), "{leaks}");
+    }
+
+    #[test]
+    fn a_benchmark_set_is_compared_and_a_config_without_one_is_written_as_before() {
+        let corpus = Corpus::embedded().unwrap();
+        let mut config = TrainConfig::named("lora-plain").unwrap();
+        assert!(!toml::to_string(&config).unwrap().contains("benchmarks"), "the digests of its runs stay");
+        let folder = tempfile::tempdir().unwrap();
+        let cases = |name: &str, split: &str, copied: &Case| {
+            let case = |id: &str, text: &str| {
+                let row =
+                    serde_json::json!({"case_id": id, "input_finding": text, "output_disease": "cyst", "split": split});
+                format!("{row}\n")
+            };
+            let path = folder.path().join(name);
+            std::fs::write(&path, case("own", "A text that stands nowhere else.") + &case("copy", &copied.input))
+                .unwrap();
+            path.display().to_string()
+        };
+        let (train, valid) = config.split(&corpus.train);
+        config.benchmarks = vec![cases("bench.jsonl", "test", &train[7]), cases("set.jsonl", "train", &valid[0])];
+        let leaks = training_leaks(&config, &corpus).unwrap();
+        let said: Vec<String> = leaks.leaks.iter().map(ToString::to_string).collect();
+        let (a, b) = (&train[7].case_id, &valid[0].case_id);
+        let wanted =
+            [format!("train/{a} and bench test/copy: exact"), format!("train/{b} (validation) and set/copy: exact")];
+        assert_eq!(said, wanted);
+        assert!(leaks.refuse().unwrap_err().to_string().contains("bench test/copy"));
+        config.benchmarks = vec!["gone.csv".into()];
+        assert!(training_leaks(&config, &corpus).unwrap_err().to_string().contains("gone.csv"));
     }
 }

@@ -4,11 +4,12 @@
 //!
 //! ```text
 //! runs/train-lora-1f3a9c2e77d0/      spec.json, environment.json and whatever the maker wrote
-//! runs/.train-lora-1f3a9c2e77d0.part being made, or left by a maker that was killed
+//! runs/.train-lora-1f3a9c2e77d0.part being made, or left by a maker that was killed: the next one goes on from it
+//! runs/.predict-plain-….tmp          the same of a run that can only be made in one go: the next maker removes it
 //! runs/.locks/                       one file a run; a second maker waits, then opens what the first made
 //! ```
 use super::environment::{Environment, Stopwatch};
-use super::file;
+use super::{file, legs};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,6 +33,28 @@ impl Drop for Held {
     fn drop(&mut self) {
         let _ = self.0.unlock(); // closing gives it back all the same, only later
     }
+}
+
+/// How a run is made, and so what becomes of what its maker leaves.
+#[derive(Clone, Copy, PartialEq)]
+enum Making {
+    /// In one go: what is left is of no use.
+    Whole,
+    /// From the beginning, but what a killed maker leaves can be taken up.
+    Anew,
+    /// From what the last maker left.
+    Onwards,
+}
+
+/// Folders of a store that are no run of today's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leftover {
+    /// Left by a maker that is gone, and nothing goes on from it.
+    Scrap,
+    /// Left by a maker that is gone; the next maker of the run goes on from it.
+    Part,
+    /// A complete run of other numerics, which nothing opens any more.
+    OldRun,
 }
 
 /// A complete run.
@@ -111,7 +134,7 @@ impl Store {
         spec: &impl Serialize,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Run> {
-        self.obtain(kind, name, spec, false, make)
+        self.obtain(kind, name, spec, Making::Whole, make)
     }
 
     /// Like [`Store::open_or_make`], but `make` finds what a killed or failed maker of the same run left in the folder
@@ -123,7 +146,19 @@ impl Store {
         spec: &impl Serialize,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Run> {
-        self.obtain(kind, name, spec, true, make)
+        self.obtain(kind, name, spec, Making::Onwards, make)
+    }
+
+    /// Like [`Store::open_or_make`]: from an empty folder, whatever an earlier maker left. But what this one leaves when it is killed
+    /// is there for [`Store::open_or_resume`].
+    pub fn open_or_restart(
+        &self,
+        kind: &str,
+        name: &str,
+        spec: &impl Serialize,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Run> {
+        self.obtain(kind, name, spec, Making::Anew, make)
     }
 
     fn obtain(
@@ -131,7 +166,7 @@ impl Store {
         kind: &str,
         name: &str,
         spec: &impl Serialize,
-        resume: bool,
+        how: Making,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Run> {
         if let Some(run) = self.find(kind, name, spec)? {
@@ -142,28 +177,36 @@ impl Store {
         if let Some(run) = self.find(kind, name, spec)? {
             return Ok(run); // another maker was faster
         }
-        let part = self.root.join(format!(".{}.part", described.folder()));
-        if !resume {
+        let end = if how == Making::Whole { "tmp" } else { "part" };
+        let part = self.root.join(format!(".{}.{end}", described.folder()));
+        if how != Making::Onwards {
             remove(&part)?;
         }
         std::fs::create_dir_all(&part).map_err(Error::io(&part))?;
         let watch = Stopwatch::start();
-        if let Err(error) = make(&part) {
-            return if resume { Err(error) } else { remove(&part).and(Err(error)) };
-        }
-        file::write_json(&part.join("environment.json"), &watch.finish())?;
+        let made = match how {
+            Making::Whole => make(&part).map(|()| Vec::new()),
+            _ => legs::record(&part, &watch, || make(&part)),
+        };
+        let earlier = match made {
+            Ok(earlier) => earlier,
+            Err(error) if how == Making::Onwards => return Err(error),
+            Err(error) => return remove(&part).and(Err(error)),
+        };
+        file::write_json(&part.join("environment.json"), &watch.finish().after(earlier))?;
         file::write_json(&part.join("spec.json"), &described)?;
         let dir = self.root.join(described.folder());
         std::fs::rename(&part, &dir).map_err(Error::io(&dir))?;
+        if how != Making::Whole {
+            let kept = legs::path(&dir); // environment.json has them now
+            std::fs::remove_file(&kept).map_err(Error::io(&kept))?;
+        }
         Run::load(&dir)
     }
 
     /// Waits for whoever makes the same run, and says so.
     fn lock(&self, folder: &str) -> Result<Held> {
-        let path = self.lock_path(folder);
-        let locks = self.root.join(".locks");
-        std::fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
-        let lock = File::create(&path).map_err(Error::io(&path))?;
+        let (lock, path) = self.lock_file(folder)?;
         match lock.try_lock() {
             Ok(()) => return Ok(Held(lock)),
             Err(TryLockError::WouldBlock) => eprintln!("{folder} is being made by another process: waiting for it"),
@@ -173,14 +216,22 @@ impl Store {
         Ok(Held(lock))
     }
 
+    fn lock_file(&self, folder: &str) -> Result<(File, PathBuf)> {
+        let path = self.lock_path(folder);
+        let locks = self.root.join(".locks");
+        std::fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
+        Ok((File::create(&path).map_err(Error::io(&path))?, path))
+    }
+
     fn lock_path(&self, folder: &str) -> PathBuf {
         self.root.join(".locks").join(folder)
     }
 
-    /// Complete runs in order of their folder's name. A folder that is no run is passed over.
+    /// Complete runs in order of their folder's name. A folder that is no run is passed over, and one that cannot be read is told on
+    /// the terminal.
     pub fn list(&self) -> Result<Vec<Run>> {
         let runs = self.entries()?.into_iter().filter(|dir| !hidden(dir) && dir.join("spec.json").is_file());
-        runs.map(|dir| Run::load(&dir)).collect()
+        Ok(runs.filter_map(|dir| or_told(&dir, Run::load(&dir))).collect())
     }
 
     /// The one run whose folder's name or digest starts with `start`, or whose name it is.
@@ -201,24 +252,40 @@ impl Store {
         }
     }
 
-    /// What can never be opened again: leftovers of makers that are gone, and runs of other numerics.
-    pub fn garbage(&self) -> Result<Vec<PathBuf>> {
+    /// What makers that are gone have left, and runs of other numerics; in order of their folders' names.
+    pub fn leftovers(&self) -> Result<Vec<(Leftover, PathBuf)>> {
         let mut found = Vec::new();
         for dir in self.entries()? {
-            let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let stale = match name.strip_prefix('.').and_then(|name| name.strip_suffix(".part")) {
-                Some(folder) => !self.in_use(folder)?,
-                None => {
-                    !hidden(&dir)
-                        && dir.join("spec.json").is_file()
-                        && Run::load(&dir)?.spec.numerics != NUMERICS_VERSION
-                }
+            let kind = match making(&dir) {
+                Some((folder, _)) if self.in_use(&folder)? => None,
+                Some((_, false)) => Some(Leftover::Scrap),
+                // the run is there: its part is never looked at again
+                Some((folder, true)) if self.root.join(&folder).join("spec.json").is_file() => Some(Leftover::Scrap),
+                Some((_, true)) => Some(Leftover::Part),
+                None if hidden(&dir) || !dir.join("spec.json").is_file() => None,
+                None => or_told(&dir, Run::load(&dir))
+                    .filter(|run| run.spec.numerics != NUMERICS_VERSION)
+                    .map(|_| Leftover::OldRun),
             };
-            if stale {
-                found.push(dir);
-            }
+            found.extend(kind.map(|kind| (kind, dir)));
         }
         Ok(found)
+    }
+
+    /// Deletes a folder that [`Store::leftovers`] named, holding its run's lock: a maker that starts meanwhile waits, and makes its folder
+    /// anew. False where one was faster, and nothing is deleted.
+    pub fn delete(&self, leftover: &Path) -> Result<bool> {
+        let name = leftover.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = making(leftover).map_or(name, |(folder, _)| folder);
+        let (lock, path) = self.lock_file(&folder)?;
+        let _lock = match lock.try_lock() {
+            Ok(()) => Held(lock),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
+        };
+        let there = leftover.exists(); // not if a maker has finished it since
+        remove(leftover)?;
+        Ok(there)
     }
 
     fn in_use(&self, folder: &str) -> Result<bool> {
@@ -246,6 +313,18 @@ fn hidden(dir: &Path) -> bool {
     dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
+/// Of a folder in which a run is, or was, being made: the run's folder, and whether another maker can go on from it.
+fn making(dir: &Path) -> Option<(String, bool)> {
+    let name = dir.file_name()?.to_str()?.strip_prefix('.')?;
+    let whole = |folder: &str| (folder.to_string(), false);
+    name.strip_suffix(".part").map(|folder| (folder.to_string(), true)).or(name.strip_suffix(".tmp").map(whole))
+}
+
+/// What was read in a run's folder; where it cannot be, a line that says what to do, so that one bad folder does not hide the others.
+fn or_told<T>(dir: &Path, read: Result<T>) -> Option<T> {
+    read.inspect_err(|error| eprintln!("{} is left out: {error}; mend or remove the folder", dir.display())).ok()
+}
+
 fn remove(dir: &Path) -> Result<()> {
     if dir.exists() { std::fs::remove_dir_all(dir).map_err(Error::io(dir)) } else { Ok(()) }
 }
@@ -253,7 +332,12 @@ fn remove(dir: &Path) -> Result<()> {
 impl Run {
     /// Opens a run's folder, of this or any other store.
     pub fn load(dir: &Path) -> Result<Self> {
-        Ok(Self { dir: dir.to_path_buf(), spec: file::read_json(&dir.join("spec.json"))? })
+        let path = dir.join("spec.json");
+        let spec: Spec = file::read_json(&path)?;
+        match spec.digest.get(..12) {
+            Some(_) => Ok(Self { dir: dir.to_path_buf(), spec }),
+            None => Err(Error::input(format!("{}: expected a digest of 64 hex digits", path.display()))),
+        }
     }
 
     /// `train-lora-1f3a9c2e77d0`.
@@ -273,6 +357,11 @@ impl Run {
 
     pub fn environment(&self) -> Result<Environment> {
         file::read_json(&self.path("environment.json"))
+    }
+
+    /// For lists of runs: none, and a line on the terminal, where it cannot be read.
+    pub(crate) fn environment_or_told(&self) -> Option<Environment> {
+        or_told(&self.dir, self.environment())
     }
 
     /// Bytes of everything in the folder.

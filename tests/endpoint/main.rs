@@ -64,8 +64,9 @@ fn misbehave(n: usize, time: usize) -> Act {
         0..10 => Act::Status(429, "Retry-After: 0\r\n", overloaded()),
         10..20 => Act::Status(429, "retry-after-ms: 3\r\n", overloaded()),
         20..30 => Act::Status(429, "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n", String::new()),
-        30..40 => Act::Status(500, "", overloaded()),
-        40..45 => Act::Status(503, "", "<html>Bad gateway</html>".into()),
+        30..37 => Act::Status(500, "", overloaded()),
+        37..40 => Act::Status(504, "", "<html>Gateway time-out</html>".into()),
+        40..45 => Act::Status(503, "", "<html>Service unavailable</html>".into()),
         45..48 => Act::Status(408, "", String::new()),
         48..64 => Act::Cut,
         64..72 => Act::Raw(json_response("{\"choices\":[{\"message\"")),
@@ -76,9 +77,9 @@ fn misbehave(n: usize, time: usize) -> Act {
     }
 }
 
-/// The server had the question and may have worked on it.
+/// The server had the question and may have worked on it: it did not turn it away.
 fn may_be_billed(act: &Act) -> bool {
-    !matches!(act, Act::Status(..) | Act::Answer)
+    !matches!(act, Act::Status(429 | 503, ..) | Act::Answer)
 }
 
 #[test]
@@ -194,6 +195,19 @@ fn a_cut_stream_is_asked_again() {
 }
 
 #[test]
+fn an_answer_that_is_whole_is_kept_though_the_stream_breaks_after_it() {
+    let (server, folder) = (Server::start(|_, _| Act::CutBefore("completion_tokens")), tempfile::tempdir().unwrap());
+    let mut config = config(&server);
+    config.manners.stream = true;
+    let (predictions, usage) = asked(&config, folder.path(), 100, 103);
+    let predictions = predictions.unwrap();
+    assert_eq!((predictions[2].raw.as_str(), predictions[2].logprob), ("Label 102, Synthetic cyst", Some(-0.75)));
+    assert_eq!((server.asked(), usage.lost_tries, usage.answers_without_count), (3, 0, 3));
+    let tokens = usage.tokens;
+    assert!(tokens.prompt > 3 * 256 && tokens.new == 3 * 8, "the worst case stands for what was not said: {tokens:?}");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_said_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // dropped: nobody listens there
@@ -271,6 +285,18 @@ fn tries_that_may_be_billed_count_against_the_budget() {
     assert_eq!((server.asked(), usage.lost_tries), (3, 3), "3 · 307 ≤ 1000 < 4 · 307");
     assert_eq!(asked(&config, folder.path(), 100, 140).1.lost_tries, 3, "also when it starts again");
     assert_eq!(server.asked(), 3);
+}
+
+#[test]
+fn an_error_after_the_question_was_taken_counts_against_the_budget_and_a_refusal_does_not() {
+    let rows = [(408, 1), (409, 0), (429, 0), (500, 1), (502, 1), (503, 0), (504, 1), (529, 1)];
+    for (status, lost) in rows {
+        let once = move |_, time| if time == 1 { Act::Status(status, "", String::new()) } else { Act::Answer };
+        let (server, folder) = (Server::start(once), tempfile::tempdir().unwrap());
+        let (result, usage) = asked(&config(&server), folder.path(), 100, 101);
+        assert!(result.is_ok() && server.asked() == 2, "{status}");
+        assert_eq!((usage.lost_tries, usage.lost_tokens_at_most.new), (lost, 8 * lost as u64), "{status}");
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub enum Act {
     Status(u16, &'static str, String),
     /// Half of the answer's bytes, then the connection ends.
     Cut,
+    /// The answer's bytes up to this text, then the connection ends.
+    CutBefore(&'static str),
     /// The connection is reset before an answer.
     Reset,
     /// Answers only after this time.
@@ -139,6 +141,7 @@ fn serve(stream: &mut TcpStream, log: &Mutex<Log>, behaviour: &Behaviour, script
             Ok(true)
         }
         Act::Cut => stream.write_all(&whole.as_bytes()[..whole.len() / 2]).map(|()| false),
+        Act::CutBefore(text) => stream.write_all(&whole.as_bytes()[..whole.find(text).unwrap()]).map(|()| false),
         Act::Reset => {
             reset(stream);
             Ok(false)

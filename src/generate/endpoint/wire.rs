@@ -122,7 +122,8 @@ impl Wire {
                 kind: format!("status {status}"),
                 said: format!("{base} answered {status}: {words}"),
                 after: retry_after(headers, SystemTime::now()),
-                billed: false,
+                // these turn a question away before any work; others, a gateway's 502 and 504 above all, may come after it
+                billed: !matches!(status, 409 | 429 | 503),
             }),
             300..=399 => {
                 let to = headers.get("location").and_then(|v| v.to_str().ok()).unwrap_or("nowhere");
