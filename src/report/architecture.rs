@@ -48,8 +48,7 @@ pub fn copying(models: &[&str]) -> Result<Vec<String>> {
         let (abstracts, reports) = ("exercises on abstracts", "exercises on synthetic reports");
         Ok(format!(
             "{model} ({:.1} M parameters) pays {:.3} bits a byte for answers that stand in an abstract and {:.3} for \
-             answers that \
-             stand in a synthetic report; a {}-gram of bytes pays {:.3} and {:.3}.",
+             answers that stand in a synthetic report; a {}-gram of bytes pays {:.3} and {:.3}.",
             measured["parameters"].as_f64().unwrap_or_default() / 1e6,
             bits("bits_per_byte", abstracts),
             bits("bits_per_byte", reports),

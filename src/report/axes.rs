@@ -50,9 +50,8 @@ pub fn uncorrected(grid: &Grid, metric: &Metric) -> Result<String> {
             crate::metric::ALPHA
         ),
         false => format!(
-            "Of the {} comparisons these have an interval that leaves 0 out and a corrected p of {} or more: {}. Alone \
-             each would count \
-             as a difference; among so many it may be chance, and it is not counted here.",
+            "Of the {} comparisons these have an interval that leaves 0 out and a corrected p of {} or more: {}. \
+             Alone each would count as a difference; among so many it may be chance, and it is not counted here.",
             rows.len(),
             crate::metric::ALPHA,
             odd.join("; ")

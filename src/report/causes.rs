@@ -72,9 +72,8 @@ pub fn rare_in_words(corpus: &Corpus, names: &Normaliser, at_most: usize) -> Str
     };
     let written = first.written.iter().map(|(written, _)| format!("“{written}”")).collect::<Vec<_>>().join(", ");
     format!(
-        "{} of the {all} gold labels of the test ({:.1} %) have at most {} (normalised). {} of them are one label, {}: \
-         {} it, and the \
-         test writes {written}.",
+        "{} of the {all} gold labels of the test ({:.1} %) have at most {} (normalised). {} of them are one label, \
+         {}: {} it, and the test writes {written}.",
         sum,
         percent(sum, all),
         times(at_most, "training case"),
@@ -107,9 +106,9 @@ pub fn most_missed(results: &Results, model: &str) -> Result<String> {
     let training = label_counts(&results.corpus.train, Some(&|label: &str| results.names.normalise(label)));
     let f1 = |more: usize| 2.0 * (all[2] + more) as f64 / (all[0] + all[1] + more).max(1) as f64;
     Ok(format!(
-        "{model} misses no label as often as {label}: gold in {}, given in {}, right in {}; {} carr{} it. Its {} {:.0} \
-         % of all that {model} \
-         misses; with them right and all else as it is, micro-F1 would be {:.3} in place of {:.3}.",
+        "{model} misses no label as often as {label}: gold in {}, given in {}, right in {}; {} carr{} it. Its {} \
+         {:.0} % of all that {model} misses; with them right and all else as it is, micro-F1 would be {:.3} in place \
+         of {:.3}.",
         times(one[0], "test case"),
         one[1],
         one[2],
@@ -244,7 +243,7 @@ mod tests {
     fn the_most_missed_label_is_told_with_what_it_costs() {
         let folder = tempfile::tempdir().unwrap();
         let results = toy(folder.path());
-        // `bad` gives 5 of 20 renal cysts and liver cyst in the other 15; ascites and gallstone are missed 10 times each
+        // `bad` gives 5 of 20 renal cysts and liver cyst in the other 15; ascites and gallstone are missed 10 times
         let said = most_missed(&results, "bad").unwrap();
         assert!(
             said.starts_with("bad misses no label as often as renal cyst: gold in 20 test cases, given in 5"),

@@ -48,8 +48,7 @@ fn moved(t: &LoopConfig) -> String {
     };
     format!(
         "{optimiser}, at a learning rate that warms up over {:.0} % of the updates to {} and falls along a cosine to \
-         {:.0} % of that; \
-         the loss is {loss}{smoothed}.",
+         {:.0} % of that; the loss is {loss}{smoothed}.",
         100.0 * t.schedule.warmup,
         t.schedule.lr,
         100.0 * t.schedule.floor
@@ -104,8 +103,8 @@ mod tests {
         let config = TrainConfig::named("lora-plain").unwrap();
         let said = sentences(&config).join(" ");
         for part in [
-            "The config lora-plain takes the base model embedded and asks with the prompt plain: LoRA of rank 32 and α \
-             = 64 stands beside every linear layer.",
+            "The config lora-plain takes the base model embedded and asks with the prompt plain: LoRA of rank 32 and \
+             α = 64 stands beside every linear layer.",
             "Matrices are moved by Muon (momentum 0.95)",
             "the loss is cross-entropy.",
             "90 % of the cases are recombined; 90 % are excerpts in the first epoch",

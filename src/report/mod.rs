@@ -1,5 +1,6 @@
 //! Figures, tables and computed sentences as notebook displays, and the workbook.
 pub mod architecture;
+pub mod asking;
 pub mod axes;
 mod canvas;
 mod card;

@@ -40,7 +40,7 @@ pub fn methods(config: &TrainConfig) -> Result<Vec<String>> {
     Ok([vec![size], method::sentences(config)].concat())
 }
 
-/// Micro-F1 and the share of exact matches of a model of `results`.
+/// A metric of one model on normalised labels, with its interval.
 fn score(results: &Results, model: &str, key: &str) -> Result<String> {
     Ok(interval(results.get(model)?.evaluation.get(Reading::Normalised, key)))
 }
@@ -58,28 +58,30 @@ pub fn asked(results: &Results, free: &str, held: &str, frequent: &str) -> Resul
     if organs > 0.5 {
         said.push(format!(
             "{:.0} % of the labels in its free answers are names of organs: it answers with an exercise of its \
-             pretraining, whatever it \
-             is asked.",
+             pretraining, whatever it is asked.",
             100.0 * organs
         ));
     }
     said.push(format!("The few most frequent labels, given to everybody, score {}.", of(frequent)?));
     let rows = results.compare(&[(frequent, held)], &Metric::MicroF1)?;
-    said.extend(rows.iter().map(|row| format!("Held, the model is {} these.", beside(row))));
+    said.extend(rows.iter().map(|row| format!("Held, the model is {}.", beside(row, "these"))));
     Ok(said)
 }
 
-/// `0.140 [0.109, 0.173] above`, `… below`, or that no difference can be seen from.
-fn beside(row: &Comparison) -> String {
-    let Some(d) = &row.difference else { return "not comparable with".into() };
-    let p =
-        row.p_holm.map_or(String::new(), |p| if p < 0.001 { ", p < 0.001".into() } else { format!(", p = {p:.3}") });
+/// Where b of a comparison stands beside `name`, which is a: `0.140 [0.109, 0.173] above it (paired, p = 0.003)`,
+/// below, or not to be told apart.
+fn beside(row: &Comparison, name: &str) -> String {
+    let Some(d) = &row.difference else { return format!("not comparable with {name}") };
+    let p = row.p_holm.map_or(String::new(), |p| match p {
+        p if p < 0.001 => ", p < 0.001".into(),
+        p => format!(", p = {p:.3}"),
+    });
     match (row.p_holm.is_some_and(|p| p < ALPHA), d.value > 0.0) {
-        (false, _) => format!("not to be told apart (difference {}{p}) from", difference(Some(d))),
+        (false, _) => format!("not to be told apart from {name} (difference {}{p})", difference(Some(d))),
         (true, above) => {
             let (low, high) = if above { (d.low, d.high) } else { (-d.high, -d.low) };
             let gap = interval(Some(&Estimate { value: d.value.abs(), low, high, n: d.n }));
-            format!("{gap} {} (paired{p})", if above { "above" } else { "below" })
+            format!("{gap} {} {name} (paired{p})", if above { "above" } else { "below" })
         }
     }
 }
@@ -89,17 +91,16 @@ pub fn tuned(results: &Results, model: &str, words: &str) -> Result<Vec<String>>
     let row = results.compare(&[(words, model)], &Metric::MicroF1)?.remove(0);
     Ok(vec![
         format!(
-            "Fine-tuned, the same model scores {} in micro-F1; a share of {} of its answers has all labels of the case \
-             and no other.",
+            "Fine-tuned, the same model scores {} in micro-F1; a share of {} of its answers has all labels of the \
+             case and no other.",
             score(results, model, "micro_f1")?,
             score(results, model, "exact_match")?
         ),
         format!(
             "A bag of words (TF-IDF with a logistic regression a label), fitted on all training cases as they are \
-             written, scores {}; the \
-             model is {} it.",
+             written, scores {}; the model is {}.",
             score(results, words, "micro_f1")?,
-            beside(&row)
+            beside(&row, "it")
         ),
     ])
 }
@@ -119,7 +120,7 @@ pub fn seeds(grid: &Grid, arm: &str, baselines: &[(&str, &str)]) -> Result<Vec<S
     for row in axes::between(grid, &pairs, &Metric::MicroF1)? {
         let known = baselines.iter().find(|(baseline, _)| *baseline == row.a);
         let words = known.map_or(row.a.as_str(), |(_, words)| words);
-        said.push(format!("They are {} {words}.", beside(&row)));
+        said.push(format!("They are {}.", beside(&row, words)));
     }
     Ok(said)
 }
@@ -143,8 +144,7 @@ pub fn choices(grid: &Grid, metric: &Metric) -> Result<Vec<String>> {
     let unclear: Vec<String> = rows.iter().filter(|row| !told(row)).map(words).collect();
     let mut said = vec![format!(
         "Of {} choices, each compared with the settings that it departs from, over {} seeds and in {metric}, {} are \
-         better, {} are worse and \
-         {} cannot be told apart (p after Holm over all of them).",
+         better, {} are worse and {} cannot be told apart (p after Holm over all of them).",
         rows.len(),
         grid.config.seeds.len(),
         better.len(),
@@ -171,8 +171,14 @@ pub fn failures(analysis: &Analysis, results: &Results, model: &str) -> Result<V
             all.len(),
             cases.len()
         ),
-        most_missed(results, model)?,
+        capital(&most_missed(results, model)?),
     ])
+}
+
+/// The sentence with a capital first letter.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// The same path on the abstracts of BC5CDR, from the scores that are kept.
@@ -182,9 +188,9 @@ pub fn real_text(kept: &[(String, Option<Evaluation>)]) -> Result<Vec<String>> {
     let n = of("lora-bc5cdr").map_or(0, |evaluation| evaluation.cases);
     Ok(vec![
         format!(
-            "On {n} real abstracts (BC5CDR) the same path fails: trained on its training part the model scores {} with \
-             free answers and {} when \
-             it can only quote the abstract, where a search for the names of the training labels scores {}.",
+            "On {n} real abstracts (BC5CDR) the same path fails: trained on its training part the model scores {} \
+             with free answers and {} when it can only quote the abstract, where a search for the names of the \
+             training labels scores {}.",
             score("lora-bc5cdr"),
             score("lora-bc5cdr-quoting"),
             score("name-search")
@@ -221,14 +227,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let results = toy(folder.path());
         let said = tuned(&results, "good", "bad").unwrap();
-        assert!(said[0].contains("scores 0.667 [") && said[1].contains("above (paired, p"), "{said:?}");
-        assert!(tuned(&results, "bad", "good").unwrap()[1].contains(" below (paired, p"));
-        assert!(tuned(&results, "bad", "bad").unwrap()[1].contains("not to be told apart (difference 0.000"));
+        assert!(said[0].contains("scores 0.667 [") && said[1].contains("above it (paired, p"), "{said:?}");
+        assert!(tuned(&results, "bad", "good").unwrap()[1].contains(" below it (paired, p"));
+        assert!(tuned(&results, "bad", "bad").unwrap()[1].contains("not to be told apart from it (difference 0.000"));
         let said = asked(&results, "bad", "bad", "good").unwrap();
         assert!(said.len() == 3 && said[2].starts_with("Held, the model is "), "no organs: {said:?}");
         let mut organs = toy(folder.path());
         organs.models[0].predictions.iter_mut().for_each(|p| p.labels = vec!["liver".into()]);
         assert!(asked(&organs, "bad", "bad", "good").unwrap()[1].starts_with("100 % of the labels"));
+    }
+
+    #[test]
+    fn what_is_left_is_counted_and_begins_with_a_capital() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = toy(folder.path());
+        let analysis = Analysis::of(&results, std::collections::BTreeMap::new());
+        let said = failures(&analysis, &results, "bad").unwrap();
+        assert!(said[0].starts_with("60 label errors are left in 20 cases; 10 of them"), "{said:?}");
+        assert!(said[1].starts_with("Bad misses no label as often as renal cyst"), "{said:?}");
     }
 
     #[test]
