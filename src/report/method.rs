@@ -59,7 +59,7 @@ fn shown(showing: &Showing) -> String {
     let share = |of: f64, what: &str| (of > 0.0).then(|| format!("{:.0} % {what}", 100.0 * of));
     let flag = |on: bool, what: &str| on.then(|| what.to_string());
     let parts: Vec<String> = [
-        share(showing.recombined, "of the cases are recombined"),
+        share(showing.recombined, "are recombined"),
         share(showing.excerpts, "are excerpts in the first epoch, falling to none in the last"),
         share(showing.joined, "have another joined to them"),
         share(showing.renamed, "have the names of their labels exchanged"),
@@ -107,7 +107,7 @@ mod tests {
              α = 64 stands beside every linear layer.",
             "Matrices are moved by Muon (momentum 0.95)",
             "the loss is cross-entropy.",
-            "90 % of the cases are recombined; 90 % are excerpts in the first epoch",
+            "90 % are recombined; 90 % are excerpts in the first epoch",
         ] {
             assert!(said.contains(part), "{part} in {said}");
         }
