@@ -1,6 +1,11 @@
-//! Figures and tables as notebook displays, and the workbook.
+//! Figures, tables and computed sentences as notebook displays, and the workbook.
+pub mod architecture;
+pub mod asking;
+pub mod axes;
 mod canvas;
 mod card;
+pub mod causes;
+pub mod confidence;
 pub mod data;
 pub mod detail;
 mod display;
@@ -9,11 +14,18 @@ pub mod figures;
 mod flow;
 pub mod grid;
 pub mod ingredients;
+pub mod latency;
+pub mod method;
 mod passage;
 pub mod prompts;
+mod prose;
 pub mod published;
+pub mod real_text;
+pub mod remedies;
+pub mod replay;
 pub mod results;
 pub mod runs;
+pub mod summary;
 pub mod tables;
 pub mod tensorboard;
 pub mod training;
@@ -23,5 +35,6 @@ pub use card::{base_card, bits_per_byte};
 pub use data::wrapped;
 pub use display::{Figure, NONE, Table, difference, interval, number};
 pub use passage::Passage;
+pub use prose::Prose;
 pub use results::verdict;
 pub use workbook::{Answers, write_workbook};

@@ -49,6 +49,9 @@ pub struct Axis {
 #[serde(deny_unknown_fields)]
 pub struct Setting {
     pub name: String,
+    /// What it changes, in words: how a summary names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// Dotted keys of a training config (`adapter.r`).
     #[serde(default)]
     pub set: BTreeMap<String, Value>,

@@ -16,7 +16,8 @@ pub struct Exercise {
 
 const NONE: &str = "none";
 
-const ORGANS: [&str; 20] = [
+/// What the exercise "list the organs" answers with.
+pub const ORGANS: [&str; 20] = [
     "liver",
     "gallbladder",
     "bile duct",

@@ -12,6 +12,7 @@ mod state;
 mod trainer;
 
 pub use batch::{Batch, Sequence, Sums, plan, plan_times};
+pub use exercises::ORGANS;
 pub use loss::Loss;
 pub use muon::{Muon, orthogonal};
 pub use ngram::ByteNgram;

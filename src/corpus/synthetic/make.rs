@@ -86,7 +86,7 @@ pub fn training_text(seed: u64, n: usize) -> Result<Vec<String>> {
     Ok(fresh_cases(seed, n)?.into_iter().map(|case| case.input).collect())
 }
 
-/// Writes `train.jsonl`, `test.jsonl`, `truth.jsonl` and a README that says what they are; returns the corpus.
+/// Writes `train.jsonl`, `test.jsonl`, `truth.jsonl` and a README, the data card; returns the corpus.
 pub fn write(seed: u64, folder: &Path) -> Result<Corpus> {
     let (corpus, truths) = make(seed)?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
@@ -99,20 +99,13 @@ pub fn write(seed: u64, folder: &Path) -> Result<Corpus> {
     Ok(corpus)
 }
 
+/// The data card.
 fn readme(seed: u64, corpus: &Corpus) -> String {
-    format!(
-        "# Synthetic abdominal CT findings\n\n\
-        Everything here is **synthetic**: invented by `dxlab data make findings --seed {seed} --out data/findings`, from no\n\
-        patient, report or institution. It has the size, label frequencies, lengths and naming shift of the real findings\n\
-        that the project is about, and is no substitute for them.\n\n\
-        - `train.jsonl`, `test.jsonl`: {} and {} cases, an object a line: `case_id`, `group`, `input_finding`,\n  \
-          `output_disease` (labels separated by `, `).\n\
-        - `truth.jsonl`: for every case the sentence that caused each label (`causes`: the name as written, the name before\n  \
-          naming shift, sentence number, code points `start..end`) and the sentences that use a label's words without implying\n  \
-          it (`distractors`, with the reason).\n\n\
-        Seed {seed}; corpus digest (SHA-256, `Corpus::digest`) `{}`.\n",
-        corpus.train.len(),
-        corpus.test.len(),
-        corpus.digest(),
-    )
+    let facts = [
+        ("{seed}", seed.to_string()),
+        ("{train}", corpus.train.len().to_string()),
+        ("{test}", corpus.test.len().to_string()),
+        ("{digest}", corpus.digest()),
+    ];
+    facts.iter().fold(include_str!("card.md").to_string(), |card, (mark, fact)| card.replace(mark, fact))
 }
