@@ -162,7 +162,8 @@ fn discordant(a: &[Outcome], b: &[Outcome]) -> Option<McNemar> {
 ///
 /// All 2^units exchanges where they are no more than the resamples; else as many random ones as resamples, with
 /// p = (hits + 1)/(R + 1) (Phipson & Smyth 2010). Bit for bit the same for one seed: exchange r has its own ChaCha stream, apart
-/// from the bootstrap's. The label space of the Hamming loss is that of both sides, as in [`compare`]. None where the metric is undefined on a side.
+/// from the bootstrap's. The label space of the Hamming loss is that of both sides, as in [`compare`]. None where the metric is
+/// undefined on a side.
 pub fn permutation(metric: &Metric, a: &[Outcome], b: &[Outcome], bootstrap: &Bootstrap) -> Option<f64> {
     let both = metric.statistic(&[a, b].concat());
     let units = bootstrap.units(&groups_of(a));

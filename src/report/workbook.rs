@@ -1,7 +1,7 @@
 //! `results.xlsx`: all inference results in one file. A sheet that says what it is, a sheet a model with every case, a sheet of
 //! metrics, one of paired comparisons, a sheet of settings, two of the experiment grid. Names in the sheets of numbers lead to the sheet
-//! with the raw answers behind them, and the run's folder stands beside. Text is always written as text (a cell that starts with `=` is no formula), a cell that Excel
-//! could not hold is cut with a mark, and the same predictions give the same bytes.
+//! with the raw answers behind them, and the run's folder stands beside. Text is always written as text (a cell that starts with `=` is
+//! no formula), a cell that Excel could not hold is cut with a mark, and the same predictions give the same bytes.
 mod arms;
 mod compared;
 
