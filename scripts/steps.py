@@ -30,7 +30,7 @@ FIRST_GUESS = {
     "kernel": 180,
     "kernel-check": 150,
     "book": 10,
-    "workbook": 5,
+    "workbook": 20,
 }
 
 

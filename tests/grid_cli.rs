@@ -97,6 +97,9 @@ fn every_arm_is_run_once_and_its_answers_are_kept() {
     let after = grid(dir.path(), &["--show"]);
     assert_eq!(text(&before.stdout), text(&after.stdout));
     assert!(text(&after.stdout).contains("3 of 3 arms were run, each with the seeds 1, 2"), "{after:?}");
+    let said =
+        "not corrected; p is corrected (Holm) over the 2 comparisons of the grid, 2000 resamples of cases and seeds";
+    assert!(text(&after.stdout).contains(said), "{after:?}");
     let drawn = grid(dir.path(), &["--show", "--figure", "differences.svg"]);
     assert!(drawn.status.success(), "{drawn:?}");
     let figure = std::fs::read_to_string(dir.path().join("differences.svg")).unwrap();
@@ -116,14 +119,25 @@ fn in_the_workbook(project: &Path) {
         cells.rows().map(|row| row.iter().map(Data::to_string).collect()).collect()
     };
     let scores = rows("arms");
-    assert_eq!(scores[0], ["arm", "differs in", "metric", "each seed", "mean", "low", "high", "n"]);
+    assert_eq!(scores[0], ["arm", "differs in", "metric", "each seed", "run", "mean", "low", "high", "n"]);
     let four: Vec<&Vec<String>> = scores.iter().filter(|row| row[0] == "four" && row[2] == "micro_f1").collect();
-    assert!(four.len() == 1 && four[0][1] == "r 4" && four[0][7] == "6", "{four:?}");
+    assert!(four.len() == 1 && four[0][1] == "r 4" && four[0][8] == "6", "{four:?}");
+    assert!(four[0][4].starts_with("arm-four-") && project.join("runs").join(&four[0][4]).is_dir(), "{four:?}");
+    let compared = rows("comparisons");
+    let arms: Vec<&str> =
+        compared.iter().filter(|row| row[3] == "arms of the grid").map(|row| row[1].as_str()).collect();
+    assert_eq!(arms, ["four", "shuffled"]);
     let answers = rows("answers of arms");
     assert_eq!(answers.len(), 1 + 3 * 2 * 6, "arms, seeds, cases");
     let written = std::fs::read_to_string(project.join("findings/test.jsonl")).unwrap();
     let first: serde_json::Value = serde_json::from_str(written.lines().next().unwrap()).unwrap();
     assert_eq!(answers[1][..2], ["two".to_string(), first["case_id"].as_str().unwrap().to_string()]);
+    // an arm's name leads to the first of its answers: after the header, two seeds of six cases of the arm before
+    let at = scores.iter().position(|row| row[0] == "four").unwrap() as u32;
+    let mut book: Xlsx<_> = open_workbook(project.join("results.xlsx")).unwrap();
+    let links = book.hyperlinks_by_sheet_name("arms").unwrap();
+    let to = links.into_iter().find(|link| link.range.start == (at, 0)).and_then(|link| link.location).unwrap();
+    assert_eq!((to.as_str(), answers[13][0].as_str()), ("'answers of arms'!A14", "four"));
 }
 
 #[test]

@@ -94,6 +94,8 @@ fn evaluate_says_how_near_wrong_labels_are_and_what_to_think_of_the_normaliser_a
         "concepts of the own table of abdominal findings",
         "of 253 pairs checked by hand the normaliser has precision ",
         "scaled on 30 cases, judged on the other 30; AURC of all 60",
+        "error, T",
+        "both fitted on a random half of the groups",
         "cases by their number of gold labels",
     ] {
         assert!(out.contains(expected), "no `{expected}` in {out}");
@@ -138,11 +140,17 @@ fn compare_names_every_pair_and_corrects_for_their_number() {
     assert_eq!(json.matches("\"p_holm\"").count(), 3);
     assert!(json.contains("\"detectable\"") && json.contains("\"p_permutation_holm\""));
     assert!(out.contains("permutation (Holm)") && out.contains("80 % power, 5 % two-sided"), "{out}");
+    // 800 resamples a comparison: 2·3/2401
+    assert!(out.contains("2400 resamples") && out.contains("the smallest that so many resamples give 0.0025"), "{out}");
+    assert_eq!(json.matches("\"resamples\": 2400").count(), 3 + 1, "every row and the file say so: {json}");
+    let args = ["compare", "a.jsonl", "b.jsonl", "c.jsonl", "--metric", "micro_f1", "--resamples", "200"];
+    assert!(dxlab(folder.path(), &args).1.contains("200 resamples"), "as many as were asked for");
     let args = ["compare", "a.jsonl", "b.jsonl", "--metric", "exact_match", "--figure", "forest.svg"];
     let (code, out, error) = dxlab(folder.path(), &args);
     assert_eq!((code, error.as_str()), (0, ""));
     // b is right in 20 cases more and in none less: 2/2²⁰
-    assert!(out.contains("McNemar") && out.contains("1.9e-6"), "{out}");
+    assert!(out.contains("McNemar (Holm)") && out.contains("mid-p") && out.contains("over its 1 tests"), "{out}");
+    assert!(out.contains("1.9e-6") && out.contains("9.5e-7"), "{out}");
     assert!(std::fs::read_to_string(folder.path().join("forest.svg")).unwrap().contains("closed (exact_match)"));
 }
 
@@ -178,6 +186,9 @@ fn the_workbook_reads_settings_from_the_run_around_the_predictions() {
     let mut book: calamine::Xlsx<_> = calamine::open_workbook(folder.path().join("results.xlsx")).unwrap();
     let settings = book.worksheet_range("settings").unwrap();
     assert!(settings.rows().any(|row| row[1].to_string() == "spec.rank" && row[2].to_string() == "8"));
+    let metrics = book.worksheet_range("metrics").unwrap();
+    assert_eq!(metrics.get((1, 7)).unwrap().to_string(), run.folder(), "the run that holds the raw answers");
+    assert!(!book.sheet_names().contains(&"comparisons".to_string()), "one file has none to be compared with");
     let header = book.worksheet_range("embedded · closed").unwrap();
     assert_eq!(header.get((0, 1)).unwrap().to_string(), "finding (synthetic)");
     let (code, out, _) = dxlab(folder.path(), &["runs", "--root", "runs", "list"]);

@@ -176,8 +176,9 @@ fn calibration_agrees_with_numpy_and_scikit_learn() {
         };
         near(calibration_error(&raw, &set.outcome, 10).unwrap(), set.ece, "error");
         near(brier(&raw, &set.outcome).unwrap(), set.brier, "Brier");
-        for (bin, (n, confidence, outcome)) in bins(&raw, &set.outcome, 10).iter().zip(&set.bins) {
-            assert_eq!(bin.n, *n);
+        let units: Vec<usize> = (0..raw.len()).collect();
+        for (bin, (n, confidence, outcome)) in bins(&raw, &set.outcome, &units, 10).iter().zip(&set.bins) {
+            assert_eq!((bin.n, bin.units), (*n, *n));
             near(bin.confidence, *confidence, "confidence");
             near(bin.outcome, *outcome, "outcome");
             assert!(bin.low <= bin.outcome && bin.outcome <= bin.high);

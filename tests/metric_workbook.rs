@@ -1,8 +1,8 @@
 //! The workbook, read back with another library: all there, no formula, nothing that Excel could not hold.
 use calamine::{Data, Reader, Xlsx, open_workbook};
-use dxlab::metric::Bootstrap;
-use dxlab::report::{Answers, write_workbook};
-use dxlab::study::{Evaluation, Prediction, Scoring, evaluate};
+use dxlab::metric::{Bootstrap, Metric};
+use dxlab::report::{Answers, Contents, write_workbook};
+use dxlab::study::{Evaluation, Prediction, Reading, Scoring, compare_with_first, evaluate};
 use std::path::Path;
 
 fn prediction(case_id: &str, gold: &str, raw: &str, adapter: Option<&str>) -> Prediction {
@@ -33,7 +33,8 @@ fn lower(label: &str) -> String {
 
 fn answers<'a>(name: &str, predictions: &'a [Prediction], evaluation: &'a Evaluation) -> Answers<'a> {
     let failures = predictions.iter().map(|p| format!("missed: {}", p.gold[0])).collect();
-    Answers { name: name.into(), predictions, evaluation, failures, settings: vec![("spec.rank".into(), "8".into())] }
+    let (run, settings) = (format!("predict-{}-1f3a", predictions.len()), vec![("spec.rank".into(), "8".into())]);
+    Answers { name: name.into(), predictions, evaluation, run, failures, settings }
 }
 
 fn sheet(path: &Path, name: &str) -> Vec<Vec<String>> {
@@ -54,7 +55,17 @@ fn write(path: &Path) {
         Scoring { bootstrap: Bootstrap { resamples: 100, ..Default::default() }, normalise: &lower, vocabulary: None };
     let (e1, e2) = (evaluate(&base, &scoring).unwrap(), evaluate(&tuned, &scoring).unwrap());
     let name = "embedded / a name that is too long: closed";
-    write_workbook(path, &[answers(name, &base, &e1), answers(name, &tuned, &e2)], None, &lower, Some(true)).unwrap();
+    let both = [answers(name, &base, &e1), answers(name, &tuned, &e2)];
+    let contents = Contents { answers: &both, comparisons: &[], grid: None, synthetic: Some(true) };
+    write_workbook(path, &contents, &lower).unwrap();
+}
+
+/// Where a cell leads to.
+fn target(path: &Path, sheet: &str, row: usize, column: usize) -> Option<String> {
+    let mut book: Xlsx<_> = open_workbook(path).unwrap();
+    let links = book.hyperlinks_by_sheet_name(sheet).unwrap();
+    let at = (row as u32, column as u32);
+    links.into_iter().find(|link| link.range.start == at).and_then(|link| link.location)
 }
 
 #[test]
@@ -101,7 +112,12 @@ fn metrics_and_settings_name_the_sheet_they_belong_to() {
     let path = folder.path().join("results.xlsx");
     write(&path);
     let metrics = sheet(&path, "metrics");
-    assert_eq!(metrics[0], ["model", "labels", "metric", "value", "low", "high", "n"]);
+    assert_eq!(metrics[0], ["model", "labels", "metric", "value", "low", "high", "n", "run", "prompt"]);
+    assert_eq!(metrics[1][7..], ["predict-3-1f3a", "closed@1f"]);
+    // every row leads to the sheet with the answers that it was computed from
+    for (row, cells) in metrics.iter().enumerate().skip(1) {
+        assert_eq!(target(&path, "metrics", row, 0).unwrap(), format!("'{}'!A1", cells[0]), "row {row}");
+    }
     assert_eq!(metrics.len(), 1 + 2 * 2 * dxlab::metric::Metric::PLAIN.len());
     let exact = |model: &str, labels: &str| {
         let row = metrics.iter().find(|row| row[0] == model && row[1] == labels && row[2] == "exact_match").unwrap();
@@ -112,6 +128,44 @@ fn metrics_and_settings_name_the_sheet_they_belong_to() {
     let settings = sheet(&path, "settings");
     assert!(settings.iter().any(|row| row[1] == "spec.rank" && row[2] == "8"));
     assert!(settings.iter().any(|row| row[1] == "adapter" && row[2] == "lora@77"));
+}
+
+#[test]
+fn comparisons_stand_in_a_sheet_and_lead_to_the_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("results.xlsx");
+    let rows = |right: usize| -> Vec<Prediction> {
+        (0..40).map(|i| prediction(&i.to_string(), "a", if i < right { "a" } else { "b" }, None)).collect()
+    };
+    let named = [("it's the base".to_string(), rows(5)), ("tuned".into(), rows(35)), ("same".into(), rows(5))];
+    let bootstrap = Bootstrap::default().for_comparisons(4);
+    let scoring = Scoring { bootstrap, normalise: &lower, vocabulary: None };
+    let evaluations: Vec<_> = named.iter().map(|(_, rows)| evaluate(rows, &scoring).unwrap()).collect();
+    let all: Vec<Answers> = named.iter().zip(&evaluations).map(|((name, rows), e)| answers(name, rows, e)).collect();
+    let comparisons =
+        compare_with_first(&named, &[Metric::MicroF1, Metric::Exact], Reading::Normalised, &scoring).unwrap();
+    let contents = Contents { answers: &all, comparisons: &comparisons, grid: None, synthetic: None };
+    write_workbook(&path, &contents, &lower).unwrap();
+    let found = sheet(&path, "comparisons");
+    let numbers = ["b − a", "low", "high", "p", "p (Holm)", "permutation (Holm)", "McNemar (Holm)", "detectable", "n"];
+    assert_eq!(found[0][..4], ["a", "b", "metric", "family"]);
+    assert_eq!((&found[0][4..13], found[0][13].as_str()), (&numbers.map(String::from)[..], "resamples"));
+    assert_eq!(found.len(), 1 + 4);
+    assert_eq!(found[2][..5], ["it's the base", "tuned", "exact_match", "files", "0.75"]);
+    let row = &comparisons[1];
+    let (d, number) = (row.difference.as_ref().unwrap(), |column: usize| found[2][column].parse::<f64>().unwrap());
+    let expected = [d.low, d.high, d.p, row.p_holm.unwrap(), row.p_permutation_holm.unwrap()];
+    for (column, value) in (5..).zip(expected.into_iter().chain([row.p_mcnemar_holm.unwrap(), d.detectable.unwrap()])) {
+        assert!((number(column) - value).abs() < 1e-9, "column {column}: {}, expected {value}", number(column));
+    }
+    assert_eq!((found[2][12].as_str(), found[2][13].as_str()), ("40", "3200"));
+    assert!(number(8) < 0.05, "significance is within reach: {}", number(8));
+    assert_eq!(found[3][11], "", "the same answers: nothing that could be detected");
+    assert_eq!(target(&path, "comparisons", 2, 0).unwrap(), "'it''s the base'!A1");
+    assert_eq!(target(&path, "comparisons", 2, 1).unwrap(), "'tuned'!A1");
+    assert!(
+        sheet(&path, "about").iter().any(|row| row[0] == "sheet `comparisons`" && row[1].contains("not corrected"))
+    );
 }
 
 #[test]

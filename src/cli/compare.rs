@@ -37,28 +37,30 @@ impl Compare {
         let named = read_named(&self.predictions)?;
         let known = self.how.labels(&named[0].1)?;
         let normalise = |label: &str| known.normaliser.normalise(label);
-        let scoring = Scoring { bootstrap: self.how.bootstrap(), normalise: &normalise, vocabulary: None };
+        let count = named.len() * (named.len() - 1) / 2 * metrics.len();
+        let scoring = Scoring { bootstrap: self.how.bootstrap_for(count), normalise: &normalise, vocabulary: None };
         let rows = compare(&named, &metrics, reading, &scoring)?;
         let labels = if self.raw { "labels as written".into() } else { known.describe() };
         let bootstrap = &scoring.bootstrap;
         let caption = format!(
-            "{labels}; paired bootstrap and permutation of {}, {} resamples, seed {}; p corrected over {} comparisons (Holm); \
-             detectable: {:.0} % power, {:.0} % two-sided, one comparison",
+            "{labels}; paired bootstrap and permutation of {}, {} resamples, seed {}; p corrected over {} comparisons (Holm), the smallest \
+             that so many resamples give {:.4}; intervals and detectable ({:.0} % power, {:.0} % two-sided) are of one comparison, not \
+             corrected",
             if bootstrap.unit == Unit::Group { "groups" } else { "cases" },
             bootstrap.resamples,
             bootstrap.seed,
             rows.len(),
+            (2.0 * rows.len() as f64 / (bootstrap.resamples + 1) as f64).min(1.0),
             100.0 * POWER,
             100.0 * ALPHA
         );
         print!("{}", Table::from(tables::comparisons(&rows)?).caption(caption));
-        let more = Table::from(tables::more_tests(&rows)?);
-        print!(
-            "\n{}",
-            more.caption(
-                "the same comparisons: BCa intervals, p of the permutation and of McNemar's exact test, not corrected"
-            )
-        );
+        let tests = rows.iter().filter(|row| row.p_mcnemar_holm.is_some()).count();
+        let more = Table::from(tables::more_tests(&rows)?).caption(format!(
+            "the same comparisons: BCa intervals; p of the permutation test and of McNemar's exact test and its mid-p, not corrected; \
+             McNemar's exact p after Holm over its {tests} tests"
+        ));
+        print!("\n{more}");
         if let Some(path) = &self.figure {
             let named = rows.iter().map(|row| Comparison { b: format!("{} ({})", row.b, row.metric), ..row.clone() });
             results::paired_forest(&named.collect::<Vec<_>>(), "each metric")?.save(path)?;

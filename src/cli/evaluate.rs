@@ -21,9 +21,10 @@ pub struct How {
     /// Seed of the bootstrap
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// Resamples of the bootstrap
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..))]
-    resamples: u32,
+    /// Resamples of the bootstrap; by default 2,000, and for p values that are corrected together 800 for each, so that the smallest
+    /// can be far below 0.05
+    #[arg(long, value_parser = clap::value_parser!(u32).range(100..))]
+    resamples: Option<u32>,
     /// What is drawn: groups (patients, publications; a case where nothing is known) or single cases
     #[arg(long, value_enum, default_value = "group")]
     by: By,
@@ -41,7 +42,16 @@ impl How {
             By::Group => Unit::Group,
             By::Case => Unit::Case,
         };
-        Bootstrap { seed: self.seed, resamples: self.resamples as usize, unit, ..Bootstrap::default() }
+        let own = Bootstrap { seed: self.seed, unit, ..Bootstrap::default() };
+        Bootstrap { resamples: self.resamples.map_or(own.resamples, |asked| asked as usize), ..own }
+    }
+
+    /// For so many comparisons corrected together; as many resamples as were asked for, if any were.
+    pub fn bootstrap_for(&self, comparisons: usize) -> Bootstrap {
+        match self.resamples {
+            Some(_) => self.bootstrap(),
+            None => self.bootstrap().for_comparisons(comparisons),
+        }
     }
 
     /// The names and the known labels for these predictions.
@@ -204,7 +214,8 @@ fn caption(evaluation: &Evaluation, source: &str) -> String {
     let Bootstrap { seed, resamples, level, unit } = &evaluation.bootstrap;
     let (units, percent) = (if *unit == Unit::Group { "groups" } else { "cases" }, level * 100.0);
     format!(
-        "{source}: {} cases, {} groups, {} gold labels; {percent} % intervals, {resamples} resamples of {units}, seed {seed}",
+        "{source}: {} cases, {} groups, {} gold labels; {percent} % intervals, {resamples} resamples of {units}, seed {seed}; exact where a \
+         share is 0 or 1 in all {units}",
         evaluation.cases, evaluation.groups, evaluation.normalised.gold_labels
     )
 }

@@ -61,6 +61,9 @@ impl GridOf {
                 println!("{}", grid::axis(&found, &axis.name, &Metric::MicroF1)?);
             }
         }
+        if !found.tried.is_empty() {
+            println!("{}", grid::caption(&found, &Metric::MicroF1)?);
+        }
         if let Some(path) = &self.figure {
             let axes: Vec<&str> = config.axes.iter().map(|axis| axis.name.as_str()).collect();
             grid::differences(&found, &axes, &Metric::MicroF1)?.save(path)?;

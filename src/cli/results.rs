@@ -69,7 +69,8 @@ fn about(results: &Results) -> String {
     let (corpus, bootstrap) = (&results.corpus, &results.bootstrap);
     let real = if corpus.synthetic { "No patient stands behind any of the cases.\n" } else { "" };
     format!(
-        "{} (digest `{}`); labels normalised; {:.0} % bootstrap intervals, {} resamples, seed {}.\n{real}",
+        "{} (digest `{}`); labels normalised; {:.0} % bootstrap intervals, {} resamples, seed {}; exact where a share is 0 or 1 in every \
+         group.\n{real}",
         corpus.name,
         &corpus.digest()[..12],
         100.0 * bootstrap.level,

@@ -6,12 +6,15 @@
 //! Bit for bit the same for one seed, whatever the number of threads: resample r has its own ChaCha stream r.
 //!
 //! A mean over labels (macro, weighted) is the exception with a long tail: a label with one case is absent from a third of the resamples, which moves the
-//! resampled values away from the value itself. There the interval is moved back by the difference of their means.
+//! resampled values away from the value itself. There the interval is moved back by the difference of their means, and cut to [0, 1].
+//!
+//! Where nothing is right, or nothing wrong, every resample says so too and the percentile interval is a point that reads as
+//! certainty. A metric that is a share then has the exact interval of a share of units that are all alike, see [`unanimous`].
 //!
 //! BCa (Efron 1987) reads other quantiles of the same resampled values: with z₀ = Φ⁻¹(share of values below the estimate) and the
 //! acceleration a = Σd³ / 6(Σd²)^1.5 of the jackknife (one unit left out at a time, d its mean minus each value), the quantile α
-//! becomes Φ(z₀ + (z₀ + z_α) / (1 − a(z₀ + z_α))).
-use super::{Estimate, Outcome, Statistic, normal};
+//! becomes Φ(z₀ + (z₀ + z_α) / (1 − a(z₀ + z_α))). It corrects bias itself, so it reads the values as they were drawn, not moved.
+use super::{Estimate, Outcome, Statistic, normal, unanimous};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -43,7 +46,23 @@ impl Default for Bootstrap {
     }
 }
 
+/// Resamples for every one of several comparisons whose p are corrected together; see [`Bootstrap::for_comparisons`].
+const RESAMPLES_A_COMPARISON: usize = 800;
+/// No more than these, however many comparisons there are: 125 of them.
+const MOST_RESAMPLES: usize = 100_000;
+
 impl Bootstrap {
+    /// The same with as many resamples as it takes to correct the p of `count` comparisons together, never fewer than now.
+    ///
+    /// p of R resamples is never below 2/(R + 1), and Holm multiplies the smallest of m by m: at 2,000 resamples fifty comparisons
+    /// could not reach 5 % whatever the models do. R = 800·m has the smallest corrected p at 2m/(800m + 1) < 0.0025, a twentieth of
+    /// 5 %; and a p at the edge, 0.05/m before correction, rests on R·0.05/2m = 20 resamples on its rarer side, so chance in drawing
+    /// moves it by a fifth (1/√20). At most 100,000, which is 125 comparisons; beyond, the smallest p is 0.00002·m.
+    pub fn for_comparisons(&self, count: usize) -> Self {
+        let wanted = count.saturating_mul(RESAMPLES_A_COMPARISON).min(MOST_RESAMPLES);
+        Self { resamples: self.resamples.max(wanted), ..self.clone() }
+    }
+
     /// One estimate a statistic, in order; None where the statistic is undefined on the cases themselves.
     /// The statistics must come from these outcomes.
     pub fn estimates(&self, statistics: &[Statistic], outcomes: &[Outcome]) -> Vec<Option<Estimate>> {
@@ -52,38 +71,56 @@ impl Bootstrap {
 
     /// As [`Bootstrap::estimates`], with the group of each case in place of its outcome.
     pub fn of_groups(&self, statistics: &[Statistic], groups: &[&str]) -> Vec<Option<Estimate>> {
-        let estimate = |(value, draws): (f64, Vec<f64>)| {
-            let (low, high) = self.interval(draws)?;
+        let units = self.units(groups);
+        let estimate = |(statistic, found): (&Statistic, Option<(f64, Vec<f64>)>)| {
+            let (value, mut draws) = found?;
+            if statistic.off_centre() {
+                recentre(&mut draws, value);
+            }
+            let exact = self.alike(statistic, &units, value);
+            let (low, high) = exact.or_else(|| Some(statistic.within(self.interval(draws)?)))?;
             Some(Estimate { value, low, high, n: groups.len() })
         };
-        self.draws(statistics, groups).into_iter().map(|found| found.and_then(estimate)).collect()
+        statistics.iter().zip(self.draws(statistics, groups)).map(estimate).collect()
     }
 
-    /// As [`Bootstrap::estimates`], with BCa intervals of the same resamples. None also where all resampled values lie on one
-    /// side of the estimate, as the correction is then without bound.
+    /// As [`Bootstrap::estimates`], with BCa intervals of the same resamples. None also where the correction is larger than the
+    /// interval, see [`bca`].
     pub fn bca_estimates(&self, statistics: &[Statistic], outcomes: &[Outcome]) -> Vec<Option<Estimate>> {
         let groups = groups_of(outcomes);
+        let units = self.units(&groups);
         let estimate = |(statistic, found): (&Statistic, Option<(f64, Vec<f64>)>)| {
             let (value, draws) = found?;
             let left_out = self.jackknife(&groups, |weights| statistic.value(weights));
-            let (low, high) = bca(draws, value, &left_out, self.level)?;
+            let exact = self.alike(statistic, &units, value);
+            let (low, high) = exact.or_else(|| bca(draws, value, &left_out, self.level))?;
             Some(Estimate { value, low, high, n: groups.len() })
         };
         statistics.iter().zip(self.draws(statistics, &groups)).map(estimate).collect()
     }
 
-    /// Each statistic's value and its resampled values, moved back where they are off-centre.
+    /// Each statistic's value and its resampled values.
     fn draws(&self, statistics: &[Statistic], groups: &[&str]) -> Vec<Option<(f64, Vec<f64>)>> {
         let draws = self.map_groups(groups, |weights| statistics.iter().map(|s| s.value(weights)).collect::<Vec<_>>());
         let of = |(i, statistic): (usize, &Statistic)| {
-            let value = statistic.plain()?;
-            let mut values: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
-            if statistic.off_centre() {
-                recentre(&mut values, value);
-            }
-            Some((value, values))
+            Some((statistic.plain()?, draws.iter().filter_map(|draw| draw[i]).collect()))
         };
         statistics.iter().enumerate().map(of).collect()
+    }
+
+    /// The interval of a share that is 0 or 1 in every unit that bears on it; None for other values and other metrics.
+    ///
+    /// For a mean over cases of values in [0, 1] (Jaccard, sample-F1, exact match, parse failures) it is conservative: the mean is at
+    /// most the share of units with a value above 0, and that share is what [`unanimous`] bounds. For a ratio of sums (micro-F1,
+    /// precision, recall, hallucinated labels) it bounds the share of units with anything in the numerator, which bounds the metric
+    /// as long as such units have no more labels than others. A mean over labels (macro, weighted) has no such bound, as one case
+    /// can be all there is of a label, and a mean of counts has no upper end; those keep their percentile interval.
+    pub(super) fn alike(&self, statistic: &Statistic, units: &[Vec<usize>], value: f64) -> Option<(f64, f64)> {
+        let bear = |unit: &&Vec<usize>| unit.iter().any(|&case| statistic.bears(case));
+        match statistic {
+            Statistic::Ratio(_) => unanimous(value, units.iter().filter(bear).count(), self.level),
+            _ => None,
+        }
     }
 
     /// `value` with one unit left out at a time, where that is defined.
@@ -133,6 +170,15 @@ impl Bootstrap {
         }
     }
 
+    /// The number of the unit that each case belongs to.
+    pub fn unit_of(&self, groups: &[&str]) -> Vec<usize> {
+        let mut of = vec![0; groups.len()];
+        for (unit, cases) in self.units(groups).iter().enumerate() {
+            cases.iter().for_each(|&case| of[case] = unit);
+        }
+        of
+    }
+
     /// Central interval of resampled values; None when there is none.
     pub fn interval(&self, mut values: Vec<f64>) -> Option<(f64, f64)> {
         values.sort_by(f64::total_cmp);
@@ -147,7 +193,8 @@ pub(super) fn groups_of(outcomes: &[Outcome]) -> Vec<&str> {
 }
 
 /// The BCa interval from resampled values, the estimate and its jackknife; see the file's header. Values equal to the estimate
-/// count half below it. None without values, or where all of them lie on one side of the estimate.
+/// count half below it. None without values, and where the bias z₀ is so large (1.96 at 95 %: the estimate lies outside the
+/// percentile interval) that the corrected interval would not hold the estimate either.
 pub fn bca(mut draws: Vec<f64>, value: f64, jackknife: &[f64], level: f64) -> Option<(f64, f64)> {
     let below = draws.iter().map(|d| 0.5 * (f64::from(*d < value) + f64::from(*d <= value))).sum::<f64>();
     let z0 = normal::quantile(below / draws.len() as f64);
@@ -161,7 +208,7 @@ pub fn bca(mut draws: Vec<f64>, value: f64, jackknife: &[f64], level: f64) -> Op
     };
     draws.sort_by(f64::total_cmp);
     let tail = (1.0 - level) / 2.0;
-    match z0.is_finite() {
+    match z0.abs() < normal::quantile(1.0 - tail) {
         true => Some((quantile(&draws, at(tail))?, quantile(&draws, at(1.0 - tail))?)),
         false => None,
     }
@@ -273,6 +320,78 @@ mod tests {
             let estimate = Bootstrap::default().estimates(&statistics, &outcomes).remove(0).unwrap();
             assert!(estimate.low < estimate.value && estimate.value < estimate.high, "{estimate:?}");
         }
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_over_labels_stays_in_its_range_and_bca_is_not_moved_twice() {
+        // forty labels of one case each, all right, and one label that three cases invent: a resample has a third of the labels less,
+        // so its mean is lower, and 1 where it lacks those three cases; moved back, those pass 1
+        let case = |i: usize| Outcome {
+            case_id: i.to_string(),
+            group: i.to_string(),
+            gold: [format!("label {i}")].into(),
+            predicted: [format!("label {i}")].into_iter().chain((i < 3).then(|| "invented".to_string())).collect(),
+            parsed: true,
+        };
+        let outcomes: Vec<Outcome> = (0..40).map(case).collect();
+        let statistics = [Metric::MacroF1(LabelSet::Union).statistic(&outcomes)];
+        let bootstrap = Bootstrap::default();
+        let value = statistics[0].plain().unwrap();
+        let mut draws: Vec<f64> = bootstrap.map(&outcomes, |w| statistics[0].value(w)).into_iter().flatten().collect();
+        let left_out = bootstrap.jackknife(&groups_of(&outcomes), |w| statistics[0].value(w));
+        let found = bootstrap.bca_estimates(&statistics, &outcomes).remove(0);
+        assert_eq!(found.map(|e| (e.low, e.high)), bca(draws.clone(), value, &left_out, 0.95), "of unmoved values");
+        recentre(&mut draws, value);
+        let moved = bootstrap.interval(draws).unwrap();
+        let estimate = bootstrap.estimates(&statistics, &outcomes).remove(0).unwrap();
+        assert!(moved.1 > 1.0 && moved.0 <= value, "{moved:?}");
+        assert_eq!((estimate.low, estimate.high), (moved.0, 1.0));
+        assert_eq!(statistics[0].within((-0.1, 1.1)), (0.0, 1.0));
+        assert_eq!(Metric::LabelsPerCase.statistic(&outcomes).within((0.5, 3.0)), (0.5, 3.0));
+    }
+
+    #[test]
+    fn a_share_that_is_nought_in_every_unit_has_an_upper_end() {
+        let wrong = |n: usize, size: usize| -> Vec<Outcome> {
+            clustered(n, size).into_iter().map(|c| Outcome { predicted: ["b".to_string()].into(), ..c }).collect()
+        };
+        let of = |metric: Metric, outcomes: &[Outcome]| {
+            Bootstrap::default().estimates(&[metric.statistic(outcomes)], outcomes).remove(0).unwrap()
+        };
+        let bound = |units: f64| 1.0 - 0.025f64.powf(1.0 / units);
+        for metric in [Metric::MicroF1, Metric::Jaccard, Metric::Exact, Metric::SampleF1, Metric::MicroPrecision] {
+            let (cases, groups) = (of(metric.clone(), &wrong(40, 1)), of(metric.clone(), &wrong(40, 4)));
+            assert_eq!((cases.value, cases.low, groups.low), (0.0, 0.0, 0.0), "{metric}");
+            assert!((cases.high - bound(40.0)).abs() < 1e-12 && (groups.high - bound(10.0)).abs() < 1e-12, "{metric}");
+            assert_eq!((cases.n, groups.n), (40, 40));
+        }
+        // only units with a predicted label say anything of precision
+        let silent = |(i, case): (usize, Outcome)| match i < 10 {
+            true => case,
+            false => Outcome { predicted: Default::default(), ..case },
+        };
+        let few: Vec<Outcome> = wrong(40, 1).into_iter().enumerate().map(silent).collect();
+        assert!((of(Metric::MicroPrecision, &few).high - bound(10.0)).abs() < 1e-12);
+        let right: Vec<Outcome> =
+            wrong(40, 1).into_iter().map(|c| Outcome { predicted: c.gold.clone(), ..c }).collect();
+        let all = of(Metric::Exact, &right);
+        assert!(all.high == 1.0 && (all.low - (1.0 - bound(40.0))).abs() < 1e-12, "{all:?}");
+        // where there is no bound the point stays
+        let (macro_f1, count) = (of(Metric::MacroF1(LabelSet::Gold), &wrong(40, 1)), of(Metric::LabelsPerCase, &right));
+        assert_eq!((macro_f1.low, macro_f1.high, count.low, count.high), (0.0, 0.0, 1.0, 1.0));
+        let bca = Bootstrap::default().bca_estimates(&[Metric::Exact.statistic(&right)], &right).remove(0);
+        assert_eq!(bca, Some(all));
+    }
+
+    #[test]
+    fn resamples_grow_with_the_comparisons_until_the_smallest_p_is_small_enough() {
+        let of = |count: usize| Bootstrap::default().for_comparisons(count).resamples;
+        assert_eq!((of(0), of(2), of(3), of(23), of(63), of(1000)), (2000, 2000, 2400, 18_400, 50_400, 100_000));
+        for m in 1..=125 {
+            assert!(2.0 * m as f64 / (of(m) + 1) as f64 <= 0.0025, "{m}");
+        }
+        let more = Bootstrap { resamples: 5000, seed: 3, ..Bootstrap::default() };
+        assert_eq!((more.for_comparisons(2), more.for_comparisons(10).seed), (more.clone(), 3));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! right matches·μ/(1 − μ), spread evenly over such pairs, at most 1. So an interval holds the uncertainty of the cases, of the
 //! error rates, and of which labels they hit: a record-level probabilistic bias analysis (Fox, Lash & Greenland 2005).
 //!
-//! Where no two spellings were matched nothing can be undone or expected to be missed, and the interval is that of the cases.
+//! Where no two spellings were matched nothing can be undone or expected to be missed, and the interval is that of the cases; where
+//! nothing is right, its exact upper end.
 use super::bootstrap::groups_of;
 use super::proportion::beta;
 use super::{Bootstrap, Estimate, Metric, Outcome};
@@ -86,11 +87,13 @@ pub fn with_errors(
         }
         sums.map(|(num, den)| (den > 0.0).then(|| num / den))
     };
-    let draws = bootstrap.map_numbered(&groups_of(outcomes), resample);
+    let groups = groups_of(outcomes);
+    let (draws, units) = (bootstrap.map_numbered(&groups, resample), bootstrap.units(&groups));
     let estimate = |i: usize| {
         let values: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
         let value = values.iter().sum::<f64>() / values.len() as f64;
-        let (low, high) = bootstrap.interval(values)?;
+        let exact = bootstrap.alike(&FLIPPED[i].statistic(outcomes), &units, value);
+        let (low, high) = exact.or_else(|| bootstrap.interval(values))?;
         Some(Estimate { value, low, high, n: outcomes.len() })
     };
     (0..FLIPPED.len()).map(estimate).collect()
@@ -155,6 +158,16 @@ mod tests {
         // the same rates from few pairs are less sure
         let unsure = f1(&[0; 200], ErrorRates { right: 9, wrong: 1, missed: 0 });
         assert!(unsure.high - unsure.low > 1.5 * (wrong.high - wrong.low), "{unsure:?}");
+    }
+
+    #[test]
+    fn where_nothing_is_right_the_interval_is_that_of_the_cases() {
+        let wrong: Vec<Outcome> =
+            outcomes().into_iter().map(|c| Outcome { predicted: ["c".to_string()].into(), ..c }).collect();
+        let rates = ErrorRates { right: 9, wrong: 1, missed: 3 };
+        let found = with_errors(&wrong, &[0; 200], rates, &Bootstrap::default()).remove(0).unwrap();
+        let plain = Bootstrap::default().estimates(&[Metric::MicroF1.statistic(&wrong)], &wrong).remove(0);
+        assert!(found.high > 0.018 && Some(found) == plain);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Metrics of label sets. For case i let G be the gold set and P the predicted set;
 //! TP = |G∩P|, FP = |P∖G|, FN = |G∖P|.
 //!
-//! Every metric but the means over labels is a ratio of two sums over cases, Σ num / Σ den, so a case enters a resample by its
-//! weight alone. That is what `Statistic` keeps, and why a bootstrap of a thousand resamples takes milliseconds.
+//! Every metric but the means over labels is a ratio of two sums over cases, Σ num / Σ den, or a mean over cases, so a case enters a
+//! resample by its weight alone. That is what `Statistic` keeps, and why a bootstrap of a thousand resamples takes milliseconds.
 //! Nothing here normalises a label: give outcomes of normalised labels to get the normalised metric.
 use super::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,8 +69,23 @@ impl Metric {
         if let Some((score, mean)) = self.over_labels() {
             return per_label(outcomes, score, mean);
         }
+        if *self == Metric::LabelsPerCase {
+            return Statistic::Count(outcomes.iter().map(|outcome| outcome.predicted.len() as f64).collect());
+        }
         let space = if *self == Metric::Hamming { label_space(outcomes).len() as f64 } else { 0.0 };
         Statistic::Ratio(outcomes.iter().map(|outcome| self.ratio(outcome, space)).collect())
+    }
+
+    /// As [`Metric::statistic`], of several sets of outcomes that are to be compared: the label space of the Hamming loss is that of
+    /// all of them, so that a set does not look better for having invented more labels. No other metric depends on it.
+    pub fn together(&self, sets: &[&[Outcome]]) -> Vec<Statistic> {
+        let (whole, mut from) = (self.statistic(&sets.concat()), 0);
+        let part = |set: &&[Outcome]| {
+            let cases = from..from + set.len();
+            from = cases.end;
+            whole.part(cases)
+        };
+        sets.iter().map(part).collect()
     }
 
     /// What is averaged over labels and how, for the metrics that are such a mean.
@@ -98,10 +113,9 @@ impl Metric {
             Metric::Exact => (f64::from(case.gold == case.predicted), 1.0),
             Metric::SampleF1 => (share(2.0 * tp, gold + predicted), 1.0),
             Metric::Hamming => (gold + predicted - 2.0 * tp, space),
-            Metric::LabelsPerCase => (predicted, 1.0),
             Metric::Hallucinated(known) => (case.predicted.difference(known).count() as f64, predicted),
             Metric::ParseFailure => (f64::from(!case.parsed), 1.0),
-            _ => (0.0, 0.0), // a mean over labels is no ratio of sums; `statistic` returned before this
+            _ => (0.0, 0.0), // means over labels and of counts are no such ratios; `statistic` returned before this
         }
     }
 
@@ -152,8 +166,10 @@ impl std::str::FromStr for Metric {
 /// A metric reduced to what each case adds to it.
 #[derive(Clone, Debug)]
 pub enum Statistic {
-    /// (numerator, denominator) a case.
+    /// (numerator, denominator) a case, no numerator below 0 or above its denominator: the metric is a share.
     Ratio(Vec<(f64, f64)>),
+    /// A count a case, of which the metric is the mean: it has no upper end.
+    Count(Vec<f64>),
     /// A mean over labels; per case what became of every label that is gold or predicted there.
     PerLabel { labels: usize, score: Score, mean: Mean, cases: Vec<Vec<(usize, Hit)>> },
 }
@@ -212,6 +228,7 @@ impl Statistic {
     pub fn cases(&self) -> usize {
         match self {
             Statistic::Ratio(cases) => cases.len(),
+            Statistic::Count(cases) => cases.len(),
             Statistic::PerLabel { cases, .. } => cases.len(),
         }
     }
@@ -225,6 +242,12 @@ impl Statistic {
                 };
                 let (num, den) = cases.iter().zip(weights).fold((0.0, 0.0), add);
                 (den > 0.0).then(|| num / den)
+            }
+            Statistic::Count(cases) => {
+                let add =
+                    |(sum, n), (count, &weight): (&f64, &u32)| (sum + count * f64::from(weight), n + f64::from(weight));
+                let (sum, n) = cases.iter().zip(weights).fold((0.0, 0.0), add);
+                (n > 0.0).then(|| sum / n)
             }
             Statistic::PerLabel { labels, score, mean, cases } => {
                 let counts = label_counts(*labels, cases, weights);
@@ -243,6 +266,33 @@ impl Statistic {
     /// it outweighs what was invented under its name.
     pub fn off_centre(&self) -> bool {
         matches!(self, Statistic::PerLabel { .. })
+    }
+
+    /// An interval of moved values cut to where the metric can be: a mean over labels lies in [0, 1]. Values that were not moved
+    /// never leave their range.
+    pub(super) fn within(&self, (low, high): (f64, f64)) -> (f64, f64) {
+        match self.off_centre() {
+            true => (low.clamp(0.0, 1.0), high.clamp(0.0, 1.0)),
+            false => (low, high),
+        }
+    }
+
+    /// Whether a case bears on the metric: one with the denominator 0 does not.
+    pub(super) fn bears(&self, case: usize) -> bool {
+        match self {
+            Statistic::Ratio(cases) => cases[case].1 > 0.0,
+            _ => true,
+        }
+    }
+
+    fn part(&self, range: std::ops::Range<usize>) -> Statistic {
+        match self {
+            Statistic::Ratio(cases) => Statistic::Ratio(cases[range].to_vec()),
+            Statistic::Count(cases) => Statistic::Count(cases[range].to_vec()),
+            Statistic::PerLabel { labels, score, mean, cases } => {
+                Statistic::PerLabel { labels: *labels, score: *score, mean: *mean, cases: cases[range].to_vec() }
+            }
+        }
     }
 
     /// The metric of the cases as they are.
@@ -433,6 +483,20 @@ mod tests {
             let repeated = metric.statistic(&[a.clone(), a.clone(), b.clone()]).plain();
             assert_eq!(weighted, repeated, "{metric}");
         }
+    }
+
+    #[test]
+    fn sets_that_are_compared_share_a_label_space_and_nothing_else_changes() {
+        let (a, b) =
+            ([case(&["a"], &["a"]), case(&["a", "b"], &[])], [case(&["a"], &["x"]), case(&["a", "b"], &["a"])]);
+        for metric in Metric::PLAIN.into_iter().filter(|metric| *metric != Metric::Hamming) {
+            let plain = |set: &[Outcome]| metric.statistic(set).plain();
+            let both: Vec<_> = metric.together(&[&a, &b]).iter().map(Statistic::plain).collect();
+            assert_eq!(both, [plain(&a), plain(&b)], "{metric}");
+        }
+        // a, b and x: 2/(2·3) and 3/(2·3)
+        let both: Vec<_> = Metric::Hamming.together(&[&a, &b]).iter().map(Statistic::plain).collect();
+        assert_eq!((both, hamming_loss(&a)), (vec![Some(2.0 / 6.0), Some(3.0 / 6.0)], Some(0.5)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod tiers;
 pub use bootstrap::{Bootstrap, Unit, bca, quantile};
 pub use calibration::{
     Bin, Calibration, Platt, Quality, Scored, Selective, Signal, bins, brier, calibrate, calibration_error, platt,
-    risk_coverage,
+    risk_coverage, temperature,
 };
 pub use flips::{ErrorRates, FLIPPED, Identity, with_errors};
 pub use labels::{
@@ -20,7 +20,7 @@ pub use labels::{
     labels_per_case, macro_f1, micro_f1, micro_precision, micro_recall, parse_failure_rate, sample_f1, weighted_f1,
 };
 pub use paired::{ALPHA, Difference, POWER, compare, holm, pair, permutation};
-pub use proportion::{McNemar, beta, mcnemar, wilson};
+pub use proportion::{McNemar, beta, mcnemar, unanimous, wilson};
 pub use seeds::{Runs, Seeded, compare_seeds, over_seeds};
 pub use tiers::{Credit, Match, Tiered, TieredCase, assign, tiered};
 

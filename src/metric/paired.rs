@@ -2,7 +2,8 @@
 //! McNemar's test, the smallest difference that so many cases could show, and Holm's correction for the comparisons made.
 //!
 //! Both models enter a resample with the same cases. p is two-sided, the inverted percentile interval:
-//! p = 2·min(#{d* ≤ 0} + 1, #{d* ≥ 0} + 1) / (R + 1), at most 1, so it never falls below 2/(R + 1).
+//! p = 2·min(#{d* ≤ 0} + 1, #{d* ≥ 0} + 1) / (R + 1), at most 1, so it never falls below 2/(R + 1). How many resamples that takes
+//! where p is corrected over several comparisons: [`Bootstrap::for_comparisons`].
 //!
 //! The permutation test asks another question: had the two models' answers been exchanged in any of the units, how often would
 //! the difference be as large? It needs no resampled interval, only that under the null hypothesis the models are alike.
@@ -43,9 +44,26 @@ pub struct Difference {
     /// Of exact matches; none for other metrics, and where several cases share a group.
     #[serde(default)]
     pub mcnemar: Option<McNemar>,
-    /// Minimum detectable effect at [`ALPHA`] and [`POWER`]; none where the models do not differ in any resample.
+    /// Minimum detectable effect at [`ALPHA`] and [`POWER`]; none where all resamples have the same difference.
     #[serde(default)]
     pub detectable: Option<f64>,
+    /// Resamples behind interval and p; 0 in files of older versions.
+    #[serde(default)]
+    pub resamples: usize,
+}
+
+impl Difference {
+    /// Of a value and its resampled values, `n` the cases: interval, p and what could have been detected. None without values.
+    pub fn of(value: f64, draws: Vec<f64>, n: usize, bootstrap: &Bootstrap) -> Option<Self> {
+        let (p, detectable) = (two_sided(&draws), detectable(&draws));
+        let (low, high) = bootstrap.interval(draws)?;
+        Some(Self { value, low, high, p, n, detectable, resamples: bootstrap.resamples, ..Self::default() })
+    }
+
+    /// True where no resample has a difference, so that no unit has one: nothing was seen to detect.
+    pub fn nothing_differs(&self) -> bool {
+        self.detectable.is_none() && self.low == 0.0 && self.high == 0.0
+    }
 }
 
 /// The outcomes of `b` in the order of `a`. An error names the case ids that only one side has, that occur twice, or whose
@@ -84,7 +102,7 @@ fn refuse<'a>(what: &str, ids: impl Iterator<Item = &'a &'a str>) -> Result<()> 
 }
 
 /// metric(b) − metric(a) for every metric, on the same resamples. None where either side is undefined.
-/// A vocabulary or label space is each side's own, as in the metric of one model.
+/// Both sides have one label space, see [`Metric::together`]; a vocabulary is the metric's.
 pub fn compare(
     metrics: &[Metric],
     a: &[Outcome],
@@ -92,47 +110,40 @@ pub fn compare(
     bootstrap: &Bootstrap,
 ) -> Result<Vec<Option<Difference>>> {
     let b = pair(a, b)?;
-    let statistics: Vec<(Statistic, Statistic)> = metrics.iter().map(|m| (m.statistic(a), m.statistic(&b))).collect();
-    let draws = bootstrap.map(a, |weights| statistics.iter().map(|pair| minus(pair, weights)).collect::<Vec<_>>());
+    let statistics: Vec<Vec<Statistic>> = metrics.iter().map(|metric| metric.together(&[a, &b])).collect();
+    let draws = bootstrap.map(a, |weights| statistics.iter().map(|both| minus(both, weights)).collect::<Vec<_>>());
     let groups = groups_of(a);
-    let difference = |(i, pair): (usize, &(Statistic, Statistic))| {
-        let value = pair.1.plain()? - pair.0.plain()?;
-        let mut draws: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
-        if pair.0.off_centre() {
-            recentre(&mut draws, value);
+    let difference = |(i, both): (usize, &Vec<Statistic>)| {
+        let value = minus(both, &vec![1; a.len()])?;
+        let unmoved: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
+        let mut moved = unmoved.clone();
+        if both[0].off_centre() {
+            recentre(&mut moved, value);
         }
-        let left_out = bootstrap.jackknife(&groups, |weights| minus(pair, weights));
+        let left_out = bootstrap.jackknife(&groups, |weights| minus(both, weights));
         Some(Difference {
-            value,
-            p: two_sided(&draws),
-            n: a.len(),
-            bca: bca(draws.clone(), value, &left_out, bootstrap.level),
+            bca: bca(unmoved, value, &left_out, bootstrap.level),
             p_permutation: permutation(&metrics[i], a, &b, bootstrap),
             mcnemar: (metrics[i] == Metric::Exact).then(|| discordant(a, &b)).flatten(),
-            detectable: detectable(&draws),
-            ..interval(bootstrap, draws)?
+            ..Difference::of(value, moved, a.len(), bootstrap)?
         })
     };
     Ok(statistics.iter().enumerate().map(difference).collect())
 }
 
-fn minus((a, b): &(Statistic, Statistic), weights: &[u32]) -> Option<f64> {
-    Some(b.value(weights)? - a.value(weights)?)
-}
-
-fn interval(bootstrap: &Bootstrap, draws: Vec<f64>) -> Option<Difference> {
-    let (low, high) = bootstrap.interval(draws)?;
-    Some(Difference { low, high, ..Difference::default() })
+/// The second statistic minus the first.
+fn minus(both: &[Statistic], weights: &[u32]) -> Option<f64> {
+    Some(both[1].value(weights)? - both[0].value(weights)?)
 }
 
 /// Two-sided p of resampled differences: twice the share on the rarer side of 0, (k + 1)/(R + 1) so that it is never 0.
-pub(super) fn two_sided(draws: &[f64]) -> f64 {
+fn two_sided(draws: &[f64]) -> f64 {
     let (below, above) = (draws.iter().filter(|d| **d <= 0.0).count(), draws.iter().filter(|d| **d >= 0.0).count());
     (2.0 * (below.min(above) + 1) as f64 / (draws.len() + 1) as f64).min(1.0)
 }
 
 /// (z₁₋α/₂ + z_power) times the standard deviation of the resampled differences.
-pub(super) fn detectable(draws: &[f64]) -> Option<f64> {
+fn detectable(draws: &[f64]) -> Option<f64> {
     let n = draws.len() as f64;
     let mean = draws.iter().sum::<f64>() / n;
     let se = (draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
@@ -151,7 +162,8 @@ fn discordant(a: &[Outcome], b: &[Outcome]) -> Option<McNemar> {
 ///
 /// All 2^units exchanges where they are no more than the resamples; else as many random ones as resamples, with
 /// p = (hits + 1)/(R + 1) (Phipson & Smyth 2010). Bit for bit the same for one seed: exchange r has its own ChaCha stream, apart
-/// from the bootstrap's. The label space of the Hamming loss is that of both sides. None where the metric is undefined on a side.
+/// from the bootstrap's. The label space of the Hamming loss is that of both sides, as in [`compare`]. None where the metric is
+/// undefined on a side.
 pub fn permutation(metric: &Metric, a: &[Outcome], b: &[Outcome], bootstrap: &Bootstrap) -> Option<f64> {
     let both = metric.statistic(&[a, b].concat());
     let units = bootstrap.units(&groups_of(a));
@@ -234,7 +246,12 @@ mod tests {
         let a = cases(|i| i % 3 == 0);
         let difference = compare(&[Metric::MicroF1], &a, &a, &Bootstrap::default()).unwrap().remove(0).unwrap();
         assert_eq!((difference.value, difference.low, difference.high, difference.p), (0.0, 0.0, 0.0, 1.0));
+        assert!(difference.nothing_differs() && difference.resamples == 2000);
         assert_eq!((difference.p_permutation, difference.detectable, difference.mcnemar), (Some(1.0), None, None));
+        let all =
+            compare(&[Metric::Exact], &cases(|_| false), &cases(|_| true), &Bootstrap::default()).unwrap().remove(0);
+        let all = all.unwrap();
+        assert_eq!((all.value, all.detectable, all.nothing_differs()), (1.0, None, false), "all cases differ alike");
     }
 
     #[test]
@@ -269,6 +286,54 @@ mod tests {
         assert_eq!((test.only_a, test.only_b, test.p), (0, 10, 2.0 / 1024.0));
         let (low, high) = difference.bca.unwrap();
         assert!(0.0 < low && low < 0.1 && 0.1 < high && difference.p_permutation.unwrap() < 0.01);
+    }
+
+    #[test]
+    fn inventing_labels_does_not_make_the_hamming_loss_better() {
+        let labelled = |case: &Outcome, predicted: &[&str]| Outcome {
+            predicted: predicted.iter().map(|label| label.to_string()).collect(),
+            ..case.clone()
+        };
+        let gold = &cases(|_| true)[..10];
+        // a misses the one label of three cases; b is right but for nine labels that it invents in one case
+        let a: Vec<Outcome> =
+            gold.iter().enumerate().map(|(i, c)| labelled(c, if i < 3 { &[] } else { &["a"] })).collect();
+        let many = ["a", "q", "r", "s", "t", "u", "v", "w", "x", "y"];
+        let b: Vec<Outcome> =
+            gold.iter().enumerate().map(|(i, c)| labelled(c, if i < 1 { &many } else { &["a"] })).collect();
+        let own = |set: &[Outcome]| Metric::Hamming.statistic(set).plain().unwrap();
+        assert_eq!((own(&a), own(&b)), (0.3, 0.09), "each in its own space: 3/(10·1) and 9/(10·10)");
+        let of = |a: &[Outcome], b: &[Outcome]| {
+            compare(&[Metric::Hamming], a, b, &Bootstrap::default()).unwrap().remove(0).unwrap()
+        };
+        let found = of(&a, &b);
+        assert!((found.value - 0.06).abs() < 1e-12, "in one space of ten labels b has six errors more: {found:?}");
+        assert!((of(&b, &a).value + 0.06).abs() < 1e-12);
+        assert!(found.p > 0.3 && found.p_permutation.unwrap() > 0.3, "one bad case is no finding: {found:?}");
+    }
+
+    #[test]
+    fn a_comparison_of_macro_means_moves_its_interval_and_not_its_bca() {
+        let labelled = |right: usize| -> Vec<Outcome> {
+            let case = |i: usize| Outcome {
+                case_id: i.to_string(),
+                group: i.to_string(),
+                gold: [format!("label {}", i / 2)].into(),
+                predicted: [format!("label {}", if i < right { i / 2 } else { 0 })].into(),
+                parsed: true,
+            };
+            (0..40).map(case).collect()
+        };
+        let (a, b, metric) = (labelled(10), labelled(30), Metric::MacroF1(super::super::LabelSet::Gold));
+        let bootstrap = Bootstrap::default();
+        let found = compare(std::slice::from_ref(&metric), &a, &b, &bootstrap).unwrap().remove(0).unwrap();
+        let both = metric.together(&[&a, &b]);
+        let draws: Vec<f64> = bootstrap.map(&a, |weights| minus(&both, weights)).into_iter().flatten().collect();
+        let left_out = bootstrap.jackknife(&groups_of(&a), |weights| minus(&both, weights));
+        assert_eq!(found.bca, bca(draws.clone(), found.value, &left_out, 0.95));
+        let plain = bootstrap.interval(draws.clone()).unwrap();
+        let shift = found.value - draws.iter().sum::<f64>() / draws.len() as f64;
+        assert!((found.low - plain.0 - shift).abs() < 1e-9 && (found.high - plain.1 - shift).abs() < 1e-9);
     }
 
     #[test]

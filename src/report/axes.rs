@@ -64,15 +64,8 @@ pub fn uncorrected(grid: &Grid, metric: &Metric) -> Result<String> {
 pub fn between(grid: &Grid, pairs: &[(&str, &str)], metric: &Metric) -> Result<Vec<Comparison>> {
     let run = pairs.iter().filter(|(a, b)| grid.tried.contains_key(*a) && grid.tried.contains_key(*b));
     let row = |(a, b): &(&str, &str)| -> Result<Comparison> {
-        Ok(Comparison {
-            a: a.to_string(),
-            b: b.to_string(),
-            metric: metric.to_string(),
-            reading: Reading::Normalised,
-            difference: compare_seeds(metric, grid.outcomes(a)?, grid.outcomes(b)?, &grid.bootstrap)?,
-            p_holm: None,
-            p_permutation_holm: None,
-        })
+        let difference = compare_seeds(metric, grid.outcomes(a)?, grid.outcomes(b)?, &grid.bootstrap)?;
+        Ok(Comparison::of(a, b, metric, Reading::Normalised, difference))
     };
     let mut rows = run.map(row).collect::<Result<Vec<_>>>()?;
     let p: Vec<f64> = rows.iter().filter_map(|row| row.difference.as_ref().map(|d| d.p)).collect();

@@ -17,15 +17,17 @@ const SHOWN: [&str; 9] = [
     "parse_failure_rate",
 ];
 
-/// Columns of a table of calibration.
-pub const CALIBRATION: [&str; 9] = [
+/// Columns of a table of calibration. T: scaled by a temperature; Platt: by σ(a·s + b).
+pub const CALIBRATION: [&str; 11] = [
     "log-probability",
     "error, raw",
-    "error, scaled",
+    "error, T",
+    "error, Platt",
     "Brier, raw",
-    "Brier, scaled",
+    "Brier, T",
+    "Brier, Platt",
     "Brier, constant",
-    "temperature",
+    "T",
     "AURC",
     "random",
 ];
@@ -122,12 +124,14 @@ fn calibration(found: &[Calibrated]) -> Table {
     let row = |c: &Calibrated| [vec![target(c.target).to_string()], calibration_cells(&c.calibration)].concat();
     let n = found.first().map_or((0, 0), |c| (c.calibration.fitted_on, c.calibration.raw.brier.n));
     let (fitted, rest) = n;
+    let scalings = "T: exp(s/T) of the log-probability s; Platt: σ(a·s + b)";
     Table::from_rows(
         &[&["probability of"], CALIBRATION.as_slice()].concat(),
         &found.iter().map(row).collect::<Vec<_>>(),
     )
     .caption(format!(
-        "calibration; scaled on {fitted} cases, judged on the other {rest}; AURC of all {}",
+        "calibration; scaled on {fitted} cases, judged on the other {rest}; AURC of all {}; {scalings}, both fitted on a random half of \
+         the groups",
         fitted + rest
     ))
 }
@@ -148,16 +152,17 @@ fn signal(signal: Signal) -> &'static str {
 
 /// The cells of [`CALIBRATION`].
 pub fn calibration_cells(c: &Calibration) -> Vec<String> {
-    // none where confidence points the wrong way, or nowhere: nothing right, or everything
-    let temperature = if c.platt.a > 1e-9 { number(1.0 / c.platt.a) } else { NONE.into() };
+    let tempered = c.tempered.as_ref();
     vec![
         signal(c.signal).into(),
         interval(Some(&c.raw.error)),
+        interval(tempered.map(|quality| &quality.error)),
         interval(Some(&c.scaled.error)),
         interval(Some(&c.raw.brier)),
+        interval(tempered.map(|quality| &quality.brier)),
         interval(Some(&c.scaled.brier)),
         number(c.constant_brier),
-        temperature,
+        c.temperature.map_or(NONE.into(), number),
         interval(Some(&c.aurc)),
         number(c.random_aurc),
     ]

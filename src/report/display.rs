@@ -193,6 +193,15 @@ pub fn difference(difference: Option<&Difference>) -> String {
     difference.map_or(NONE.into(), |d| spread(d.value, d.low, d.high, if d.value > 0.0 { "+" } else { "" }))
 }
 
+/// The smallest difference that a comparison could have shown, or why there is none: `0.043`, `no case differs`.
+pub fn detectable(difference: Option<&Difference>) -> String {
+    match difference {
+        Some(d) if d.nothing_differs() => "no case differs".into(),
+        Some(d) => d.detectable.map_or(NONE.into(), number),
+        None => NONE.into(),
+    }
+}
+
 pub(super) fn spread(value: f64, low: f64, high: f64, sign: &str) -> String {
     let decimals = decimals([value, low, high].iter().fold(0.0, |m: f64, v| m.max(v.abs())));
     let text = |v: f64| format!("{:.decimals$}", if v == 0.0 { 0.0 } else { v }).replace('-', "−");
@@ -295,6 +304,10 @@ mod tests {
         assert_eq!(interval(None), "–");
         let gap = Difference { value: 0.0213, low: -0.004, high: 0.047, p: 0.1, n: 386, ..Difference::default() };
         assert_eq!(difference(Some(&gap)), "+0.021 [−0.004, 0.047]");
+        let seen = Difference { detectable: Some(0.0431), ..gap.clone() };
+        let (all, same) = (Difference { low: 1.0, high: 1.0, ..gap }, Difference::default());
+        let said = [Some(&seen), Some(&all), Some(&same), None].map(detectable);
+        assert_eq!(said, ["0.043", "–", "no case differs", "–"]);
         assert_eq!(
             (number(0.61234), number(20.312), number(1236.0), number(0.0)),
             ("0.612".into(), "20.31".into(), "1236".into(), "0.000".into())

@@ -1,6 +1,6 @@
 //! The chapter on failures: the taxonomy, the sentences that errors hang on, confusions, clusters, what would fix them, and cases
 //! in full. Every number is counted from `study::failure`'s records.
-use super::display::{Figure, NONE, Table, interval, number};
+use super::display::{Figure, NONE, Table, detectable, difference, interval, number};
 use super::flow::{self, Outlet};
 use super::passage::{Passage, Stretch};
 use super::results::BANDS;
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::metric::Estimate;
 use crate::study::Results;
 use crate::study::failure::{
-    Analysis, CaseFailures, Class, Where, agreement, clusters, confusions, cues, fixed, fixed_by_class, ratio,
+    self, Analysis, CaseFailures, Class, Where, agreement, clusters, confusions, cues, fixed, fixed_by_class,
     sentences, tally,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,33 +153,46 @@ pub fn grouped(analysis: &Analysis, model: &str, most: usize) -> Result<Table> {
     Ok(Table::from_rows(&names, &found.iter().map(row).collect::<Vec<_>>()))
 }
 
-/// What other runs on the same cases do with the errors of `model`: what each changes, how many errors it fixes and makes.
+/// What other runs on the same cases do with the errors of `model`: what each changes, how many errors it fixes and makes, and the
+/// difference in errors a hundred cases beside the smallest one that so many cases could show (80 % power, one comparison).
 pub fn remedies(analysis: &Analysis, model: &str, others: &[(&str, &str)]) -> Result<Table> {
     let cases = analysis.get(model)?;
     let row = |(change, other): &(&str, &str)| -> Result<Vec<String>> {
         let found = fixed(cases, analysis.get(other)?, &analysis.bootstrap);
         let cells = [found.errors, found.fixed].map(|count| count.to_string());
-        let tail = [interval(found.share.as_ref()), found.new.to_string(), interval(found.balance.as_ref())];
+        let balance = found.balance.as_ref();
+        let tail = [interval(found.share.as_ref()), found.new.to_string(), difference(balance), detectable(balance)];
         Ok([vec![change.to_string(), other.to_string()], cells.to_vec(), tail.to_vec()].concat())
     };
     let rows = others.iter().map(row).collect::<Result<Vec<_>>>()?;
-    let names = ["change", "run", "errors", "fixed", "share fixed", "new errors", "errors a hundred cases, difference"];
+    let balance = "errors a hundred cases, difference";
+    let names = ["change", "run", "errors", "fixed", "share fixed", "new errors", balance, "detectable"];
     Ok(Table::from_rows(&names, &rows))
 }
 
 /// Of the errors of each class of `model`, how many every other run does not make: `fixed of errors`.
 pub fn remedies_by_class(analysis: &Analysis, model: &str, others: &[&str]) -> Result<Table> {
+    by_class(analysis, model, &others.iter().map(|other| (other.to_string(), Some(*other))).collect::<Vec<_>>())
+}
+
+/// As [`remedies_by_class`], of headings and runs; a column without a run has dashes.
+pub(super) fn by_class(analysis: &Analysis, model: &str, columns: &[(String, Option<&str>)]) -> Result<Table> {
     let cases = analysis.get(model)?;
-    let found =
-        others.iter().map(|other| Ok(fixed_by_class(cases, analysis.get(other)?))).collect::<Result<Vec<_>>>()?;
-    let classes = Class::ALL.into_iter().filter(|class| found.iter().any(|counts| counts.contains_key(class)));
+    let of = |(_, run): &(String, Option<&str>)| -> Result<_> {
+        run.map(|run| Ok(fixed_by_class(cases, analysis.get(run)?))).transpose()
+    };
+    let found = columns.iter().map(of).collect::<Result<Vec<_>>>()?;
+    let occurs = |class: &Class| found.iter().flatten().any(|counts| counts.contains_key(class));
     let row = |class: Class| {
-        let cell = |counts: &BTreeMap<Class, (usize, usize)>| {
-            counts.get(&class).map_or(NONE.into(), |(errors, fixed)| format!("{fixed} of {errors}"))
+        let cell = |counts: &Option<BTreeMap<Class, (usize, usize)>>| {
+            let count = counts.as_ref().and_then(|counts| counts.get(&class));
+            count.map_or(NONE.into(), |(errors, fixed)| format!("{fixed} of {errors}"))
         };
         [class.name().to_string()].into_iter().chain(found.iter().map(cell)).collect::<Vec<_>>()
     };
-    Ok(Table::from_rows(&[&["class"], others].concat(), &classes.map(row).collect::<Vec<_>>()))
+    let rows: Vec<_> = Class::ALL.into_iter().filter(occurs).map(row).collect();
+    let heads: Vec<&str> = ["class"].into_iter().chain(columns.iter().map(|(head, _)| head.as_str())).collect();
+    Ok(Table::from_rows(&heads, &rows))
 }
 
 /// Share of gold labels missed (forgiven ones aside) by how many training cases carry the label: what more data could fix.
@@ -204,7 +217,7 @@ pub fn missed_by_frequency(analysis: &Analysis, results: &Results, models: &[&st
             if i == 0 {
                 row.push((gold.iter().sum::<f64>() as usize).to_string());
             }
-            row.push(interval(ratio(cases, &missed, &gold, &analysis.bootstrap).as_ref()));
+            row.push(interval(failure::share(cases, &missed, &gold, &analysis.bootstrap).as_ref()));
         }
         rows.push(row);
         from = to.saturating_add(1);
@@ -221,7 +234,7 @@ pub fn forgiven(analysis: &Analysis) -> Table {
             |case: &CaseFailures, forgiven: bool| case.errors.iter().filter(|e| !forgiven || e.forgiven).count() as f64;
         let over: Vec<f64> = cases.iter().map(|case| parts(case, true)).collect();
         let under: Vec<f64> = cases.iter().map(|case| parts(case, false)).collect();
-        let share: Option<Estimate> = ratio(cases, &over, &under, &analysis.bootstrap);
+        let share: Option<Estimate> = failure::share(cases, &over, &under, &analysis.bootstrap);
         vec![
             name.clone(),
             all.len().to_string(),
@@ -334,6 +347,9 @@ mod tests {
         let fixes = remedies(&analysis, "bad", &[("more right", "good")]).unwrap().to_text();
         let plain = fixes.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(plain.contains("more right good 50 30"), "{fixes}");
+        assert!(fixes.lines().next().unwrap().ends_with("detectable") && !plain.ends_with('–'), "{fixes}");
+        let same = remedies(&analysis, "bad", &[("nothing", "bad")]).unwrap().to_text();
+        assert!(same.trim_end().ends_with("no case differs"), "{same}");
         assert!(remedies_by_class(&analysis, "bad", &["good"]).unwrap().to_text().contains("15 of 35"));
         let bands = missed_by_frequency(&analysis, &results, &["bad"]).unwrap().to_text();
         assert!(bands.lines().nth(4).unwrap().contains("40"), "{bands}");

@@ -1,6 +1,6 @@
 //! Figures of the report. Each takes numbers that a file yielded and gives a `Figure`; equal numbers give equal bytes.
-use super::canvas::{self, Area, DARK, Drawn, FAINT, GREY, LIGHT, SIZE, anchored, fit, font, tick};
-use super::display::{Figure, NONE, difference, number, spread};
+use super::canvas::{self, Area, DARK, Drawn, FAINT, GREY, LIGHT, Look, SIZE, anchored, fit, font, look, tick};
+use super::display::{Figure, NONE, detectable, difference, number, spread};
 use super::tables::ranked;
 use crate::error::{Error, Result};
 use crate::metric::{Calibration, Difference, Estimate, Quality, quantile};
@@ -92,7 +92,6 @@ pub fn lengths(parts: &[(&str, Vec<usize>)], unit: &str) -> Result<Figure> {
     let shares: Vec<Vec<f64>> = parts.iter().map(|(_, lengths)| histogram(lengths, width, bins)).collect();
     let most = shares.iter().flatten().copied().fold(1.0, f64::max);
     let names: Vec<String> = parts.iter().map(|(name, lengths)| with_median(name, lengths)).collect();
-    let styles = series_styles();
     Figure::draw(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
@@ -100,21 +99,16 @@ pub fn lengths(parts: &[(&str, Vec<usize>)], unit: &str) -> Result<Figure> {
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..(bins * width) as f64, 0.0..most * 1.15)?;
         canvas::axes(&mut chart, &format!("length of a text ({unit}, bins of {width})"), Some("share of texts (%)"))?;
-        for (share, style) in shares.iter().zip(styles.iter().cycle()) {
+        for (at, share) in shares.iter().enumerate() {
             let step = |(i, v): (usize, &f64)| [((i * width) as f64, *v), (((i + 1) * width) as f64, *v)];
-            let outline: Vec<(f64, f64)> = share.iter().enumerate().flat_map(step).collect();
-            chart.draw_series(std::iter::once(PathElement::new(outline, *style)))?;
+            let outline = share.iter().enumerate().flat_map(step).map(|point| chart.backend_coord(&point));
+            look(at).line(area, &outline.collect::<Vec<_>>())?;
         }
-        let strokes: Vec<_> = styles.iter().cycle().take(names.len()).map(|style| canvas::stroke(*style)).collect();
+        let strokes: Vec<_> = (0..names.len()).map(|at| look(at).stroke()).collect();
         let entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =
             names.iter().zip(&strokes).map(|(name, stroke)| (name.as_str(), stroke as _)).collect();
         canvas::key(area, SIZE.0 as i32 - 24, 28, &entries)
     })
-}
-
-/// Dark and thick, light and thin, grey: told apart without colour.
-fn series_styles() -> [ShapeStyle; 3] {
-    [DARK.stroke_width(3), LIGHT.stroke_width(2), GREY.stroke_width(1)]
 }
 
 /// 1, 2 or 5 times a power of ten, so that there are about thirty bins.
@@ -136,8 +130,8 @@ fn with_median(name: &str, lengths: &[usize]) -> String {
     format!("{name} (n = {}{median})", lengths.len())
 }
 
-/// Loss by step: training as a thin grey line with its running mean, held-out as dark points with the best one marked.
-/// Losses are nats per supervised token.
+/// Loss by step: training as the running mean of its updates with the band that holds the middle 80 % of them, held-out as dark points
+/// with the best one ringed. Losses are nats per supervised token. The band is the spread of updates, no interval of the mean.
 pub fn learning_curve(train: &[(usize, f64)], held_out: &[(usize, f64)]) -> Result<Figure> {
     let point = |&(step, loss): &(usize, f64)| (step as f64, loss);
     let finite = |points: &[(usize, f64)]| points.iter().map(point).filter(|p| p.1.is_finite()).collect::<Vec<_>>();
@@ -146,7 +140,7 @@ pub fn learning_curve(train: &[(usize, f64)], held_out: &[(usize, f64)]) -> Resu
         return Err(Error::input("learning curve: no finite losses to draw"));
     };
     let last = train.iter().chain(&held_out).map(|p| p.0).fold(1.0, f64::max);
-    let smooth = running_mean(&train);
+    let (window, running) = (window(&train), running(&train));
     let best = held_out.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1));
     Figure::draw(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
@@ -155,42 +149,39 @@ pub fn learning_curve(train: &[(usize, f64)], held_out: &[(usize, f64)]) -> Resu
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..last * 1.03, losses.start.max(0.0)..losses.end)?;
         canvas::axes(&mut chart, "step", Some("loss (nats per token)"))?;
-        let (thin, mean, dark) = (RGBColor(205, 205, 205).stroke_width(1), LIGHT.stroke_width(2), DARK.stroke_width(2));
-        chart.draw_series(std::iter::once(PathElement::new(train.clone(), thin)))?;
-        chart.draw_series(std::iter::once(PathElement::new(smooth, mean)))?;
-        chart.draw_series(std::iter::once(PathElement::new(held_out.clone(), dark)))?;
-        chart.draw_series(held_out.iter().map(|&p| Circle::new(p, 4, DARK.filled())))?;
+        let (held, mean) = (look(0), look(1));
+        let band = mean.colour.mix(0.3);
+        let around = running.iter().map(|r| (r.step, r.high)).chain(running.iter().rev().map(|r| (r.step, r.low)));
+        chart.draw_series([Polygon::new(around.collect::<Vec<_>>(), band.filled())])?;
+        let through: Vec<_> = running.iter().map(|r| chart.backend_coord(&(r.step, r.mean))).collect();
+        mean.line(area, &through)?;
+        let evaluated: Vec<_> = held_out.iter().map(|p| chart.backend_coord(p)).collect();
+        held.line(area, &evaluated)?;
+        evaluated.iter().try_for_each(|at| held.point(area, *at))?;
         chart.draw_series(best.iter().map(|&p| Circle::new(p, 8, DARK.stroke_width(2))))?;
-        let held = |area: &Area, at: (i32, i32)| -> Drawn {
-            area.draw(&PathElement::new(vec![(at.0 - 12, at.1), (at.0 + 12, at.1)], dark))?;
-            Ok(area.draw(&Circle::new(at, 4, DARK.filled()))?)
+        let square = |area: &Area, (x, y): (i32, i32)| -> Drawn {
+            Ok(area.draw(&Rectangle::new([(x - 15, y - 6), (x + 15, y + 6)], band.filled()))?)
         };
         let ring = best.map(|(step, loss)| format!("held out (best {loss:.3} at step {step})"));
-        let (train_key, mean_key) = (canvas::stroke(thin), canvas::stroke(mean));
+        let averaged = format!("training, mean of {window} update{}", if window == 1 { "" } else { "s" });
+        let (mean_key, held_key) = (mean.stroke(), held.mark());
         let mut entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =
-            vec![("training, each step", &train_key), ("training, running mean", &mean_key)];
+            vec![(&averaged, &mean_key), ("the middle 80 % of them", &square)];
         if let Some(name) = &ring {
-            entries.push((name, &held));
+            entries.push((name, &held_key));
         }
         canvas::key(area, SIZE.0 as i32 - 24, 28, &entries)
     })
 }
 
 /// A line a series through its estimates, each with its interval as a bar and the band between them; x logarithmic. Series differ in
-/// marker and lightness.
+/// dash, marker and lightness.
 pub fn bands(series: &[(String, Vec<(f64, Estimate)>)], x_title: &str, y_title: &str) -> Result<Figure> {
     let points = || series.iter().flat_map(|(_, points)| points);
     let Some(values) = canvas::span(points().flat_map(|(_, e)| [e.low, e.high, e.value])) else {
         return Err(Error::input("bands: no estimates to draw"));
     };
     let (first, last) = points().fold((f64::MAX, 0.0f64), |(low, high), (x, _)| (low.min(*x), high.max(*x)));
-    let styles = [DARK, LIGHT, GREY];
-    let mark = |colour: RGBColor, at: usize| {
-        move |area: &Area, (x, y): (i32, i32)| -> Drawn {
-            area.draw(&PathElement::new(vec![(x - 12, y), (x + 12, y)], colour.stroke_width(2)))?;
-            dot(area, (x, y), colour, at)
-        }
-    };
     Figure::draw(SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
@@ -198,41 +189,48 @@ pub fn bands(series: &[(String, Vec<(f64, Estimate)>)], x_title: &str, y_title: 
             .y_label_area_size(60)
             .build_cartesian_2d((first * 0.85..last * 1.15).log_scale(), values.start..values.end)?;
         canvas::axes(&mut chart, x_title, Some(y_title))?;
-        for (at, ((_, points), colour)) in series.iter().zip(styles.iter().cycle()).enumerate() {
+        for (at, (_, points)) in series.iter().enumerate() {
+            let look = look(at);
             let ends = points.iter().map(|(x, e)| (*x, e.high)).chain(points.iter().rev().map(|(x, e)| (*x, e.low)));
-            chart.draw_series([Polygon::new(ends.collect::<Vec<_>>(), colour.mix(0.15).filled())])?;
-            let line: Vec<(f64, f64)> = points.iter().map(|(x, e)| (*x, e.value)).collect();
-            chart.draw_series([PathElement::new(line.clone(), colour.stroke_width(2))])?;
+            chart.draw_series([Polygon::new(ends.collect::<Vec<_>>(), look.colour.mix(0.15).filled())])?;
             for (x, e) in points {
-                chart.draw_series([PathElement::new(vec![(*x, e.low), (*x, e.high)], colour.stroke_width(1))])?;
+                chart.draw_series([PathElement::new(vec![(*x, e.low), (*x, e.high)], look.colour.stroke_width(1))])?;
             }
-            for &point in &line {
-                dot(area, chart.backend_coord(&point), *colour, at)?;
-            }
+            let line: Vec<_> = points.iter().map(|(x, e)| chart.backend_coord(&(*x, e.value))).collect();
+            look.line(area, &line)?;
+            line.iter().try_for_each(|at| look.point(area, *at))?;
         }
-        let marks: Vec<_> = styles.iter().cycle().zip(series).enumerate().map(|(at, (c, _))| mark(*c, at)).collect();
+        let marks: Vec<_> = (0..series.len()).map(|at| look(at).mark()).collect();
         let entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =
             series.iter().zip(&marks).map(|((name, _), mark)| (name.as_str(), mark as _)).collect();
         canvas::key(area, SIZE.0 as i32 - 24, SIZE.1 as i32 - 76 - 18 * series.len() as i32, &entries)
     })
 }
 
-/// A point of the series of this number: in turn a circle and a triangle, so that two can be told apart in black and white.
-fn dot(area: &Area, at: (i32, i32), colour: RGBColor, series: usize) -> Drawn {
-    match series % 2 {
-        0 => Ok(area.draw(&Circle::new(at, 4, colour.filled()))?),
-        _ => Ok(area.draw(&TriangleMarker::new(at, 6, colour.filled()))?),
-    }
+/// Training losses around a step.
+struct Running {
+    step: f64,
+    mean: f64,
+    /// Tenth and ninetieth percentile.
+    low: f64,
+    high: f64,
 }
 
-/// Mean over a window of a twentieth of the points, ending at each point.
-fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let window = (points.len() / 20).max(1);
-    let mean = |i: usize| {
-        let part = &points[(i + 1).saturating_sub(window)..=i];
-        (points[i].0, part.iter().map(|p| p.1).sum::<f64>() / part.len() as f64)
+/// A twentieth of the points.
+fn window(points: &[(f64, f64)]) -> usize {
+    (points.len() / 20).max(1)
+}
+
+/// Over a window that ends at each point.
+fn running(points: &[(f64, f64)]) -> Vec<Running> {
+    let over = |i: usize| {
+        let mut part: Vec<f64> = points[(i + 1).saturating_sub(window(points))..=i].iter().map(|p| p.1).collect();
+        part.sort_by(f64::total_cmp);
+        let mean = part.iter().sum::<f64>() / part.len() as f64;
+        let (low, high) = (quantile(&part, 0.1).unwrap_or(mean), quantile(&part, 0.9).unwrap_or(mean));
+        Running { step: points[i].0, mean, low, high }
     };
-    (0..points.len()).map(mean).collect()
+    (0..points.len()).map(over).collect()
 }
 
 /// One row a model: a dot with its interval and the numbers beside it. `title` names the metric, n and the level;
@@ -284,7 +282,7 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
     };
     let widest = |row: &Comparison| canvas::text_width(&row.a, 13).max(canvas::text_width(&row.b, 13) + 18);
     let left = rows.iter().map(|(row, _)| widest(row)).max().unwrap_or(0).clamp(60, 300) + 14;
-    let numbers = 300; // pixels to the right for the numbers
+    let numbers = 340; // pixels to the right for the numbers
     let size = (SIZE.0.max(left + numbers + 300), 42 * rows.len() as u32 + 96);
     Figure::draw(size, |area| {
         let mut chart = ChartBuilder::on(area)
@@ -312,7 +310,7 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
                 area.draw(&Text::new(fit(&name, 13, left - 10), (middle.0 - 10, middle.1 + below), style))?;
             }
             let cell = |value: Option<f64>| value.map_or(NONE.into(), number);
-            let texts = [difference(Some(d)), cell(row.p_holm), cell(d.detectable)];
+            let texts = [difference(Some(d)), cell(row.p_holm), detectable(Some(d))];
             for (column, text) in (0..).zip(texts) {
                 area.draw(&Text::new(text, (at(column), middle.1), font(12)))?;
             }
@@ -323,19 +321,22 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
     })
 }
 
-/// Mean outcome against mean probability in bins of equal mass, raw and after scaling, with Wilson intervals; the diagonal is honesty.
+/// Mean outcome against mean probability in bins of equal mass, raw, by the temperature and by Platt's scaling, with Wilson intervals; the
+/// diagonal is honesty.
 pub fn reliability(found: &Calibration) -> Result<Figure> {
-    let (raw, scaled) = (&found.raw, &found.scaled);
-    let name = |what: &str, quality: &Quality| {
+    let temperature = found.temperature.map_or(String::new(), |t| format!("temperature {}", number(t)));
+    let tempered = found.tempered.as_ref().map(|quality| (temperature.as_str(), quality, look(2)));
+    let series: Vec<(&str, &Quality, Look)> =
+        [Some(("raw", &found.raw, look(1))), tempered, Some(("Platt", &found.scaled, look(0)))]
+            .into_iter()
+            .flatten()
+            .collect();
+    let name = |(what, quality, _): &(&str, &Quality, Look)| {
         format!("{what} (error {:.3}, Brier {:.3})", quality.error.value, quality.brier.value)
     };
-    let names = [name("raw", raw), name("scaled", scaled), "honest".to_string()];
-    let title = format!(
-        "probability given (n = {}, {} bins, scaled on {} others)",
-        raw.brier.n,
-        raw.bins.len(),
-        found.fitted_on
-    );
+    let names: Vec<String> = series.iter().map(name).chain(["honest".to_string()]).collect();
+    let (n, bins) = (found.raw.brier.n, found.raw.bins.len());
+    let title = format!("probability given (n = {n}, {bins} bins, scaled on {} others)", found.fitted_on);
     Figure::draw((560, 480), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
@@ -344,24 +345,25 @@ pub fn reliability(found: &Calibration) -> Result<Figure> {
             .build_cartesian_2d(-0.03..1.03, -0.03..1.03)?;
         canvas::axes(&mut chart, &title, Some("mean outcome (95 % Wilson interval)"))?;
         chart.draw_series([PathElement::new(vec![(0.0, 0.0), (1.0, 1.0)], GREY.stroke_width(1))])?;
-        for (bins, style) in [(&raw.bins, LIGHT), (&scaled.bins, DARK)] {
-            for bin in bins {
+        for (_, quality, look) in &series {
+            for bin in &quality.bins {
                 let whisker = vec![(bin.confidence, bin.low), (bin.confidence, bin.high)];
-                chart.draw_series([PathElement::new(whisker, style.stroke_width(1))])?;
+                chart.draw_series([PathElement::new(whisker, look.colour.stroke_width(1))])?;
+                look.point(area, chart.backend_coord(&(bin.confidence, bin.outcome)))?;
             }
         }
-        chart
-            .draw_series(raw.bins.iter().map(|b| TriangleMarker::new((b.confidence, b.outcome), 6, LIGHT.filled())))?;
-        chart.draw_series(scaled.bins.iter().map(|b| Circle::new((b.confidence, b.outcome), 4, DARK.filled())))?;
-        let triangle =
-            |area: &Area, at: (i32, i32)| -> Drawn { Ok(area.draw(&TriangleMarker::new(at, 6, LIGHT.filled()))?) };
-        let dot = |area: &Area, at: (i32, i32)| -> Drawn { Ok(area.draw(&Circle::new(at, 4, DARK.filled()))?) };
+        let marks: Vec<_> =
+            series.iter().map(|(_, _, look)| move |area: &Area, at: (i32, i32)| look.point(area, at)).collect();
         let line = canvas::stroke(GREY.stroke_width(1));
-        canvas::key(area, 530, 28, &[(&names[0], &triangle), (&names[1], &dot), (&names[2], &line)])
+        let drawn = marks.iter().map(|mark| mark as &dyn Fn(&Area, (i32, i32)) -> Drawn).chain([&line as _]);
+        let entries: Vec<_> = names.iter().map(String::as_str).zip(drawn).collect();
+        let widest = names.iter().map(|name| canvas::text_width(name, 13)).max().unwrap_or(0) as i32;
+        canvas::key(area, widest + 118, 28, &entries) // on the left, where few points lie
     })
 }
 
-/// Mean loss of the most confident answers against the share that is taken, a line a model; with AURC and its interval in the key.
+/// Mean loss of the most confident answers against the share that is taken, a line a model with a point at every tenth; with AURC and its
+/// interval in the key.
 pub fn risk_coverage(curves: &[(String, Calibration)]) -> Result<Figure> {
     let Some((_, first)) = curves.first() else {
         return Err(Error::input("risk and coverage: no model to draw"));
@@ -373,24 +375,29 @@ pub fn risk_coverage(curves: &[(String, Calibration)]) -> Result<Figure> {
         format!("{model}: AURC {} (random {:.3})", spread(e.value, e.low, e.high, ""), found.random_aurc)
     };
     let names: Vec<String> = curves.iter().map(name).collect();
-    let size = (SIZE.0, SIZE.1 + 18 * curves.len() as u32);
+    let size = (SIZE.0, SIZE.1 + 18 * (curves.len() as u32 + 1));
     Figure::draw(size, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
-            .margin_top(24 + 18 * curves.len() as u32)
+            .margin_top(24 + 18 * (curves.len() as u32 + 1))
             .x_label_area_size(46)
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..1.02, range.start.max(0.0)..range.end.min(1.02))?;
         let title = format!("coverage: share of answers taken, most confident first (n = {})", first.aurc.n);
         canvas::axes(&mut chart, &title, Some("risk: mean of 1 − outcome"))?;
-        let styles = series_styles();
-        for ((_, found), style) in curves.iter().zip(styles.iter().cycle()) {
-            chart.draw_series([PathElement::new(found.risks.clone(), *style)])?;
+        for (at, (_, found)) in curves.iter().enumerate() {
+            let points: Vec<_> = found.risks.iter().map(|point| chart.backend_coord(point)).collect();
+            look(at).line(area, &points)?;
+            let tenth = (points.len() / 10).max(1);
+            points.iter().skip(tenth - 1).step_by(tenth).try_for_each(|point| look(at).point(area, *point))?;
         }
-        let strokes: Vec<_> = styles.iter().cycle().take(names.len()).map(|style| canvas::stroke(*style)).collect();
+        let right = SIZE.0 as i32 - 24;
+        let kind = "area under the curve (AURC) with its 95 % bootstrap interval";
+        area.draw(&Text::new(kind, (right, 22), anchored(13, HPos::Right, VPos::Center)))?;
+        let marks: Vec<_> = (0..curves.len()).map(|at| look(at).mark()).collect();
         let entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =
-            names.iter().zip(&strokes).map(|(name, stroke)| (name.as_str(), stroke as _)).collect();
-        canvas::key(area, SIZE.0 as i32 - 24, 22, &entries)
+            names.iter().zip(&marks).map(|(name, mark)| (name.as_str(), mark as _)).collect();
+        canvas::key(area, right, 40, &entries)
     })
 }
 
@@ -429,34 +436,34 @@ mod tests {
         let lengths = lengths(&[("train", vec![100, 120, 140]), ("test", vec![80])], "words").unwrap();
         assert!(lengths.svg().contains("train (n = 3, median 120)"));
         let curve = learning_curve(&[(1, 2.0), (2, f64::NAN), (3, 1.0)], &[(1, 2.2), (3, 1.5)]).unwrap();
-        assert!(curve.svg().contains("best 1.500 at step 3"));
+        assert!(curve.svg().contains("best 1.500 at step 3") && curve.svg().contains("the middle 80 % of them"));
+        let many: Vec<(usize, f64)> = (0..200).map(|i| (i, f64::from(i as u32 % 10))).collect();
+        let around = running(&many.iter().map(|&(step, loss)| (step as f64, loss)).collect::<Vec<_>>());
+        let last = &around[199]; // ten updates, 0 to 9
+        assert!(
+            (last.mean, last.step) == (4.5, 199.0) && (last.low - 0.9).abs() < 1e-12 && (last.high - 8.1).abs() < 1e-12
+        );
+        assert!(learning_curve(&many, &[]).unwrap().svg().contains("training, mean of 10 updates"));
     }
 
     #[test]
     fn differences_and_confidence_are_drawn_with_their_numbers() {
-        let row = |value: f64, detectable| Comparison {
-            a: "plain".into(),
-            b: "LoRA".into(),
-            metric: "micro_f1".into(),
-            reading: crate::study::Reading::Normalised,
-            difference: Some(Difference {
-                value,
-                low: value - 0.1,
-                high: value + 0.1,
-                n: 9,
-                detectable,
-                ..Default::default()
-            }),
-            p_holm: Some(0.04),
-            p_permutation_holm: None,
+        let row = |value: f64, detectable| {
+            let (low, high) = (value - 0.1, value + 0.1);
+            let difference = Difference { value, low, high, n: 9, detectable, ..Default::default() };
+            let (metric, reading) = (crate::metric::Metric::MicroF1, crate::study::Reading::Normalised);
+            let row = Comparison::of("plain", "LoRA", &metric, reading, Some(difference));
+            Comparison { p_holm: Some(0.04), ..row }
         };
-        let drawn = paired_forest(&[row(0.3, Some(0.14)), row(-0.1, None)], "difference (n = 9)").unwrap();
+        let same = Comparison { difference: Some(Difference { n: 9, ..Default::default() }), ..row(0.0, None) };
+        let drawn = paired_forest(&[row(0.3, Some(0.14)), row(-0.1, None), same], "difference (n = 9)").unwrap();
         let svg = drawn.svg();
         assert!(
             svg.contains("→ LoRA")
                 && svg.contains("+0.300 [0.200, 0.400]")
                 && svg.contains("0.040")
                 && svg.contains("0.140")
+                && svg.contains("no case differs")
         );
         assert!(paired_forest(&[], "x").is_err() && risk_coverage(&[]).is_err());
         let case = |i: usize| crate::metric::Scored {
@@ -468,8 +475,24 @@ mod tests {
         let cases: Vec<_> = (0..60).map(case).collect();
         let bootstrap = crate::metric::Bootstrap { resamples: 100, ..Default::default() };
         let found = crate::metric::calibrate(&cases, crate::metric::Signal::Sequence, &bootstrap).unwrap();
-        assert_eq!(reliability(&found).unwrap().svg().matches("<polygon").count(), 10 + 1);
-        assert!(risk_coverage(&[("LoRA".into(), found)]).unwrap().svg().contains("LoRA: AURC 0."));
+        // ten bins and the key: triangles raw, squares by the temperature (and the ground), circles by Platt
+        let drawn = reliability(&found).unwrap();
+        let count = |svg: &str, tag: &str| svg.matches(tag).count();
+        assert_eq!(["<polygon", "<rect", "<circle"].map(|tag| count(drawn.svg(), tag)), [10 + 1, 10 + 2, 10 + 1]);
+        assert!(drawn.svg().contains("temperature ") && drawn.svg().contains("95 % Wilson interval"));
+        let older = Calibration { temperature: None, tempered: None, ..found.clone() };
+        assert_eq!(
+            count(reliability(&older).unwrap().svg(), "<rect"),
+            1,
+            "a file of an older version has no temperature"
+        );
+        let three = ["LoRA", "held", "plain"].map(|name| (name.to_string(), found.clone()));
+        let drawn = risk_coverage(&three).unwrap();
+        assert!(drawn.svg().contains("LoRA: AURC 0.") && drawn.svg().contains("with its 95 % bootstrap interval"));
+        // a point at every tenth and one in the key, of three kinds; the first line is whole, the others are in pieces
+        assert_eq!(["<circle", "<polygon", "<rect"].map(|tag| count(drawn.svg(), tag)), [11, 11, 11 + 1]);
+        let one = risk_coverage(&three[..1]).unwrap();
+        assert!(count(drawn.svg(), "<polyline") > count(one.svg(), "<polyline") + 20);
     }
 
     #[test]

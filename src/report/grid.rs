@@ -1,6 +1,6 @@
 //! The experiment grid as tables and figures: an axis is a question, its first arm what the others are compared with.
 use super::canvas::{SIZE, font};
-use super::display::{Figure, NONE, Table, difference, interval, number};
+use super::display::{Figure, NONE, Table, detectable, difference, interval, number};
 use super::results::{differences as rows_of, verdict};
 use super::{failures, figures};
 use crate::error::Result;
@@ -66,7 +66,7 @@ pub fn axis(grid: &Grid, name: &str, metric: &Metric) -> Result<Table> {
             score.map_or(NONE.into(), |s| s.values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(" ")),
             difference(found),
             against.and_then(|row| row.p_holm).map_or(NONE.into(), number),
-            found.and_then(|d| d.detectable).map_or(NONE.into(), number),
+            detectable(found),
         ]);
     }
     for (name, outcomes) in &grid.beside {
@@ -75,7 +75,6 @@ pub fn axis(grid: &Grid, name: &str, metric: &Metric) -> Result<Table> {
             false => None,
         };
         let score = grid.bootstrap.estimates(&[metric.statistic(outcomes)], outcomes).remove(0);
-        let detectable = found.as_ref().and_then(|d| d.detectable).map_or(NONE.into(), number);
         let nothing = NONE.to_string();
         rows.push(vec![
             name.clone(),
@@ -83,7 +82,7 @@ pub fn axis(grid: &Grid, name: &str, metric: &Metric) -> Result<Table> {
             nothing.clone(),
             difference(found.as_ref()),
             nothing,
-            detectable,
+            detectable(found.as_ref()),
         ]);
     }
     let names = ["arm", &metric.to_string(), "each seed", "difference", "p (Holm)", "detectable"];
@@ -99,6 +98,24 @@ pub fn question(grid: &Grid, name: &str) -> Result<String> {
         "{} {seeds} seeds, {n} test cases of {}; differences from {first}, paired by case and seed",
         axis.question, grid.corpus.name
     ))
+}
+
+/// What must stand above or below an axis's table: what is corrected there and what is not, and with how many resamples.
+pub fn caption(grid: &Grid, metric: &Metric) -> Result<String> {
+    let compared = grid.comparisons(metric)?;
+    let level = 100.0 * grid.bootstrap.level;
+    let one = format!(
+        "each interval ({level:.0} %) and `detectable` (80 % power, 5 % two-sided) is of a single comparison, not corrected"
+    );
+    let resamples = compared.iter().filter_map(|row| row.difference.as_ref()).map(|d| d.resamples).max();
+    Ok(match resamples {
+        Some(resamples) => format!(
+            "{one}; p is corrected (Holm) over the {} comparisons of the grid, {resamples} resamples of cases and seeds, seed {}",
+            compared.len(),
+            grid.bootstrap.seed
+        ),
+        None => format!("{one}; nothing was compared yet"),
+    })
 }
 
 /// What more training cases give: the mean over seeds of every arm of some axes by its number of training cases, a line an axis.
@@ -136,7 +153,8 @@ pub fn differences(grid: &Grid, axes: &[&str], metric: &Metric) -> Result<Figure
         return nothing();
     }
     let (n, seeds) = (grid.corpus.test.len(), grid.config.seeds.len());
-    figures::paired_forest(&rows, &format!("difference in {metric} (n = {n}, {seeds} seeds)"))
+    let title = format!("difference in {metric} (n = {n}, {seeds} seeds, 95 % intervals of single comparisons)");
+    figures::paired_forest(&rows, &title)
 }
 
 /// Arms against one of the runs beside the grid, corrected among themselves.
@@ -144,17 +162,22 @@ pub fn against(grid: &Grid, name: &str, arms: &[&str], metric: &Metric) -> Resul
     rows_of(&grid.against(name, &run_only(grid, arms), metric)?)
 }
 
-/// Of the errors of each class that an arm makes, how many other arms do not make, all by their first seeds; dashes where one of them was
-/// not run.
+/// Of the errors of each class that an arm makes, how many other arms do not make, all by their first seeds. The column of an arm that was
+/// not run says so and has dashes; where the first was not run, there are no errors to fix and all columns have.
 pub fn remedies(grid: &Grid, arm: &str, others: &[&str]) -> Result<Table> {
-    let wanted = [&[arm], others].concat();
-    let run = |name: &&str| grid.tried.get(*name).map(|(tried, _)| &tried.run);
-    let runs: Vec<(&str, &Run)> = wanted.iter().filter_map(|name| Some((*name, run(name)?))).collect();
-    if runs.len() < wanted.len() {
-        return Ok(Table::from_rows(&[&["class"], others].concat(), &[vec![NONE.to_string(); wanted.len()]]));
-    }
+    let run = |name: &str| grid.tried.get(name).map(|(tried, _)| &tried.run);
+    let head = |name: &str| if run(name).is_some() { name.to_string() } else { format!("{name} (not run)") };
+    let Some(first) = run(arm) else {
+        let heads: Vec<String> =
+            [format!("class of an error of {}", head(arm))].into_iter().chain(others.iter().map(|o| head(o))).collect();
+        let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+        return Ok(Table::from_rows(&heads, &[vec![NONE.to_string(); heads.len()]]));
+    };
+    let there = others.iter().filter_map(|other| Some((*other, run(other)?)));
+    let runs: Vec<(&str, &Run)> = [(arm, first)].into_iter().chain(there).collect();
     let results = Results::of(grid.corpus.clone(), &runs)?;
-    failures::remedies_by_class(&Analysis::of(&results, BTreeMap::new()), arm, others)
+    let columns: Vec<_> = others.iter().map(|other| (head(other), run(other).map(|_| *other))).collect();
+    failures::by_class(&Analysis::of(&results, BTreeMap::new()), arm, &columns)
 }
 
 /// A sentence a comparison of the grid's axes, the largest differences first, and how many arms nothing was found of.
@@ -186,4 +209,72 @@ pub fn standing(grid: &Grid) -> Result<String> {
     let seeds = grid.config.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let lacks = if missing.is_empty() { String::new() } else { format!("; not run: {}", missing.join(", ")) };
     Ok(format!("{has} of {} arms were run, each with the seeds {seeds}{lacks}", all.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::{GridConfig, Store};
+
+    const GRID: &str = r#"
+base = "lora-plain"
+seeds = [1, 2]
+[[axes]]
+name = "words"
+question = "How many cases?"
+arms = [
+  { name = "few", baseline = "most-frequent", set = { cases = 50 } },
+  { name = "more", baseline = "most-frequent", set = { cases = 300 } },
+  { name = "same", baseline = "most-frequent", set = { cases = 50, "training.epochs" = 2 } },
+]
+[[axes]]
+name = "model"
+question = "And a model?"
+arms = [{ name = "few", baseline = "most-frequent", set = { cases = 50 } }, { name = "lora" }]
+"#;
+
+    fn tried(folder: &std::path::Path) -> Grid {
+        let (config, store): (GridConfig, _) = (toml::from_str(GRID).unwrap(), Store::open(Some(folder)));
+        for arm in config.arms().unwrap().iter().filter(|arm| arm.baseline.is_some()) {
+            arm.open_or_try(&store).unwrap();
+        }
+        config.found(&store).unwrap()
+    }
+
+    #[test]
+    fn a_table_says_what_is_corrected_and_keeps_the_columns_that_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let grid = tried(folder.path());
+        let said = caption(&grid, &Metric::MicroF1).unwrap();
+        assert!(
+            said.contains("not corrected; p is corrected (Holm) over the 2 comparisons of the grid, 2000 resamples"),
+            "{said}"
+        );
+        let words = axis(&grid, "words", &Metric::MicroF1).unwrap().to_text();
+        let row = |name: &str| words.lines().find(|line| line.starts_with(name)).unwrap().to_string();
+        assert!(row("same").ends_with("no case differs") && row("few").ends_with('–'), "{words}");
+        assert_eq!(axis(&grid, "model", &Metric::MicroF1).unwrap().height(), 1, "lora was not run");
+        let fixed = remedies(&grid, "few", &["lora", "same"]).unwrap().to_text();
+        let head = fixed.lines().next().unwrap();
+        assert!(head.contains("lora (not run)") && head.ends_with("same"), "{fixed}");
+        assert!(fixed.lines().skip(1).all(|line| line.contains("–  ") && line.contains("0 of ")), "{fixed}");
+        assert!(fixed.lines().count() > 2, "{fixed}");
+        let none = remedies(&grid, "lora", &["few"]).unwrap().to_text();
+        assert!(none.starts_with("class of an error of lora (not run)  few") && none.lines().count() == 2, "{none}");
+    }
+
+    #[test]
+    fn every_axis_of_the_committed_grid_can_be_shown_before_and_after_its_arms_are_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = GridConfig::named("grid").unwrap();
+        let empty = config.found(&Store::open(Some(folder.path()))).unwrap();
+        for name in config.axes.iter().map(|axis| &axis.name) {
+            assert_eq!(axis(&empty, name, &Metric::MicroF1).unwrap().height(), 0, "{name}");
+            assert!(question(&empty, name).unwrap().ends_with("paired by case and seed"), "{name}");
+        }
+        assert!(caption(&empty, &Metric::MicroF1).unwrap().ends_with("nothing was compared yet"));
+        assert!(
+            differences(&empty, &["shown", "rank", "prompt"], &Metric::MicroF1).unwrap().svg().contains("dxlab grid")
+        );
+    }
 }

@@ -1,10 +1,10 @@
 //! What each ingredient of a prompt brings and costs: one way of asking beside another, on the same cases.
-use super::display::{Figure, NONE, Table, difference, interval};
+use super::display::{Figure, NONE, Table, detectable, difference, interval};
 use super::figures;
 use super::results::verdict;
 use crate::corpus::Corpus;
 use crate::error::Result;
-use crate::metric::{Estimate, Metric};
+use crate::metric::Metric;
 use crate::study::{Answered, Comparison, PredictConfig, Reading, Results, Run};
 
 /// Every question put to the test cases of `corpus`: its run opened, or made.
@@ -38,7 +38,7 @@ fn told_apart(row: &Comparison) -> bool {
 }
 
 /// One row a way of asking, in the order of the results: tokens a case, the metric, its difference to `base` with p after Holm
-/// over the rows, and what a hundred more tokens brought where the difference is real.
+/// over the rows, the smallest difference that so many cases could show, and what a hundred more tokens brought where it is real.
 pub fn table(results: &Results, base: &str, metric: &Metric) -> Result<Table> {
     let effects = effects(results, base, metric)?;
     let mut rows = Vec::new();
@@ -53,32 +53,31 @@ pub fn table(results: &Results, base: &str, metric: &Metric) -> Result<Table> {
                 let p = comparison.p_holm.map_or(NONE.into(), |p| format!("{p:.3}"));
                 let paid = d.filter(|_| told_apart(comparison) && *cost > 0.0);
                 let paid = paid.map_or(NONE.into(), |d| format!("{:+.4}", 100.0 * d.value / cost).replace('-', "−"));
-                row.extend([difference(d), p, paid]);
+                row.extend([difference(d), p, detectable(d), paid]);
             }
-            None => row.extend([NONE; 3].map(String::from)),
+            None => row.extend([NONE; 4].map(String::from)),
         }
         rows.push(row);
     }
     let (key, to_base) = (metric.to_string(), format!("difference to {base}"));
-    let names = ["asked", "n", "prompt tokens", "new tokens", &key, &to_base, "p (Holm)", "per 100 more tokens"];
+    let asked = ["asked", "n", "prompt tokens", "new tokens", &key, &to_base];
+    let names = [&asked[..], &["p (Holm)", "detectable", "per 100 more tokens"]].concat();
     Ok(Table::from_rows(&names, &rows))
 }
 
-/// The differences to `base` as dots with intervals, each with the tokens a case that it costs more; `name` is how the metric
-/// reads.
+/// The differences to `base` as dots with intervals, each with the tokens a case that it costs more, p after Holm and what could have
+/// been detected; `name` is how the metric reads.
 pub fn figure(results: &Results, base: &str, metric: &Metric, name: &str) -> Result<Figure> {
     let effects = effects(results, base, metric)?;
     let row = |(comparison, cost): &(Comparison, f64)| {
-        let d = comparison.difference.as_ref()?;
         let cost = format!("{cost:+.0}").replace('-', "−");
-        let estimate = Estimate { value: d.value, low: d.low, high: d.high, n: d.n };
-        Some((format!("{} ({cost} tokens)", comparison.b), estimate))
+        Comparison { b: format!("{} ({cost} tokens)", comparison.b), ..comparison.clone() }
     };
-    let rows: Vec<_> = effects.iter().filter_map(row).collect();
-    let n = rows.iter().map(|(_, estimate)| estimate.n).max().unwrap_or(0);
+    let rows: Vec<_> = effects.iter().map(row).collect();
+    let n = rows.iter().filter_map(|row| row.difference.as_ref().map(|d| d.n)).max().unwrap_or(0);
     let level = 100.0 * results.bootstrap.level;
     let title = format!("{name}, difference to {base} (n = {n}, {level:.0} % paired bootstrap interval)");
-    figures::forest(&rows, &title, Some(0.0))
+    figures::paired_forest(&rows, &title)
 }
 
 /// In sentences: what beats `base`, the most for its tokens first; what is worse; and how many cannot be told from it.
@@ -117,6 +116,7 @@ mod tests {
         assert!(text.lines().find(|line| line.starts_with("bad")).unwrap().ends_with('–'));
         let figure = figure(&results, "bad", &Metric::MicroF1, "micro-F1").unwrap();
         assert!(figure.svg().contains("good (+50 tokens)") && figure.svg().contains("difference to bad (n = 20"));
+        assert!(figure.svg().contains("detectable") && text.contains("detectable"), "{text}");
         let said = verdicts(&results, "bad", &Metric::MicroF1).unwrap();
         assert!(said[0].starts_with("good beats bad by") && said[0].ends_with("+50 tokens a case"), "{said:?}");
         assert_eq!(said[1], "0 of 1 cannot be told apart from bad in micro-F1");

@@ -37,4 +37,4 @@ pub use display::{Figure, NONE, Table, difference, interval, number};
 pub use passage::Passage;
 pub use prose::Prose;
 pub use results::verdict;
-pub use workbook::{Answers, write_workbook};
+pub use workbook::{Answers, Contents, write_workbook};

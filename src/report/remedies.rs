@@ -2,9 +2,9 @@
 //! same cases with the same seeds. All seeds count; intervals draw cases (all seeds of a case together) and hold the
 //! seeds.
 use super::causes::Cause;
-use super::display::{NONE, Table, interval};
+use super::display::{NONE, Table, detectable, difference, interval};
 use crate::error::Result;
-use crate::metric::{Bootstrap, Estimate};
+use crate::metric::{Bootstrap, Difference, Estimate};
 use crate::study::Grid;
 use crate::study::failure::{CaseFailures, Fixed, Taxonomy, fixed};
 
@@ -57,7 +57,7 @@ impl ArmFailures {
                 count(|found| found.fixed),
                 interval(found.as_ref().and_then(|found| found.share.as_ref())),
                 count(|found| found.new),
-                interval(found.as_ref().and_then(|found| found.balance.as_ref())),
+                difference(found.as_ref().and_then(|found| found.balance.as_ref())),
             ]
         };
         let names =
@@ -88,11 +88,11 @@ impl ArmFailures {
         let told = match found.balance {
             None => "no error to compare".to_string(),
             Some(e) if e.high < 0.0 => format!("{} fewer label errors a hundred cases", flipped(&e)),
-            Some(e) if e.low > 0.0 => format!("{} more label errors a hundred cases", interval(Some(&e))),
+            Some(e) if e.low > 0.0 => format!("{} more label errors a hundred cases", difference(Some(&e))),
             Some(e) => format!(
-                "no difference can be seen in label errors a hundred cases ({}{})",
-                if e.value > 0.0 { "+" } else { "" },
-                interval(Some(&e))
+                "no difference can be seen in label errors a hundred cases ({}; detectable {})",
+                difference(Some(&e)),
+                detectable(Some(&e))
             ),
         };
         let rare = |cases: &[CaseFailures]| -> Vec<CaseFailures> {
@@ -119,8 +119,8 @@ fn of_seed(mut case: CaseFailures, seed: u64) -> CaseFailures {
 }
 
 /// A negative difference as what is fewer: `12.0 [10.0, 14.0]`.
-fn flipped(e: &Estimate) -> String {
-    interval(Some(&Estimate { value: -e.value, low: -e.high, high: -e.low, n: e.n }))
+fn flipped(d: &Difference) -> String {
+    interval(Some(&Estimate { value: -d.value, low: -d.high, high: -d.low, n: d.n }))
 }
 
 #[cfg(test)]
@@ -184,7 +184,7 @@ arms = [
 
     #[test]
     fn fewer_errors_are_told_without_a_sign() {
-        let fewer = Estimate { value: -12.0, low: -14.0, high: -10.0, n: 5 };
+        let fewer = Difference { value: -12.0, low: -14.0, high: -10.0, n: 3, ..Difference::default() };
         assert_eq!(flipped(&fewer), "12.00 [10.00, 14.00]");
     }
 }

@@ -1,6 +1,6 @@
 //! The results chapters: scores of several models side by side, differences, where in the long tail a model is right, single
 //! answers, and what stands in the text where a label was invented.
-use super::display::{Figure, NONE, Table, difference, interval, spread};
+use super::display::{Figure, NONE, Table, detectable, difference, interval, spread};
 use super::{detail, figures, tables};
 use crate::corpus::synthetic::Truth;
 use crate::error::{Error, Result};
@@ -142,7 +142,8 @@ pub fn files(results: &Results) -> Result<Table> {
     Ok(Table::from_rows(&["model", "answers", "run", "sha256"], &rows))
 }
 
-/// What one would see by laying two intervals side by side, and what the paired comparison of the same cases says.
+/// What one would see by laying two intervals side by side, and what the paired comparison of the same cases says, with the smallest
+/// difference that it could have seen.
 pub fn side_by_side(results: &Results, rows: &[Comparison]) -> Result<Table> {
     let row = |row: &Comparison| -> Result<Vec<String>> {
         let of = |name: &str| -> Result<_> { Ok(results.get(name)?.evaluation.get(Reading::Normalised, &row.metric)) };
@@ -151,14 +152,13 @@ pub fn side_by_side(results: &Results, rows: &[Comparison]) -> Result<Table> {
         let (yes, no) = ("yes", "no");
         let told = if p_is_small(row) { yes } else { no };
         let apart = apart.map_or(NONE, |apart| if apart { yes } else { no });
-        let cells = [row.a.clone(), row.b.clone(), interval(a), interval(b), apart.into(), told.into()];
+        let seen = detectable(row.difference.as_ref());
+        let cells = [row.a.clone(), row.b.clone(), interval(a), interval(b), apart.into(), told.into(), seen];
         Ok(cells.to_vec())
     };
     let rows = rows.iter().map(row).collect::<Result<Vec<_>>>()?;
-    Ok(Table::from_rows(
-        &["a", "b", "interval of a", "interval of b", "intervals apart", "paired: a difference"],
-        &rows,
-    ))
+    let names = ["a", "b", "interval of a", "interval of b", "intervals apart", "paired: a difference", "detectable"];
+    Ok(Table::from_rows(&names, &rows))
 }
 
 /// One row a comparison; p after Holm over the rows.
@@ -166,22 +166,25 @@ pub fn differences(rows: &[Comparison]) -> Result<Table> {
     Ok(tables::comparisons(rows)?.into())
 }
 
-/// A comparison in a sentence: which of the two is better and by how much, or that no difference can be seen.
+/// A comparison in a sentence: which of the two is better and by how much, or that no difference can be seen; with the smallest
+/// difference that so many cases could have shown (80 % power, one comparison).
 pub fn verdict(row: &Comparison) -> String {
     let (a, b, metric) = (&row.a, &row.b, row.metric.replace('_', "-").replace("f1", "F1"));
     let (Some(d), Some(p)) = (&row.difference, row.p_holm) else {
         return format!("{b} and {a} cannot be compared: {metric} is undefined on a side");
     };
+    if d.nothing_differs() {
+        return format!("{b} and {a} cannot be told apart in {metric}: {} (n = {})", detectable(Some(d)), d.n);
+    }
     let p = if p < 0.001 { "p < 0.001".to_string() } else { format!("p = {p:.3}") };
+    let seen = d.detectable.map_or(String::new(), |_| format!(", detectable {}", detectable(Some(d))));
+    let support = format!("{metric} (n = {}, {p}{seen})", d.n);
     let (low, high) = if d.value < 0.0 { (-d.high, -d.low) } else { (d.low, d.high) };
     let gap = spread(d.value.abs(), low, high, "");
     match (p_is_small(row), d.value > 0.0) {
-        (true, true) => format!("{b} beats {a} by {gap} {metric} (n = {}, {p})", d.n),
-        (true, false) => format!("{b} is worse than {a} by {gap} {metric} (n = {}, {p})", d.n),
-        (false, _) => {
-            let signed = difference(Some(d));
-            format!("{b} and {a} cannot be told apart: difference {signed} {metric} (n = {}, {p})", d.n)
-        }
+        (true, true) => format!("{b} beats {a} by {gap} {support}"),
+        (true, false) => format!("{b} is worse than {a} by {gap} {support}"),
+        (false, _) => format!("{b} and {a} cannot be told apart: difference {} {support}", difference(Some(d))),
     }
 }
 
@@ -307,26 +310,23 @@ mod tests {
 
     fn comparison(value: f64, p: f64) -> Comparison {
         let (low, high) = (value - 0.1, value + 0.2);
-        let difference = Difference { value, low, high, p, n: 236, ..Difference::default() };
-        Comparison {
-            a: "plain".into(),
-            b: "LoRA".into(),
-            metric: "micro_f1".into(),
-            reading: Reading::Normalised,
-            difference: Some(difference),
-            p_holm: Some(p),
-            p_permutation_holm: None,
-        }
+        let difference = Difference { value, low, high, p, n: 236, detectable: Some(0.2141), ..Difference::default() };
+        let compared = Comparison::of("plain", "LoRA", &Metric::MicroF1, Reading::Normalised, Some(difference));
+        Comparison { p_holm: Some(p), ..compared }
     }
 
     #[test]
     fn a_verdict_says_no_more_than_the_interval() {
         let said = |value, p| verdict(&comparison(value, p));
-        assert_eq!(said(0.3, 0.0004), "LoRA beats plain by 0.300 [0.200, 0.500] micro-F1 (n = 236, p < 0.001)");
-        assert_eq!(said(-0.3, 0.02), "LoRA is worse than plain by 0.300 [0.100, 0.400] micro-F1 (n = 236, p = 0.020)");
-        let unclear =
-            "LoRA and plain cannot be told apart: difference −0.050 [−0.150, 0.150] micro-F1 (n = 236, p = 0.300)";
-        assert_eq!(said(-0.05, 0.3), unclear);
+        let ending = |p: &str| format!("micro-F1 (n = 236, {p}, detectable 0.214)");
+        assert_eq!(said(0.3, 0.0004), format!("LoRA beats plain by 0.300 [0.200, 0.500] {}", ending("p < 0.001")));
+        let worse = format!("LoRA is worse than plain by 0.300 [0.100, 0.400] {}", ending("p = 0.020"));
+        assert_eq!(said(-0.3, 0.02), worse);
+        let unclear = "LoRA and plain cannot be told apart: difference −0.050 [−0.150, 0.150]";
+        assert_eq!(said(-0.05, 0.3), format!("{unclear} {}", ending("p = 0.300")));
+        let same = Difference { p: 1.0, n: 236, ..Difference::default() };
+        let same = Comparison { difference: Some(same), ..comparison(0.0, 1.0) };
+        assert_eq!(verdict(&same), "LoRA and plain cannot be told apart in micro-F1: no case differs (n = 236)");
         assert!(
             verdict(&Comparison { difference: None, p_holm: None, ..comparison(0.0, 1.0) })
                 .contains("cannot be compared")

@@ -1,5 +1,5 @@
 //! Results as polars frames: what notebooks filter and show, one row a metric, a label, a case, a comparison or a run.
-use super::display::{NONE, difference, interval};
+use super::display::{NONE, detectable, difference, interval};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use crate::metric::{Difference, Outcome};
@@ -59,12 +59,13 @@ pub fn comparisons(rows: &[Comparison]) -> Result<DataFrame> {
         "p" => rows.iter().map(|row| row.difference.as_ref().map(|d| d.p)).collect::<Vec<_>>(),
         "p (Holm)" => rows.iter().map(|row| row.p_holm).collect::<Vec<_>>(),
         "permutation (Holm)" => rows.iter().map(|row| row.p_permutation_holm).collect::<Vec<_>>(),
-        "detectable" => rows.iter().map(|row| row.difference.as_ref().and_then(|d| d.detectable)).collect::<Vec<_>>(),
+        "detectable" => of(|row| detectable(row.difference.as_ref())),
         "n" => rows.iter().map(|row| row.difference.as_ref().map(|d| d.n as u64)).collect::<Vec<_>>(),
     ])
 }
 
-/// The tests that `comparisons` has no column for: BCa interval, and McNemar's exact test where exact matches were compared.
+/// The tests that `comparisons` has no column for: BCa interval, the permutation test's own p, and where exact matches were compared
+/// McNemar's exact test, its mid-p, and the exact p after Holm over the rows that have one.
 pub fn more_tests(rows: &[Comparison]) -> Result<DataFrame> {
     let of = |f: fn(&Comparison) -> String| rows.iter().map(f).collect::<Vec<String>>();
     let mcnemar = |row: &Comparison| row.difference.as_ref().and_then(|d| d.mcnemar.clone());
@@ -77,6 +78,8 @@ pub fn more_tests(rows: &[Comparison]) -> Result<DataFrame> {
         "only a right" => rows.iter().map(|row| mcnemar(row).map(|test| test.only_a as u64)).collect::<Vec<_>>(),
         "only b right" => rows.iter().map(|row| mcnemar(row).map(|test| test.only_b as u64)).collect::<Vec<_>>(),
         "McNemar" => rows.iter().map(|row| mcnemar(row).map(|test| test.p)).collect::<Vec<_>>(),
+        "mid-p" => rows.iter().map(|row| mcnemar(row).map(|test| test.mid_p)).collect::<Vec<_>>(),
+        "McNemar (Holm)" => rows.iter().map(|row| row.p_mcnemar_holm).collect::<Vec<_>>(),
     ])
 }
 

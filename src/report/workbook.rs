@@ -1,12 +1,14 @@
 //! `results.xlsx`: all inference results in one file. A sheet that says what it is, a sheet a model with every case, a sheet of
-//! metrics, a sheet of settings, two of the experiment grid. Text is always written as text (a cell that starts with `=` is no formula), a cell that Excel
-//! could not hold is cut with a mark, and the same predictions give the same bytes.
+//! metrics, one of paired comparisons, a sheet of settings, two of the experiment grid. Names in the sheets of numbers lead to the sheet
+//! with the raw answers behind them, and the run's folder stands beside. Text is always written as text (a cell that starts with `=` is
+//! no formula), a cell that Excel could not hold is cut with a mark, and the same predictions give the same bytes.
 mod arms;
+mod compared;
 
 use crate::error::{Error, Result};
-use crate::study::{Evaluation, Grid, Prediction, Reading, file};
+use crate::study::{Comparison, Evaluation, Grid, Prediction, Reading, file};
 use arms::Arms;
-use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, FormatAlign, Workbook, Worksheet, XlsxError};
+use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, FormatAlign, Url, Workbook, Worksheet, XlsxError};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -23,41 +25,49 @@ pub struct Answers<'a> {
     pub name: String,
     pub predictions: &'a [Prediction],
     pub evaluation: &'a Evaluation,
+    /// Folder of their run, which ends in its digest; empty where they do not lie in one.
+    pub run: String,
     /// Classes of every case's label errors, in the order of the predictions; none leaves the column out.
     pub failures: Vec<String>,
     /// Setting and value, for the sheet of settings.
     pub settings: Vec<(String, String)>,
 }
 
-/// Writes the workbook. `grid`: what an experiment grid found, for its two sheets. `synthetic`: whether the cases are made up, where that is known; it then stands in every header.
-pub fn write_workbook(
-    path: &Path,
-    answers: &[Answers],
-    grid: Option<&Grid>,
-    normalise: &dyn Fn(&str) -> String,
-    synthetic: Option<bool>,
-) -> Result<()> {
-    let arms = grid.filter(|grid| !grid.tried.is_empty()).map(Arms::of).transpose()?;
-    let bytes = build(answers, arms.as_ref(), normalise, synthetic)
+/// What a workbook holds.
+pub struct Contents<'a> {
+    pub answers: &'a [Answers<'a>],
+    /// Paired comparisons of the answers, by their names.
+    pub comparisons: &'a [Comparison],
+    /// What an experiment grid found, for its two sheets and the comparisons of its arms.
+    pub grid: Option<&'a Grid>,
+    /// Whether the cases are made up, where that is known; it then stands in every header.
+    pub synthetic: Option<bool>,
+}
+
+/// Writes the workbook.
+pub fn write_workbook(path: &Path, contents: &Contents, normalise: &dyn Fn(&str) -> String) -> Result<()> {
+    let arms = contents.grid.filter(|grid| !grid.tried.is_empty()).map(Arms::of).transpose()?;
+    let bytes = build(contents, arms.as_ref(), normalise)
         .map_err(|error| Error::failed(format!("{}: the workbook could not be written: {error}", path.display())))?;
     file::write(path, &bytes)
 }
 
-fn build(
-    answers: &[Answers],
-    arms: Option<&Arms>,
-    normalise: &dyn Fn(&str) -> String,
-    synthetic: Option<bool>,
-) -> Xlsx<Vec<u8>> {
+fn build(contents: &Contents, arms: Option<&Arms>, normalise: &dyn Fn(&str) -> String) -> Xlsx<Vec<u8>> {
     let mut book = Workbook::new();
     let date = ExcelDateTime::from_ymd(2026, 1, 1)?; // fixed: equal results are equal files
     book.set_properties(&DocProperties::new().set_title("dxlab: inference results").set_creation_datetime(&date));
+    let (answers, synthetic) = (contents.answers, contents.synthetic);
     let names = sheet_names(answers.iter().map(|answer| answer.name.as_str()));
-    about(book.add_worksheet(), answers, &names, arms.is_some(), synthetic)?;
+    let places = answers.iter().map(|answer| answer.name.as_str()).zip(names.iter().map(|name| (name.as_str(), 0)));
+    let families = compared::families(contents.comparisons, places.collect(), arms);
+    about(book.add_worksheet(), contents, &names, &families, arms.is_some())?;
     for (answer, name) in answers.iter().zip(&names) {
         cases(book.add_worksheet().set_name(name)?, answer, normalise, synthetic)?;
     }
     metrics(book.add_worksheet().set_name("metrics")?, answers, &names)?;
+    if !families.is_empty() {
+        compared::write(book.add_worksheet().set_name(compared::SHEET)?, &families)?;
+    }
     settings(book.add_worksheet().set_name("settings")?, answers, &names)?;
     if let Some(arms) = arms {
         arms.write(&mut book)?;
@@ -65,15 +75,19 @@ fn build(
     book.save_to_buffer()
 }
 
+/// A sheet and a row in it.
+type Place<'a> = (&'a str, u32);
+
 /// What to know before reading the other sheets.
 fn about(
     sheet: &mut Worksheet,
-    answers: &[Answers],
+    contents: &Contents,
     names: &[String],
+    families: &[compared::Family],
     arms: bool,
-    synthetic: Option<bool>,
 ) -> Xlsx<()> {
-    let data = match synthetic {
+    let answers = contents.answers;
+    let data = match contents.synthetic {
         Some(true) => "synthetic: findings and labels are made up by a generator; no patient is described",
         Some(false) => "not synthetic: mind the terms under which the cases were given to you",
         None => "not recorded in the predictions",
@@ -98,10 +112,21 @@ fn about(
             "failures".into(),
             "the class of every label error as written (`dxlab failures` explains them), with the label".into(),
         ),
-        ("interval".into(), format!("percentile bootstrap, level {level}, {resamples} resamples, seed {seed}")),
+        (
+            "interval".into(),
+            format!(
+                "percentile bootstrap, level {level}, {resamples} resamples, seed {seed}; the exact one (Clopper–Pearson) where a share \
+                 is 0 or 1 in every group"
+            ),
+        ),
     ];
     for (answer, name) in answers.iter().zip(names) {
         rows.push((format!("sheet `{name}`"), format!("{}, {} cases", answer.name, answer.predictions.len())));
+    }
+    if !families.is_empty() {
+        let what = "paired differences b − a; p after Holm within its family; intervals and detectable differences (80 % power) are of \
+                    single comparisons, not corrected";
+        rows.push((format!("sheet `{}`", compared::SHEET), what.into()));
     }
     if arms {
         let [scores, answers] = arms::SHEETS;
@@ -180,13 +205,20 @@ fn metrics(sheet: &mut Worksheet, answers: &[Answers], names: &[String]) -> Xlsx
         ("low", 10.0),
         ("high", 10.0),
         ("n", 8.0),
+        ("run", 44.0),
+        ("prompt", 28.0),
     ];
     let readings = [(Reading::Normalised, "normalised"), (Reading::Raw, "raw")];
     let mut row = 1;
     for (answer, name) in answers.iter().zip(names) {
         for (reading, labels) in readings {
             for (metric, estimate) in &answer.evaluation.scores(reading).metrics {
-                [name.as_str(), labels, metric].iter().zip(0..).try_for_each(|(cell, c)| text(sheet, row, c, cell))?;
+                link(sheet, row, 0, name, (name, 0))?;
+                [labels, metric].iter().zip(1..).try_for_each(|(cell, c)| text(sheet, row, c, cell))?;
+                [&answer.run, &answer.evaluation.prompt]
+                    .iter()
+                    .zip(7..)
+                    .try_for_each(|(c, at)| text(sheet, row, at, c))?;
                 let numbers =
                     estimate.as_ref().map(|e| [e.value, e.low, e.high, e.n as f64].map(Some)).unwrap_or_default();
                 numbers_at(sheet, row, 3, &numbers)?;
@@ -238,6 +270,13 @@ fn text(sheet: &mut Worksheet, row: u32, column: u16, value: &str) -> Xlsx<()> {
     sheet.write_string_with_format(row, column, cut(value), &wrapped).map(|_| ())
 }
 
+/// Text that leads to the first cell of a row of a sheet.
+fn link(sheet: &mut Worksheet, row: u32, column: u16, value: &str, (to, at): Place) -> Xlsx<()> {
+    let format = Format::new().set_hyperlink().set_text_wrap().set_align(FormatAlign::Top);
+    let url = Url::new(format!("internal:'{}'!A{}", to.replace('\'', "''"), at + 1)).set_text(cut(value));
+    sheet.write_url_with_format(row, column, url, &format).map(|_| ())
+}
+
 fn numbers_at(sheet: &mut Worksheet, row: u32, column: u16, values: &[Option<f64>]) -> Xlsx<()> {
     let top = Format::new().set_align(FormatAlign::Top);
     for (column, value) in (column..).zip(values) {
@@ -268,7 +307,8 @@ fn cut(value: &str) -> String {
 /// Names that Excel takes, told apart by a number: at most 31 characters, none of `[]:*?/\`, unique without regard to case.
 fn sheet_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let own = ["about", "metrics", "settings", "history"]; // the last is Excel's own
-    let mut taken: BTreeSet<String> = own.into_iter().chain(arms::SHEETS).map(String::from).collect();
+    let own = own.into_iter().chain(arms::SHEETS).chain([compared::SHEET]);
+    let mut taken: BTreeSet<String> = own.map(String::from).collect();
     names
         .map(|name| {
             let clean: String =
@@ -323,8 +363,8 @@ mod tests {
     #[test]
     fn sheet_names_are_short_plain_and_unique() {
         let long = "Qwen3-4B + lora-r16-all-linear · closed list";
-        let names = sheet_names([long, &long.to_uppercase(), "metrics", "a/b:c", "", "'x'"].into_iter());
-        assert_eq!(names[2..], ["metrics (2)", "a_b_c", "model", "x"]);
+        let names = sheet_names([long, &long.to_uppercase(), "metrics", "a/b:c", "", "'x'", "Comparisons"].into_iter());
+        assert_eq!(names[2..], ["metrics (2)", "a_b_c", "model", "x", "Comparisons (2)"]);
         assert_eq!(names[0], "Qwen3-4B + lora-r16-all-linear");
         assert!(names.iter().all(|name| name.encode_utf16().count() <= SHEET_NAME));
         assert_eq!(names.iter().map(|name| name.to_lowercase()).collect::<BTreeSet<_>>().len(), names.len());

@@ -13,9 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Bands of labels by training cases that carry them: name, fewest, most.
 pub const BANDS: [(&str, usize, usize); 4] =
     [("head", 100, usize::MAX), ("middle", 10, 99), ("tail", 1, 9), ("unseen", 0, 0)];
+/// The part of the cases without any, which is there where such cases are.
+pub(super) const NO_GOLD: &str = "0 gold labels";
 /// Parts of the cases by number of gold labels.
 const GOLD: [(&str, usize, usize); 5] =
-    [("0 gold labels", 0, 0), ("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("4 and more", 4, usize::MAX)];
+    [(NO_GOLD, 0, 0), ("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("4 and more", 4, usize::MAX)];
 
 /// What is known besides the answers.
 pub struct Depth<'a> {
@@ -256,10 +258,20 @@ mod tests {
         let first = &found.calibration[0];
         assert_eq!((first.target, first.calibration.signal), (Target::ExactMatch, Signal::Sequence));
         assert!(first.calibration.aurc.value < first.calibration.random_aurc && first.calibration.platt.a > 0.0);
+        assert!(first.calibration.temperature.unwrap() > 0.0 && first.calibration.tempered.is_some());
         let read: Detail = serde_json::from_str(&serde_json::to_string(&found).unwrap()).unwrap();
         assert!(
             (read.calibration[3].calibration.aurc.value - found.calibration[3].calibration.aurc.value).abs() < 1e-12
         );
+        // a file of an older version knows neither the temperature nor the groups in a bin
+        let mut old = serde_json::to_value(&found.calibration[0]).unwrap();
+        let fields = old.as_object_mut().unwrap();
+        assert!(fields.remove("temperature").is_some() && fields.remove("tempered").is_some());
+        for bin in fields["raw"]["bins"].as_array_mut().unwrap() {
+            assert!(bin.as_object_mut().unwrap().remove("units").is_some());
+        }
+        let old: Calibrated = serde_json::from_value(old).unwrap();
+        assert!(old.calibration.tempered.is_none() && old.calibration.raw.bins[0].units == 0);
         rows[7].logprob = None;
         assert!(detail(&rows, &depth(&names, &training, &own), &bootstrap).unwrap().calibration.is_empty());
     }

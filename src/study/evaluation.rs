@@ -1,11 +1,11 @@
 //! `metrics.json`: every metric of one set of predictions, on labels as written and normalised, each with its interval; and
 //! the paired comparison of several sets. What made the numbers (digest, seed, resamples, label sets) stands beside them.
 //! What needs more than labels (training counts, concepts, log-probabilities) is in `detail`.
-use super::detail::Detail;
+use super::detail::{Detail, NO_GOLD};
 use super::file;
 use super::prediction::{Prediction, label_set, outcomes};
 use crate::error::{Error, Result};
-use crate::metric::{self, Bootstrap, Difference, Estimate, Metric, Outcome};
+use crate::metric::{self, Bootstrap, Difference, Estimate, Metric, Outcome, Unit};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,6 +73,27 @@ impl Evaluation {
     /// A metric by its key, `micro_f1`; none where undefined or not computed.
     pub fn get(&self, reading: Reading, metric: &str) -> Option<&Estimate> {
         self.scores(reading).metrics.get(metric)?.as_ref()
+    }
+
+    /// The same with the exact interval of shares that are 0 or 1 in every group, where a file of an older version has a point: of the
+    /// metrics that every case bears on, as the file does not say which cases bear on the others.
+    pub(super) fn with_exact_ends(mut self) -> Self {
+        let units = if self.bootstrap.unit == Unit::Group { self.groups } else { self.cases };
+        let no_gold = |detail: &Detail| detail.by_gold_labels.iter().any(|part| part.name == NO_GOLD);
+        let labelled = self.detail.as_ref().is_some_and(|detail| !no_gold(detail));
+        let of_cases = [Metric::Jaccard, Metric::Exact, Metric::SampleF1, Metric::ParseFailure];
+        let of_labelled = [Metric::MicroF1, Metric::MicroRecall].into_iter().filter(|_| labelled);
+        let keys: Vec<String> = of_cases.into_iter().chain(of_labelled).map(|metric| metric.to_string()).collect();
+        for scores in [&mut self.raw, &mut self.normalised] {
+            for (_, found) in scores.metrics.iter_mut().filter(|(key, _)| keys.contains(key)) {
+                let exact =
+                    found.as_ref().and_then(|found| metric::unanimous(found.value, units, self.bootstrap.level));
+                if let (Some(found), Some((low, high))) = (found, exact) {
+                    (found.low, found.high) = (low, high);
+                }
+            }
+        }
+        self
     }
 }
 
@@ -160,9 +181,21 @@ pub struct Comparison {
     /// p of the permutation test after the same correction over its own p values.
     #[serde(default)]
     pub p_permutation_holm: Option<f64>,
+    /// McNemar's exact p after the same correction over its own p values, those of exact matches.
+    #[serde(default)]
+    pub p_mcnemar_holm: Option<f64>,
 }
 
-/// Every pair of the named predictions in the order given, for every metric; p corrected over all of them.
+impl Comparison {
+    /// Of one pair and metric, no p corrected yet.
+    pub fn of(a: &str, b: &str, metric: &Metric, reading: Reading, difference: Option<Difference>) -> Self {
+        let (a, b, metric) = (a.into(), b.into(), metric.to_string());
+        Self { a, b, metric, reading, difference, p_holm: None, p_permutation_holm: None, p_mcnemar_holm: None }
+    }
+}
+
+/// Every pair of the named predictions in the order given, for every metric; p corrected over all of them. The resamples are those of
+/// `scoring`: see [`Bootstrap::for_comparisons`].
 pub fn compare(
     named: &[(String, Vec<Prediction>)],
     metrics: &[Metric],
@@ -172,30 +205,55 @@ pub fn compare(
     if named.len() < 2 {
         return Err(Error::input("nothing to compare: give two or more files of predictions on the same cases"));
     }
-    let normalise = (reading == Reading::Normalised).then_some(scoring.normalise);
-    let sets: Vec<(&str, Vec<Outcome>)> =
-        named.iter().map(|(name, p)| (name.as_str(), outcomes(p, normalise))).collect();
+    let sets = read(named, reading, scoring);
+    let pairs = (0..sets.len()).flat_map(|i| (i + 1..sets.len()).map(move |j| (i, j)));
     let mut rows = Vec::new();
-    for (i, (a, first)) in sets.iter().enumerate() {
-        for (b, second) in &sets[i + 1..] {
-            let differences = metric::compare(metrics, first, second, &scoring.bootstrap)
-                .map_err(|error| Error::input(format!("`{a}` and `{b}`: {error}")))?;
-            rows.extend(metrics.iter().zip(differences).map(|(metric, difference)| Comparison {
-                a: a.to_string(),
-                b: b.to_string(),
-                metric: metric.to_string(),
-                reading,
-                difference,
-                p_holm: None,
-                p_permutation_holm: None,
-            }));
+    for (i, j) in pairs {
+        rows.extend(rows_of(&sets[i], &sets[j], metrics, reading, &scoring.bootstrap)?);
+    }
+    correct(&mut rows);
+    Ok(rows)
+}
+
+/// As [`compare`], of every set of predictions with the first one only; those of other cases are left out.
+pub fn compare_with_first(
+    named: &[(String, Vec<Prediction>)],
+    metrics: &[Metric],
+    reading: Reading,
+    scoring: &Scoring,
+) -> Result<Vec<Comparison>> {
+    let sets = read(named, reading, scoring);
+    let mut rows = Vec::new();
+    if let Some((first, others)) = sets.split_first() {
+        for other in others.iter().filter(|other| metric::pair(&first.1, &other.1).is_ok()) {
+            rows.extend(rows_of(first, other, metrics, reading, &scoring.bootstrap)?);
         }
     }
     correct(&mut rows);
     Ok(rows)
 }
 
-/// Holm's correction of both p values over all rows where they are defined.
+type Named<'a> = (&'a str, Vec<Outcome>);
+
+fn read<'a>(named: &'a [(String, Vec<Prediction>)], reading: Reading, scoring: &Scoring) -> Vec<Named<'a>> {
+    let normalise = (reading == Reading::Normalised).then_some(scoring.normalise);
+    named.iter().map(|(name, predictions)| (name.as_str(), outcomes(predictions, normalise))).collect()
+}
+
+fn rows_of(
+    (a, first): &Named,
+    (b, second): &Named,
+    metrics: &[Metric],
+    reading: Reading,
+    bootstrap: &Bootstrap,
+) -> Result<Vec<Comparison>> {
+    let differences = metric::compare(metrics, first, second, bootstrap)
+        .map_err(|error| Error::input(format!("`{a}` and `{b}`: {error}")))?;
+    let row = |(metric, difference)| Comparison::of(a, b, metric, reading, difference);
+    Ok(metrics.iter().zip(differences).map(row).collect())
+}
+
+/// Holm's correction of every kind of p over all rows where it is defined, each kind a family of its own.
 pub(super) fn correct(rows: &mut [Comparison]) {
     let corrected = |of: fn(&Difference) -> Option<f64>, rows: &[Comparison]| {
         let p: Vec<Option<f64>> = rows.iter().map(|row| row.difference.as_ref().and_then(of)).collect();
@@ -203,8 +261,9 @@ pub(super) fn correct(rows: &mut [Comparison]) {
         p.iter().map(|p| p.and_then(|_| found.next())).collect::<Vec<_>>()
     };
     let (p, permutation) = (corrected(|d| Some(d.p), rows), corrected(|d| d.p_permutation, rows));
-    for ((row, p), permutation) in rows.iter_mut().zip(p).zip(permutation) {
-        (row.p_holm, row.p_permutation_holm) = (p, permutation);
+    let mcnemar = corrected(|d| d.mcnemar.as_ref().map(|test| test.p), rows);
+    for (((row, p), permutation), mcnemar) in rows.iter_mut().zip(p).zip(permutation).zip(mcnemar) {
+        (row.p_holm, row.p_permutation_holm, row.p_mcnemar_holm) = (p, permutation, mcnemar);
     }
 }
 
@@ -272,11 +331,29 @@ mod tests {
     }
 
     #[test]
+    fn a_point_in_an_older_file_gets_its_exact_interval() {
+        let rows: Vec<Prediction> = (0..10).map(|i| answer(&format!("c{i}"), &["a"], &["b"])).collect();
+        let now = evaluate(&rows, &scoring(None)).unwrap();
+        assert_eq!(now.clone().with_exact_ends(), now, "nothing is left to do");
+        let mut old = now.clone();
+        let point = |found: &mut Option<Estimate>| found.iter_mut().for_each(|e| (e.low, e.high) = (e.value, e.value));
+        old.normalised.metrics.values_mut().for_each(point);
+        let read = old.with_exact_ends();
+        let high = |of: &Evaluation, key| of.get(Reading::Normalised, key).unwrap().high;
+        for key in ["jaccard", "exact_match", "sample_f1", "parse_failure_rate"] {
+            assert_eq!(high(&read, key), high(&now, key), "{key}");
+        }
+        assert_eq!(high(&read, "micro_f1"), 0.0, "without the details nothing says that every case has a gold label");
+        assert_eq!(high(&read, "labels_per_case"), 1.0);
+    }
+
+    #[test]
     fn shares_of_cases_have_an_interval_where_the_bootstrap_has_none() {
         let rows: Vec<Prediction> = (0..10).map(|i| answer(&format!("c{i}"), &["a"], &["b"])).collect();
         let scores = evaluate(&rows, &scoring(None)).unwrap().normalised;
         let (percentile, wilson) = (scores.metrics["exact_match"].clone().unwrap(), &scores.wilson["exact_match"]);
-        assert!(percentile.high == 0.0 && (wilson.high - 0.2775).abs() < 1e-4);
+        // resamples of nothing are nothing: 1 − 0.025^(1/10) in place of a point, and Wilson's
+        assert!((percentile.high - 0.3085).abs() < 1e-4 && (wilson.high - 0.2775).abs() < 1e-4);
         let grouped: Vec<Prediction> = rows.into_iter().map(|row| Prediction { group: "p".into(), ..row }).collect();
         assert!(
             evaluate(&grouped, &scoring(None)).unwrap().normalised.wilson.is_empty(),
@@ -311,8 +388,25 @@ mod tests {
         assert!(
             first.mcnemar.is_none() && table[1].difference.as_ref().unwrap().mcnemar.as_ref().unwrap().only_b == 20
         );
+        let mcnemar = |row: &Comparison| row.difference.as_ref().and_then(|d| d.mcnemar.clone()).map(|test| test.p);
+        assert!((table[1].p_mcnemar_holm.unwrap() - 3.0 * mcnemar(&table[1]).unwrap()).abs() < 1e-12, "of three tests");
+        assert_eq!((table[0].p_mcnemar_holm, table[5].p_mcnemar_holm), (None, Some(1.0)));
         assert!(first.detectable.unwrap() > 0.1 && table[4].difference.as_ref().unwrap().detectable.is_none());
         assert!(compare(&named[..1], &metrics, Reading::Raw, &scoring(None)).is_err());
+    }
+
+    #[test]
+    fn the_first_is_compared_with_those_that_answered_the_same_cases() {
+        let rows = |cases: usize, right: usize| -> Vec<Prediction> {
+            (0..cases).map(|i| answer(&format!("c{i}"), &["a"], &[if i < right { "a" } else { "b" }])).collect()
+        };
+        let named = [("base".to_string(), rows(40, 5)), ("few".into(), rows(30, 5)), ("better".into(), rows(40, 30))];
+        let of = |named: &[_]| compare_with_first(named, &[Metric::MicroF1], Reading::Raw, &scoring(None)).unwrap();
+        let found = of(&named);
+        assert_eq!(found.iter().map(|row| (row.a.as_str(), row.b.as_str())).collect::<Vec<_>>(), [("base", "better")]);
+        let difference = found[0].difference.as_ref().unwrap();
+        assert_eq!((difference.value, difference.resamples, found[0].p_holm), (0.625, 200, Some(difference.p)));
+        assert!(of(&named[..1]).is_empty() && of(&[]).is_empty());
     }
 
     #[test]

@@ -185,7 +185,8 @@ impl Grid {
         Ok(best.map(|(_, arm)| arm))
     }
 
-    /// Every arm against the first of its axis, p after Holm over all comparisons of the grid.
+    /// Every arm against the first of its axis, p after Holm over all comparisons of the grid, with as many resamples as these need
+    /// ([`Bootstrap::for_comparisons`]). Intervals and detectable effects are those of single comparisons, not corrected.
     pub fn comparisons(&self, metric: &Metric) -> Result<Vec<Comparison>> {
         let mut known = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(rows) = known.get(&metric.to_string()) {
@@ -207,9 +208,10 @@ impl Grid {
         }
         pairs.sort_unstable();
         pairs.dedup();
+        let bootstrap = self.bootstrap.for_comparisons(pairs.len());
         let row = |(a, b): &(&str, &str)| {
-            let difference = compare_seeds(metric, self.outcomes(a)?, self.outcomes(b)?, &self.bootstrap)?;
-            Ok(row(a, b, metric, difference))
+            let difference = compare_seeds(metric, self.outcomes(a)?, self.outcomes(b)?, &bootstrap)?;
+            Ok(Comparison::of(a, b, metric, Reading::Normalised, difference))
         };
         let mut rows = pairs.iter().map(row).collect::<Result<Vec<_>>>()?;
         correct(&mut rows);
@@ -227,24 +229,14 @@ impl Grid {
     pub fn against(&self, name: &str, arms: &[&str], metric: &Metric) -> Result<Vec<Comparison>> {
         let found = self.beside.iter().find(|(beside, _)| beside == name);
         let (_, baseline) = found.ok_or_else(|| Error::input(format!("no run `{name}` stands beside the grid")))?;
-        let one = [baseline.clone()];
-        let made =
-            |arm: &&str| Ok(row(name, arm, metric, compare_seeds(metric, &one, self.outcomes(arm)?, &self.bootstrap)?));
+        let (one, bootstrap) = ([baseline.clone()], self.bootstrap.for_comparisons(arms.len()));
+        let made = |arm: &&str| {
+            let difference = compare_seeds(metric, &one, self.outcomes(arm)?, &bootstrap)?;
+            Ok(Comparison::of(name, arm, metric, Reading::Normalised, difference))
+        };
         let mut rows = arms.iter().map(made).collect::<Result<Vec<_>>>()?;
         correct(&mut rows);
         Ok(rows)
-    }
-}
-
-fn row(a: &str, b: &str, metric: &Metric, difference: Option<crate::metric::Difference>) -> Comparison {
-    Comparison {
-        a: a.into(),
-        b: b.into(),
-        metric: metric.to_string(),
-        reading: Reading::Normalised,
-        difference,
-        p_holm: None,
-        p_permutation_holm: None,
     }
 }
 

@@ -38,7 +38,9 @@ pub use baseline::{Baseline, MostFrequent, Settings as BaselineSettings, TfidfLo
 pub use config::{Learns, Method, PredictConfig, TrainConfig};
 pub use detail::{Calibrated, Depth, Detail, NormaliserError, Part, Target, detail};
 pub use environment::{Environment, Stopwatch, peak_bytes};
-pub use evaluation::{Comparison, Evaluation, Reading, Scores, Scoring, compare, digest, evaluate, names};
+pub use evaluation::{
+    Comparison, Evaluation, Reading, Scores, Scoring, compare, compare_with_first, digest, evaluate, names,
+};
 pub use experiment::{ask, open_corpus, validation_split};
 pub use forecast::Forecast;
 pub use grid::{Axis, Grid, GridConfig, Setting};

@@ -132,21 +132,14 @@ impl Results {
         Ok(outcomes(&self.get(name)?.predictions, normalise))
     }
 
-    /// b − a of every pair given, on normalised labels and the same resamples; p after Holm over all of them.
+    /// b − a of every pair given, on normalised labels and the same resamples, as many as so many pairs need; p after Holm over all of
+    /// them.
     pub fn compare(&self, pairs: &[(&str, &str)], metric: &Metric) -> Result<Vec<Comparison>> {
-        let mut rows = Vec::new();
+        let (mut rows, bootstrap) = (Vec::new(), self.bootstrap.for_comparisons(pairs.len()));
         for (a, b) in pairs {
             let (first, second) = (self.outcomes(a, Reading::Normalised)?, self.outcomes(b, Reading::Normalised)?);
-            let difference = metric::compare(std::slice::from_ref(metric), &first, &second, &self.bootstrap)?.remove(0);
-            rows.push(Comparison {
-                a: a.to_string(),
-                b: b.to_string(),
-                metric: metric.to_string(),
-                reading: Reading::Normalised,
-                difference,
-                p_holm: None,
-                p_permutation_holm: None,
-            });
+            let difference = metric::compare(std::slice::from_ref(metric), &first, &second, &bootstrap)?.remove(0);
+            rows.push(Comparison::of(a, b, metric, Reading::Normalised, difference));
         }
         correct(&mut rows);
         Ok(rows)
@@ -180,8 +173,8 @@ impl Results {
 pub fn kept(folder: &Path, names: &[&str]) -> Result<Vec<(String, Option<Evaluation>)>> {
     let read = |name: &&str| {
         let path = folder.join(format!("{name}.json"));
-        let found = path.is_file().then(|| file::read_json(&path)).transpose()?;
-        Ok((name.to_string(), found))
+        let found = path.is_file().then(|| file::read_json::<Evaluation>(&path)).transpose()?;
+        Ok((name.to_string(), found.map(Evaluation::with_exact_ends)))
     };
     let mut all = names.iter().map(read).collect::<Result<Vec<_>>>()?;
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -237,6 +230,10 @@ pub(crate) mod tests {
         assert_eq!((row.a.as_str(), row.b.as_str()), ("bad", "good"));
         assert!(row.difference.as_ref().unwrap().low > 0.0 && row.p_holm.unwrap() < 0.01);
         assert_eq!(results.best(&["bad", "good"], "micro_f1").unwrap().name, "good");
+        let resamples = |pairs: &[(&str, &str)]| {
+            results.compare(pairs, &Metric::MicroF1).unwrap()[0].difference.as_ref().unwrap().resamples
+        };
+        assert_eq!((resamples(&[("bad", "good")]), resamples(&[("bad", "good"); 3])), (2000, 2400));
         assert!(results.get("ugly").unwrap_err().to_string().contains("there are bad, good"));
     }
 

@@ -1,6 +1,6 @@
 //! How often the sentence that an error was hung on is the one that the generator wrote for it: a check that only a synthetic
 //! corpus with its kept truth allows.
-use super::{CaseFailures, Class, LabelError, Where, ratio};
+use super::{CaseFailures, Class, LabelError, Where, share};
 use crate::corpus::synthetic::Truth;
 use crate::metric::{Bootstrap, Estimate};
 use std::collections::BTreeMap;
@@ -52,8 +52,8 @@ pub fn agreement(
                 attributed: sum(1),
                 known: sum(2),
                 right: sum(3),
-                precision: ratio(cases, &part(3), &part(1), bootstrap),
-                recall: ratio(cases, &part(3), &part(2), bootstrap),
+                precision: share(cases, &part(3), &part(1), bootstrap),
+                recall: share(cases, &part(3), &part(2), bootstrap),
             }
         })
         .collect()

@@ -31,7 +31,7 @@ pub use analysis::Analysis;
 pub use cluster::{Cluster, clusters};
 pub use evidence::{Cue, Evidence, Lexicon, Sentence, cue, sentences};
 pub use remedy::{Fixed, fixed, fixed_by_class};
-pub use tally::{Tally, confusions, ratio, tally};
+pub use tally::{Tally, confusions, ratio, share, tally};
 
 use super::prediction::Prediction;
 use crate::corpus::Case;

@@ -1,7 +1,8 @@
 //! What would fix an error, as far as the run store can say: the same cases were answered by other runs, and an error is fixed by
 //! a run that does not make it. A run that fixes some errors makes others; both are counted.
-use super::{CaseFailures, Class, LabelError, Where, ratio};
-use crate::metric::{Bootstrap, Estimate};
+use super::tally::resampled;
+use super::{CaseFailures, Class, LabelError, Where, share};
+use crate::metric::{Bootstrap, Difference, Estimate};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Errors of one run against another run on the same cases.
@@ -14,8 +15,8 @@ pub struct Fixed {
     pub share: Option<Estimate>,
     /// Errors of the other run that the first does not make.
     pub new: usize,
-    /// Errors a hundred cases that the other run makes more than the first; below 0 it makes fewer.
-    pub balance: Option<Estimate>,
+    /// Errors a hundred cases that the other run makes more than the first; below 0 it makes fewer. Paired by case; p is not corrected.
+    pub balance: Option<Difference>,
 }
 
 type Key<'a> = (&'a str, Where, &'a str);
@@ -43,12 +44,13 @@ pub fn fixed(cases: &[CaseFailures], other: &[CaseFailures], bootstrap: &Bootstr
         gone.push(ours.difference(&theirs).count() as f64);
         more.push(100.0 * (theirs.len() as f64 - ours.len() as f64));
     }
+    let balance = resampled(&both, &more, &vec![1.0; both.len()], bootstrap);
     Fixed {
         errors: errors.iter().sum::<f64>() as usize,
         fixed: gone.iter().sum::<f64>() as usize,
-        share: ratio(&both, &gone, &errors, bootstrap),
+        share: share(&both, &gone, &errors, bootstrap),
         new,
-        balance: ratio(&both, &more, &vec![1.0; both.len()], bootstrap),
+        balance: balance.and_then(|(value, draws)| Difference::of(value, draws, both.len(), bootstrap)),
     }
 }
 
@@ -83,10 +85,21 @@ mod tests {
         let (a, b) = (taxonomy.cases(&first, None), taxonomy.cases(&second, None));
         let bootstrap = Bootstrap { resamples: 200, ..Bootstrap::default() };
         let same = fixed(&a, &a, &bootstrap);
-        assert_eq!((same.errors, same.fixed, same.new, same.balance.unwrap().value), (20, 0, 0, 0.0));
+        assert_eq!((same.errors, same.fixed, same.new), (20, 0, 0));
+        let balance = same.balance.unwrap();
+        assert!(balance.value == 0.0 && balance.nothing_differs() && balance.n == 10, "{balance:?}");
+        let share = same.share.unwrap();
+        assert!(
+            share.value == 0.0 && (share.high - 0.308497).abs() < 1e-5,
+            "ten cases in which nothing is fixed: {share:?}"
+        );
         let found = fixed(&a, &b, &bootstrap);
         assert_eq!((found.errors, found.fixed, found.new), (20, 20, 5));
-        assert_eq!(found.balance.unwrap().value, -150.0);
+        // five cases have two errors less and five one less: 50 a hundred cases around the mean, se 50/√10
+        let balance = found.balance.unwrap();
+        assert!(
+            balance.value == -150.0 && (balance.detectable.unwrap() / (2.8016 * 50.0 / 10f64.sqrt()) - 1.0).abs() < 0.2
+        );
         let classes = fixed_by_class(&a, &b[..5]);
         assert_eq!(classes, BTreeMap::from([(Class::Invented, (5, 5)), (Class::Missed, (5, 5))]));
         assert_eq!(fixed(&b[..5], &a, &bootstrap).share, None, "nothing was wrong");
