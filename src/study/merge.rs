@@ -10,7 +10,10 @@ use super::experiment::open_corpus;
 use super::file;
 use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
-use crate::generate::{Agreement, Limits, Pair, Seen, adapter_folder, adapter_id, base_id, encoder_for, read_pairs};
+use crate::generate::{
+    Agreement, Limits, Pair, Seen, adapter_folder, adapter_id, base_id, check_pairs, encoder_for, read_pairs,
+    stop_tokens,
+};
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, Weight, export, resolve};
 use crate::prompt::Prompt;
 use candle_core::{DType, Tensor};
@@ -160,14 +163,13 @@ pub fn merged(checkpoint: &Checkpoint, adapter: &Adapter, name: &str, shape: &[u
 /// The prompts of `--prompts`, or the plain prompt about the first test findings.
 fn held_out(config: &MergeConfig, model: &Config, tokenizer: Option<&Arc<Tokenizer>>) -> Result<Vec<Pair>> {
     let pairs = match (&config.prompts, tokenizer) {
-        (Some(path), Some(tokenizer)) => read_pairs(path, Some(&|text: &str| tokenizer.encode(text, true)))?,
-        (Some(path), None) => read_pairs(path, None)?,
+        (Some(path), tokenizer) => given(path, model, tokenizer)?,
         (None, Some(tokenizer)) => {
             let (corpus, context) = open_corpus("findings")?;
             let prompt = Prompt::named("plain", &context)?;
             let encoder = encoder_for(tokenizer.clone(), model, NEW);
             let cases = corpus.test.iter().take(PROMPTS);
-            let pair = |ids| Pair { prompt_ids: ids, completion_ids: vec![] };
+            let pair = |prompt_ids| Pair { prompt_ids, ..Pair::default() };
             cases.map(|case| Ok(pair(encoder.serve_case(&prompt, case)?.ids))).collect::<Result<_>>()?
         }
         (None, None) => {
@@ -183,10 +185,15 @@ fn held_out(config: &MergeConfig, model: &Config, tokenizer: Option<&Arc<Tokeniz
     }
 }
 
+fn given(path: &Path, model: &Config, tokenizer: Option<&Arc<Tokenizer>>) -> Result<Vec<Pair>> {
+    let encode = tokenizer.map(|t| |text: &str| t.encode(text, true));
+    let pairs = read_pairs(path, encode.as_ref().map(|e| e as &dyn Fn(&str) -> Result<Vec<u32>>))?;
+    check_pairs(path, &pairs, model, |pair| pair.prompt_ids.len() + pair.completion_ids.len())?;
+    Ok(pairs)
+}
+
 fn limits(model: &Config, tokenizer: Option<&Tokenizer>) -> Limits {
-    let mut stop = model.eos_token_id.clone();
-    stop.extend(tokenizer.map(|t| t.control().im_end));
-    Limits { max_new: NEW, batch: 8, stop }
+    Limits { max_new: NEW, batch: 8, stop: stop_tokens(model, tokenizer) }
 }
 
 fn same_labels(tokenizer: &Tokenizer, ours: &[Vec<u32>], theirs: &[Vec<u32>]) -> Result<usize> {

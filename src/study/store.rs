@@ -9,6 +9,7 @@
 //! ```
 use super::environment::{Environment, Stopwatch};
 use super::file;
+use crate::corpus::whole;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -147,6 +148,7 @@ impl Store {
             remove(&part)?;
         }
         std::fs::create_dir_all(&part).map_err(Error::io(&part))?;
+        whole::remove_leftovers(&part)?;
         let watch = Stopwatch::start();
         if let Err(error) = make(&part) {
             return if resume { Err(error) } else { remove(&part).and(Err(error)) };
