@@ -240,3 +240,24 @@ fn the_end_of_turn_ends_an_answer_whatever_the_files_name() {
     assert_eq!(run("embedded-small", &["--one-label"]), (0, String::new()));
     assert_eq!(nameless, std::fs::read_to_string(folder.path().join("o")).unwrap());
 }
+
+#[test]
+fn a_model_in_shards_answers_as_the_one_in_one_file() {
+    let folder = folder();
+    let export = |size: &str| {
+        let args =
+            ["export", "--model", "embedded", "--format", "safetensors", "--out", "shards", "--shard-size", size];
+        dxlab(folder.path(), &args)
+    };
+    let (code, error) = export("2 apples");
+    assert!(code == 2 && error.contains("expected a size such as 5GB"), "{error}");
+    assert_eq!(export("2MB"), (0, String::new()));
+    let shards = std::fs::read_dir(folder.path().join("shards")).unwrap().map(|file| file.unwrap().file_name());
+    assert!(shards.filter(|name| name.to_string_lossy().starts_with("model-0000")).count() > 2);
+    let one = generate(folder.path(), &["--new", "12", "--logprobs"]);
+    let args = ["generate", "--model", "shards", "--out", "o", "--pairs", "pairs.jsonl", "--new", "12", "--logprobs"];
+    assert_eq!(dxlab(folder.path(), &args), (0, String::new()));
+    let text = std::fs::read_to_string(folder.path().join("o")).unwrap();
+    let many: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(one, many);
+}

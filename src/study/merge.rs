@@ -12,7 +12,7 @@ use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{
     Agreement, Limits, Pair, Seen, adapter_folder, adapter_id, base_id, check_pairs, encoder_for, read_pairs,
-    stop_tokens,
+    stop_tokens, warn_of_other_base,
 };
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, Weight, export, resolve};
 use crate::prompt::Prompt;
@@ -35,6 +35,8 @@ pub struct MergeConfig {
     pub out: PathBuf,
     /// F32, BF16 or F16; as the base is stored where not given.
     pub dtype: Option<DType>,
+    /// Bytes of weights in one file, at most; see [`export::SHARD`].
+    pub shard: u64,
     /// Pairs file; prompts about held-out findings where not given.
     pub prompts: Option<PathBuf>,
     pub max_delta: Option<f64>,
@@ -102,6 +104,7 @@ pub fn merge(config: &MergeConfig, show: &mut dyn FnMut(&Gate)) -> Result<Gate> 
     checkpoint.check()?;
     let dtype = config.dtype.unwrap_or(checkpoint.stored());
     let tokenizer = Tokenizer::find(&source)?.map(Arc::new);
+    tokenizer.as_ref().map_or(Ok(()), |t| t.fits(checkpoint.config().vocab_size))?;
     let pairs = held_out(config, checkpoint.config(), tokenizer.as_ref())?;
     let limits = limits(checkpoint.config(), tokenizer.as_deref());
     export::beside(&config.out, |dir| {
@@ -113,10 +116,12 @@ pub fn merge(config: &MergeConfig, show: &mut dyn FnMut(&Gate)) -> Result<Gate> 
         adapter.attach(&mut model, Mode::Infer)?;
         let seen = Seen::of(&model, &pairs, &limits)?;
         drop(model);
-        let layers = write(dir, &source, &checkpoint, &adapter, dtype)?;
+        let layers = write(dir, &source, &checkpoint, &adapter, (dtype, config.shard))?;
         let (agreement, answers) = seen.against(&Qwen3::load_as(dir, Keep::Stored)?, &limits)?;
+        let model = base_id(&config.model)?;
+        warn_of_other_base(&folder, || Ok(model.clone()))?;
         let gate = Gate {
-            model: base_id(&config.model)?,
+            model,
             adapter: adapter_id(&config.adapter)?,
             dtype: format!("{dtype:?}"),
             layers,
@@ -140,9 +145,15 @@ fn bounds(config: &MergeConfig, dtype: DType) -> Bounds {
 }
 
 /// Fills `dir`; returns how many linear layers the adapter changed.
-fn write(dir: &Path, source: &Path, checkpoint: &Checkpoint, adapter: &Adapter, dtype: DType) -> Result<usize> {
+fn write(
+    dir: &Path,
+    source: &Path,
+    checkpoint: &Checkpoint,
+    adapter: &Adapter,
+    (dtype, shard): (DType, u64),
+) -> Result<usize> {
     let mut layers = 0;
-    export::folder(dir, source, checkpoint.config(), dtype, &mut |name, shape| {
+    export::folder(dir, source, checkpoint.config(), dtype, shard, &mut |name, shape| {
         let (tensor, changed) = merged(checkpoint, adapter, name, shape)?;
         layers += usize::from(changed);
         Ok(tensor)
@@ -217,6 +228,7 @@ mod tests {
             adapter: path("adapter"),
             out: out.into(),
             dtype: Some(dtype),
+            shard: export::SHARD,
             prompts: Some(path("pairs.jsonl")),
             max_delta: None,
             max_kl: None,
@@ -264,7 +276,8 @@ mod tests {
             assert!(shown && error.to_string().contains(wanted), "{error}");
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         }
-        std::fs::create_dir(&out).unwrap();
+        assert!(merge(&MergeConfig { shard: 100_000, ..golden(&out, DType::F32) }, &mut |_| {}).is_ok(), "in shards");
+        assert!(out.join("model.safetensors.index.json").is_file() && !out.join("model.safetensors").exists());
         assert_eq!(merge(&golden(&out, DType::F32), &mut |_| {}).unwrap_err().exit_code(), 2, "never over a folder");
         let config = MergeConfig { prompts: None, ..golden(&dir.path().join("new"), DType::F32) };
         assert!(merge(&config, &mut |_| {}).unwrap_err().to_string().contains("--prompts"), "no tokenizer");
