@@ -300,8 +300,8 @@ impl AdapterConfig {
         if !BASE_UNCHANGED.contains(&name.to_lowercase().as_str()) {
             let known = BASE_UNCHANGED.join(", ");
             return Err(format!(
-                "init_lora_weights is {name}, which changes the base model (known not to: {known}); save the adapter with \
-                 `path_initial_model_for_weight_conversion`, which makes a plain LoRA of it"
+                "init_lora_weights is {name}, which is not known to leave the base model as it is ({known} are); save the adapter \
+                 with `path_initial_model_for_weight_conversion`, which makes a plain LoRA of it"
             ));
         }
         Self { init_lora_weights: Init::default(), ..self.clone() }.supported()
@@ -397,7 +397,7 @@ mod tests {
         }
         for name in ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "new"] {
             let said = started(name).readable().unwrap_err();
-            assert!(said.contains(name) && said.contains("changes the base model"), "{said}");
+            assert!(said.contains(name) && said.contains("path_initial_model_for_weight_conversion"), "{said}");
         }
         let dora = AdapterConfig { use_dora: true, ..started("gaussian") };
         assert_eq!(dora.readable(), Ok(()));
