@@ -137,6 +137,7 @@ fn what_cannot_be_done_is_bad_input() {
     with(&["--temperature", "1", "--min-p", "-0.5"], "min_p -0.5");
     with(&["--top-k", "5"], "--temperature");
     with(&["--n", "0"], "0 samples a prompt");
+    with(&["--temperature", "1", "--n", "18446744073709551615"], "samples a prompt: expected at most 65536");
     with(&["--n", "2"], "several samples at temperature 0");
     with(&["--new", "0"], "0 new tokens");
     with(&["--stop", ""], "empty stop string");
@@ -155,4 +156,108 @@ fn what_cannot_be_done_is_bad_input() {
     bad(&[&no_tokenizer[..], &["--labels", "labels.txt"]].concat(), "needs a tokenizer");
     let rank = ["rank", "--model", &golden, "--pairs", "ids.jsonl", "--out", "o", "--labels", "labels.txt"];
     bad(&rank, "needs a tokenizer");
+}
+
+#[test]
+fn a_line_that_the_model_cannot_take_is_named() {
+    let folder = folder();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tied").display().to_string();
+    let pairs = |text: &str| std::fs::write(folder.path().join("bad.jsonl"), text).unwrap();
+    let refused = |command: &[&str], model: &str, said: &str| {
+        let (code, error) =
+            dxlab(folder.path(), &[command, &["--model", model, "--pairs", "bad.jsonl", "--out", "o"]].concat());
+        assert!(code == 2 && error.contains(said), "{command:?}: {code} {error}, wanted `{said}`");
+        assert!(!folder.path().join("o").exists());
+    };
+    let rank = ["rank", "--labels", "labels.txt"];
+    // a blank line counts; the last token of a completion is only predicted
+    pairs("{\"prompt_ids\":[5]}\n\n{\"prompt_ids\":[5],\"completion_ids\":[6,300]}\n");
+    let outside = "bad.jsonl line 3: token id 300 lies outside the model's vocabulary of 256";
+    refused(&["score"], &golden, outside);
+    refused(&["generate"], &golden, outside);
+    pairs("{\"prompt_ids\":[5]}\n{\"prompt_ids\":[4096]}\n");
+    refused(&rank, "embedded", "bad.jsonl line 2: token id 4096 lies outside the model's vocabulary of 4096");
+    let long = |tokens: usize| format!("{{\"prompt_ids\":[5]}}\n{{\"prompt_ids\":{:?}}}\n", vec![5; tokens]);
+    pairs(&long(513));
+    refused(
+        &["generate"],
+        &golden,
+        "bad.jsonl line 2: a sequence of 513 tokens is longer than the model's 512 positions",
+    );
+    pairs(&long(2048));
+    refused(&rank, "embedded", "bad.jsonl line 2: a sequence of ");
+    pairs(&long(510));
+    let endless = ["generate", "--ignore-eos", "--new", "9"];
+    refused(&endless, &golden, "bad.jsonl line 2, after 3 new tokens: a sequence of 513 tokens");
+}
+
+#[test]
+fn a_run_folder_is_taken_for_its_adapter() {
+    let folder = folder();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let (run, pairs) = (folder.path().join("train-x-0123456789ab"), golden.join("pairs.jsonl").display().to_string());
+    std::fs::create_dir_all(run.join("adapter")).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(golden.join("adapter").join(file), run.join("adapter").join(file)).unwrap();
+    }
+    let model = golden.join("tied").display().to_string();
+    let score = |adapter: &str| -> (String, String) {
+        let args = ["score", "--model", &model, "--pairs", &pairs, "--out", "o", "--adapter", adapter];
+        let (code, error) = dxlab(folder.path(), &args);
+        assert_eq!(code, 0, "{error}");
+        (std::fs::read_to_string(folder.path().join("o")).unwrap(), error)
+    };
+    let plain = score(&golden.join("adapter").display().to_string());
+    assert_eq!(score(&run.display().to_string()), plain, "the same numbers, and nothing on stderr");
+    std::fs::write(run.join("adapter/base.json"), "{\"base\": \"other@0123456789ab\"}").unwrap();
+    let (scores, warning) = score(&run.display().to_string());
+    assert_eq!(scores, plain.0);
+    assert!(
+        warning.contains("was trained on other@0123456789ab, not on tied@") && warning.lines().count() == 1,
+        "{warning}"
+    );
+}
+
+#[test]
+fn the_end_of_turn_ends_an_answer_whatever_the_files_name() {
+    let folder = folder();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/embedded-small");
+    let model = folder.path().join("base");
+    std::fs::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(data.join(file), model.join(file)).unwrap();
+    }
+    let config = std::fs::read_to_string(model.join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["eos_token_id"] = Value::Null;
+    std::fs::write(model.join("config.json"), config.to_string()).unwrap();
+    let run = |model: &str, more: &[&str]| {
+        let args = ["generate", "--model", model, "--pairs", "pairs.jsonl", "--out", "o", "--labels", "labels.txt"];
+        dxlab(folder.path(), &[&args, more].concat())
+    };
+    assert_eq!(run("base", &["--one-label"]), (0, String::new()), "an answer of labels can end");
+    let nameless = std::fs::read_to_string(folder.path().join("o")).unwrap();
+    assert_eq!(run("embedded-small", &["--one-label"]), (0, String::new()));
+    assert_eq!(nameless, std::fs::read_to_string(folder.path().join("o")).unwrap());
+}
+
+#[test]
+fn a_model_in_shards_answers_as_the_one_in_one_file() {
+    let folder = folder();
+    let export = |size: &str| {
+        let args =
+            ["export", "--model", "embedded", "--format", "safetensors", "--out", "shards", "--shard-size", size];
+        dxlab(folder.path(), &args)
+    };
+    let (code, error) = export("2 apples");
+    assert!(code == 2 && error.contains("expected a size such as 5GB"), "{error}");
+    assert_eq!(export("2MB"), (0, String::new()));
+    let shards = std::fs::read_dir(folder.path().join("shards")).unwrap().map(|file| file.unwrap().file_name());
+    assert!(shards.filter(|name| name.to_string_lossy().starts_with("model-0000")).count() > 2);
+    let one = generate(folder.path(), &["--new", "12", "--logprobs"]);
+    let args = ["generate", "--model", "shards", "--out", "o", "--pairs", "pairs.jsonl", "--new", "12", "--logprobs"];
+    assert_eq!(dxlab(folder.path(), &args), (0, String::new()));
+    let text = std::fs::read_to_string(folder.path().join("o")).unwrap();
+    let many: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(one, many);
 }

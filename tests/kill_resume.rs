@@ -1,5 +1,5 @@
 //! A training run killed with SIGKILL, again and again, ends as one that was left alone: the same losses, the same adapter bytes. Only
-//! it took longer, and says so.
+//! it took longer, and says so. Killed after its last update it is finished.
 #![cfg(unix)]
 use dxlab::study::Run;
 use std::path::{Path, PathBuf};
@@ -30,11 +30,11 @@ loss = { dft = 0.5, label_smoothing = 0.05 }
 "#;
 
 /// A project's folder of its own, with the data of this one.
-fn project() -> tempfile::TempDir {
+fn project(config: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     std::os::unix::fs::symlink(data, dir.path().join("data")).unwrap();
-    std::fs::write(dir.path().join("config.toml"), CONFIG).unwrap();
+    std::fs::write(dir.path().join("config.toml"), config).unwrap();
     dir
 }
 
@@ -65,14 +65,18 @@ fn losses(project: &Path) -> Vec<String> {
     log.lines().map(line).collect()
 }
 
-#[test]
-fn a_killed_run_ends_as_one_that_was_left_alone() {
-    let (alone, killed) = (project(), project());
+fn adapter(project: &Path) -> (Vec<u8>, Vec<u8>) {
+    let file = |name: &str| std::fs::read(folder(project).unwrap().join("adapter").join(name)).unwrap();
+    (file("adapter_model.safetensors"), file("adapter_config.json"))
+}
+
+/// Trains to the end in one go, and in another project killed at these updates; `at` is told how many there are.
+fn alone_and_killed(config: &str, at: impl Fn(usize) -> Vec<usize>) -> [tempfile::TempDir; 2] {
+    let (alone, killed) = (project(config), project(config));
     assert!(train(alone.path()).wait().unwrap().success());
     let steps = lines(alone.path());
     assert!(steps >= 8, "{steps} updates are too few to be killed between");
-    // after an evaluation, between two, just before the end; and once before the first line
-    for at in [0, 2, 3, 5, steps - 1] {
+    for at in at(steps) {
         let mut child = train(killed.path());
         let started = Instant::now();
         while lines(killed.path()) < at && started.elapsed() < Duration::from_secs(120) {
@@ -83,14 +87,72 @@ fn a_killed_run_ends_as_one_that_was_left_alone() {
         child.wait().unwrap();
     }
     assert!(train(killed.path()).wait().unwrap().success());
+    [alone, killed]
+}
+
+#[test]
+fn a_killed_run_ends_as_one_that_was_left_alone() {
+    // after an evaluation, between two, just before the end; and once before the first line
+    let [alone, killed] = alone_and_killed(CONFIG, |steps| vec![0, 2, 3, 5, steps - 1]);
     assert_eq!(losses(alone.path()), losses(killed.path()));
-    let adapter = |project: &Path| {
-        let file = |name: &str| std::fs::read(folder(project).unwrap().join("adapter").join(name)).unwrap();
-        (file("adapter_model.safetensors"), file("adapter_config.json"))
-    };
     assert!(adapter(alone.path()) == adapter(killed.path()), "the adapters differ");
     let made = |project: &Path| Run::load(&folder(project).unwrap()).unwrap().environment().unwrap();
     assert!(made(alone.path()).legs.is_empty());
     let (took, last) = (made(killed.path()), made(killed.path()).legs.pop().unwrap());
     assert!(took.legs.len() > 1 && took.wall_seconds > last.seconds + 0.05, "{took:?}");
+}
+
+#[test]
+fn a_killed_run_of_pissa_by_muon_ends_so_too() {
+    let config = CONFIG
+        .replace("method = \"dora\"", "method = \"pissa\"")
+        .replace("dropout = 0.1\n", "")
+        .replace("seed = 3\n", "seed = 3\nmuon = { momentum = 0.9 }\n");
+    let [alone, killed] = alone_and_killed(&config, |steps| vec![1, steps - 1]);
+    assert_eq!(losses(alone.path()), losses(killed.path()));
+    assert!(adapter(alone.path()) == adapter(killed.path()), "the adapters differ");
+    let left = |name: &str| folder(killed.path()).unwrap().join(name).exists();
+    assert!(!left("start.safetensors") && !left("best.safetensors"), "what only a run in the making needs");
+}
+
+/// Gives a finished run the name it had in the making, without what its name comes with.
+fn unfinish(project: &Path) -> PathBuf {
+    let done = folder(project).unwrap();
+    let part = done.with_file_name(format!(".{}.part", done.file_name().unwrap().to_string_lossy()));
+    std::fs::rename(&done, &part).unwrap();
+    std::fs::remove_file(part.join("spec.json")).unwrap();
+    part
+}
+
+#[test]
+fn a_run_killed_between_its_last_files_is_finished_and_with_the_best_parameters() {
+    let project = project(CONFIG);
+    let path = project.path();
+    assert!(train(path).wait().unwrap().success());
+    let whole = adapter(path);
+
+    // everything written, the best parameters gone, the name not given
+    let part = unfinish(path);
+    std::fs::write(part.join("adapter").join(".adapter_config.json.4711.tmp"), "{").unwrap();
+    assert!(train(path).wait().unwrap().success());
+    let done = folder(path).unwrap();
+    assert!(adapter(path) == whole && done.join("spec.json").is_file());
+    assert!(!done.join("adapter").join(".adapter_config.json.4711.tmp").exists(), "what a kill left is gone");
+
+    // the card and a part of the adapter not written: the best parameters, which have the adapter's names, are read once more
+    let part = unfinish(path);
+    std::fs::remove_file(part.join("card.md")).unwrap();
+    std::fs::rename(part.join("adapter/adapter_model.safetensors"), part.join("best.safetensors")).unwrap();
+    assert!(train(path).wait().unwrap().success());
+    assert!(adapter(path) == whole && !folder(path).unwrap().join("best.safetensors").exists());
+
+    // as it was left by a version that removed the best parameters too early: the last ones are not passed off as them
+    let part = unfinish(path);
+    std::fs::remove_file(part.join("card.md")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dxlab"));
+    command.args(["train", "config.toml", "--resume"]).current_dir(path).env("DXLAB_HOME", path);
+    let output = command.env_remove("DXLAB_FINDINGS").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && error.contains("best.safetensors is missing"), "{error}");
+    assert!(part.join("state").is_dir(), "and nothing is lost");
 }

@@ -1,7 +1,11 @@
 //! `adapter_config.json` as PEFT writes and reads it.
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 
 /// The linear layers of a Qwen3 block, all of which are adapted unless told otherwise.
@@ -40,15 +44,83 @@ pub struct AdapterConfig {
     pub fan_in_fan_out: bool,
     /// Rank by layer: keys are regular expressions for the end of a layer's name, the first that matches counts.
     #[serde(default)]
-    pub rank_pattern: BTreeMap<String, usize>,
+    pub rank_pattern: Patterns<usize>,
     #[serde(default)]
-    pub alpha_pattern: BTreeMap<String, f64>,
-    /// How A and B start: true, or `pissa` / `pissa_niter_N` (Meng et al. 2024).
+    pub alpha_pattern: Patterns<f64>,
+    /// How A and B start: true, or `pissa` / `pissa_niter_N` (Meng et al. 2024); of an adapter that is read also what PEFT calls otherwise
+    /// and leaves the base as it is.
     #[serde(default)]
     pub init_lora_weights: Init,
     #[serde(flatten, skip_serializing)]
     /// What else a file says; looked at and emptied by `read`.
     pub other: BTreeMap<String, serde_json::Value>,
+}
+
+/// Values by regular expression, in the order of the file: where two match a layer, PEFT takes the first (`get_pattern_key`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patterns<T>(pub Vec<(String, T)>);
+
+impl<T> Default for Patterns<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Patterns<T> {
+    fn keys(&self) -> impl Iterator<Item = &String> {
+        self.0.iter().map(|(key, _)| key)
+    }
+
+    fn values(&self) -> impl Iterator<Item = &T> + Clone {
+        self.0.iter().map(|(_, value)| value)
+    }
+
+    fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
+    /// The value of the first key that matches the end of a layer's name.
+    fn first(&self, linear: &str) -> Option<&T> {
+        let matches = |key: &str| regex(&format!(r"^(?:.*\.)?(?:{key})$")).is_some_and(|r| r.is_match(linear));
+        self.0.iter().find(|(key, _)| matches(key)).map(|(_, value)| value)
+    }
+}
+
+impl<T: Serialize> Serialize for Patterns<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patterns<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(InOrder(PhantomData))
+    }
+}
+
+struct InOrder<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
+    type Value = Patterns<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("values by regular expression")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut all: Vec<(String, T)> = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, T>()? {
+            match all.iter_mut().find(|(known, _)| *known == key) {
+                Some(again) => again.1 = value, // as Python reads JSON: the first place, the last value
+                None => all.push((key, value)),
+            }
+        }
+        Ok(Patterns(all))
+    }
 }
 
 /// A list of names, or one regular expression for whole names.
@@ -96,6 +168,10 @@ const UNSUPPORTED: [&str; 13] = [
     "velora_config",
 ];
 
+/// `init_lora_weights` of PEFT that set A and B alone (seen in its `LoraLayer.update_layer`): once trained they are a plain LoRA. `pissa`,
+/// `corda`, `olora`, `loftq` and `lora_ga` also take a part out of the base.
+const BASE_UNCHANGED: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
+
 fn none() -> String {
     "none".into()
 }
@@ -131,8 +207,8 @@ impl AdapterConfig {
             use_rslora: false,
             use_dora: false,
             fan_in_fan_out: false,
-            rank_pattern: BTreeMap::new(),
-            alpha_pattern: BTreeMap::new(),
+            rank_pattern: Patterns::default(),
+            alpha_pattern: Patterns::default(),
             init_lora_weights: Init::default(),
             other: BTreeMap::new(),
         }
@@ -140,11 +216,11 @@ impl AdapterConfig {
 
     /// Rank of the adapter of `linear`, such as `model.layers.0.self_attn.q_proj`.
     pub fn rank(&self, linear: &str) -> usize {
-        pattern(&self.rank_pattern, linear).copied().unwrap_or(self.r)
+        self.rank_pattern.first(linear).copied().unwrap_or(self.r)
     }
 
     pub fn alpha(&self, linear: &str) -> f64 {
-        pattern(&self.alpha_pattern, linear).copied().unwrap_or(self.lora_alpha)
+        self.alpha_pattern.first(linear).copied().unwrap_or(self.lora_alpha)
     }
 
     /// s = α/r, or α/√r
@@ -211,14 +287,24 @@ impl AdapterConfig {
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let mut config: Self = serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{}: {e}; is this a PEFT LoRA adapter?", path.display())))?;
-        let converted = "it changes the base model; save it with `path_initial_model_for_weight_conversion`";
-        let result = match config.pissa() {
-            Some(_) => Err(format!("init_lora_weights is {:?}: {converted}", config.init_lora_weights)),
-            None => config.supported(),
-        };
+        let result = config.readable();
         result.map_err(|what| Error::input(format!("{}: {what}", path.display())))?;
         config.other.clear(); // looked at above, and of no more use
         Ok(config)
+    }
+
+    /// What a saved adapter cannot be reproduced exactly with is refused, never approximated. How it was started does not matter, but
+    /// where that changed the base.
+    fn readable(&self) -> Result<(), String> {
+        let Init::Named(name) = &self.init_lora_weights else { return self.supported() };
+        if !BASE_UNCHANGED.contains(&name.to_lowercase().as_str()) {
+            let known = BASE_UNCHANGED.join(", ");
+            return Err(format!(
+                "init_lora_weights is {name}, which is not known to leave the base model as it is ({known} are); save the adapter \
+                 with `path_initial_model_for_weight_conversion`, which makes a plain LoRA of it"
+            ));
+        }
+        Self { init_lora_weights: Init::default(), ..self.clone() }.supported()
     }
 
     /// What this version cannot reproduce exactly is refused, never approximated.
@@ -234,12 +320,16 @@ impl AdapterConfig {
         let empty = matches!(&self.target_modules, Targets::Names(names) if names.is_empty());
         let patterns = self.patterns().find(|p| regex(p).is_none());
         let named = matches!(&self.init_lora_weights, Init::Named(_)) && self.pissa().is_none();
-        let ranks = self.rank_pattern.values().chain([&self.r]);
-        let alphas = self.alpha_pattern.values().chain([&self.lora_alpha]);
+        let mut ranks = self.rank_pattern.values().chain([&self.r]);
+        let mut alphas = self.alpha_pattern.values().chain([&self.lora_alpha]);
+        let wrong_alpha = alphas.find(|&&a| !(a.is_finite() && a > 0.0));
         let checks = [
             (self.peft_type != "LORA", format!("peft_type is {}, expected LORA", self.peft_type)),
-            (ranks.clone().any(|&r| r == 0), "r is 0, expected a positive rank".into()),
-            (alphas.clone().any(|a| !a.is_finite()), "lora_alpha is not a finite number".into()),
+            (ranks.any(|&r| r == 0), "r is 0, expected a positive rank".into()),
+            (
+                wrong_alpha.is_some(),
+                format!("lora_alpha is {}, expected a positive number", wrong_alpha.unwrap_or(&0.0)),
+            ),
             (
                 !(0.0..1.0).contains(&self.lora_dropout),
                 format!("lora_dropout is {}, expected a probability below 1", self.lora_dropout),
@@ -271,8 +361,45 @@ impl AdapterConfig {
     }
 }
 
-/// The value of the first key that matches the end of a layer's name, as PEFT's `get_pattern_key`.
-fn pattern<'a, T>(all: &'a BTreeMap<String, T>, linear: &str) -> Option<&'a T> {
-    let matches = |key: &str| regex(&format!(r"^(?:.*\.)?(?:{key})$")).is_some_and(|r| r.is_match(linear));
-    all.iter().find(|(key, _)| matches(key)).map(|(_, value)| value)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_keep_the_order_of_their_file_and_the_first_that_matches_counts() {
+        let text = r#"{"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"],
+            "rank_pattern": {"q_proj": 6, "layers.0.self_attn.q_proj": 2}, "alpha_pattern": {"z": 1, "a": 3, "z": 2}}"#;
+        let config: AdapterConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.rank("model.layers.0.self_attn.q_proj"), 6, "not the first by the alphabet");
+        assert_eq!(config.alpha_pattern.0, [("z".to_string(), 2.0), ("a".to_string(), 3.0)]);
+        let written = serde_json::to_string(&config).unwrap();
+        assert!(written.contains(r#""rank_pattern":{"q_proj":6,"layers.0.self_attn.q_proj":2}"#), "{written}");
+    }
+
+    #[test]
+    fn an_alpha_that_scales_the_update_away_is_refused() {
+        for alpha in [0.0, -8.0, f64::NAN, f64::INFINITY] {
+            let said = AdapterConfig::lora(4, alpha).supported().unwrap_err();
+            assert!(said.starts_with("lora_alpha is") && said.ends_with("expected a positive number"), "{said}");
+        }
+        let alpha_pattern = Patterns(vec![("q_proj".to_string(), 0.0)]);
+        let said = AdapterConfig { alpha_pattern, ..AdapterConfig::lora(4, 8.0) }.supported().unwrap_err();
+        assert_eq!(said, "lora_alpha is 0, expected a positive number");
+    }
+
+    #[test]
+    fn how_an_adapter_was_started_matters_only_where_it_changed_the_base() {
+        let started =
+            |name: &str| AdapterConfig { init_lora_weights: Init::Named(name.into()), ..AdapterConfig::lora(4, 8.0) };
+        for name in ["gaussian", "Gaussian", "eva", "orthogonal", "mica"] {
+            assert_eq!(started(name).readable(), Ok(()));
+            assert!(started(name).supported().is_err(), "a fresh adapter is not started so here");
+        }
+        for name in ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "new"] {
+            let said = started(name).readable().unwrap_err();
+            assert!(said.contains(name) && said.contains("path_initial_model_for_weight_conversion"), "{said}");
+        }
+        let dora = AdapterConfig { use_dora: true, ..started("gaussian") };
+        assert_eq!(dora.readable(), Ok(()));
+    }
 }

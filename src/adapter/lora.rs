@@ -116,6 +116,23 @@ fn adapted(config: &AdapterConfig, model: &mut Qwen3) -> Result<Vec<(String, Wei
     }
 }
 
+/// As `adapted`, for an adapter that is to be made: fails for a rank that is of no use in a layer, and names it.
+fn to_adapt(config: &AdapterConfig, model: &mut Qwen3) -> Result<Vec<(String, Weight)>> {
+    config.supported().map_err(Error::input)?;
+    let layers = adapted(config, model)?;
+    for (name, weight) in &layers {
+        let ((n, k), r) = (weight.dims()?, config.rank(name));
+        let (most, why) = match config.pissa() {
+            Some(_) => (n.min(k), "PiSSA starts from singular directions, of which there are no more"),
+            None => (n.max(k), "more would take more numbers than two such matrices hold"),
+        };
+        if r > most {
+            return Err(Error::input(format!("r is {r} for `{name}` [{n}, {k}], expected at most {most}: {why}")));
+        }
+    }
+    Ok(layers)
+}
+
 /// A model without numbers: one zero seen as every matrix.
 fn shape_only(model: &Config) -> Result<Qwen3> {
     let zero = |shape: &[usize]| Tensor::zeros(1, DType::F32, &Device::Cpu)?.broadcast_as(shape);
@@ -125,10 +142,9 @@ fn shape_only(model: &Config) -> Result<Qwen3> {
 impl Adapter {
     /// A fresh adapter for `model`, by `config.init_lora_weights`: A uniform in ±1/√k as in PEFT and B zero, or PiSSA's directions.
     pub fn new(config: AdapterConfig, model: &mut Qwen3, seed: u64) -> Result<Self> {
-        config.supported().map_err(Error::input)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (mut parameters, mut start) = (BTreeMap::new(), BTreeMap::new());
-        for (name, weight) in adapted(&config, model)? {
+        for (name, weight) in to_adapt(&config, model)? {
             let ((n, k), r) = (weight.dims()?, config.rank(&name));
             let [a_name, b_name] = names(&name);
             let (a, b) = match config.pissa() {
@@ -150,6 +166,29 @@ impl Adapter {
             parameters.insert(b_name, b);
         }
         Ok(Self { config, parameters, start, noise: Arc::default() })
+    }
+
+    /// Keeps where PiSSA starts: A₀ and B₀ are written to `path`, or taken from it if they are there. Made again on another processor they
+    /// could differ in their last bits, and a resumed run from one that was left alone. Call it before `attach`.
+    pub fn keep_start(&mut self, path: &Path) -> Result<()> {
+        if self.start.is_empty() {
+            return Ok(());
+        }
+        if !path.is_file() {
+            let named = self.start.iter().flat_map(|(layer, (a, b))| names(layer).into_iter().zip([a, b]));
+            let all = named.map(|(name, tensor)| (name, tensor.clone())).collect();
+            return tensors::write(path, &all, DType::F32);
+        }
+        let mut found = tensors::read(path)?;
+        for (layer, (a, b)) in &mut self.start {
+            for (name, start) in names(layer).into_iter().zip([a, b]) {
+                *start = take(&mut found, path, &name, start.dims())?;
+                if let Some(var) = self.parameters.get(&name) {
+                    var.set(start)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Strict: unknown, missing, misshapen or non-finite tensors are errors that name the tensor.
@@ -186,12 +225,11 @@ impl Adapter {
 
     /// Numbers that an adapter of this config trains on a model of this shape.
     pub fn numbers(config: &AdapterConfig, model: &Config) -> Result<usize> {
-        config.supported().map_err(Error::input)?;
         let of = |(name, weight): (String, Weight)| {
             let ((n, k), r) = (weight.dims()?, config.rank(&name));
             Ok(r * (n + k) + if config.use_dora { n } else { 0 })
         };
-        adapted(config, &mut shape_only(model)?)?.into_iter().map(of).sum()
+        to_adapt(config, &mut shape_only(model)?)?.into_iter().map(of).sum()
     }
 
     fn tensor(&self, name: &str, mode: Mode) -> Result<Tensor> {

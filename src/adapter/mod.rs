@@ -4,7 +4,7 @@ mod dora;
 mod lora;
 mod pissa;
 
-pub use config::{ALL_LINEAR, AdapterConfig, Init, Layers, Targets};
+pub use config::{ALL_LINEAR, AdapterConfig, Init, Layers, Patterns, Targets};
 pub use lora::{Adapter, Mode, Noise};
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 /// Directions sought beyond the rank; they make the wanted ones sharper.
 const BEYOND: usize = 8;
 
-/// A₀ [r, k] and B₀ [n, r], f32.
+/// A₀ [r, k] and B₀ [n, r], f32; r is at most min(n, k).
 pub fn directions(
     weight: &Weight,
     r: usize,
@@ -21,7 +21,6 @@ pub fn directions(
 ) -> Result<(Tensor, Tensor)> {
     let w = weight.dense()?.to_dtype(DType::F64)?;
     let (n, k) = w.dims2()?;
-    let r = r.min(n).min(k);
     let q = (r + BEYOND).min(n).min(k);
     let draws: Vec<f64> = (0..k * q).map(|_| rng.random_range(-1.0..1.0)).collect();
     let mut basis = orthonormal(&w.matmul(&Tensor::from_vec(draws, (k, q), &Device::Cpu)?)?)?; // [n, q]

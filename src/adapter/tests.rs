@@ -89,7 +89,7 @@ fn an_adapter_of_another_kind_is_refused() {
     assert!(error.contains("bias is all"), "{error}");
 }
 
-const VARIANTS: [&str; 4] = ["rslora", "dora", "patterns", "regex"];
+const VARIANTS: [&str; 5] = ["rslora", "dora", "patterns", "overlaps", "regex"];
 
 fn scores(m: &crate::model::Qwen3) -> Vec<f32> {
     Batch::pack(&pair_sequences()).score(m).unwrap()
@@ -204,4 +204,50 @@ fn a_layer_or_module_that_the_model_lacks_is_named() {
         let error = Adapter::new(config, &mut model("tied"), 1).err().unwrap();
         assert!(error.exit_code() == 2 && error.to_string().contains(said), "{error}");
     }
+}
+
+#[test]
+fn a_rank_that_is_of_no_use_in_a_layer_is_refused_with_its_name() {
+    // q_proj is [128, 64], k_proj [64, 64]
+    let pissa = |r: usize| AdapterConfig { r, ..pissa() };
+    let wide = AdapterConfig { rank_pattern: super::Patterns(vec![("down_proj".into(), 161)]), ..pissa(4) };
+    let cases = [
+        (pissa(65), "r is 65 for `model.layers.0.self_attn.q_proj` [128, 64], expected at most 64: PiSSA"),
+        (wide, "r is 161 for `model.layers.0.mlp.down_proj` [64, 160], expected at most 64"),
+        (AdapterConfig::lora(usize::MAX, 8.0), "`model.layers.0.self_attn.q_proj` [128, 64], expected at most 128"),
+    ];
+    for (config, said) in cases {
+        let mut m = model("tied");
+        let counted = Adapter::numbers(&config, &m.config).err().unwrap();
+        for error in [counted, Adapter::new(config, &mut m, 1).err().unwrap()] {
+            assert!(error.exit_code() == 2 && error.to_string().contains(said), "{error}");
+        }
+    }
+    assert!(Adapter::new(pissa(64), &mut model("tied"), 1).is_ok());
+}
+
+#[test]
+fn pissa_goes_on_from_the_start_that_was_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("start.safetensors");
+    let mut first = Adapter::new(pissa(), &mut model("tied"), 7).unwrap();
+    first.keep_start(&path).unwrap();
+    // another seed stands for another processor: other draws, nearly the same directions
+    let mut m = model("tied");
+    let mut second = Adapter::new(pissa(), &mut m, 8).unwrap();
+    assert!(first.parameters().iter().any(|(name, var)| distance(var, &second.parameters()[name]) > 0.0));
+    second.keep_start(&path).unwrap();
+    for (name, var) in first.parameters() {
+        assert_eq!(distance(var, &second.parameters()[name]), 0.0, "{name}");
+    }
+    for (adapter, name) in [(&first, "a"), (&second, "b")] {
+        adapter.save(&folder.path().join(name)).unwrap();
+    }
+    let saved = |name: &str| std::fs::read(folder.path().join(name).join("adapter_model.safetensors")).unwrap();
+    assert!(saved("a") == saved("b"), "the part that is taken out of the base again is kept too");
+    let mut other = Adapter::new(AdapterConfig { r: 3, ..pissa() }, &mut m, 7).unwrap();
+    assert!(other.keep_start(&path).unwrap_err().to_string().contains("start.safetensors"));
+    let mut plain = Adapter::new(AdapterConfig::lora(4, 8.0), &mut m, 7).unwrap();
+    plain.keep_start(&folder.path().join("none")).unwrap();
+    assert!(!folder.path().join("none").exists());
 }

@@ -1,7 +1,7 @@
 //! `dxlab export`: a model for other tools, as a transformers folder or a GGUF file.
 use crate::adapter::Adapter;
 use crate::error::{Error, Result};
-use crate::generate::adapter_folder;
+use crate::generate::{adapter_folder, base_id, warn_of_other_base};
 use crate::model::{Checkpoint, Quality, Written, export, resolve};
 use crate::report::Table;
 use crate::study::{merged, size};
@@ -23,6 +23,9 @@ pub struct Export {
     /// Type of the matrices; norms are f32 in GGUF. By default f16 for gguf, as stored for safetensors
     #[arg(long = "type", value_enum)]
     kind: Option<Kind>,
+    /// Weights in one safetensors file, at most, such as 500MB: more go to shards with an index
+    #[arg(long, value_parser = shard_size, default_value = "5GB", value_name = "SIZE")]
+    shard_size: u64,
     /// The folder (must not be there yet) or .gguf file to write
     #[arg(long)]
     out: PathBuf,
@@ -30,9 +33,9 @@ pub struct Export {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Format {
-    /// A folder for transformers, PEFT, vLLM
+    /// A folder in Hugging Face layout: for transformers, PEFT
     Safetensors,
-    /// One file for llama.cpp, mistral.rs
+    /// One file: for llama.cpp
     Gguf,
 }
 
@@ -52,6 +55,17 @@ impl Float {
             Self::F16 => DType::F16,
         }
     }
+}
+
+/// Bytes, as a number or with a unit as transformers reads them: `5GB` is 5·10⁹, `5GiB` 5·2³⁰.
+pub fn shard_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 6] =
+        [("KIB", 1 << 10), ("MIB", 1 << 20), ("GIB", 1 << 30), ("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
+    let upper = text.trim().to_uppercase();
+    let unit = UNITS.iter().find(|(unit, _)| upper.ends_with(unit));
+    let (number, by) = unit.map_or((upper.as_str(), 1), |(unit, by)| (&upper[..upper.len() - unit.len()], *by));
+    let bytes = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(by));
+    bytes.filter(|&bytes| bytes > 0).ok_or_else(|| "expected a size such as 5GB, 500MB or a number of bytes".into())
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -92,7 +106,11 @@ impl Export {
         let config = checkpoint.config();
         checkpoint.check()?;
         let adapter = match &self.adapter {
-            Some(folder) => Some(Adapter::load_for(&adapter_folder(folder), config)?),
+            Some(folder) => {
+                let folder = adapter_folder(folder);
+                warn_of_other_base(&folder, || base_id(&self.model))?;
+                Some(Adapter::load_for(&folder, config)?)
+            }
             None => None,
         };
         let weights = &mut |name: &str, shape: &[usize]| match &adapter {
@@ -101,7 +119,7 @@ impl Export {
         };
         if self.format == Format::Safetensors {
             let dtype = self.kind.map_or(Ok(checkpoint.stored()), Kind::dtype)?;
-            export::beside(&self.out, |dir| export::folder(dir, &source, config, dtype, weights))?;
+            export::beside(&self.out, |dir| export::folder(dir, &source, config, dtype, self.shard_size, weights))?;
             return files(&self.out);
         }
         let quality = self.kind.unwrap_or(Kind::F16).quality();
@@ -137,4 +155,21 @@ fn table(written: &[Written]) -> Table {
         vec![w.kind.to_string(), w.tensors.to_string(), format!("{:.1}", w.bytes as f64 / 1e6), w.why.clone()]
     };
     Table::from_rows(&["type", "tensors", "MB", "why"], &written.iter().map(row).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_transformers_reads_them() {
+        for (text, bytes) in
+            [("5GB", 5_000_000_000), ("500MB", 500_000_000), ("2KiB", 2048), ("1 gib", 1 << 30), ("70000", 70_000)]
+        {
+            assert_eq!(shard_size(text), Ok(bytes));
+        }
+        for text in ["", "GB", "0", "0MB", "-1", "5TB", "1.5GB", "99999999999999999999", "20000000000GB"] {
+            assert!(shard_size(text).is_err(), "{text}");
+        }
+    }
 }

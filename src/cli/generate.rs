@@ -3,7 +3,7 @@ use super::pairs::{Source, write_lines};
 use crate::error::{Error, Result};
 use crate::generate::{
     Constraint, Count, Decoding, Generated, Grammar, Held, Labels, Limits, Pieces, Sampling, StopStrings, decode,
-    read_labels,
+    read_labels, stop_tokens,
 };
 use crate::model::Tokenizer;
 use clap::Args;
@@ -20,7 +20,8 @@ pub struct Generate {
     /// New tokens a prompt, at most
     #[arg(long, default_value_t = 64)]
     new: usize,
-    /// Go on past the end of turn until `--new` tokens are made
+    /// Go on until `--new` tokens are made, past those that end an answer: `eos_token_id` of the model's files, and `<|im_end|>`
+    /// where it has a tokenizer
     #[arg(long)]
     ignore_eos: bool,
     /// Sequences decoded at the same time
@@ -129,24 +130,29 @@ impl Generate {
     pub fn run(self) -> Result<()> {
         let sampling = self.sampled.sampling();
         sampling.check()?; // before a large model is read
-        let (model, pairs, tokenizer) = self.source.open()?;
-        let stop = if self.ignore_eos { vec![] } else { model.config.eos_token_id.clone() };
+        let opened = self.source.open()?;
+        opened.check(|pair| pair.prompt_ids.len())?;
+        let tokenizer = opened.tokenizer.clone();
+        let stop = if self.ignore_eos { vec![] } else { stop_tokens(&opened.config, tokenizer.as_deref()) };
         let until = match &tokenizer {
             _ if self.stop.is_empty() => None,
             Some(t) => Some(StopStrings::new(&self.stop, Arc::new(Pieces::of(t)?))?),
             None => return Err(no_tokenizer("a stop string")),
         };
         let constraint = self.held.constraint(tokenizer.as_ref())?;
+        let called = |at: usize| opened.called(at);
         let how = Decoding {
             limits: Limits { max_new: self.new, batch: self.batch, stop },
             sampling,
             samples: self.sampled.n.unwrap_or(1),
             until,
             held: constraint.as_deref().map_or(Held::Free, Held::Alike),
+            called: Some(&called),
         };
+        how.check()?;
         let plain = how.sampling.is_greedy() && how.until.is_none() && how.held.is_free() && !self.logprobs;
-        let prompts: Vec<Vec<u32>> = pairs.into_iter().map(|p| p.prompt_ids).collect();
-        let answers = decode(&model, &prompts, &how, &mut |_| {})?;
+        let prompts: Vec<Vec<u32>> = opened.pairs.iter().map(|p| p.prompt_ids.clone()).collect();
+        let answers = decode(&opened.model()?, &prompts, &how, &mut |_| {})?;
         let line = |g: &Generated| match plain {
             true => Ok(json!({"tokens": g.tokens})),
             false => self.line(g, tokenizer.as_deref()),

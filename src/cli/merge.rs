@@ -1,5 +1,5 @@
 //! `dxlab merge`: an adapter folded into its base, if it then still says the same.
-use super::export::Float;
+use super::export::{Float, shard_size};
 use crate::error::Result;
 use crate::report::Table;
 use crate::study::{Gate, MergeConfig, merge, size};
@@ -21,6 +21,9 @@ pub struct Merge {
     /// Type of the weights; as the base has them where not given
     #[arg(long, value_enum)]
     dtype: Option<Float>,
+    /// Weights in one file, at most, such as 500MB: more go to shards with an index
+    #[arg(long, value_parser = shard_size, default_value = "5GB", value_name = "SIZE")]
+    shard_size: u64,
     /// Pairs file to compare on; by default 32 test findings with the plain prompt
     #[arg(long)]
     prompts: Option<PathBuf>,
@@ -39,6 +42,7 @@ impl Merge {
             adapter: self.adapter,
             out: self.out,
             dtype: self.dtype.map(Float::dtype),
+            shard: self.shard_size,
             prompts: self.prompts,
             max_delta: self.max_delta,
             max_kl: self.max_kl,

@@ -2,8 +2,8 @@
 use super::weights::Weights;
 use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
-use crate::generate::{Pair, read_pairs, score};
-use crate::model::{Qwen3, Tokenizer, resolve};
+use crate::generate::{Pair, adapter_folder, base_id, check_pairs, read_pairs, score, warn_of_other_base};
+use crate::model::{Checkpoint, Config, Qwen3, Tokenizer, resolve};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Source {
     /// Model folder, .gguf file, hub id or `embedded`
     #[arg(long)]
     model: String,
-    /// PEFT adapter folder
+    /// Run folder of a training run, or a PEFT adapter folder
     #[arg(long)]
     adapter: Option<PathBuf>,
     /// A JSON object a line: {"prompt_ids":[…],"completion_ids":[…]} or {"prompt":"…","completion":"…"}
@@ -33,25 +33,60 @@ pub struct Source {
 }
 
 impl Source {
-    /// The model with its adapter, the pairs, and the tokenizer where the model has one.
-    pub fn open(&self) -> Result<(Qwen3, Vec<Pair>, Option<Arc<Tokenizer>>)> {
-        let dir = resolve(&self.model)?;
-        let tokenizer = Tokenizer::find(&dir)?.map(Arc::new);
+    /// All but the weights.
+    pub fn open(&self) -> Result<Opened<'_>> {
+        let folder = resolve(&self.model)?;
+        let config = Checkpoint::open(&folder)?.config().clone();
+        let tokenizer = Tokenizer::find(&folder)?.map(Arc::new);
+        if let Some(tokenizer) = &tokenizer {
+            tokenizer.fits(config.vocab_size)?;
+        }
         let encode = tokenizer.as_ref().map(|t| move |text: &str| t.encode(text, true));
         let pairs = read_pairs(&self.pairs, encode.as_ref().map(|e| e as &dyn Fn(&str) -> Result<Vec<u32>>))?;
-        let mut model = Qwen3::load_as(&dir, self.weights.keep())?;
-        if let Some(dir) = &self.adapter {
-            Adapter::load(dir, &mut model)?.attach(&mut model, Mode::Infer)?;
+        Ok(Opened { source: self, folder, config, pairs, tokenizer })
+    }
+}
+
+/// A model whose weights are not read yet, and the pairs it is asked about.
+pub struct Opened<'a> {
+    source: &'a Source,
+    folder: PathBuf,
+    pub config: Config,
+    pub pairs: Vec<Pair>,
+    /// Where the model has one.
+    pub tokenizer: Option<Arc<Tokenizer>>,
+}
+
+impl Opened<'_> {
+    /// Fails for a pair that the model cannot take, and names its line. `read`: how many tokens of a pair it would read.
+    pub fn check(&self, read: impl Fn(&Pair) -> usize) -> Result<()> {
+        check_pairs(&self.source.pairs, &self.pairs, &self.config, read)
+    }
+
+    /// The model with its adapter.
+    pub fn model(&self) -> Result<Qwen3> {
+        let mut model = Qwen3::load_as(&self.folder, self.source.weights.keep())?;
+        if let Some(folder) = &self.source.adapter {
+            let folder = adapter_folder(folder);
+            Adapter::load(&folder, &mut model)?.attach(&mut model, Mode::Infer)?;
+            warn_of_other_base(&folder, || base_id(&self.source.model))?;
         }
-        Ok((model, pairs, tokenizer))
+        Ok(model)
+    }
+
+    /// What a pair is called in errors.
+    pub fn called(&self, at: usize) -> String {
+        format!("{} line {}", self.source.pairs.display(), self.pairs[at].line)
     }
 }
 
 impl Score {
     pub fn run(self) -> Result<()> {
-        let (model, pairs, _) = self.source.open()?;
-        let lines = score(&model, &pairs, 2048)?.into_iter().map(|l| serde_json::json!({"logprobs": l}));
-        write_lines(&self.out, lines)
+        let opened = self.source.open()?;
+        // the last token is predicted, never read
+        opened.check(|pair| (pair.prompt_ids.len() + pair.completion_ids.len()).saturating_sub(1))?;
+        let lines = score(&opened.model()?, &opened.pairs, 2048)?.into_iter();
+        write_lines(&self.out, lines.map(|l| serde_json::json!({"logprobs": l})))
     }
 }
 

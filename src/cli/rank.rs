@@ -38,14 +38,17 @@ enum Order {
 impl Rank {
     pub fn run(self) -> Result<()> {
         let labels = read_labels(&self.labels)?;
-        let (model, pairs, tokenizer) = self.source.open()?;
-        let tokenizer = tokenizer.ok_or_else(|| {
+        let opened = self.source.open()?;
+        let tokenizer = opened.tokenizer.as_ref().ok_or_else(|| {
             Error::input("ranking labels needs a tokenizer: expected tokenizer.json in the model folder")
         })?;
         let end = tokenizer.control().im_end;
         let candidate = |label: &String| Ok([tokenizer.encode(label, false)?, vec![end]].concat());
         let candidates = labels.iter().map(candidate).collect::<Result<Vec<_>>>()?;
-        let prompts: Vec<Vec<u32>> = pairs.into_iter().map(|p| p.prompt_ids).collect();
+        let longest = candidates.iter().map(Vec::len).max().unwrap_or(1);
+        opened.check(|pair| pair.prompt_ids.len() + longest - 1)?; // the last token is predicted, never read
+        let model = opened.model()?;
+        let prompts: Vec<Vec<u32>> = opened.pairs.iter().map(|p| p.prompt_ids.clone()).collect();
         let by = if matches!(self.by, Order::Sum) { By::Sum } else { By::Mean };
         let shown = self.top.map_or(usize::MAX, |k| k as usize);
         let row = |r: &Ranked| json!({"label": labels[r.candidate], "logprob": r.logprob, "mean": r.mean(), "tokens": r.tokens});

@@ -30,6 +30,29 @@ pub fn write_beside<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> R
     done
 }
 
+/// Removes what killed processes left of [`write_beside`] in `folder` and below. For folders that no other process writes to.
+pub fn remove_leftovers(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let is_folder = std::fs::symlink_metadata(&path).map_err(Error::io(&path))?.is_dir();
+        match (is_leftover(&path), is_folder) {
+            (true, true) => std::fs::remove_dir_all(&path).map_err(Error::io(&path))?,
+            (true, false) => std::fs::remove_file(&path).map_err(Error::io(&path))?,
+            (false, true) => remove_leftovers(&path)?,
+            (false, false) => {}
+        }
+    }
+    Ok(())
+}
+
+/// `.NAME.PROCESS.tmp`
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let middle = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+    let process = middle.and_then(|name| name.rsplit_once('.'));
+    process.is_some_and(|(_, id)| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
+}
+
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -64,5 +87,18 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(sha256(&path).unwrap(), "cba06b5736faf67e54b07b561eae94395e774c517a7d910a54369e1263ccfbd4");
+    }
+    #[test]
+    fn what_a_kill_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("adapter");
+        std::fs::create_dir_all(inner.join(".model.17.tmp/deep")).unwrap();
+        for name in [".a.txt.4711.tmp", "a.txt", ".a.tmp", "a.1.tmp", ".gitignore"] {
+            std::fs::write(inner.join(name), "x").unwrap();
+        }
+        remove_leftovers(folder.path()).unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(&inner).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".a.tmp", ".gitignore", "a.1.tmp", "a.txt"]);
     }
 }

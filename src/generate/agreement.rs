@@ -150,7 +150,11 @@ mod tests {
     use crate::model::golden::{model, pairs, path};
 
     fn prompts() -> Vec<Pair> {
-        let pair = |p: crate::model::golden::Pair| Pair { prompt_ids: p.prompt_ids, completion_ids: p.completion_ids };
+        let pair = |p: crate::model::golden::Pair| Pair {
+            prompt_ids: p.prompt_ids,
+            completion_ids: p.completion_ids,
+            line: 0,
+        };
         pairs().into_iter().map(pair).collect()
     }
 

@@ -1,9 +1,10 @@
 //! A model is something that answers prompts (design, rule 3): whoever asks does not know what stands behind.
 use super::constraint::Constraint;
-use super::decode::{Decoding, Generated, Held, Limits, decode};
+use super::decode::{Decoding, Generated, Held, Limits, decode, stop_tokens};
 use super::grammar::Grammar;
 use super::labels::{Count, Labels};
 use super::sample::Sampling;
+use super::trained_on::warn_of_other_base;
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
@@ -104,15 +105,16 @@ impl Local {
         let mut model = Qwen3::load_as(&dir, keep)?;
         let tokenizer = Tokenizer::open(&dir)?;
         tokenizer.fits(model.config.vocab_size)?;
+        let (tokenizer, id) = (Arc::new(tokenizer), base_id(name)?);
         let adapter = match adapter {
             Some(folder) => {
                 let folder = adapter_folder(folder);
                 Adapter::load(&folder, &mut model)?.attach(&mut model, Mode::Infer)?;
+                warn_of_other_base(&folder, || Ok(id.clone()))?;
                 Some(adapter_id(&folder)?)
             }
             None => None,
         };
-        let (tokenizer, id) = (Arc::new(tokenizer), base_id(name)?);
         Ok(Self { model, tokenizer, id, adapter, hold: None, max_new: MAX_NEW, batch: 16 })
     }
 
@@ -174,8 +176,7 @@ impl Answers for Local {
         }
         let encoder = self.encoder();
         let prompts = cases.iter().map(|c| Ok(encoder.serve_case(prompt, c)?.ids)).collect::<Result<Vec<_>>>()?;
-        let mut stop = self.model.config.eos_token_id.clone();
-        stop.push(encoder.end()?);
+        let stop = stop_tokens(&self.model.config, Some(&self.tokenizer));
         let limits = Limits { max_new: self.max_new, batch: self.batch, stop };
         let quoting = |at: usize| -> Result<Box<dyn Constraint>> {
             let Case { case_id, input, .. } = &cases[at];
@@ -187,7 +188,9 @@ impl Answers for Local {
             Some((_, Hold::Alike(constraint))) => Held::Alike(&**constraint),
             Some((_, Hold::Quoting)) => Held::Each(&quoting),
         };
-        let how = Decoding { held, sampling: sampling.clone(), samples, ..Decoding::greedy(limits) };
+        let called = |at: usize| format!("case `{}`", cases[at].case_id);
+        let how =
+            Decoding { held, sampling: sampling.clone(), samples, called: Some(&called), ..Decoding::greedy(limits) };
         let made = decode(&self.model, &prompts, &how, done)?;
         let read = |prompt: &Vec<u32>, made: Generated| {
             Ok(Answer {

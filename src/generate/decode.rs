@@ -14,7 +14,7 @@ use super::sample::{Place, Sampling};
 use super::text::{Cut, StopStrings, Watch};
 use crate::error::{Error, Result};
 use crate::model::ops::{Numbers, Segments, log_sum_exp, on_workers};
-use crate::model::{Cache, Qwen3};
+use crate::model::{Cache, Config, Qwen3, Tokenizer};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -36,6 +36,17 @@ impl Limits {
         Self { max_new: n, batch: 8, stop: vec![] }
     }
 }
+
+/// Tokens that end an answer: those of the checkpoint's files, and the end of turn of its tokenizer, which a base model's files may
+/// not name.
+pub fn stop_tokens(config: &Config, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
+    let mut stop = config.eos_token_id.clone();
+    stop.extend(tokenizer.map(|t| t.control().im_end).filter(|end| !config.eos_token_id.contains(end)));
+    stop
+}
+
+/// Answers a prompt, at most: each holds a cache while it is made.
+const MOST_SAMPLES: usize = 1 << 16;
 
 /// What answers have to keep to, in the state before their first token.
 #[derive(Clone, Copy)]
@@ -73,12 +84,14 @@ pub struct Decoding<'a> {
     pub until: Option<StopStrings>,
     /// What answers have to keep to.
     pub held: Held<'a>,
+    /// What a prompt is called in errors, by its place among the prompts; `prompt N` where not given.
+    pub called: Option<&'a dyn Fn(usize) -> String>,
 }
 
 impl Decoding<'_> {
     /// One free answer a prompt, the likeliest token at every step.
     pub fn greedy(limits: Limits) -> Self {
-        Self { limits, sampling: Sampling::default(), samples: 1, until: None, held: Held::Free }
+        Self { limits, sampling: Sampling::default(), samples: 1, until: None, held: Held::Free, called: None }
     }
 
     /// Fails for what cannot be done.
@@ -88,6 +101,9 @@ impl Decoding<'_> {
         match self {
             d if d.limits.max_new == 0 => bad("0 new tokens: expected at least 1"),
             d if d.samples == 0 => bad("0 samples a prompt: expected at least 1"),
+            d if d.samples > MOST_SAMPLES => {
+                bad(&format!("{} samples a prompt: expected at most {MOST_SAMPLES}", d.samples))
+            }
             d if d.samples > 1 && d.sampling.is_greedy() => {
                 bad("several samples at temperature 0 are all the same: expected a temperature above 0, or one sample")
             }
@@ -95,6 +111,21 @@ impl Decoding<'_> {
                 "a constrained answer ends with the end of turn: expected a token that ends it, and that it is obeyed",
             ),
             _ => Ok(()),
+        }
+    }
+
+    fn call(&self, prompt: usize) -> String {
+        self.called.map_or_else(|| format!("prompt {}", prompt + 1), |called| called(prompt))
+    }
+
+    /// The error with the place in the input that it is about.
+    fn at(&self, place: Place, error: Error) -> Error {
+        match error {
+            Error::Input(what) => {
+                let (prompt, tokens) = (self.call(place.prompt as usize), place.position);
+                Error::Input(format!("{prompt}, after {tokens} new tokens: {what}"))
+            }
+            other => other,
         }
     }
 }
@@ -169,7 +200,7 @@ pub fn decode(
     done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<Generated>>> {
     how.check()?;
-    let results = prompts.iter().map(|_| vec![None; how.samples]).collect();
+    let results = vec![Vec::new(); prompts.len()];
     let mut state = Decoder { model, how, active: vec![], stems: VecDeque::new(), results, finished: 0 };
     let mut waiting = prompts.iter().enumerate();
     loop {
@@ -185,7 +216,10 @@ pub fn decode(
         }
     }
     let lost = || Error::failed("an answer was lost");
-    let whole = |answers: Vec<Option<Generated>>| answers.into_iter().map(|a| a.ok_or_else(lost)).collect();
+    let whole = |mut answers: Vec<Option<Generated>>| {
+        answers.resize(how.samples, None);
+        answers.into_iter().map(|a| a.ok_or_else(lost)).collect()
+    };
     state.results.into_iter().map(whole).collect()
 }
 
@@ -251,6 +285,11 @@ impl<'p> Decoder<'_, 'p> {
         if self.active.is_empty() {
             return Ok(());
         }
+        for a in &self.active {
+            let known = self.model.config.knows(&a.pending);
+            let room = known.and_then(|()| self.model.config.holds(a.cache.len() + a.pending.len()));
+            room.map_err(|e| self.how.at(a.place, e))?;
+        }
         let ids: Vec<u32> = self.active.iter().flat_map(|a| a.pending.iter().copied()).collect();
         let segments = Segments::of_lengths(self.active.iter().map(|a| a.pending.len()));
         let mut caches: Vec<&mut Cache> = self.active.iter_mut().map(|a| &mut a.cache).collect();
@@ -273,7 +312,11 @@ impl<'p> Decoder<'_, 'p> {
     fn retire(&mut self) {
         for a in self.active.extract_if(.., |a| a.over) {
             let seconds = a.started.elapsed().as_secs_f64();
-            self.results[a.place.prompt as usize][a.place.sample as usize] = Some(Generated { seconds, ..a.made });
+            let (answers, sample) = (&mut self.results[a.place.prompt as usize], a.place.sample as usize);
+            if answers.len() <= sample {
+                answers.resize(sample + 1, None);
+            }
+            answers[sample] = Some(Generated { seconds, ..a.made });
             self.finished += 1;
         }
     }
@@ -332,8 +375,8 @@ impl<'p> Active<'p> {
         let whole = log_sum_exp(logits);
         if !whole.is_finite() {
             return Err(Error::failed(format!(
-                "prompt {}, new token {}: the logits are not finite; are there NaN in the weights?",
-                self.place.prompt + 1,
+                "{}, new token {}: the logits are not finite; are there NaN in the weights?",
+                how.call(self.place.prompt as usize),
                 self.place.position + 1
             )));
         }
@@ -341,7 +384,7 @@ impl<'p> Active<'p> {
             None => how.sampling.choose(logits, None, self.place),
             Some(constraint) => {
                 let left = how.limits.max_new - self.made.tokens.len();
-                let ids = next_ids(&mut **constraint, left, &how.limits.stop).map_err(|e| at(self.place, e))?;
+                let ids = next_ids(&mut **constraint, left, &how.limits.stop).map_err(|e| how.at(self.place, e))?;
                 let token = how.sampling.choose(logits, Some(&ids), self.place);
                 let allowed: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
                 self.made.constrained.push((logits[token as usize] - log_sum_exp(&allowed)) as f64);
@@ -350,16 +393,5 @@ impl<'p> Active<'p> {
         };
         self.made.logprobs.push((logits[token as usize] - whole) as f64);
         Ok(token)
-    }
-}
-
-/// The error with the place in the input that it is about.
-fn at(place: Place, error: Error) -> Error {
-    match error {
-        Error::Input(what) => {
-            let (prompt, tokens) = (place.prompt + 1, place.position);
-            Error::Input(format!("prompt {prompt}, after {tokens} new tokens: {what}"))
-        }
-        other => other,
     }
 }

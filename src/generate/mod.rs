@@ -11,18 +11,20 @@ mod rank;
 mod sample;
 mod spans;
 mod text;
+mod trained_on;
 
 pub use agreement::{Agreement, Seen};
 pub use answers::{Answer, Answers, Constrain, Local, MAX_NEW, adapter_folder, adapter_id, base_id, encoder_for};
 pub use constraint::Constraint;
-pub use decode::{Decoding, Finish, Generated, Held, Limits, decode, greedy, greedy_with};
+pub use decode::{Decoding, Finish, Generated, Held, Limits, decode, greedy, greedy_with, stop_tokens};
 pub use endpoint::{Endpoint, EndpointConfig, KEY_ENV, Kept, Key, Manners, Record, Reply, Tokens, Usage};
 pub use grammar::Grammar;
 pub use labels::{Count, Labels, read_labels};
-pub use pairs::{Pair, read_pairs, score};
+pub use pairs::{Pair, check_pairs, read_pairs, score};
 pub use rank::{By, Ranked, rank};
 pub use sample::{Place, Sampling};
 pub use text::{Pieces, StopStrings};
+pub use trained_on::{note_base, warn_of_other_base};
 
 #[cfg(test)]
 mod tests;

@@ -129,7 +129,7 @@ mod tests {
         for batch in [1, 3, 100] {
             for (prompt, ranked) in prompts.iter().zip(rank(&m, &prompts, &candidates, By::Sum, batch).unwrap()) {
                 let whole: Vec<Pair> = (candidates.iter())
-                    .map(|c| Pair { prompt_ids: prompt.clone(), completion_ids: c.clone() })
+                    .map(|c| Pair { prompt_ids: prompt.clone(), completion_ids: c.clone(), line: 0 })
                     .collect();
                 let whole = score(&m, &whole, 2048).unwrap();
                 assert_eq!(ranked.len(), candidates.len());

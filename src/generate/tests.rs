@@ -118,7 +118,7 @@ fn log_probabilities_are_those_that_score_gives() {
     let answers = decode(&m, &prompts, &warm(4, 2), &mut |n| heard.push(n)).unwrap();
     assert!(heard.is_sorted() && heard.last() == Some(&10), "{heard:?}");
     for (prompt, answer) in prompts.iter().zip(&answers).flat_map(|(p, a)| a.iter().map(move |a| (p, a))) {
-        let pair = Pair { prompt_ids: prompt.clone(), completion_ids: answer.tokens.clone() };
+        let pair = Pair { prompt_ids: prompt.clone(), completion_ids: answer.tokens.clone(), line: 0 };
         let want = score(&m, &[pair], 512).unwrap().remove(0);
         assert_eq!(answer.logprobs.len(), want.len() + answer.ended() as usize, "one more for the token that ended it");
         assert!(want.iter().zip(&answer.logprobs).all(|(a, b)| (a - b).abs() < 1e-4), "{want:?} {answer:?}");
@@ -223,6 +223,8 @@ fn what_cannot_be_decoded_is_refused() {
     assert!(refused(&short, Decoding { held: Held::Alike(&dead), limits: endless, ..fine() }).contains("end of turn"));
     assert!(refused(&short, Decoding { samples: 0, ..fine() }).contains("0 samples"));
     assert!(refused(&short, Decoding { samples: 2, ..fine() }).contains("temperature 0"));
+    let many = Decoding { samples: usize::MAX, sampling: Sampling { temperature: 1.0, ..fine().sampling }, ..fine() };
+    assert!(refused(&short, many).contains("samples a prompt: expected at most 65536"));
     let none = Limits { max_new: 0, ..fine().limits };
     assert!(refused(&short, Decoding { limits: none, ..fine() }).contains("0 new tokens"));
     assert!(refused(&[vec![]], fine()).contains("empty prompt"));
@@ -230,6 +232,9 @@ fn what_cannot_be_decoded_is_refused() {
     let room = m.config.max_position_embeddings;
     assert!(refused(&[vec![3; room + 1]], fine()).contains("longer than the model's 512 positions"));
     let long = Limits { stop: vec![], ..fine().limits };
-    assert!(refused(&[vec![3; room - 2]], Decoding { limits: long, ..fine() }).contains("513 tokens"));
+    assert!(refused(&[vec![3; room - 2]], Decoding { limits: long.clone(), ..fine() }).contains("513 tokens"));
+    let called = |at: usize| format!("case {}", ["a", "b"][at]);
+    let said = refused(&[vec![9], vec![3; room - 2]], Decoding { limits: long, called: Some(&called), ..fine() });
+    assert!(said.starts_with("case b, after 3 new tokens: a sequence of 513 tokens"), "{said}");
     assert!(decode(&m, &[], &fine(), &mut |_| {}).unwrap().is_empty());
 }

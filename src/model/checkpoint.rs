@@ -20,8 +20,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const SINGLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 const HEAD: &str = "lm_head.weight";
 /// A header lists names and shapes only; safetensors itself refuses longer ones.
 const LONGEST_HEADER: u64 = 100_000_000;

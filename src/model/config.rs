@@ -35,9 +35,12 @@ pub struct Config {
     pub pad_token_id: Option<u32>,
 }
 
+/// Token ids that a model or a tokenizer may have, at most: Qwen3 has 151,936, and tables are laid out by id.
+pub const LARGEST_VOCABULARY: usize = 1 << 22;
+
 /// A key, and the largest value that we take for an honest one: a product of any three stays far inside `usize`.
 const SIZES: [(&str, u64); 8] = [
-    ("vocab_size", 1 << 22),
+    ("vocab_size", LARGEST_VOCABULARY as u64),
     ("hidden_size", 1 << 17),
     ("intermediate_size", 1 << 19),
     ("num_hidden_layers", 1 << 10),
@@ -79,7 +82,7 @@ impl Config {
         let generation = dir.join("generation_config.json");
         if generation.is_file() {
             let keys = Keys::read(&generation)?;
-            for id in keys.ids("eos_token_id")? {
+            for id in keys.ends(config.vocab_size)? {
                 if !config.eos_token_id.contains(&id) {
                     config.eos_token_id.push(id);
                 }
@@ -153,6 +156,28 @@ impl Config {
         out
     }
 
+    /// Fails for an id that the embedding has no row for.
+    pub fn knows(&self, ids: &[u32]) -> Result<()> {
+        match ids.iter().find(|&&id| id as usize >= self.vocab_size) {
+            Some(id) => Err(Error::input(format!(
+                "token id {id} lies outside the model's vocabulary of {}; does the tokenizer belong to this model?",
+                self.vocab_size
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails for a sequence of more tokens than there are positions.
+    pub fn holds(&self, tokens: usize) -> Result<()> {
+        match tokens > self.max_position_embeddings {
+            true => Err(Error::input(format!(
+                "a sequence of {tokens} tokens is longer than the model's {} positions; shorten the text or cut it with a limit",
+                self.max_position_embeddings
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// Number of parameters, embeddings counted once where the head is tied.
     pub fn parameters(&self) -> usize {
         self.tensors().values().map(|shape| shape.iter().product::<usize>()).sum()
@@ -211,7 +236,7 @@ impl Keys {
             max_position_embeddings: positions,
             attention_bias: false,
             use_sliding_window: false,
-            eos_token_id: self.ids("eos_token_id")?,
+            eos_token_id: self.ends(vocab_size)?,
             pad_token_id: self.ids("pad_token_id")?.first().copied(),
         })
     }
@@ -310,6 +335,16 @@ impl Keys {
         ids.ok_or_else(|| self.wrong(key, "a token id or a list of them".into(), &self.map[key]))
     }
 
+    /// Tokens that end a generation. One that the model cannot give would be looked up among its logits all the same.
+    fn ends(&self, vocab_size: usize) -> Result<Vec<u32>> {
+        let (key, wanted) = ("eos_token_id", format!("ids below vocab_size = {vocab_size}"));
+        let ids = self.ids(key)?;
+        match ids.iter().all(|&id| (id as usize) < vocab_size) {
+            true => Ok(ids),
+            false => Err(self.wrong(key, wanted, ids)),
+        }
+    }
+
     fn missing(&self, key: &str) -> Error {
         Error::input(format!("{}: key `{key}` is missing: is this a Qwen3 checkpoint's config.json?", self.file))
     }
@@ -365,6 +400,9 @@ mod tests {
         Config { eos_token_id: vec![5], ..Config::small(300, 64, 2, 4) }.write(dir.path()).unwrap();
         std::fs::write(dir.path().join("generation_config.json"), r#"{"eos_token_id": [7, 5]}"#).unwrap();
         assert_eq!(Config::read(dir.path()).unwrap().eos_token_id, [5, 7]);
+        std::fs::write(dir.path().join("generation_config.json"), r#"{"eos_token_id": [7, 300]}"#).unwrap();
+        let error = Config::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("generation_config.json") && error.contains("ids below vocab_size = 300"), "{error}");
     }
 
     #[test]
@@ -400,6 +438,8 @@ mod tests {
             (serde_json::json!({"head_dim": null}), "head_dim"),
             (serde_json::json!({"vocab_size": 1u64 << 60}), "vocab_size"),
             (serde_json::json!({"eos_token_id": "</s>"}), "eos_token_id"),
+            (serde_json::json!({"eos_token_id": 256}), "eos_token_id"),
+            (serde_json::json!({"eos_token_id": [1, 4_000_000_000u32]}), "eos_token_id"),
             (serde_json::json!({"rope_theta": null}), "rope_theta"),
         ] {
             let error = edited(edits.clone()).unwrap_err();

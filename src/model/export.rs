@@ -1,4 +1,4 @@
-//! A model written for others: a folder that transformers, vLLM and PEFT read, or one GGUF file for llama.cpp and mistral.rs.
+//! A model written for others: a folder in Hugging Face layout, or one GGUF file.
 //!
 //! Tensors go from the source to the file one at a time, so memory holds one. The tokenizer's files and the chat template are those of
 //! the source, byte for byte where it is a folder. A folder or file appears whole under its name or not at all.
@@ -22,11 +22,14 @@ const TOKENIZER: [&str; 6] = [
     "generation_config.json",
 ];
 
-/// Fills the folder `dir` with weights in `dtype` (F32, F16 or BF16), config, and the tokenizer of `source` (a folder or GGUF file).
-/// For a folder under its final name see [`beside`].
-pub fn folder(dir: &Path, source: &Path, config: &Config, dtype: DType, weights: &mut Dense) -> Result<()> {
+/// Bytes of weights in one file of a folder, at most, where nothing else is said: as transformers 4.
+pub const SHARD: u64 = 5_000_000_000;
+
+/// Fills the folder `dir` with weights in `dtype` (F32, F16 or BF16) in files of at most `shard` bytes, config, and the tokenizer of
+/// `source` (a folder or GGUF file). For a folder under its final name see [`beside`].
+pub fn folder(dir: &Path, source: &Path, config: &Config, dtype: DType, shard: u64, weights: &mut Dense) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    tensors::write_each(&dir.join("model.safetensors"), &config.tensors(), dtype, weights)?;
+    tensors::write_shards(dir, &config.tensors(), dtype, shard, weights)?;
     config.write_as(dir, Some(dtype))?;
     tokenizer(dir, source)
 }
@@ -118,6 +121,7 @@ pub fn beside<T>(dir: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Checkpoint;
 
     #[test]
     fn a_folder_is_whole_or_not_there() {
@@ -129,6 +133,44 @@ mod tests {
         beside(&dir, fill).unwrap();
         assert_eq!(std::fs::read_dir(dir.parent().unwrap()).unwrap().count(), 1);
         assert_eq!(beside(&dir, fill).unwrap_err().exit_code(), 2, "never on top of another");
+    }
+
+    #[test]
+    fn a_large_model_is_written_in_shards_that_read_as_one_file() {
+        let (at, source) = (tempfile::tempdir().unwrap(), crate::model::golden::path("tied"));
+        let (config, base) = (Config::read(&source).unwrap(), Checkpoint::open(&source).unwrap());
+        let write = |name: &str, shard: u64| {
+            let dir = at.path().join(name);
+            folder(&dir, &source, &config, DType::F32, shard, &mut |name, shape| base.tensor(name, shape)).unwrap();
+            dir
+        };
+        let count = |dir: &Path| {
+            let files = std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().file_name().to_string_lossy().into_owned());
+            files.filter(|name| name.ends_with(".safetensors")).count()
+        };
+        assert_eq!(count(&write("one", SHARD)), 1);
+        // the embedding is 65,536 bytes, a projection of the MLP 40,960
+        for (name, shard, most) in [("some", 70_000, 70_000), ("each", 1, 65_536)] {
+            let dir = write(name, shard);
+            let index = std::fs::read_to_string(dir.join("model.safetensors.index.json")).unwrap();
+            let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+            assert_eq!(index["metadata"]["total_size"], 4 * config.parameters());
+            assert!(!dir.join("model.safetensors").exists() && count(&dir) > 4);
+            assert!(dir.join(format!("model-00001-of-{:05}.safetensors", count(&dir))).is_file());
+            let read = Checkpoint::open(&dir).unwrap();
+            read.check().unwrap();
+            let numbers = |t: Tensor| -> Vec<f32> { t.flatten_all().unwrap().to_vec1().unwrap() };
+            for (name, shape) in config.tensors() {
+                assert!(numbers(read.tensor(&name, &shape).unwrap()) == numbers(base.tensor(&name, &shape).unwrap()));
+            }
+            for file in std::fs::read_dir(&dir).unwrap().map(|f| f.unwrap().path()) {
+                if file.extension().is_some_and(|e| e == "safetensors") {
+                    let all = tensors::read(&file).unwrap();
+                    assert!(all.values().map(|t| 4 * t.elem_count()).sum::<usize>() <= most, "{}", file.display());
+                }
+            }
+        }
+        assert_eq!(count(&at.path().join("each")), config.tensors().len());
     }
 
     #[test]

@@ -199,19 +199,8 @@ impl Qwen3 {
         if ids.is_empty() || (0..segments.len()).any(|i| segments.range(i).is_empty()) {
             return Err(Error::input("an empty prompt: at least one token is wanted"));
         }
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= c.vocab_size) {
-            return Err(Error::input(format!(
-                "token id {id} lies outside the model's vocabulary of {}; does the tokenizer belong to this model?",
-                c.vocab_size
-            )));
-        }
-        match ends.max() {
-            Some(n) if n > c.max_position_embeddings => Err(Error::input(format!(
-                "a sequence of {n} tokens is longer than the model's {} positions; shorten the text or cut it with a limit",
-                c.max_position_embeddings
-            ))),
-            _ => Ok(()),
-        }
+        c.knows(ids)?;
+        ends.max().map_or(Ok(()), |tokens| c.holds(tokens))
     }
 
     /// [tokens, hidden_size]
@@ -244,11 +233,13 @@ impl Qwen3 {
 
     /// log p of `targets` (n ids) after rows of hidden states [n, hidden_size] → [n], differentiable, natural logarithm.
     pub fn logprobs(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
+        self.config.knows(targets)?;
         Ok(token_logprob(hidden, self.head(), targets)?)
     }
 
     /// As `logprobs`, with label smoothing.
     pub fn smoothed_logprobs(&self, hidden: &Tensor, targets: &[u32], epsilon: f64) -> Result<TokenLogProbs> {
+        self.config.knows(targets)?;
         Ok(smoothed_token_logprob(hidden, self.head(), targets, epsilon)?)
     }
 }

@@ -1,6 +1,7 @@
-//! Named tensors in one safetensors file: read whole, written beside and renamed.
+//! Named tensors in a safetensors file, or in shards: read whole, written beside and renamed.
+use super::checkpoint::{INDEX, SINGLE};
 use super::gguf::Kind;
-use crate::corpus::whole::write_beside;
+use crate::corpus::whole::{self, write_beside};
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
@@ -63,6 +64,38 @@ pub fn write_each(
         }
         file.into_inner().map_err(|e| io(e.into_error()))?.sync_all().map_err(io)
     })
+}
+
+/// As `write_each`, into `dir/model.safetensors`, or where that would be more than `most` bytes of tensors into shards of at most so many
+/// with an index, named as transformers names them. A tensor that is larger has a shard of its own.
+pub fn write_shards(
+    dir: &Path,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    dtype: DType,
+    most: u64,
+    weights: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
+) -> Result<()> {
+    let (mut shards, mut held, mut total) = (vec![BTreeMap::new()], 0, 0);
+    for (name, shape) in shapes {
+        let bytes = (shape.iter().product::<usize>() * dtype.size_in_bytes()) as u64;
+        if held > 0 && held + bytes > most {
+            shards.push(BTreeMap::new());
+            held = 0;
+        }
+        (held, total) = (held + bytes, total + bytes);
+        shards.last_mut().map(|shard| shard.insert(name.clone(), shape.clone()));
+    }
+    if let [one] = shards.as_slice() {
+        return write_each(&dir.join(SINGLE), one, dtype, weights);
+    }
+    let mut weight_map = BTreeMap::new();
+    for (i, shard) in shards.iter().enumerate() {
+        let file = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+        write_each(&dir.join(&file), shard, dtype, weights)?;
+        weight_map.extend(shard.keys().map(|name| (name.clone(), file.clone())));
+    }
+    let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
+    whole::write(&dir.join(INDEX), format!("{index:#}\n").as_bytes())
 }
 
 #[cfg(test)]

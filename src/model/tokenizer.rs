@@ -2,6 +2,7 @@
 //!
 //! Two encoders over one vocabulary: one that knows the control tokens and one that does not. Text that comes from a user or a corpus
 //! goes through the second, so that `<|im_end|>` inside a finding is five characters of text and never the end of a turn.
+use super::config::LARGEST_VOCABULARY;
 use super::gguf::Gguf;
 use super::vocabulary::Token;
 use crate::error::{Error, Result};
@@ -97,6 +98,10 @@ impl Tokenizer {
             end_think: id("</think>")?,
         };
         let vocab_size = full.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        if vocab_size > LARGEST_VOCABULARY {
+            let last = vocab_size - 1;
+            return Err(Error::input(format!("token id {last}: expected ids below {LARGEST_VOCABULARY}")));
+        }
         Ok(Self { full, plain, control, vocab_size })
     }
 
@@ -291,5 +296,17 @@ mod tests {
         bare.save(dir.path().join("tokenizer.json"), false).unwrap();
         assert!(Tokenizer::open(dir.path()).err().unwrap().to_string().contains("<|im_start|>"));
         assert!(Tokenizer::train(TEXTS.iter(), 281).is_err(), "no room for the bytes");
+    }
+
+    #[test]
+    fn an_id_far_beyond_any_vocabulary_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        small().save(dir.path()).unwrap();
+        let file = dir.path().join("tokenizer.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        json["model"]["vocab"]["~"] = 4_000_000_000u32.into();
+        std::fs::write(&file, json.to_string()).unwrap();
+        let error = Tokenizer::open(dir.path()).err().unwrap();
+        assert!(error.exit_code() == 2 && error.to_string().contains("token id 4000000000"), "{error}");
     }
 }

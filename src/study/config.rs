@@ -2,7 +2,7 @@
 use super::showing::Showing;
 use super::store::Run;
 use super::voting::Voting;
-use crate::adapter::{AdapterConfig, Init, Layers, Targets};
+use crate::adapter::{AdapterConfig, Init, Layers, Patterns, Targets};
 use crate::error::{Error, Result};
 use crate::generate::{Constrain, EndpointConfig};
 use crate::model::Keep;
@@ -70,7 +70,8 @@ pub struct Learns {
     /// Blocks to adapt, from 0; all where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
-    /// Rank and α by the end of a layer's name (regular expressions, as in PEFT).
+    /// Rank and α by the end of a layer's name (regular expressions, as in PEFT); where two match, the first by the alphabet counts, as
+    /// TOML's tables have no order.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rank_pattern: BTreeMap<String, usize>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -136,13 +137,18 @@ impl Learns {
                 false => Err(Error::input("[adapter] method = \"full\" trains every weight: remove the other keys")),
             };
         }
+        if self.alpha == 0.0 {
+            return Err(Error::input(
+                "[adapter] alpha is 0 or missing, expected a positive number: the update is scaled by alpha / r",
+            ));
+        }
         let mut config = AdapterConfig::lora(self.r, self.alpha);
         config.base_model_name_or_path = Some(base.into());
         config.use_rslora = self.method == Method::Rslora;
         config.use_dora = self.method == Method::Dora;
         config.lora_dropout = self.dropout;
-        config.rank_pattern = self.rank_pattern.clone();
-        config.alpha_pattern = self.alpha_pattern.clone();
+        config.rank_pattern = Patterns(self.rank_pattern.clone().into_iter().collect());
+        config.alpha_pattern = Patterns(self.alpha_pattern.clone().into_iter().collect());
         config.layers_to_transform = self.layers.clone().map(Layers::Some);
         if self.method == Method::Pissa {
             config.init_lora_weights = Init::Named("pissa_niter_16".into());
@@ -169,6 +175,22 @@ fn tenth() -> f64 {
 }
 
 impl TrainConfig {
+    /// What no training can follow is refused before it starts, with its key.
+    pub fn check(&self) -> Result<()> {
+        self.training.check()?;
+        if !(0.0..1.0).contains(&self.validation) {
+            let is = self.validation;
+            return Err(Error::input(format!("validation is {is}, expected a share of at least 0 and less than 1")));
+        }
+        if self.adapter.method == Method::Full && self.weights != Keep::F32 {
+            return Err(Error::input(
+                "weights is for a base that stays as it is: with [adapter] method = \"full\" every weight learns in f32, \
+                 remove the key",
+            ));
+        }
+        Ok(())
+    }
+
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))

@@ -10,8 +10,8 @@ use super::voting::ask_voting;
 use crate::adapter::{Adapter, Mode, Noise};
 use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
-use crate::generate::{Answer, Answers, Local, adapter_id, base_id};
-use crate::model::{Checkpoint, Keep, Qwen3, export, resolve};
+use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
+use crate::model::{Checkpoint, Config, Keep, Qwen3, export, resolve};
 use crate::prompt::{Encoder, NONE, Prompt, PromptContext};
 use crate::train::{Sequence, Trainer};
 use candle_core::{DType, Var};
@@ -206,11 +206,12 @@ enum Learner {
 }
 
 impl Learner {
-    /// Makes `local`'s model ready to learn what `config` says.
-    fn new(config: &TrainConfig, local: &mut Local) -> Result<Self> {
+    /// Makes `local`'s model ready to learn what `config` says; `dir` keeps what a resumed run has to start from.
+    fn new(config: &TrainConfig, local: &mut Local, dir: &Path) -> Result<Self> {
         match config.adapter.adapter(&config.model)? {
             Some(settings) => {
-                let adapter = Adapter::new(settings, &mut local.model, config.training.seed)?;
+                let mut adapter = Adapter::new(settings, &mut local.model, config.training.seed)?;
+                adapter.keep_start(&dir.join(START))?;
                 adapter.attach(&mut local.model, Mode::Train)?;
                 Ok(Self::Adapter(adapter))
             }
@@ -239,7 +240,11 @@ impl Learner {
     /// `adapter/` in PEFT's format, or `model/` as a folder that every tool reads.
     fn save(&self, config: &TrainConfig, local: &Local, dir: &Path) -> Result<()> {
         match self {
-            Self::Adapter(adapter) => adapter.save(&dir.join("adapter")),
+            Self::Adapter(adapter) => {
+                let folder = dir.join("adapter");
+                adapter.save(&folder)?;
+                note_base(&folder, local.id())
+            }
             Self::Whole(parameters) => {
                 let folder = dir.join("model");
                 let all = parameters.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
@@ -251,14 +256,23 @@ impl Learner {
     }
 }
 
+/// Where PiSSA's first directions lie while a run is made.
+const START: &str = "start.safetensors";
+/// The file that a training run writes last.
+const CARD: &str = "card.md";
+
 fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> Result<()> {
-    config.training.check()?;
+    config.check()?;
+    if dir.join(CARD).is_file() {
+        return forget(dir); // a maker was killed between its last file and the run's name
+    }
     let leaks = training_leaks(config, corpus)?;
     leaks.refuse()?;
     file::write_json(&dir.join("leaks.json"), &leaks)?;
     let mut local = Local::open_as(&config.model, None, config.weights)?;
-    let learner = Learner::new(config, &mut local)?;
-    let Sequences { train, times, valid, cut } = sequences(config, corpus, prompt, &local.encoder())?;
+    let learner = Learner::new(config, &mut local, dir)?;
+    let Sequences { train, times, valid, cut } =
+        sequences(config, corpus, prompt, &local.encoder(), &local.model.config)?;
     if cut > 0 {
         println!("… {cut} of {} findings were shortened to fit the model's positions", train.len());
     }
@@ -272,9 +286,21 @@ fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> 
     let progress = trainer.run(&train, &valid, None)?;
     learner.save(config, &local, dir)?;
     file::write_json(&dir.join("progress.json"), &progress)?;
-    let best = dir.join("best.safetensors");
-    std::fs::remove_file(&best).map_err(Error::io(&best))?; // adapter/ or model/ holds the same
-    file::write(&dir.join("card.md"), card(config, corpus, prompt, &progress).as_bytes())
+    file::write(&dir.join(CARD), card(config, corpus, prompt, &progress).as_bytes())?;
+    forget(dir)
+}
+
+/// Removes what only a run in the making needs: `adapter/` or `model/` holds the same. Nothing may be written after it, as a run that is
+/// killed later cannot be finished without.
+fn forget(dir: &Path) -> Result<()> {
+    for name in ["best.safetensors", START] {
+        let path = dir.join(name);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path)(e)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What a config trains and validates on, as token ids.
@@ -287,18 +313,33 @@ pub(super) struct Sequences {
     cut: usize,
 }
 
+/// Fails for a case that `model` cannot take with its answer, which is never cut.
 pub(super) fn sequences(
     config: &TrainConfig,
     corpus: &Corpus,
     prompt: &Prompt,
     encoder: &Encoder,
+    model: &Config,
 ) -> Result<Sequences> {
     let (cases, valid) = config.split(&corpus.train);
     let shown = config.showing.show(cases, config.training.epochs, config.training.seed)?;
     let encode = |cases: &[Case]| -> Result<(Vec<Sequence>, usize)> {
-        let examples = cases.iter().map(|c| encoder.train_case(prompt, c)).collect::<Result<Vec<_>>>()?;
-        let cut = examples.iter().filter(|e| e.cut > 0).count();
-        Ok((examples.into_iter().map(|e| Sequence::completion(e.ids, e.prompt_len)).collect(), cut))
+        let (mut made, mut cut) = (Vec::with_capacity(cases.len()), 0);
+        for case in cases {
+            let example = encoder.train_case(prompt, case)?;
+            cut += usize::from(example.cut > 0);
+            // the last token is predicted, never read
+            let (read, positions) = (example.ids.len().saturating_sub(1), model.max_position_embeddings);
+            if read > positions {
+                return Err(Error::input(format!(
+                    "case `{}`: prompt and answer are {read} tokens to read, the model has {positions} positions, and an \
+                     answer is never cut; give the case fewer labels or leave it out",
+                    case.case_id
+                )));
+            }
+            made.push(Sequence::completion(example.ids, example.prompt_len));
+        }
+        Ok((made, cut))
     };
     let ((train, cut), (valid, _)) = (encode(&shown.cases)?, encode(&valid)?);
     Ok(Sequences { train, times: shown.times, valid, cut })
@@ -377,5 +418,39 @@ pub(super) fn read(model: &dyn Answers, prompt: &Prompt, case: &Case, answer: An
         new_tokens: answer.new_tokens,
         seconds: answer.seconds,
         voted: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::showing::Showing;
+    use super::*;
+    use crate::generate::{MAX_NEW, encoder_for};
+    use crate::model::Tokenizer;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_case_whose_answer_does_not_fit_the_model_is_named_before_training() {
+        let folder = resolve("embedded").unwrap();
+        let tokenizer = Arc::new(Tokenizer::open(&folder).unwrap());
+        let plain = TrainConfig::named("lora-plain").unwrap();
+        let config = TrainConfig { validation: 0.0, showing: Showing::default(), ..plain };
+        let corpus = Corpus::embedded().unwrap();
+        let context = PromptContext::of(&corpus);
+        let prompt = Prompt::named(&config.prompt, &context).unwrap();
+        let few = |labels: usize| Corpus {
+            train: vec![Case { labels: vec!["gallstone".into(); labels], ..corpus.train[0].clone() }],
+            ..corpus.clone()
+        };
+        let encoded = |labels: usize, positions: usize| {
+            let model = Config { max_position_embeddings: positions, ..Config::read(&folder).unwrap() };
+            sequences(&config, &few(labels), &prompt, &encoder_for(tokenizer.clone(), &model, MAX_NEW), &model)
+        };
+        let whole = encoded(100, 2048).unwrap().train.remove(0).ids.len();
+        assert!(encoded(100, whole - 1).is_ok(), "the last token is predicted, never read");
+        let error = encoded(100, whole - 2).err().unwrap();
+        let named = format!("case `{}`", corpus.train[0].case_id);
+        assert!(error.exit_code() == 2 && error.to_string().contains(&named), "{error}");
+        assert!(error.to_string().contains(&format!("the model has {} positions", whole - 2)), "{error}");
     }
 }

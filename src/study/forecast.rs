@@ -1,21 +1,22 @@
 //! What a training run will need, before its weights are there: `dxlab train CONFIG --dry-run`.
 //!
 //! The plan of batches follows from the config, so tokens are counted, not guessed. Time and memory are measured on models of the
-//! config's own shape with random weights (those of the file, where the base is a GGUF file) and two and four layers, on the plan's longest
-//! micro-batch, and extended to all layers: both grow by the same amount with every layer of its kind (adapted, above an adapted one, below
-//! all adapted ones).
-use super::config::{Learns, TrainConfig};
+//! config's own shape with random weights (those of the file, where the base is a GGUF file) and two and four layers, by the trainer's own
+//! steps on the plan's longest micro-batches that are learnt from at the same time, and extended to all layers: both grow by the same amount
+//! with every layer of its kind (adapted, above an adapted one, below all adapted ones).
+use super::config::{Learns, Method, TrainConfig};
 use super::environment::{peak_bytes, reset_peak, resident_bytes};
-use super::experiment::{open_corpus, sequences};
-use crate::adapter::{Adapter, Layers, Mode, Noise};
+use super::experiment::{Sequences, open_corpus, sequences};
+use crate::adapter::{Adapter, Layers, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{MAX_NEW, encoder_for};
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
 use crate::prompt::Prompt;
-use crate::train::{Batch, Gradients, LoopConfig, Moments, Sequence, plan_times};
+use crate::train::{Batch, LoopConfig, Moments, Schedule, Sequence, Trainer, plan_times, side_by_side};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,24 +34,79 @@ pub struct Forecast {
     pub tokens: usize,
     /// Of the longest micro-batch.
     pub longest: usize,
+    /// Micro-batches that are learnt from at the same time, at most.
+    pub at_a_time: usize,
     /// Of the whole run on this machine.
     pub seconds: f64,
     /// Highest resident memory of the process; None where the system does not tell.
     pub peak_bytes: Option<u64>,
 }
 
-/// Measured on a model of few layers.
+/// Measured on a model of few layers, in seconds and bytes.
 #[derive(Clone, Copy)]
 struct Probe {
-    /// One forward and backward pass with its update, and one forward pass alone.
-    step: f64,
+    /// The gradients of the work's micro-batches.
+    learn: f64,
+    /// Moving the parameters, once an update.
+    update: f64,
+    /// A forward pass of the longest micro-batch alone.
     score: f64,
     peak: Option<u64>,
 }
 
+/// The work of a run, and the part of it that is measured.
+struct Work<'a> {
+    train: &'a [Sequence],
+    updates: usize,
+    /// Read by the model in all updates.
+    tokens: usize,
+    longest: Vec<usize>,
+    /// The longest micro-batches that are learnt from at the same time; twice where more such follow in an update and sums of gradients
+    /// are as large as the model, as those lie beside the next.
+    measured: Vec<Vec<usize>>,
+    at_a_time: usize,
+}
+
+impl<'a> Work<'a> {
+    fn of(config: &TrainConfig, data: &'a Sequences) -> Result<Self> {
+        let (train, t) = (data.train.as_slice(), &config.training);
+        let lengths: Vec<usize> = train.iter().map(read).collect();
+        let batches = plan_times(&lengths, &data.times, t.batch_tokens, t.seed);
+        let threads = side_by_side(config.adapter.dropout > 0.0);
+        let groups = batches.chunks(t.accumulate).flat_map(|update| update.chunks(threads));
+        let group = groups.max_by_key(|group| group.iter().map(|b| tokens(train, b)).sum::<usize>());
+        let longest = batches.iter().max_by_key(|b| tokens(train, b));
+        let (Some(group), Some(longest)) = (group, longest) else {
+            return Err(Error::input("no sequence to learn from: the training set is empty"));
+        };
+        let times = if config.adapter.method == Method::Full && t.accumulate > threads { 2 } else { 1 };
+        Ok(Self {
+            train,
+            updates: batches.len().div_ceil(t.accumulate),
+            tokens: batches.iter().map(|b| tokens(train, b)).sum(),
+            longest: longest.clone(),
+            measured: vec![group; times].concat(),
+            at_a_time: group.len(),
+        })
+    }
+}
+
+/// Tokens that the model reads of a sequence.
+fn read(s: &Sequence) -> usize {
+    s.supervised.end.saturating_sub(1)
+}
+
+/// As `read`, of a micro-batch.
+fn tokens(train: &[Sequence], batch: &[usize]) -> usize {
+    batch.iter().map(|&i| read(&train[i])).sum()
+}
+
+/// Seconds after which an update is not made a third time.
+const QUICK: f64 = 2.0;
+
 impl Forecast {
     pub fn of(config: &TrainConfig) -> Result<Self> {
-        config.training.check()?;
+        config.check()?;
         let dir = resolve(&config.model)?;
         let gguf = dir.is_file().then(|| Checkpoint::open(&dir)).transpose()?;
         let shape = match &gguf {
@@ -64,22 +120,17 @@ impl Forecast {
         let tokenizer = Arc::new(Tokenizer::open(&dir)?);
         let (corpus, context) = open_corpus(&config.corpus)?;
         let prompt = Prompt::named(&config.prompt, &context)?;
-        let data = sequences(config, &corpus, &prompt, &encoder_for(tokenizer, &shape, MAX_NEW))?;
-        let lengths: Vec<usize> = data.train.iter().map(|s| s.supervised.end.saturating_sub(1)).collect();
-        let t = &config.training;
-        let batches = plan_times(&lengths, &data.times, t.batch_tokens, t.seed);
-        let tokens_of = |b: &Vec<usize>| b.iter().map(|&i| lengths[i]).sum::<usize>();
-        let Some(longest) = batches.iter().max_by_key(|b| tokens_of(b)) else {
-            return Err(Error::input("no sequence to learn from: the training set is empty"));
-        };
-        let batch: Vec<&Sequence> = longest.iter().map(|&i| &data.train[i]).collect();
+        let data = sequences(config, &corpus, &prompt, &encoder_for(tokenizer, &shape, MAX_NEW), &shape)?;
+        let work = Work::of(config, &data)?;
         let start = resident_bytes();
-        let cost = Cost::measure(config, &shape, gguf.as_ref(), &batch)?;
-        let updates = batches.len().div_ceil(t.accumulate);
-        let evaluations = updates.div_ceil(t.eval_every);
-        let (tokens, longest) = (batches.iter().map(tokens_of).sum::<usize>(), tokens_of(longest));
+        let cost = Cost::measure(config, &shape, gguf.as_ref(), &work)?;
+        let evaluations = work.updates.div_ceil(config.training.eval_every);
+        let longest = tokens(work.train, &work.longest);
+        let measured: usize = work.measured.iter().map(|b| tokens(work.train, b)).sum();
         let valid: usize = data.valid.iter().map(|s| s.ids.len()).sum();
-        let passes = |tokens: usize| tokens as f64 / longest as f64;
+        let seconds = cost.whole(&|p| p.learn) * work.tokens as f64 / measured as f64
+            + cost.whole(&|p| p.update) * work.updates as f64
+            + cost.whole(&|p| p.score) * (valid * evaluations) as f64 / longest as f64;
         let peak = start
             .filter(|_| cost.probes.iter().all(|p| p.peak.is_some()))
             .map(|start| start + cost.whole(&|p| p.peak.unwrap_or(start).saturating_sub(start) as f64) as u64);
@@ -90,11 +141,12 @@ impl Forecast {
             trainable,
             training_cases: data.times.first().map_or(0, |epoch| epoch.iter().filter(|&&n| n > 0).count()),
             validation_cases: data.valid.len(),
-            updates,
+            updates: work.updates,
             evaluations,
-            tokens,
+            tokens: work.tokens,
             longest,
-            seconds: cost.whole(&|p| p.step) * passes(tokens) + cost.whole(&|p| p.score) * passes(valid * evaluations),
+            at_a_time: work.at_a_time,
+            seconds,
             peak_bytes: peak,
         })
     }
@@ -117,7 +169,7 @@ struct Cost {
 impl Cost {
     /// Models of four layers with all of them adapted, two, all but the middle, only the last. The last layer answers for supervised tokens
     /// alone, so a model of one layer is no measure of the others, and the last one counts as adapted everywhere.
-    fn measure(config: &TrainConfig, shape: &Config, gguf: Option<&Checkpoint>, batch: &[&Sequence]) -> Result<Self> {
+    fn measure(config: &TrainConfig, shape: &Config, gguf: Option<&Checkpoint>, work: &Work) -> Result<Self> {
         let all = shape.num_hidden_layers;
         let chosen = config.adapter.layers.as_deref().map(|chosen| above_and_below(chosen, all));
         let kinds: Vec<(usize, Option<Vec<usize>>)> = match chosen {
@@ -126,7 +178,7 @@ impl Cost {
             Some(_) => vec![(2, None), (4, None), (4, Some(vec![0, 3])), (4, Some(vec![3]))],
         };
         let probes: Vec<Probe> =
-            kinds.into_iter().map(|kind| probe(config, shape, gguf, kind, batch)).collect::<Result<_>>()?;
+            kinds.into_iter().map(|kind| probe(config, shape, gguf, kind, work)).collect::<Result<_>>()?;
         Ok(Self { probes, weights: Self::weights(all, chosen) })
     }
 
@@ -153,71 +205,75 @@ fn above_and_below(chosen: &[usize], all: usize) -> (usize, usize) {
     (others - below - chosen.iter().filter(|&&i| i < others).count().min(others - below), below)
 }
 
-/// Three updates of a model with few layers, of which all or only some are adapted.
+/// A few updates of a model with few layers, of which all or only some are adapted.
 fn probe(
     config: &TrainConfig,
     shape: &Config,
     gguf: Option<&Checkpoint>,
     (layers, adapted): (usize, Option<Vec<usize>>),
-    batch: &[&Sequence],
+    work: &Work,
 ) -> Result<Probe> {
     crate::process::give_back(); // what the probe before has freed is no part of this one's peak
     reset_peak();
     let shape = Config { num_hidden_layers: layers, ..shape.clone() };
-    let mut learns = config.adapter.adapter(&config.model)?;
-    if let Some(adapter) = &mut learns {
-        adapter.layers_to_transform = adapted.map(Layers::Some);
-        adapter.rank_pattern.clear(); // may name layers that few layers do not have
-    }
-    let mut parameters = BTreeMap::new();
-    let mut model = Qwen3::new(&shape, &mut |name, dims| {
-        if let Some(file) = gguf {
-            return file.weight(name, dims, config.weights);
-        }
-        let t = random(dims, config.weights)?;
-        Ok(match learns {
-            Some(_) => config.weights.weight(t),
-            None => {
-                let var = Var::from_tensor(&t)?;
-                parameters.insert(name.to_string(), var.clone());
-                var.as_tensor().clone().into()
-            }
-        })
-    })?;
-    let adapter = learns.map(|settings| Adapter::new(settings, &mut model, 0)).transpose()?;
-    if let Some(adapter) = &adapter {
-        adapter.attach(&mut model, Mode::Train)?;
-        parameters = adapter.parameters().clone();
-    }
-    let (mut moments, mut steps) = (Moments::default(), Vec::new());
-    for _ in 0..3 {
+    let (model, parameters, adapter) = subject(config, &shape, gguf, adapted)?;
+    // a rate so small that random weights stay what they are
+    let schedule = Schedule { lr: 1e-5, ..config.training.schedule.clone() };
+    let trainer = Trainer {
+        config: &LoopConfig { schedule, ..config.training.clone() },
+        model: &model,
+        parameters: &parameters,
+        noise: adapter.as_ref().filter(|a| a.drops()).map(|a| a.noise()),
+        times: None,
+        dir: Path::new(""),
+        verbose: false,
+    };
+    let (mut moments, mut learn, mut update) = (Moments::default(), f64::INFINITY, f64::INFINITY);
+    for step in 0..3 {
         let started = Instant::now();
-        update(&config.training, &model, &parameters, adapter.as_ref().map(|a| a.noise()), &mut moments, batch)?;
-        steps.push(started.elapsed().as_secs_f64());
+        let mut learnt = trainer.learn(&work.measured, work.train, step)?;
+        let learning = started.elapsed().as_secs_f64();
+        trainer.apply(&mut learnt, &mut moments, step, 3)?;
+        let whole = started.elapsed().as_secs_f64();
+        if step > 0 {
+            (learn, update) = (learn.min(learning), update.min(whole - learning)); // the first pays for page faults
+        }
+        if step > 0 && whole > QUICK {
+            break;
+        }
     }
     let started = Instant::now();
-    Batch::pack(batch.iter().copied()).score(&model)?;
-    Ok(Probe {
-        step: steps[1].min(steps[2]), // the first pays for page faults
-        score: started.elapsed().as_secs_f64(),
-        peak: peak_bytes(),
-    })
+    Batch::pack(work.longest.iter().map(|&i| &work.train[i])).score(&model)?;
+    Ok(Probe { learn, update, score: started.elapsed().as_secs_f64(), peak: peak_bytes() })
 }
 
-fn update(
-    config: &LoopConfig,
-    model: &Qwen3,
-    parameters: &BTreeMap<String, Var>,
-    noise: Option<&Noise>,
-    moments: &mut Moments,
-    batch: &[&Sequence],
-) -> Result<()> {
-    noise.inspect(|n| n.set(&[config.seed]));
-    let mut grads = Gradients::of(parameters);
-    Batch::pack(batch.iter().copied()).backward(model, &config.loss, config.checkpointing, &mut grads)?;
-    noise.inspect(|n| n.off());
-    grads.finish(config.max_norm);
-    moments.update(&config.adamw, &grads, 0.0)
+/// A model of this shape that learns what the config says, as a training run would make it.
+fn subject(
+    config: &TrainConfig,
+    shape: &Config,
+    gguf: Option<&Checkpoint>,
+    adapted: Option<Vec<usize>>,
+) -> Result<(Qwen3, BTreeMap<String, Var>, Option<Adapter>)> {
+    let Some(mut settings) = config.adapter.adapter(&config.model)? else {
+        let mut parameters = BTreeMap::new();
+        let model = Qwen3::new(shape, &mut |name, dims| {
+            let start = gguf.map_or_else(|| random(dims, Keep::F32), |file| file.tensor(name, dims))?;
+            let var = Var::from_tensor(&start)?;
+            parameters.insert(name.to_string(), var.clone());
+            Ok(var.as_tensor().clone().into())
+        })?;
+        return Ok((model, parameters, None));
+    };
+    settings.layers_to_transform = adapted.map(Layers::Some);
+    settings.rank_pattern.0.clear(); // may name layers that few layers do not have
+    let mut model = Qwen3::new(shape, &mut |name, dims| match gguf {
+        Some(file) => file.weight(name, dims, config.weights),
+        None => Ok(config.weights.weight(random(dims, config.weights)?)),
+    })?;
+    let adapter = Adapter::new(settings, &mut model, 0)?;
+    adapter.attach(&mut model, Mode::Train)?;
+    let parameters = adapter.parameters().clone();
+    Ok((model, parameters, Some(adapter)))
 }
 
 /// Small numbers without pattern; norms 1.
@@ -249,7 +305,11 @@ impl fmt::Display for Forecast {
         writeln!(f, "{}: {}, {} of {} parameters learn", self.name, self.what, self.trainable, self.parameters)?;
         writeln!(f, "  cases    {} to learn from, {} to validate on", self.training_cases, self.validation_cases)?;
         writeln!(f, "  updates  {} over {} tokens, {} evaluations", self.updates, self.tokens, self.evaluations)?;
-        writeln!(f, "  memory   {memory}; the longest micro-batch has {} tokens", self.longest)?;
+        let (longest, at_a_time) = (self.longest, self.at_a_time);
+        writeln!(
+            f,
+            "  memory   {memory}; the longest micro-batch has {longest} tokens, {at_a_time} are learnt from at a time"
+        )?;
         writeln!(f, "  time     {time} on this machine's {cores} cores")?;
         write!(f, "measured on two and four layers of this shape with random weights and extended to all")
     }

@@ -10,7 +10,10 @@ use super::experiment::open_corpus;
 use super::file;
 use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
-use crate::generate::{Agreement, Limits, Pair, Seen, adapter_folder, adapter_id, base_id, encoder_for, read_pairs};
+use crate::generate::{
+    Agreement, Limits, Pair, Seen, adapter_folder, adapter_id, base_id, check_pairs, encoder_for, read_pairs,
+    stop_tokens, warn_of_other_base,
+};
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, Weight, export, resolve};
 use crate::prompt::Prompt;
 use candle_core::{DType, Tensor};
@@ -32,6 +35,8 @@ pub struct MergeConfig {
     pub out: PathBuf,
     /// F32, BF16 or F16; as the base is stored where not given.
     pub dtype: Option<DType>,
+    /// Bytes of weights in one file, at most; see [`export::SHARD`].
+    pub shard: u64,
     /// Pairs file; prompts about held-out findings where not given.
     pub prompts: Option<PathBuf>,
     pub max_delta: Option<f64>,
@@ -99,6 +104,7 @@ pub fn merge(config: &MergeConfig, show: &mut dyn FnMut(&Gate)) -> Result<Gate> 
     checkpoint.check()?;
     let dtype = config.dtype.unwrap_or(checkpoint.stored());
     let tokenizer = Tokenizer::find(&source)?.map(Arc::new);
+    tokenizer.as_ref().map_or(Ok(()), |t| t.fits(checkpoint.config().vocab_size))?;
     let pairs = held_out(config, checkpoint.config(), tokenizer.as_ref())?;
     let limits = limits(checkpoint.config(), tokenizer.as_deref());
     export::beside(&config.out, |dir| {
@@ -110,10 +116,12 @@ pub fn merge(config: &MergeConfig, show: &mut dyn FnMut(&Gate)) -> Result<Gate> 
         adapter.attach(&mut model, Mode::Infer)?;
         let seen = Seen::of(&model, &pairs, &limits)?;
         drop(model);
-        let layers = write(dir, &source, &checkpoint, &adapter, dtype)?;
+        let layers = write(dir, &source, &checkpoint, &adapter, (dtype, config.shard))?;
         let (agreement, answers) = seen.against(&Qwen3::load_as(dir, Keep::Stored)?, &limits)?;
+        let model = base_id(&config.model)?;
+        warn_of_other_base(&folder, || Ok(model.clone()))?;
         let gate = Gate {
-            model: base_id(&config.model)?,
+            model,
             adapter: adapter_id(&config.adapter)?,
             dtype: format!("{dtype:?}"),
             layers,
@@ -137,9 +145,15 @@ fn bounds(config: &MergeConfig, dtype: DType) -> Bounds {
 }
 
 /// Fills `dir`; returns how many linear layers the adapter changed.
-fn write(dir: &Path, source: &Path, checkpoint: &Checkpoint, adapter: &Adapter, dtype: DType) -> Result<usize> {
+fn write(
+    dir: &Path,
+    source: &Path,
+    checkpoint: &Checkpoint,
+    adapter: &Adapter,
+    (dtype, shard): (DType, u64),
+) -> Result<usize> {
     let mut layers = 0;
-    export::folder(dir, source, checkpoint.config(), dtype, &mut |name, shape| {
+    export::folder(dir, source, checkpoint.config(), dtype, shard, &mut |name, shape| {
         let (tensor, changed) = merged(checkpoint, adapter, name, shape)?;
         layers += usize::from(changed);
         Ok(tensor)
@@ -160,14 +174,13 @@ pub fn merged(checkpoint: &Checkpoint, adapter: &Adapter, name: &str, shape: &[u
 /// The prompts of `--prompts`, or the plain prompt about the first test findings.
 fn held_out(config: &MergeConfig, model: &Config, tokenizer: Option<&Arc<Tokenizer>>) -> Result<Vec<Pair>> {
     let pairs = match (&config.prompts, tokenizer) {
-        (Some(path), Some(tokenizer)) => read_pairs(path, Some(&|text: &str| tokenizer.encode(text, true)))?,
-        (Some(path), None) => read_pairs(path, None)?,
+        (Some(path), tokenizer) => given(path, model, tokenizer)?,
         (None, Some(tokenizer)) => {
             let (corpus, context) = open_corpus("findings")?;
             let prompt = Prompt::named("plain", &context)?;
             let encoder = encoder_for(tokenizer.clone(), model, NEW);
             let cases = corpus.test.iter().take(PROMPTS);
-            let pair = |ids| Pair { prompt_ids: ids, completion_ids: vec![] };
+            let pair = |prompt_ids| Pair { prompt_ids, ..Pair::default() };
             cases.map(|case| Ok(pair(encoder.serve_case(&prompt, case)?.ids))).collect::<Result<_>>()?
         }
         (None, None) => {
@@ -183,10 +196,15 @@ fn held_out(config: &MergeConfig, model: &Config, tokenizer: Option<&Arc<Tokeniz
     }
 }
 
+fn given(path: &Path, model: &Config, tokenizer: Option<&Arc<Tokenizer>>) -> Result<Vec<Pair>> {
+    let encode = tokenizer.map(|t| |text: &str| t.encode(text, true));
+    let pairs = read_pairs(path, encode.as_ref().map(|e| e as &dyn Fn(&str) -> Result<Vec<u32>>))?;
+    check_pairs(path, &pairs, model, |pair| pair.prompt_ids.len() + pair.completion_ids.len())?;
+    Ok(pairs)
+}
+
 fn limits(model: &Config, tokenizer: Option<&Tokenizer>) -> Limits {
-    let mut stop = model.eos_token_id.clone();
-    stop.extend(tokenizer.map(|t| t.control().im_end));
-    Limits { max_new: NEW, batch: 8, stop }
+    Limits { max_new: NEW, batch: 8, stop: stop_tokens(model, tokenizer) }
 }
 
 fn same_labels(tokenizer: &Tokenizer, ours: &[Vec<u32>], theirs: &[Vec<u32>]) -> Result<usize> {
@@ -210,6 +228,7 @@ mod tests {
             adapter: path("adapter"),
             out: out.into(),
             dtype: Some(dtype),
+            shard: export::SHARD,
             prompts: Some(path("pairs.jsonl")),
             max_delta: None,
             max_kl: None,
@@ -257,7 +276,8 @@ mod tests {
             assert!(shown && error.to_string().contains(wanted), "{error}");
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         }
-        std::fs::create_dir(&out).unwrap();
+        assert!(merge(&MergeConfig { shard: 100_000, ..golden(&out, DType::F32) }, &mut |_| {}).is_ok(), "in shards");
+        assert!(out.join("model.safetensors.index.json").is_file() && !out.join("model.safetensors").exists());
         assert_eq!(merge(&golden(&out, DType::F32), &mut |_| {}).unwrap_err().exit_code(), 2, "never over a folder");
         let config = MergeConfig { prompts: None, ..golden(&dir.path().join("new"), DType::F32) };
         assert!(merge(&config, &mut |_| {}).unwrap_err().to_string().contains("--prompts"), "no tokenizer");

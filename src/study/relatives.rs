@@ -23,13 +23,16 @@ pub fn relatives(config: &TrainConfig) -> Result<Vec<Relative>> {
     let prompt = Prompt::named(&config.prompt, &context)?;
     let mut local = Local::open(&config.model, None)?;
     let few = TrainConfig { cases: Some(4), ..config.clone() };
-    let train = sequences(&few, &corpus, &prompt, &local.encoder())?.train;
+    let train = sequences(&few, &corpus, &prompt, &local.encoder(), &local.model.config)?.train;
     let batch = Batch::pack(&train);
     let base = batch.score(&local.model)?;
     let mut all = Vec::new();
     for method in [Method::Lora, Method::Rslora, Method::Dora, Method::Pissa] {
         let learns = Learns { method, ..Learns::lora(config.adapter.r, config.adapter.alpha) };
         let Some(settings) = learns.adapter(&config.model)? else { continue };
+        if method == Method::Pissa && Adapter::numbers(&settings, &local.model.config).is_err() {
+            continue; // a layer has fewer singular directions than this rank
+        }
         let adapter = Adapter::new(settings, &mut local.model, config.training.seed)?;
         adapter.attach(&mut local.model, Mode::Train)?;
         let shift = |(a, b): (&f32, &f32)| (*a as f64 - *b as f64).abs();

@@ -10,6 +10,7 @@
 //! ```
 use super::environment::{Environment, Stopwatch};
 use super::{file, legs};
+use crate::corpus::whole;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -183,6 +184,7 @@ impl Store {
             remove(&part)?;
         }
         std::fs::create_dir_all(&part).map_err(Error::io(&part))?;
+        whole::remove_leftovers(&part)?;
         let watch = Stopwatch::start();
         let made = match how {
             Making::Whole => make(&part).map(|()| Vec::new()),

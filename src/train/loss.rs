@@ -45,3 +45,119 @@ impl Loss {
         Ok(per_token.sum_all()?.neg()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Weight;
+    use crate::model::ops::{smoothed_token_logprob, smoothed_token_logprob_naive};
+    use candle_core::{DType, Device, Var};
+
+    struct Problem {
+        /// [tokens, width]
+        hidden: Tensor,
+        /// [vocabulary, width]
+        head: Tensor,
+        targets: Vec<u32>,
+        golden: serde_json::Value,
+    }
+
+    fn numbers(v: &serde_json::Value) -> Vec<f64> {
+        serde_json::from_value(v.clone()).unwrap()
+    }
+
+    /// tests/reference/losses.py, in f64
+    fn problem() -> Problem {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/reference/losses.json")).unwrap();
+        let [n, width, vocabulary]: [usize; 3] = serde_json::from_value(golden["shape"].clone()).unwrap();
+        Problem {
+            hidden: Tensor::from_vec(numbers(&golden["hidden"]), (n, width), &Device::Cpu).unwrap(),
+            head: Tensor::from_vec(numbers(&golden["head"]), (vocabulary, width), &Device::Cpu).unwrap(),
+            targets: serde_json::from_value(golden["targets"].clone()).unwrap(),
+            golden,
+        }
+    }
+
+    fn flat(t: &Tensor) -> Vec<f64> {
+        t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn assert_close(got: &[f64], want: &[f64], most: f64, what: &str) {
+        assert_eq!(got.len(), want.len(), "{what}");
+        for (i, (g, w)) in got.iter().zip(want).enumerate() {
+            assert!((g - w).abs() < most, "{what}, number {i}: {g} {w}");
+        }
+    }
+
+    #[test]
+    fn every_loss_and_each_number_of_its_gradients_agree_with_pytorch() {
+        let p = problem();
+        let single = |t: &Tensor| Var::from_tensor(&t.to_dtype(DType::F32).unwrap()).unwrap();
+        for (name, want) in p.golden["cases"].as_object().unwrap() {
+            let f = |key: &str| want[key].as_f64().unwrap();
+            let loss = Loss { dft: f("dft"), label_smoothing: f("label_smoothing") };
+            let (hidden, head) = (single(&p.hidden), single(&p.head));
+            // a head that learns, and one that is frozen: two ways through the operation
+            for weight in [Weight::from(head.as_tensor().clone()), Weight::from(head.as_detached_tensor())] {
+                let tokens = smoothed_token_logprob(&hidden, &weight, &p.targets, loss.label_smoothing).unwrap();
+                let sum = loss.sum(&tokens).unwrap();
+                assert!((sum.to_scalar::<f32>().unwrap() as f64 - f("loss")).abs() < 1e-4, "{name}: {sum}");
+                let grads = sum.backward().unwrap();
+                let got = flat(grads.get(&hidden).unwrap());
+                assert_close(&got, &numbers(&want["d_hidden"]), 3e-5, &format!("{name}, hidden"));
+                if let Some(got) = grads.get(&head) {
+                    assert_close(&flat(got), &numbers(&want["d_head"]), 3e-5, &format!("{name}, head"));
+                }
+                assert_eq!(grads.get(&head).is_some(), weight.learns());
+            }
+            let tokens: f64 = numbers(&want["tokens"]).iter().sum();
+            assert!((tokens - f("loss")).abs() < 1e-12);
+        }
+    }
+
+    /// Σ_t weight_t · −s_t in f64, and what each token's weight and probability is.
+    fn weighed(p: &Problem, hidden: &Tensor, loss: &Loss, weights: Option<&[f64]>) -> (f64, Vec<f64>) {
+        let made = smoothed_token_logprob_naive(hidden, &p.head, &p.targets, loss.label_smoothing).unwrap();
+        let own: Vec<f64> = flat(&made.logp).iter().map(|logp| (1.0 - loss.dft) + loss.dft * logp.exp()).collect();
+        let sum = flat(&made.smoothed).iter().zip(weights.unwrap_or(&own)).map(|(s, w)| -s * w).sum();
+        (sum, own)
+    }
+
+    /// Central differences over every number of the hidden states.
+    fn differences(p: &Problem, loss: &Loss, weights: Option<&[f64]>) -> Vec<f64> {
+        const STEP: f64 = 1e-5;
+        let start = flat(&p.hidden);
+        let at = |i: usize, by: f64| {
+            let mut moved = start.clone();
+            moved[i] += by;
+            weighed(p, &Tensor::from_vec(moved, p.hidden.shape(), &Device::Cpu).unwrap(), loss, weights).0
+        };
+        (0..start.len()).map(|i| (at(i, STEP) - at(i, -STEP)) / (2.0 * STEP)).collect()
+    }
+
+    #[test]
+    fn gradients_are_finite_differences_with_the_weight_of_a_token_frozen() {
+        let p = problem();
+        for (dft, label_smoothing) in [(0.0, 0.0), (1.0, 0.0), (0.3, 0.0), (0.0, 0.1), (1.0, 0.2), (0.6, 0.1)] {
+            let loss = Loss { dft, label_smoothing };
+            let (value, weights) = weighed(&p, &p.hidden, &loss, None);
+            let frozen = differences(&p, &loss, Some(&weights));
+            let exact = Var::from_tensor(&p.hidden).unwrap();
+            let naive = smoothed_token_logprob_naive(&exact, &p.head, &p.targets, label_smoothing).unwrap();
+            let sum = loss.sum(&naive).unwrap();
+            assert!((sum.to_scalar::<f64>().unwrap() - value).abs() < 1e-9);
+            assert_close(&flat(sum.backward().unwrap().get(&exact).unwrap()), &frozen, 1e-7, &format!("{loss:?}, f64"));
+
+            let single = Var::from_tensor(&p.hidden.to_dtype(DType::F32).unwrap()).unwrap();
+            let head = Weight::from(p.head.to_dtype(DType::F32).unwrap());
+            let ours = smoothed_token_logprob(&single, &head, &p.targets, label_smoothing).unwrap();
+            let grads = loss.sum(&ours).unwrap().backward().unwrap();
+            assert_close(&flat(grads.get(&single).unwrap()), &frozen, 3e-5, &format!("{loss:?}, f32"));
+
+            let moving = differences(&p, &loss, None);
+            let far = frozen.iter().zip(&moving).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert_eq!(far > 1e-2, dft > 0.0, "{loss:?}: whether the weight moves makes a difference of {far}");
+        }
+    }
+}

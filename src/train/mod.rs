@@ -21,6 +21,7 @@ pub use pretrain::{PretrainConfig, Shape, fresh};
 pub use reading::{HeldOut, Material, Mixture, NGRAM, material};
 pub use schedule::Schedule;
 pub use state::{Progress, State};
+pub(crate) use trainer::side_by_side;
 pub use trainer::{LogLine, LoopConfig, Trainer, gradients, mean_loss, read_log};
 
 #[cfg(test)]

@@ -55,7 +55,11 @@ impl State {
 
     /// Sets the parameters as they were saved and returns the rest.
     pub fn load(&self, parameters: &BTreeMap<String, Var>) -> Result<(Progress, Moments)> {
-        let dir = if self.dir.exists() { self.dir.clone() } else { self.dir.with_extension("old") };
+        let old = self.dir.with_extension("old");
+        let dir = if self.dir.exists() { self.dir.clone() } else { old.clone() };
+        for left in [self.dir.with_extension("writing"), old].into_iter().filter(|left| *left != dir) {
+            let _ = std::fs::remove_dir_all(left); // by a kill while the state was saved
+        }
         let path = dir.join("progress.json");
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let progress: Progress = serde_json::from_str(&text)

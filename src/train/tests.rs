@@ -222,7 +222,7 @@ fn a_parameter_that_is_detached_from_the_loss_is_named() {
 #[test]
 fn gradients_under_every_relative_of_lora_agree_with_peft() {
     let sequences = golden().2;
-    for name in ["rslora", "dora", "patterns", "regex"] {
+    for name in ["rslora", "dora", "patterns", "overlaps", "regex"] {
         let mut m = model("tied");
         let adapter = Adapter::load(&path(&format!("variants/{name}")), &mut m).unwrap();
         adapter.attach(&mut m, Mode::Train).unwrap();
@@ -354,4 +354,69 @@ fn a_quantised_base_learns_like_the_matrix_it_stands_for() {
     assert!((grads[0].0 - grads[1].0).abs() < 1e-5);
     let largest = grads[1].1.iter().fold(0f32, |m, g| m.max(g.abs()));
     assert!(grads[0].1.iter().zip(&grads[1].1).all(|(a, b)| (a - b).abs() < 1e-5 * largest));
+}
+
+fn bits(parameters: &std::collections::BTreeMap<String, candle_core::Var>) -> Vec<(String, Vec<u32>)> {
+    let of = |var: &candle_core::Var| -> Vec<u32> {
+        let all: Vec<f32> = var.as_detached_tensor().flatten_all().unwrap().to_vec1().unwrap();
+        all.into_iter().map(f32::to_bits).collect()
+    };
+    parameters.iter().map(|(name, var)| (name.clone(), of(var))).collect()
+}
+
+#[test]
+fn a_whole_model_and_pissa_by_muon_end_bitwise_alike_however_often_they_are_stopped() {
+    let data = twenty();
+    let config = LoopConfig { muon: Some(Muon::default()), ..config(4, 2e-3) };
+    let run = |dir: &Path, pissa: bool, until: Option<usize>| {
+        // a new process: nothing but the folder survives
+        let (mut m, mut parameters) = Qwen3::load_to_train(&path("tied")).unwrap();
+        if pissa {
+            m = model("tied");
+            let init_lora_weights = crate::adapter::Init::Named("pissa_niter_4".into());
+            let settings = AdapterConfig { init_lora_weights, ..AdapterConfig::lora(4, 8.0) };
+            let mut adapter = Adapter::new(settings, &mut m, 3).unwrap();
+            adapter.keep_start(&dir.join("start.safetensors")).unwrap();
+            adapter.attach(&mut m, Mode::Train).unwrap();
+            parameters = adapter.parameters().clone();
+        }
+        let parameters = &parameters;
+        let trainer = Trainer { config: &config, model: &m, parameters, noise: None, times: None, dir, verbose: false };
+        let progress = trainer.run(&data, &data, until).unwrap();
+        (progress.step, bits(parameters))
+    };
+    for pissa in [false, true] {
+        let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (steps, whole) = run(straight.path(), pissa, None);
+        assert!(steps > 6, "{steps} updates");
+        run(broken.path(), pissa, Some(2)); // before anything was saved
+        run(broken.path(), pissa, Some(6)); // between two evaluations
+        let (_, resumed) = run(broken.path(), pissa, None);
+        assert!(whole == resumed, "pissa: {pissa}");
+    }
+}
+
+#[test]
+fn a_run_that_lost_its_best_parameters_or_its_log_is_not_gone_on_with() {
+    let data = twenty();
+    let again = |damage: &dyn Fn(&Path)| -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let mut m = model("tied");
+        let adapter = Adapter::new(AdapterConfig::lora(2, 4.0), &mut m, 3).unwrap();
+        adapter.attach(&mut m, Mode::Train).unwrap();
+        let (config, parameters, dir) = (config(3, 1e-3), adapter.parameters(), dir.path());
+        let trainer = Trainer { config: &config, model: &m, parameters, noise: None, times: None, dir, verbose: false };
+        assert!(trainer.run(&data, &data, None).unwrap().best_step > 0);
+        damage(dir);
+        let error = trainer.run(&data, &data, None).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    };
+    let lost = again(&|dir| std::fs::remove_file(dir.join("best.safetensors")).unwrap());
+    assert!(lost.contains("best.safetensors is missing, which holds the best parameters"), "{lost}");
+    let cut = again(&|dir| {
+        let text = std::fs::read_to_string(dir.join("log.jsonl")).unwrap();
+        std::fs::write(dir.join("log.jsonl"), text.lines().next().unwrap()).unwrap();
+    });
+    assert!(cut.contains("log.jsonl: expected a line for each of the") && cut.contains("found 1"), "{cut}");
 }

@@ -6,6 +6,7 @@ use super::optimizer::{AdamW, Gradients, Moments};
 use super::schedule::Schedule;
 use super::state::{Progress, State, detached, set};
 use crate::adapter::Noise;
+use crate::corpus::whole;
 use crate::error::{Error, Result};
 use crate::model::{Qwen3, tensors};
 use candle_core::{DType, Var};
@@ -63,12 +64,32 @@ fn is_one(x: &f64) -> bool {
 }
 
 impl LoopConfig {
-    /// What no training can follow is refused before it starts.
+    /// What no training can follow is refused before it starts, with its key.
     pub fn check(&self) -> Result<()> {
         self.loss.check()?;
-        let positive = [("schedule.lr", self.schedule.lr), ("lora_plus", self.lora_plus), ("max_norm", self.max_norm)];
-        if let Some((name, is)) = positive.into_iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
-            return Err(Error::input(format!("training.{name} is {is}, expected a positive number")));
+        let (w, s) = (&self.adamw, &self.schedule);
+        let momentum = self.muon.as_ref().map_or(0.0, |muon| muon.momentum);
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        const POSITIVE: &str = "a positive number";
+        const SHARE: &str = "at least 0 and less than 1";
+        let numbers = [
+            ("schedule.lr", s.lr, positive(s.lr), POSITIVE),
+            ("schedule.warmup", s.warmup, share(s.warmup), SHARE),
+            ("schedule.floor", s.floor, (0.0..=1.0).contains(&s.floor), "a share from 0 to 1"),
+            ("lora_plus", self.lora_plus, positive(self.lora_plus), POSITIVE),
+            ("max_norm", self.max_norm, positive(self.max_norm), POSITIVE),
+            ("adamw.beta1", w.beta1, share(w.beta1), SHARE),
+            ("adamw.beta2", w.beta2, share(w.beta2), SHARE),
+            ("adamw.eps", w.eps, positive(w.eps), POSITIVE),
+            ("adamw.weight_decay", w.weight_decay, w.weight_decay.is_finite() && w.weight_decay >= 0.0, "0 or more"),
+            ("muon.momentum", momentum, share(momentum), SHARE),
+        ];
+        if let Some((name, is, _, wanted)) = numbers.into_iter().find(|(_, _, fine, _)| !fine) {
+            return Err(Error::input(format!("training.{name} is {is}, expected {wanted}")));
+        }
+        if self.stop_above.iter().any(|(_, loss)| loss.is_nan()) {
+            return Err(Error::input("training.stop_above has a loss of NaN, expected a number"));
         }
         let counts = [
             ("epochs", self.epochs),
@@ -155,10 +176,11 @@ impl Trainer<'_> {
                 print_line(&line, steps, started.elapsed().as_secs_f64() / (progress.step - first) as f64);
             }
             if due {
+                log.sync_data().map_err(Error::io(self.dir))?; // no state without its lines
                 state.save(&progress, self.parameters, &moments)?;
             }
         }
-        self.take_best()?;
+        self.take_best(&progress)?;
         Ok(progress)
     }
 
@@ -185,51 +207,19 @@ impl Trainer<'_> {
         steps: usize,
     ) -> Result<LogLine> {
         let started = Instant::now();
-        let (mut grads, mut sums, mut tokens) = (Gradients::of(self.parameters), Sums::default(), 0);
-        // dropout draws from one key at a time
-        let together = if self.noise.is_some() { 1 } else { rayon::current_num_threads() };
-        for (place, batches) in batches.chunks(together).enumerate() {
-            let batches: Vec<Batch> = batches.iter().map(|b| Batch::pack(b.iter().map(|&i| &train[i]))).collect();
-            if let Some(noise) = self.noise {
-                noise.set(&[self.config.seed, step as u64, place as u64]);
-            }
-            let made = gradients(self.model, &batches, &self.config.loss, self.config.checkpointing, &mut grads)?;
-            sums.loss += made.loss;
-            sums.cross_entropy += made.cross_entropy;
-            tokens += batches.iter().map(Batch::tokens).sum::<usize>();
-        }
-        if let Some(noise) = self.noise {
-            noise.off();
-        }
-        grads.complete()?;
-        let loss = sums.loss;
-        let grad_norm = grads.finish(self.config.max_norm);
-        if !(grad_norm.is_finite() && loss.is_finite()) {
-            return Err(Error::failed(format!(
-                "step {}: loss {loss}, |grad| {grad_norm}; lower the learning rate or look for NaN in the weights",
-                step + 1
-            )));
-        }
-        if grad_norm == 0.0 {
-            return Err(Error::failed(format!(
-                "step {}: every gradient is zero; is the adapter detached from the loss?",
-                step + 1
-            )));
-        }
-        let lr = self.config.schedule.at(step, steps);
-        let (adamw, muon) = (&self.config.adamw, self.config.muon.as_ref());
-        moments.update_with(adamw, muon, &grads, &|name| self.config.rate(name, lr))?;
-        let tokens_per_sec = tokens as f64 / started.elapsed().as_secs_f64();
+        let mut learnt = self.learn(batches, train, step)?;
+        let grad_norm = self.apply(&mut learnt, moments, step, steps)?;
+        let Learnt { grads, sums, tokens } = learnt;
         let targets = grads.targets;
         Ok(LogLine {
             step: step + 1,
-            loss: loss / targets as f64,
+            loss: sums.loss / targets as f64,
             cross_entropy: (!self.config.loss.is_cross_entropy()).then(|| sums.cross_entropy / targets as f64),
-            lr,
+            lr: self.config.schedule.at(step, steps),
             grad_norm,
             tokens,
             targets,
-            tokens_per_sec,
+            tokens_per_sec: tokens as f64 / started.elapsed().as_secs_f64(),
             eval_loss: None,
         })
     }
@@ -264,8 +254,19 @@ impl Trainer<'_> {
         self.dir.join("best.safetensors")
     }
 
-    fn take_best(&self) -> Result<()> {
-        if self.best().is_file() { set(self.parameters, &self.best()) } else { Ok(()) }
+    /// Sets the best parameters. Where some were chosen, going on without their file would end in the last ones.
+    fn take_best(&self, progress: &Progress) -> Result<()> {
+        let best = self.best();
+        match best.is_file() {
+            true => set(self.parameters, &best),
+            false if progress.best_step == 0 => Ok(()),
+            false => Err(Error::input(format!(
+                "{} is missing, which holds the best parameters, those of update {}; remove {} to train again",
+                best.display(),
+                progress.best_step,
+                self.dir.display()
+            ))),
+        }
     }
 
     /// Opens `log.jsonl` for the lines after `step`; lines that a killed run wrote past its last state are dropped.
@@ -273,11 +274,83 @@ impl Trainer<'_> {
         let path = self.dir.join("log.jsonl");
         let kept: Vec<LogLine> =
             if step == 0 { vec![] } else { read_log(&path)?.into_iter().filter(|l| l.step <= step).collect() };
+        if !kept.iter().map(|l| l.step).eq(1..=step) {
+            return Err(Error::input(format!(
+                "{}: expected a line for each of the {step} updates made, found {}; remove {} to train again",
+                path.display(),
+                kept.len(),
+                self.dir.display()
+            )));
+        }
         let text = kept.iter().map(|l| Ok(json(l)? + "\n")).collect::<Result<String>>()?;
         std::fs::create_dir_all(self.dir).map_err(Error::io(self.dir))?;
-        std::fs::write(&path, text).map_err(Error::io(&path))?;
+        whole::write(&path, text.as_bytes())?;
         std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))
     }
+}
+
+/// What an update is made from.
+pub(crate) struct Learnt<'a> {
+    grads: Gradients<'a>,
+    sums: Sums,
+    /// Read by the model.
+    tokens: usize,
+}
+
+impl<'a> Trainer<'a> {
+    /// The gradients of one update's micro-batches, as many of them side by side as [`side_by_side`] says.
+    pub(crate) fn learn(&self, batches: &[Vec<usize>], train: &[Sequence], step: usize) -> Result<Learnt<'a>> {
+        let mut learnt = Learnt { grads: Gradients::of(self.parameters), sums: Sums::default(), tokens: 0 };
+        for (place, batches) in batches.chunks(side_by_side(self.noise.is_some())).enumerate() {
+            let batches: Vec<Batch> = batches.iter().map(|b| Batch::pack(b.iter().map(|&i| &train[i]))).collect();
+            if let Some(noise) = self.noise {
+                noise.set(&[self.config.seed, step as u64, place as u64]);
+            }
+            let (loss, by_layers) = (&self.config.loss, self.config.checkpointing);
+            let made = gradients(self.model, &batches, loss, by_layers, &mut learnt.grads)?;
+            learnt.sums.loss += made.loss;
+            learnt.sums.cross_entropy += made.cross_entropy;
+            learnt.tokens += batches.iter().map(Batch::tokens).sum::<usize>();
+        }
+        if let Some(noise) = self.noise {
+            noise.off();
+        }
+        learnt.grads.complete()?;
+        Ok(learnt)
+    }
+
+    /// Clips the gradients and moves the parameters; returns the gradients' norm before that.
+    pub(crate) fn apply(
+        &self,
+        learnt: &mut Learnt<'a>,
+        moments: &mut Moments,
+        step: usize,
+        steps: usize,
+    ) -> Result<f64> {
+        let loss = learnt.sums.loss;
+        let grad_norm = learnt.grads.finish(self.config.max_norm);
+        if !(grad_norm.is_finite() && loss.is_finite()) {
+            return Err(Error::failed(format!(
+                "step {}: loss {loss}, |grad| {grad_norm}; lower the learning rate or look for NaN in the weights",
+                step + 1
+            )));
+        }
+        if grad_norm == 0.0 {
+            return Err(Error::failed(format!(
+                "step {}: every gradient is zero; is the adapter detached from the loss?",
+                step + 1
+            )));
+        }
+        let lr = self.config.schedule.at(step, steps);
+        let (adamw, muon) = (&self.config.adamw, self.config.muon.as_ref());
+        moments.update_with(adamw, muon, &learnt.grads, &|name| self.config.rate(name, lr))?;
+        Ok(grad_norm)
+    }
+}
+
+/// Micro-batches that are learnt from at the same time. Dropout draws from one key at a time.
+pub(crate) fn side_by_side(drops: bool) -> usize {
+    if drops { 1 } else { rayon::current_num_threads() }
 }
 
 /// Adds the gradients of micro-batches to `grads`. They are made side by side, each on a thread of its own where there is one, and added

@@ -19,6 +19,9 @@ VARIANTS = {
     "dora": dict(r=4, lora_alpha=8, use_dora=True, target_modules=LINEAR),
     "patterns": dict(r=4, lora_alpha=8, target_modules=["q_proj", "k_proj", "down_proj"], layers_to_transform=[0, 2],
                      rank_pattern={"layers.2.mlp.down_proj": 6, "q_proj": 2}, alpha_pattern={r"layers\.\d+\.self_attn\.k_proj": 3}),
+    # two keys match a layer: the first of the file counts, whatever the alphabet says
+    "overlaps": dict(r=3, lora_alpha=6, target_modules=["q_proj", "up_proj"], rank_pattern={"self_attn.q_proj": 5, "layers.0.self_attn.q_proj": 2},
+                     alpha_pattern={"up_proj": 2, r"layers\.[12]\.mlp\.up_proj": 24}),
     "regex": dict(r=3, lora_alpha=6, target_modules=r"model\.layers\.[01]\.mlp\.(up|down)_proj", exclude_modules=["layers.1.mlp.up_proj"]),
 }
 LOSSES = {"ce": (0.0, 0.0), "dft": (1.0, 0.0), "mixture": (0.7, 0.0), "smoothed": (0.0, 0.1), "smoothed_dft": (1.0, 0.1)}
@@ -41,6 +44,7 @@ def variant(name, settings):
     saved = json.load(open(os.path.join(folder, "adapter_config.json")))
     for key in ("target_modules", "exclude_modules"):
         if isinstance(saved[key], list): saved[key].sort()
+    for key in ("rank_pattern", "alpha_pattern"): saved[key] = settings.get(key, {})   # PEFT writes keys sorted, and reads them in the file's order
     write_json(f"variants/{name}/adapter_config.json", saved)
     model = peft.PeftModel.from_pretrained(load("tied"), folder, is_trainable=True).double()
     z = [logprobs(model, p) for p in pairs()]
