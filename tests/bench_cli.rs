@@ -52,7 +52,7 @@ fn mixed_precision_is_named_and_loses_little() {
     let mixed = line(&[&TRAIN[..], &["--same-batch", "--weights", "mixed"]].concat());
     assert_eq!(
         (&mixed["weights"], &mixed["dtype"], &mixed["falls"]),
-        (&"mixed".into(), &"bf16".into(), &true.into()),
+        (&"mixed BF16".into(), &"bf16".into(), &true.into()),
         "{mixed}"
     );
     let apart = |key: &str| (mixed[key].as_f64().unwrap() / exact[key].as_f64().unwrap() - 1.0).abs();

@@ -195,7 +195,7 @@ fn decoder(model: &mut Qwen3) -> Result<(usize, String)> {
 
 /// What products are made in.
 fn dtype(weights: &str) -> &'static str {
-    if weights == "mixed" { "bf16" } else { "f32" }
+    if weights.starts_with("mixed") { "bf16" } else { "f32" }
 }
 
 fn rounded(value: f64, digits: i32) -> f64 {

@@ -17,7 +17,7 @@ enum Kept {
     Stored,
     /// Rounded to bf16
     Bf16,
-    /// Rounded to bf16, and so is what they are multiplied with: mixed precision
+    /// Rounded to bf16 (blocks of a GGUF file as they are multiplied), and so is what they are multiplied with: mixed precision
     Mixed,
 }
 

@@ -39,6 +39,7 @@ pub enum Keep {
     /// Rounded to bf16.
     Bf16,
     /// Mixed precision: rounded to bf16, and so is what they are multiplied with; sums and everything between the products stay f32.
+    /// Q8_0, Q4_K and Q6_K stay blocks and are rounded as they are multiplied.
     Mixed,
 }
 
@@ -46,7 +47,7 @@ impl Keep {
     /// A matrix of this way of keeping, from the tensor in the type it keeps.
     pub fn weight(self, t: Tensor) -> Weight {
         match self {
-            Self::Mixed if t.rank() == 2 => Weight::Mixed(t),
+            Self::Mixed if t.rank() == 2 => Weight::from(t).mixed(),
             _ => t.into(),
         }
     }

@@ -95,8 +95,9 @@ impl Gguf {
     pub fn weight(&self, name: &str, shape: &[usize], keep: Keep) -> Result<Weight> {
         let (kind, bytes) = self.read(name, shape)?;
         let blocks = shape.len() == 2 && !kind.is_float();
-        if blocks && (keep == Keep::Stored || keep == Keep::F32 && kind.widens()) {
-            return Ok(Weight::quantised(kind.blocks(bytes.get(), shape)?)?);
+        if blocks && (keep == Keep::Stored || matches!(keep, Keep::F32 | Keep::Mixed) && kind.widens()) {
+            let weight = Weight::quantised(kind.blocks(bytes.get(), shape)?)?;
+            return Ok(if keep == Keep::Mixed { weight.mixed() } else { weight });
         }
         let tensor = kind.tensor(bytes.get(), shape)?;
         Ok(keep.weight(match keep {

@@ -44,12 +44,14 @@ fn every_type_is_read_as_pypis_reader_reads_it() {
         let weight = gguf.weight("model.layers.0.self_attn.q_proj.weight", &[64, 256], keep).unwrap();
         assert_eq!(matches!(weight, Weight::Quantised(_)), stays, "{keep:?}");
     }
+    let mixed = gguf.weight("model.layers.0.self_attn.q_proj.weight", &[64, 256], Keep::Mixed).unwrap();
+    assert!(mixed.kind().starts_with("mixed Q"), "blocks stay blocks: {}", mixed.kind());
 }
 
 #[test]
 fn logits_of_a_gguf_file_agree_with_transformers() {
     let golden = tensors::read(&path("gguf/logits.safetensors")).unwrap();
-    for (keep, most) in [(Keep::F32, 1e-4), (Keep::Stored, 0.03)] {
+    for (keep, most) in [(Keep::F32, 1e-4), (Keep::Stored, 0.03), (Keep::Mixed, 0.1)] {
         let m = Qwen3::load_as(&tiny(), keep).unwrap();
         for i in 0..2 {
             let ids: Vec<u32> =

@@ -215,18 +215,21 @@ fn weights_in_every_form_give_the_products_of_the_matrix_they_stand_for() {
 
 #[test]
 fn mixed_precision_rounds_what_it_multiplies_and_sums_in_f32() {
-    let w = noise(&[300, 512], 33).to_dtype(DType::BF16).unwrap();
-    let dense = w.to_dtype(DType::F64).unwrap();
-    let nearest =
-        |t: &Tensor| t.to_dtype(DType::F32).unwrap().to_dtype(DType::BF16).unwrap().to_dtype(DType::F64).unwrap();
-    for tokens in [3, 40] {
-        let x = (noise(&[tokens, 512], 34) * 0.1).unwrap();
-        let (y, g) = gradients(&|t| linear(&t[0], &Weight::Mixed(w.clone())), &[x.clone()], DType::F32);
-        let want = nearest(&x).matmul(&dense.t().unwrap()).unwrap();
-        assert!(distance(&y, &want) < 2e-5, "{tokens}: {}", distance(&y, &want));
-        assert!(distance(&y, &x.matmul(&dense.t().unwrap()).unwrap()) > 1e-3, "something was rounded");
-        let want = nearest(&noise(&[tokens, 300], 99)).matmul(&dense).unwrap();
-        assert!(distance(&g[0], &want) < 1e-4, "{tokens}: {}", distance(&g[0], &want));
+    let nearest = |t: &Tensor| {
+        let rounded = t.to_dtype(DType::F32).unwrap().to_dtype(DType::BF16).unwrap();
+        rounded.to_dtype(DType::F64).unwrap()
+    };
+    for (weight, dense) in stored(300, 512) {
+        let (weight, rounded) = (weight.mixed(), nearest(&dense));
+        for tokens in [3, 40] {
+            let x = (noise(&[tokens, 512], 34) * 0.1).unwrap();
+            let (y, g) = gradients(&|t| linear(&t[0], &weight), &[x.clone()], DType::F32);
+            let want = nearest(&x).matmul(&rounded.t().unwrap()).unwrap();
+            assert!(distance(&y, &want) < 2e-5, "{}, {tokens}: {}", weight.kind(), distance(&y, &want));
+            assert!(distance(&y, &x.matmul(&dense.t().unwrap()).unwrap()) > 1e-3, "something was rounded");
+            let want = nearest(&noise(&[tokens, 300], 99)).matmul(&rounded).unwrap();
+            assert!(distance(&g[0], &want) < 1e-4, "{}, {tokens}: {}", weight.kind(), distance(&g[0], &want));
+        }
     }
 }
 

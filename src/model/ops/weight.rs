@@ -23,17 +23,18 @@ use std::sync::Arc;
 /// f32 numbers of one widened panel: 512 KiB.
 const PANEL: usize = 1 << 17;
 /// Columns are cut at multiples of the longest block.
-const COLUMNS: usize = 256;
+pub(super) const COLUMNS: usize = 256;
 
 /// `[n, k]`, or `[k]` for a norm.
 #[derive(Clone, Debug)]
 pub enum Weight {
     /// f32, bf16 or f16; the only kind that can learn (f32).
     Tensor(Tensor),
-    /// bf16, and what it is multiplied with is rounded to bf16 as well; sums are f32 (mixed precision, Micikevicius et al. 2018).
-    Mixed(Tensor),
     /// Q8_0, Q4_K or Q6_K.
     Quantised(Arc<QTensor>),
+    /// One of the others in mixed precision (Micikevicius et al. 2018): it and what it is multiplied with are rounded to bf16 for
+    /// the product; sums are f32.
+    Mixed(Arc<Weight>),
 }
 
 impl From<Tensor> for Weight {
@@ -56,16 +57,25 @@ impl Weight {
     /// (n, k)
     pub fn dims(&self) -> Result<(usize, usize)> {
         match self {
-            Self::Tensor(t) | Self::Mixed(t) => t.dims2(),
+            Self::Tensor(t) => t.dims2(),
             Self::Quantised(q) => q.shape().dims2(),
+            Self::Mixed(weight) => weight.dims(),
         }
     }
 
-    /// As it is stored: `F32`, `BF16`, `Q8_0` …; `mixed` for bf16 in mixed precision.
+    /// This weight in mixed precision.
+    pub fn mixed(self) -> Self {
+        match self {
+            Self::Mixed(_) => self,
+            other => Self::Mixed(Arc::new(other)),
+        }
+    }
+
+    /// As it is stored: `F32`, `BF16`, `Q8_0` …; `mixed BF16` in mixed precision.
     pub fn kind(&self) -> String {
         match self {
             Self::Tensor(t) => format!("{:?}", t.dtype()),
-            Self::Mixed(_) => "mixed".into(),
+            Self::Mixed(weight) => format!("mixed {}", weight.kind()),
             Self::Quantised(q) => format!("{:?}", q.dtype()),
         }
     }
@@ -74,8 +84,9 @@ impl Weight {
     pub fn dense(&self) -> Result<Tensor> {
         match self {
             Self::Tensor(t) if t.dtype() == DType::F64 => Ok(t.clone()),
-            Self::Tensor(t) | Self::Mixed(t) => t.to_dtype(DType::F32),
+            Self::Tensor(t) => t.to_dtype(DType::F32),
             Self::Quantised(q) => q.dequantize(&Device::Cpu),
+            Self::Mixed(weight) => weight.dense(),
         }
     }
 
@@ -87,7 +98,8 @@ impl Weight {
     /// True when the products below apply.
     pub(super) fn has_loops(&self) -> bool {
         match self {
-            Self::Tensor(t) | Self::Mixed(t) => {
+            Self::Mixed(weight) => weight.has_loops(),
+            Self::Tensor(t) => {
                 t.device().is_cpu() && matches!(t.dtype(), DType::F32 | DType::BF16 | DType::F16) && t.is_contiguous()
             }
             Self::Quantised(q) => q.device().is_cpu(),
@@ -124,7 +136,7 @@ impl Weight {
     pub(super) fn forward(&self, x: &[f32], tokens: usize, y: &mut [f32]) -> Result<()> {
         let (n, k) = self.dims()?;
         if let Some((unit, parts)) = self.tiles() {
-            return self.with(|source| tiles::forward(unit, source.bf16(), [tokens, n, k], parts, x, y));
+            return self.with(|source| tiles::forward(unit, &source, [tokens, n, k], parts, x, y));
         }
         let x = &*self.rounded(x);
         self.with(|source| match source.as_f32() {
@@ -157,7 +169,7 @@ impl Weight {
     pub(super) fn backward(&self, g: &[f32], tokens: usize, dx: &mut [f32]) -> Result<()> {
         let (n, k) = self.dims()?;
         if let Some((unit, parts)) = self.tiles() {
-            return self.with(|source| tiles::backward(unit, source.bf16(), [tokens, n, k], parts, g, dx));
+            return self.with(|source| tiles::backward(unit, &source, [tokens, n, k], parts, g, dx));
         }
         let g = &*self.rounded(g);
         self.with(|source| {
@@ -198,33 +210,36 @@ impl Weight {
     /// What a product takes in for `x`: in mixed precision the nearest bf16 numbers.
     fn rounded<'a>(&self, x: &'a [f32]) -> Cow<'a, [f32]> {
         match self {
-            Self::Mixed(_) => x.par_iter().map(|&x| bf16::from_f32(x).to_f32()).collect::<Vec<_>>().into(),
+            Self::Mixed(_) => {
+                let mut x = x.to_vec();
+                round(&mut x);
+                x.into()
+            }
             _ => x.into(),
         }
     }
 
     /// Lends the numbers as they are stored.
     pub(super) fn with<R>(&self, f: impl FnOnce(Source) -> R) -> Result<R> {
-        let (k, cut) = match self {
-            Self::Tensor(t) | Self::Mixed(t) => (t.dim(candle_core::D::Minus1)?, "a contiguous weight is wanted"),
-            Self::Quantised(q) => (q.shape().dims2()?.1, ""),
-        };
         match self {
-            Self::Tensor(t) | Self::Mixed(t) => {
+            Self::Tensor(t) => {
+                let k = t.dim(candle_core::D::Minus1)?;
                 let (storage, layout) = t.storage_and_layout();
-                let Some((start, end)) = layout.contiguous_offsets() else { bail!("{cut}") };
+                let Some((start, end)) = layout.contiguous_offsets() else { bail!("a contiguous weight is wanted") };
                 let numbers = match &*storage {
                     Storage::Cpu(CpuStorage::F32(v)) => Numbers::F32(&v[start..end]),
                     Storage::Cpu(CpuStorage::BF16(v)) => Numbers::Bf16(&v[start..end]),
                     Storage::Cpu(CpuStorage::F16(v)) => Numbers::F16(&v[start..end]),
                     _ => bail!("a weight of f32, bf16 or f16 on the cpu is wanted, this one is {:?}", t.dtype()),
                 };
-                Ok(f(Source { numbers, k }))
+                Ok(f(Source { numbers, k, rounded: false }))
             }
             Self::Quantised(q) => {
-                let bytes = q.data()?;
-                Ok(f(Source { numbers: Numbers::Blocks(Blocks::new(q.dtype(), &bytes)?), k }))
+                let (bytes, k) = (q.data()?, q.shape().dims2()?.1);
+                let numbers = Numbers::Blocks(Blocks::new(q.dtype(), &bytes)?);
+                Ok(f(Source { numbers, k, rounded: false }))
             }
+            Self::Mixed(weight) => weight.with(|source| f(Source { rounded: true, ..source })),
         }
     }
 }
@@ -234,6 +249,8 @@ impl Weight {
 pub struct Source<'a> {
     numbers: Numbers<'a>,
     k: usize,
+    /// Seen as the nearest bf16 numbers.
+    rounded: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -247,21 +264,31 @@ enum Numbers<'a> {
 impl<'a> Source<'a> {
     #[cfg(test)]
     pub fn f32(w: &'a [f32], k: usize) -> Self {
-        Self { numbers: Numbers::F32(w), k }
+        Self { numbers: Numbers::F32(w), k, rounded: false }
     }
 
-    /// All numbers of a matrix in bf16; nothing of another.
-    fn bf16(&self) -> &'a [bf16] {
+    #[cfg(test)]
+    pub fn bf16(w: &'a [bf16], k: usize) -> Self {
+        Self { numbers: Numbers::Bf16(w), k, rounded: false }
+    }
+
+    /// Numbers of a row.
+    pub fn width(&self) -> usize {
+        self.k
+    }
+
+    /// Some rows, where they are bf16 already.
+    pub fn bf16_rows(&self, rows: Range<usize>) -> Option<&'a [bf16]> {
         match self.numbers {
-            Numbers::Bf16(w) => w,
-            _ => &[],
+            Numbers::Bf16(w) => Some(&w[rows.start * self.k..rows.end * self.k]),
+            _ => None,
         }
     }
 
     /// All numbers, where they are f32 already.
     fn as_f32(&self) -> Option<&'a [f32]> {
         match self.numbers {
-            Numbers::F32(w) => Some(w),
+            Numbers::F32(w) if !self.rounded => Some(w),
             _ => None,
         }
     }
@@ -282,6 +309,31 @@ impl<'a> Source<'a> {
                 Numbers::F16(w) => w[range].convert_to_f32_slice(out),
                 Numbers::Blocks(w) => w.widen(at, out),
             }
+            if self.rounded && !matches!(self.numbers, Numbers::Bf16(_)) {
+                round(out);
+            }
+        }
+    }
+
+    /// `out` [rows, cols] as the nearest bf16 numbers; columns as in `widen`.
+    pub fn narrow(&self, rows: Range<usize>, cols: Range<usize>, out: &mut Vec<bf16>) {
+        let mut wide = vec![0f32; cols.len()];
+        out.clear();
+        for row in rows {
+            self.widen(row..row + 1, cols.clone(), &mut wide);
+            round(&mut wide);
+            out.extend(wide.iter().map(|w| bf16::from_bits((w.to_bits() >> 16) as u16)));
+        }
+    }
+}
+
+dispatch! {
+    /// Every number becomes the nearest one of bf16, ties to even; what is not a number stays none.
+    fn round(numbers: &mut [f32]) {
+        for v in numbers.iter_mut() {
+            let bits = v.to_bits();
+            let nearest = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff_0000;
+            *v = f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { (bits | 0x40_0000) & 0xffff_0000 } else { nearest });
         }
     }
 }

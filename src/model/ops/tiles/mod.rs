@@ -1,11 +1,12 @@
-//! Products with a bf16 matrix on a processor's own units for bf16 (AMX's tiles, else AVX-512's dot products), summed in f32:
+//! Products with a matrix in bf16 on a processor's own units for bf16 (AMX's tiles, else AVX-512's dot products), summed in f32:
 //!
 //! ```text
 //! forward   y = x Wᵀ      backward   dx = g W          W [n, k] in bf16, x [tokens, k] and g [tokens, n] in f32
 //! ```
 //! The f32 side is cut into bf16 parts first. With [`Parts::One`] it is rounded, as in mixed-precision training (Micikevicius et al.
 //! 2018). With [`Parts::Three`] the parts add up to it bit for bit (3 · 8 bits of mantissa are f32's 24), so the product is that of
-//! f32, as W is exact in bf16 already: three times the multiplications, on a unit that does them many times as fast.
+//! f32, as W is exact in bf16 already: three times the multiplications, on a unit that does them many times as fast. A W that is not
+//! in bf16 (quantised blocks) is rounded as it is packed, which only mixed precision asks for.
 //!
 //! A tile is 16 rows of 32 numbers. The right operand of a tile product wants them in pairs, [16 pairs][16 columns][2]: for `forward` that
 //! is x, packed once, while W is read as it lies; for `backward` it is a panel of W, packed while it is in the cache.
@@ -13,7 +14,7 @@ mod amx;
 mod dot;
 mod pack;
 
-use super::weight::columns_mut;
+use super::weight::{COLUMNS, Source, columns_mut};
 use half::bf16;
 use pack::{Packed, stretches};
 use rayon::prelude::*;
@@ -107,26 +108,20 @@ impl Side {
 }
 
 /// `y` [tokens, n] = `x` [tokens, k] Wᵀ
-pub fn forward(unit: Unit, w: &[bf16], [tokens, n, k]: [usize; 3], parts: Parts, x: &[f32], y: &mut [f32]) {
-    assert!(w.len() == n * k && x.len() == tokens * k && y.len() == tokens * n, "operands of a product");
+pub fn forward(unit: Unit, w: &Source, [tokens, n, k]: [usize; 3], parts: Parts, x: &[f32], y: &mut [f32]) {
+    assert!(x.len() == tokens * k && y.len() == tokens * n, "operands of a product");
     let (xs, steps) = (Packed::of(x, [tokens, k], parts, true), k.div_ceil(STEP));
-    let panel = panel(n, steps);
+    let panel = panel(n, steps, 2 * SIDE);
     columns_mut(y, tokens, n, panel).into_par_iter().enumerate().for_each(|(i, mut columns)| {
         let _session = amx::Session::open(unit);
-        let (rows, mut sums) = (&w[i * panel * k..n.min((i + 1) * panel) * k], Sums::default());
-        let as_it_lies = tokens <= FEW && k % STEP == 0 && rows.len() % (2 * SIDE * k) == 0;
-        let tiles = if as_it_lies { Vec::new() } else { pack::rows_of(rows, k) };
-        let left = |block: usize| match as_it_lies {
-            true => Side { start: rows[block * SIDE * k..].as_ptr().cast(), row: k, step: STEP, part: 0 },
-            false => pack::side(&tiles, block * steps, 1),
-        };
-        let width = rows.len() / k;
+        let (first, width) = (i * panel, panel.min(n - i * panel));
+        let (w, mut sums) = (Rows::of(w, first..first + width, tokens <= FEW), Sums::default());
         for (from, count) in stretches(steps) {
             for (at, block) in order(width.div_ceil(SIDE), xs.blocks(), count * parts as usize) {
-                let soon = (as_it_lies && block == 0).then(|| left(at).from(from).start.wrapping_add(2 * SIDE * k));
-                let two = [left(at), left((at + 1).min((width - 1) / SIDE))].map(|side| side.from(from));
+                let left = [at, (at + 1).min((width - 1) / SIDE)].map(|block| w.side(block).from(from));
                 let right = [xs.side(block, from), xs.side(block + 1, from)];
-                unit.block(two, right, [count, parts as usize], soon, &mut sums);
+                let soon = if block == 0 { w.soon(at, from) } else { None };
+                unit.block(left, right, [count, parts as usize], soon, &mut sums);
                 sums.0.iter_mut().flatten().for_each(pack::turn); // now tokens by rows of W
                 for (half, sums) in sums.0.iter().enumerate().filter(|(half, _)| (at + half) * SIDE < width) {
                     let first = (at + half) * SIDE;
@@ -137,18 +132,68 @@ pub fn forward(unit: Unit, w: &[bf16], [tokens, n, k]: [usize; 3], parts: Parts,
     });
 }
 
+/// A panel of W as left operand.
+enum Rows<'a> {
+    /// Where it lies in memory, whole pairs of blocks.
+    AsTheyLie(&'a [bf16], usize),
+    Packed(Vec<pack::Tile>, usize),
+}
+
+impl<'a> Rows<'a> {
+    /// Packed, unless W is in bf16 already and so `few` tokens meet it that packing would cost more than it brings.
+    fn of(w: &Source<'a>, rows: Range<usize>, few: bool) -> Self {
+        let (whole, mut narrow) = (w.bf16_rows(rows.clone()), Vec::new());
+        match whole {
+            Some(numbers) if few && w.width() % STEP == 0 && rows.len() % (2 * SIDE) == 0 => {
+                Self::AsTheyLie(numbers, w.width())
+            }
+            Some(numbers) => Self::Packed(pack::rows_of(numbers, w.width()), w.width().div_ceil(STEP)),
+            None => {
+                w.narrow(rows, 0..w.width(), &mut narrow);
+                Self::Packed(pack::rows_of(&narrow, w.width()), w.width().div_ceil(STEP))
+            }
+        }
+    }
+
+    fn side(&self, block: usize) -> Side {
+        match self {
+            Self::AsTheyLie(w, k) => {
+                Side { start: w[block * SIDE * k..].as_ptr().cast(), row: *k, step: STEP, part: 0 }
+            }
+            Self::Packed(tiles, steps) => pack::side(tiles, block * steps, 1),
+        }
+    }
+
+    /// Where the pair of blocks after block `at` lies, if memory has to be asked for it.
+    fn soon(&self, at: usize, step: usize) -> Option<*const u16> {
+        match self {
+            Self::AsTheyLie(w, k) => {
+                Some(w.as_ptr().cast::<u16>().wrapping_add((at + 2) * SIDE * k + 2 * SIDE * STEP * step))
+            }
+            Self::Packed(..) => None,
+        }
+    }
+}
+
 /// `dx` [tokens, k] = `g` [tokens, n] W
-pub fn backward(unit: Unit, w: &[bf16], [tokens, n, k]: [usize; 3], parts: Parts, g: &[f32], dx: &mut [f32]) {
-    assert!(w.len() == n * k && g.len() == tokens * n && dx.len() == tokens * k, "operands of a product");
+pub fn backward(unit: Unit, w: &Source, [tokens, n, k]: [usize; 3], parts: Parts, g: &[f32], dx: &mut [f32]) {
+    assert!(g.len() == tokens * n && dx.len() == tokens * k, "operands of a product");
     let (gs, steps) = (Packed::of(g, [tokens, n], parts, false), n.div_ceil(STEP));
-    let panel = panel(k, steps);
+    // columns of blocks are cut at multiples of the longest block
+    let panel = panel(k, steps, if w.bf16_rows(0..0).is_some() { 2 * SIDE } else { COLUMNS });
     columns_mut(dx, tokens, k, panel).into_par_iter().enumerate().for_each(|(i, mut columns)| {
         let _session = amx::Session::open(unit);
-        let (mut tiles, mut sums) = (Vec::new(), Sums::default());
-        let width = panel.min(k - i * panel);
+        let (mut tiles, mut narrow, mut sums) = (Vec::new(), Vec::new(), Sums::default());
+        let (first, width) = (i * panel, panel.min(k - i * panel));
         for (from, count) in stretches(steps) {
-            let rows = &w[from * STEP * k..n.min((from + count) * STEP) * k];
-            pack::columns_of(rows, k, i * panel, width, &mut tiles);
+            let rows = from * STEP..n.min((from + count) * STEP);
+            match w.bf16_rows(rows.clone()) {
+                Some(numbers) => pack::columns_of(numbers, k, first, width, &mut tiles),
+                None => {
+                    w.narrow(rows, first..first + width, &mut narrow);
+                    pack::columns_of(&narrow, width, 0, width, &mut tiles);
+                }
+            }
             for (at, block) in order(width.div_ceil(SIDE), gs.blocks(), count * parts as usize) {
                 let right = [at, (at + 1).min((width - 1) / SIDE)].map(|block| pack::side(&tiles, block * count, 1));
                 let left = [gs.side(block, from), gs.side(block + 1, from)];
@@ -185,11 +230,12 @@ fn put(blocks: [&[f32; SIDE * SIDE]; 2], rows: &mut [&mut [f32]], range: Range<u
     }
 }
 
-/// Rows (or columns) of W that a task takes, `steps` tiles long: what the cache holds, but enough tasks for every thread.
-fn panel(n: usize, steps: usize) -> usize {
-    let most = CACHE / (steps.min(STRETCH / STEP) * 2 * STEP) / (2 * SIDE) * (2 * SIDE);
-    let share = (n / (4 * rayon::current_num_threads())).next_multiple_of(2 * SIDE);
-    share.min(most).max(2 * SIDE)
+/// Rows (or columns) of W that a task takes, `steps` tiles long: what the cache holds, but enough tasks for every thread; a multiple
+/// of `of`.
+fn panel(n: usize, steps: usize, of: usize) -> usize {
+    let most = CACHE / (steps.min(STRETCH / STEP) * 2 * STEP) / of * of;
+    let share = (n / (4 * rayon::current_num_threads())).next_multiple_of(of);
+    share.min(most).max(of)
 }
 
 #[cfg(test)]
@@ -236,8 +282,8 @@ mod tests {
     fn three_parts_give_the_products_of_f32() {
         on_all_shapes(|unit, shape @ [tokens, n, k], x, g, w| {
             let (mut y, mut dx) = (vec![9.0; tokens * n], vec![9.0; tokens * k]);
-            forward(unit, w, shape, Parts::Three, x, &mut y);
-            backward(unit, w, shape, Parts::Three, g, &mut dx);
+            forward(unit, &Source::bf16(w, k), shape, Parts::Three, x, &mut y);
+            backward(unit, &Source::bf16(w, k), shape, Parts::Three, g, &mut dx);
             let (y, dx) = (
                 error(&y, x, [tokens, n, k], |i, j| w[j * k + i].to_f64()),
                 error(&dx, g, [tokens, k, n], |i, j| w[i * k + j].to_f64()),
@@ -251,8 +297,8 @@ mod tests {
         let rounded = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| bf16::from_f32(x).to_f32()).collect() };
         on_all_shapes(|unit, shape @ [tokens, n, k], x, g, w| {
             let (mut y, mut dx) = (vec![9.0; tokens * n], vec![9.0; tokens * k]);
-            forward(unit, w, shape, Parts::One, x, &mut y);
-            backward(unit, w, shape, Parts::One, g, &mut dx);
+            forward(unit, &Source::bf16(w, k), shape, Parts::One, x, &mut y);
+            backward(unit, &Source::bf16(w, k), shape, Parts::One, g, &mut dx);
             let (y, dx) = (
                 error(&y, &rounded(x), [tokens, n, k], |i, j| w[j * k + i].to_f64()),
                 error(&dx, &rounded(g), [tokens, k, n], |i, j| w[i * k + j].to_f64()),
