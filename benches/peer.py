@@ -5,7 +5,9 @@
 
 CASE is made by the peer's make_case.py. The peer runs in f32 and bf16, at the batch sizes given, and is held to its best; dxlab runs at its
 default batch in f32, in mixed precision (--weights mixed) and, where the checkpoint is stored narrower than f32, with the weights as stored
-(--weights stored); training also with --checkpointing. Every round runs all of them once, ours and theirs in turn, so that a busy minute hits both; the table has medians over the rounds.
+(--weights stored); training also with --checkpointing, decoding of such a checkpoint also from Q8_0 blocks that `dxlab export` makes of it. Every
+round runs all of them once, ours and theirs in turn, so that a busy minute hits both; the table has medians over the rounds, beside the peer's
+best in f32 and its best of all.
 
 Beside the speed stands the proof: training also runs some steps on one batch, on both sides (same first loss in f32, |grad| above 0,
 losses that fall), and decoding compares the greedy tokens of every prompt, in f32.
@@ -44,9 +46,9 @@ def medians(lines: list[dict], what: str) -> list[dict]:
     ]
 
 
-def best(entries: list[dict]) -> dict:
-    """The peer's fastest way."""
-    theirs = [entry for entry in entries if entry["side"] == "peer"]
+def best(entries: list[dict], dtype: str = "") -> dict:
+    """The peer's fastest way, or the fastest whose label begins with `dtype`."""
+    theirs = [entry for entry in entries if entry["side"] == "peer" and entry["label"].startswith(dtype)]
     if not theirs:
         sys.exit("peer.py: no run of the peer succeeded, so there is nothing to compare with")
     return max(theirs, key=lambda entry: entry["speed"])
@@ -67,13 +69,13 @@ def row(cells: list[str]) -> str:
 def speeds(lines: list[dict], what: str) -> list[str]:
     """Speed and memory of every way, as ratios to the peer at its best."""
     entries = medians(lines, what)
-    reference = best(entries)
+    reference, plain = best(entries), best(entries, "f32")
     unit = {"train": "tokens/s", "decode": "new tokens/s"}[what]
-    head = ["", unit, "÷ peer's best"] + (["peak MiB", "÷ peer's", "MFU"] if what == "train" else []) + ["rounds"]
+    head = ["", unit, "÷ peer's f32", "÷ peer's best"] + (["peak MiB", "÷ peer's", "MFU"] if what == "train" else []) + ["rounds"]
     table = [row(head), row([":---"] + ["---:"] * (len(head) - 1))]
     for entry in entries:
         name = ("dxlab, " if entry["side"] == "dxlab" else "transformers + PEFT, " if what == "train" else "transformers, ") + entry["label"]
-        cells = [name + (" (best)" if entry is reference else ""), number(entry["speed"]), ratio(entry["speed"], reference["speed"])]
+        cells = [name + (" (best)" if entry is reference else ""), number(entry["speed"]), ratio(entry["speed"], plain["speed"]), ratio(entry["speed"], reference["speed"])]
         if what == "train":
             cells += [number(entry["peak_mib"], 0), ratio(entry["peak_mib"], reference["peak_mib"]), number(entry["mfu"], 2)]
         table.append(row(cells + [str(entry["rounds"])]))
@@ -122,6 +124,8 @@ def ways(a, stored_narrow: bool) -> list[dict]:
     for what in [w for w in SPEED if getattr(a, w)]:
         peers = [peer_way(a, what, dtype, batch) for dtype in ("f32", "bf16") for batch in getattr(a, f"{what}_batch")]
         flags = [[]] + ([["--weights", "stored"]] if stored_narrow else []) + [["--weights", "mixed"]] + ([["--checkpointing"]] if what == "train" else [])
+        if what == "decode" and a.q8_0:
+            flags += [["--model", str(a.q8_0)], ["--model", str(a.q8_0), "--weights", "mixed"]]
         mine = [our_way(a, what, more, getattr(a, f"{what}_batch")[0]) for more in flags]
         for turn in range(max(len(mine), len(peers))):
             made += mine[turn : turn + 1] + peers[turn : turn + 1]
@@ -129,8 +133,8 @@ def ways(a, stored_narrow: bool) -> list[dict]:
 
 
 def our_way(a, what: str, more: list[str], batch: int, proof: bool = False) -> dict:
-    weights = {"stored": "stored weights", "mixed": "mixed precision"}[more[1]] if "--weights" in more else "f32"
-    label = ", ".join([weights, f"batch {batch}"] + [flag[2:] for flag in more if flag == "--checkpointing"])
+    weights = {"stored": "stored weights", "mixed": "mixed precision"}[more[more.index("--weights") + 1]] if "--weights" in more else "f32"
+    label = ", ".join((["Q8_0 blocks"] if "--model" in more else []) + [weights, f"batch {batch}"] + [flag[2:] for flag in more if flag == "--checkpointing"])
     command = [a.dxlab, "bench", what, str(a.case), "--batch", str(batch), *(["--steps", str(a.steps)] if what == "train" else ["--new", str(NEW)])]
     command += more + (["--limit", str(a.limit)] if what == "decode" and a.limit else []) + (["--same-batch"] if proof else [])
     return {"side": "dxlab", "what": what, "label": label, "proof": proof, "command": command}
@@ -141,6 +145,17 @@ def peer_way(a, what: str, dtype: str, batch: int, proof: bool = False) -> dict:
     command = [a.python, str(a.peer / script), str(a.case), "--batch", str(batch), "--dtype", dtype]
     command += ["--steps", str(a.steps)] if what == "train" else ["--new", str(NEW)] + (["--limit", str(a.limit)] if a.limit else [])
     return {"side": "peer", "what": what, "label": f"{dtype}, batch {batch}", "proof": proof, "command": command}
+
+
+def blocks(a, folder: Path, failed: list[str]) -> Path | None:
+    """The case's model in Q8_0 blocks."""
+    file = folder / "q8_0.gguf"
+    command = [a.dxlab, "export", "--model", str(a.case / "model"), "--format", "gguf", "--type", "q8_0", "--out", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        failed.append(f"Q8_0 blocks: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        return None
+    return file
 
 
 def measured(way: dict, failed: list[str]) -> list[dict]:
@@ -240,9 +255,11 @@ def main() -> None:
         "cpu": cpu(), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg(), "rounds": a.repeat, "steps": a.steps, "new": NEW, "limit": a.limit,
         "lines": [], "failed": [], "agreement": None,
     }
-    for _ in range(a.repeat):
-        for way in ways(a, narrow):
-            told["lines"] += measured(way, told["failed"])
+    with tempfile.TemporaryDirectory() as folder:
+        a.q8_0 = blocks(a, Path(folder), told["failed"]) if a.decode and narrow else None
+        for _ in range(a.repeat):
+            for way in ways(a, narrow):
+                told["lines"] += measured(way, told["failed"])
     if a.train:
         told["lines"] += proofs(a, told["failed"])
     if a.decode:

@@ -30,9 +30,9 @@ PROOF = [
 class Table(unittest.TestCase):
     def test_ratios_are_of_medians_to_the_peer_at_its_best(self):
         text = peer.table(told(TRAIN + PROOF))
-        self.assertIn("| dxlab, f32, batch 8 | 3,000.0 | 2.00 × | 250 | 0.12 × | 0.50 | 3 |", text)
-        self.assertIn("| transformers + PEFT, f32, batch 8 | 1,400.0 | 0.93 × | 1,000 | 0.50 × | – | 3 |", text)
-        self.assertIn("| transformers + PEFT, bf16, batch 16 (best) | 1,500.0 | 1.00 × |", text)
+        self.assertIn("| dxlab, f32, batch 8 | 3,000.0 | 2.14 × | 2.00 × | 250 | 0.12 × | 0.50 | 3 |", text)
+        self.assertIn("| transformers + PEFT, f32, batch 8 | 1,400.0 | 1.00 × | 0.93 × | 1,000 | 0.50 × | – | 3 |", text)
+        self.assertIn("| transformers + PEFT, bf16, batch 16 (best) | 1,500.0 | 1.07 × | 1.00 × |", text)
 
     def test_a_loss_that_rises_and_a_gradient_of_zero_are_shown(self):
         text = peer.table(told(TRAIN + PROOF))
@@ -49,7 +49,7 @@ class Table(unittest.TestCase):
     def test_decoding_has_no_memory_and_tells_how_many_prompts_agree(self):
         lines = [run("dxlab", "f32, batch 8", 2000, what="decode"), run("peer", "f32, batch 8", 400, what="decode")]
         text = peer.table(told(lines, agreement=peer.agreement([[1, 2], [3, 4]], [[1, 2], [3, 5]])))
-        self.assertIn("| dxlab, f32, batch 8 | 2,000.0 | 5.00 × | 1 |", text)
+        self.assertIn("| dxlab, f32, batch 8 | 2,000.0 | 5.00 × | 5.00 × | 1 |", text)
         self.assertIn("1 of 2 prompts", text)
         self.assertNotIn("first loss", text)
         self.assertIn("dxlab answered 1 prompts, the peer 2", peer.agreement([[1]], [[1], [2]]))

@@ -34,10 +34,11 @@ pub fn wilson_share(p: f64, n: usize, level: f64) -> Option<Estimate> {
 ///
 /// `unanimous(0.0, 10, 0.95)` is 0 to 0.308.
 pub fn unanimous(value: f64, units: usize, level: f64) -> Option<(f64, f64)> {
-    let end = ((1.0 - level) / 2.0).powf(1.0 / units as f64);
+    let digits = |x: f64| (x * 1e12).round() / 1e12; // that JSON brings back as they are
+    let end = digits(((1.0 - level) / 2.0).powf(1.0 / units as f64));
     match value {
         _ if units == 0 => None,
-        0.0 => Some((0.0, 1.0 - end)),
+        0.0 => Some((0.0, digits(1.0 - end))),
         1.0 => Some((end, 1.0)),
         _ => None,
     }

@@ -221,7 +221,11 @@ impl Weight {
 
     /// Lends the numbers as they are stored.
     pub(super) fn with<R>(&self, f: impl FnOnce(Source) -> R) -> Result<R> {
-        match self {
+        let (mut stored, mut rounded) = (self, false);
+        while let Self::Mixed(weight) = stored {
+            (stored, rounded) = (weight, true);
+        }
+        match stored {
             Self::Tensor(t) => {
                 let k = t.dim(candle_core::D::Minus1)?;
                 let (storage, layout) = t.storage_and_layout();
@@ -232,14 +236,13 @@ impl Weight {
                     Storage::Cpu(CpuStorage::F16(v)) => Numbers::F16(&v[start..end]),
                     _ => bail!("a weight of f32, bf16 or f16 on the cpu is wanted, this one is {:?}", t.dtype()),
                 };
-                Ok(f(Source { numbers, k, rounded: false }))
+                Ok(f(Source { numbers, k, rounded }))
             }
             Self::Quantised(q) => {
                 let (bytes, k) = (q.data()?, q.shape().dims2()?.1);
-                let numbers = Numbers::Blocks(Blocks::new(q.dtype(), &bytes)?);
-                Ok(f(Source { numbers, k, rounded: false }))
+                Ok(f(Source { numbers: Numbers::Blocks(Blocks::new(q.dtype(), &bytes)?), k, rounded }))
             }
-            Self::Mixed(weight) => weight.with(|source| f(Source { rounded: true, ..source })),
+            Self::Mixed(_) => bail!("mixed precision of mixed precision"),
         }
     }
 }
