@@ -13,11 +13,12 @@ use candle_core::{DType, Device, Tensor, Var};
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use dxlab::error::Result;
 use dxlab::model::Weight;
+use dxlab::generate::{Place, Sampling};
 use dxlab::model::ops::{
-    Heads, LowRank, Segments, Turns, Window, adapted_linear, add, attend_past, causal_attention, linear, on_workers,
-    rms_norm, rope, swiglu, token_logprob,
+    Dropout, Heads, LowRank, Segments, Turns, Window, adapted_linear, add, attend_past, causal_attention, dropout,
+    linear, on_workers, rms_norm, rope, scale_columns, swiglu, token_logprob,
 };
-use dxlab::train::{AdamW, Gradients, Moments};
+use dxlab::train::{AdamW, Gradients, Moments, orthogonal};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -91,6 +92,7 @@ fn main() -> Result<()> {
             newest_tokens(&mut bench, case)?;
             head(&mut bench, case)?;
             update(&mut bench, case)?;
+            sampling(&mut bench, case)?;
         }
         bench.0.final_summary();
         Ok(())
@@ -147,6 +149,9 @@ fn products(bench: &mut Bench, case: &Case) -> Result<()> {
         ("bf16", w.to_dtype(DType::BF16)?.into()),
         ("Q8_0", blocks(GgmlDType::Q8_0)?),
         ("Q4_K", blocks(GgmlDType::Q4K)?),
+        ("Q6_K", blocks(GgmlDType::Q6K)?),
+        ("mixed bf16", Weight::from(w.to_dtype(DType::BF16)?).mixed()),
+        ("mixed Q8_0", blocks(GgmlDType::Q8_0)?.mixed()),
     ];
     for (kind, weight) in &stored {
         for tokens in [1, 8, 16, case.tokens()] {
@@ -186,7 +191,10 @@ fn row_by_row(bench: &mut Bench, case: &Case) -> Result<()> {
 
     let (gate, up) = (variable(&[tokens, case.intermediate], 12)?, variable(&[tokens, case.intermediate], 13)?);
     let work = [tokens * case.intermediate; 2];
-    bench.both("swiglu", name("gate", case.intermediate), work, || Ok(swiglu(&gate, &up)?))
+    bench.both("swiglu", name("gate", case.intermediate), work, || Ok(swiglu(&gate, &up)?))?;
+    bench.both("dropout", name("gate", case.intermediate), work, || Ok(dropout(&gate, Dropout { p: 0.1, key: 1 })?))?;
+    let magnitudes = variable(&[case.intermediate], 25)?;
+    bench.both("scale columns", name("gate", case.intermediate), work, || Ok(scale_columns(&up, &magnitudes)?))
 }
 
 /// Forward: q kᵀ and p v. Backward: both again, and the gradients of q, k and v. Two operations a dimension and visible pair.
@@ -246,7 +254,22 @@ fn update(bench: &mut Bench, case: &Case) -> Result<()> {
     let count = parameters.values().map(|v| v.elem_count()).sum();
     let moments = std::cell::RefCell::new(Moments::default());
     let name = format!("{} rank {RANK}, {count} parameters", case.name);
-    bench.time("adamw", name, count, || moments.borrow_mut().update(&AdamW::default(), &grads, 1e-6))
+    bench.time("adamw", name, count, || moments.borrow_mut().update(&AdamW::default(), &grads, 1e-6))?;
+    let matrix = noise(&[i, RANK], 26)?.flatten_all()?.to_vec1()?;
+    let name = format!("{} {i}x{RANK}", case.name);
+    bench.time("muon", name, i * RANK, || Ok(orthogonal(matrix.clone(), [i, RANK])))
+}
+
+/// One token drawn from a row of logits, greedily and with every filter.
+fn sampling(bench: &mut Bench, case: &Case) -> Result<()> {
+    let logits: Vec<f32> = noise(&[case.vocabulary], 27)?.to_vec1()?;
+    let filtered = Sampling { temperature: 0.8, top_k: 50, top_p: 0.9, min_p: 0.02, seed: 7 };
+    for (name, sampling) in [("greedy", Sampling::default()), ("filtered", filtered)] {
+        let place = Place { prompt: 0, sample: 0, position: 0 };
+        let name = format!("{} {name} of {}", case.name, case.vocabulary);
+        bench.time("sampling", name, case.vocabulary, || Ok(sampling.choose(&logits, None, place)))?;
+    }
+    Ok(())
 }
 
 /// Numbers in ±1 (a linear congruential generator: a head of 150 million has to be there in a second).
