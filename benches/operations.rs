@@ -12,8 +12,8 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor, Var};
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use dxlab::error::Result;
-use dxlab::model::Weight;
 use dxlab::generate::{Place, Sampling};
+use dxlab::model::Weight;
 use dxlab::model::ops::{
     Dropout, Heads, LowRank, Segments, Turns, Window, adapted_linear, add, attend_past, causal_attention, dropout,
     linear, on_workers, rms_norm, rope, scale_columns, swiglu, token_logprob,

@@ -304,14 +304,7 @@ impl<'a> Source<'a> {
     /// `out` [rows, cols] in f32. Columns of quantised rows start and end between two blocks.
     pub fn widen(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [f32]) {
         for (row, out) in rows.zip(out.chunks_exact_mut(cols.len())) {
-            let at = row * self.k + cols.start;
-            let range = at..at + cols.len();
-            match &self.numbers {
-                Numbers::F32(w) => out.copy_from_slice(&w[range]),
-                Numbers::Bf16(w) => widen_bf16(&w[range], out),
-                Numbers::F16(w) => w[range].convert_to_f32_slice(out),
-                Numbers::Blocks(w) => w.widen(at, out),
-            }
+            self.widen_from(row * self.k + cols.start, out);
             if self.rounded && !matches!(self.numbers, Numbers::Bf16(_)) {
                 round(out);
             }
@@ -321,22 +314,47 @@ impl<'a> Source<'a> {
     /// `out` [rows, cols] as the nearest bf16 numbers; columns as in `widen`.
     pub fn narrow(&self, rows: Range<usize>, cols: Range<usize>, out: &mut Vec<bf16>) {
         let mut wide = vec![0f32; cols.len()];
-        out.clear();
-        for row in rows {
-            self.widen(row..row + 1, cols.clone(), &mut wide);
-            round(&mut wide);
-            out.extend(wide.iter().map(|w| bf16::from_bits((w.to_bits() >> 16) as u16)));
+        out.resize(rows.len() * cols.len(), bf16::ZERO);
+        for (row, out) in rows.zip(out.chunks_exact_mut(cols.len())) {
+            self.widen_from(row * self.k + cols.start, &mut wide);
+            narrow(&wide, out.reinterpret_cast_mut());
+        }
+    }
+
+    /// The numbers from `at` on, as they are stored.
+    fn widen_from(&self, at: usize, out: &mut [f32]) {
+        let range = at..at + out.len();
+        match &self.numbers {
+            Numbers::F32(w) => out.copy_from_slice(&w[range]),
+            Numbers::Bf16(w) => widen_bf16(&w[range], out),
+            Numbers::F16(w) => w[range].convert_to_f32_slice(out),
+            Numbers::Blocks(w) => w.widen(at, out),
+        }
+    }
+}
+
+/// The nearest bf16 number, ties to even, in the upper half of the result; what is not a number stays none.
+#[inline(always)]
+pub(super) fn nearest(v: f32) -> u32 {
+    let bits = v.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    if bits & 0x7fff_ffff > 0x7f80_0000 { bits | 0x40_0000 } else { rounded }
+}
+
+dispatch! {
+    fn round(numbers: &mut [f32]) {
+        for v in numbers.iter_mut() {
+            *v = f32::from_bits(nearest(*v) & 0xffff_0000);
         }
     }
 }
 
 dispatch! {
-    /// Every number becomes the nearest one of bf16, ties to even; what is not a number stays none.
-    fn round(numbers: &mut [f32]) {
-        for v in numbers.iter_mut() {
-            let bits = v.to_bits();
-            let nearest = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff_0000;
-            *v = f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { (bits | 0x40_0000) & 0xffff_0000 } else { nearest });
+    fn narrow(from: &[f32], to: &mut [u16]) {
+        let n = to.len();
+        let from = &from[..n];
+        for i in 0..n {
+            to[i] = (nearest(from[i]) >> 16) as u16;
         }
     }
 }

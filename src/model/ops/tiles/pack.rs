@@ -1,6 +1,7 @@
 //! From rows of numbers to tiles.
 use super::{Parts, SIDE, STEP, STRETCH, Side};
 use crate::model::ops::lanes::dispatch;
+use crate::model::ops::weight::nearest;
 use half::bf16;
 use rayon::prelude::*;
 
@@ -118,10 +119,7 @@ dispatch! {
     fn cut(rest: &mut [f32; 32], part: &mut [u16]) {
         let part = &mut part[..32];
         for i in 0..32 {
-            let bits = rest[i].to_bits();
-            let nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16; // ties to even
-            let not_a_number = bits & 0x7fff_ffff > 0x7f80_0000;
-            let nearest = if not_a_number { (bits >> 16) | 0x40 } else { nearest };
+            let nearest = nearest(rest[i]) >> 16;
             part[i] = nearest as u16;
             rest[i] -= f32::from_bits(nearest << 16);
         }
