@@ -10,11 +10,14 @@
 //! Log-probabilities are those of the model itself: of the logits as they come, before temperature, filters and
 //! constraint. Under a constraint those renormalised over the allowed tokens are kept beside them.
 use super::constraint::{Constraint, next_ids};
+use super::passes::{AT_ONCE, Pass, passes};
 use super::sample::{Place, Sampling};
 use super::text::{Cut, StopStrings, Watch};
 use crate::error::{Error, Result};
 use crate::model::ops::{Numbers, Segments, log_sum_exp, on_workers};
 use crate::model::{Cache, Config, Qwen3, Tokenizer};
+use candle_core::Tensor;
+use rayon::prelude::*;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -199,9 +202,20 @@ pub fn decode(
     how: &Decoding,
     done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<Generated>>> {
+    decode_by(model, prompts, how, AT_ONCE, done)
+}
+
+/// As `decode`, reading `at_once` tokens a pass.
+pub(super) fn decode_by(
+    model: &Qwen3,
+    prompts: &[Vec<u32>],
+    how: &Decoding,
+    at_once: usize,
+    done: &mut dyn FnMut(usize),
+) -> Result<Vec<Vec<Generated>>> {
     how.check()?;
     let results = vec![Vec::new(); prompts.len()];
-    let mut state = Decoder { model, how, active: vec![], stems: VecDeque::new(), results, finished: 0 };
+    let mut state = Decoder { model, how, at_once, active: vec![], stems: VecDeque::new(), results, finished: 0 };
     let mut waiting = prompts.iter().enumerate();
     loop {
         let before = state.finished;
@@ -226,6 +240,8 @@ pub fn decode(
 struct Decoder<'a, 'p> {
     model: &'a Qwen3,
     how: &'a Decoding<'a>,
+    /// Tokens that a pass reads.
+    at_once: usize,
     active: Vec<Active<'p>>,
     /// Prompts that were read and have samples to start.
     stems: VecDeque<Stem>,
@@ -239,8 +255,9 @@ struct Stem {
     /// The next sample to start.
     sample: usize,
     cache: Cache,
-    /// Logits after the prompt.
+    /// Logits after the prompt, and log Σ e^logit.
     logits: Vec<f32>,
+    whole: f32,
 }
 
 /// An answer being made.
@@ -264,7 +281,7 @@ impl<'p> Decoder<'_, 'p> {
                 let last = stem.sample + 1 == self.how.samples;
                 let cache = if last { std::mem::take(&mut stem.cache) } else { stem.cache.clone() };
                 let mut next = Active::new(self.how, (stem.prompt, stem.sample), Cow::Borrowed(&[]), cache)?;
-                next.take(&stem.logits, self.how)?;
+                next.take(&stem.logits, stem.whole, self.how)?;
                 stem.sample += 1;
                 if last {
                     self.stems.pop_front();
@@ -280,30 +297,48 @@ impl<'p> Decoder<'_, 'p> {
         Ok(())
     }
 
-    /// Reads what is pending and appends one token to every active sequence.
+    /// Reads what is pending, some tokens at a time, and appends one token to every active sequence.
     fn step(&mut self) -> Result<()> {
         if self.active.is_empty() {
             return Ok(());
         }
         for a in &self.active {
-            let known = self.model.config.knows(&a.pending);
-            let room = known.and_then(|()| self.model.config.holds(a.cache.len() + a.pending.len()));
+            let config = &self.model.config;
+            let known = config.reads(&a.pending);
+            let room = known.and_then(|()| config.holds(a.cache.len() + a.pending.len()));
             room.map_err(|e| self.how.at(a.place, e))?;
         }
-        let ids: Vec<u32> = self.active.iter().flat_map(|a| a.pending.iter().copied()).collect();
-        let segments = Segments::of_lengths(self.active.iter().map(|a| a.pending.len()));
-        let mut caches: Vec<&mut Cache> = self.active.iter_mut().map(|a| &mut a.cache).collect();
+        let lengths: Vec<usize> = self.active.iter().map(|a| a.pending.len()).collect();
+        passes(&lengths, self.at_once).iter().try_for_each(|pass| self.read(pass))
+    }
+
+    /// Reads the pieces of one pass; a sequence that has no more to read gets its next token.
+    fn read(&mut self, pass: &Pass) -> Result<()> {
+        let reading = &mut self.active[pass.first..pass.first + pass.pieces.len()];
+        let ids: Vec<u32> =
+            reading.iter().zip(&pass.pieces).flat_map(|(a, piece)| a.pending[piece.clone()].iter().copied()).collect();
+        let segments = Segments::of_lengths(pass.pieces.iter().map(|piece| piece.len()));
+        let mut caches: Vec<&mut Cache> = reading.iter_mut().map(|a| &mut a.cache).collect();
         let (model, newest) = (self.model, Segments::of_lengths(vec![1; segments.len()]));
-        let logits = on_workers(|| model.logits(&model.extend_tail(&ids, &segments, &newest, &mut caches)?))?; // [active, vocab_size]
+        let (logits, wholes) = on_workers(|| -> Result<(Tensor, Vec<f32>)> {
+            let logits = model.logits(&model.extend_tail(&ids, &segments, &newest, &mut caches)?)?; // [pieces, vocab_size]
+            let wholes = Numbers::of(&logits)?.par_chunks(logits.dim(1)?).map(log_sum_exp).collect();
+            Ok((logits, wholes))
+        })?;
         let vocabulary = logits.dim(1)?;
         let logits = Numbers::of(&logits)?;
-        for (a, row) in self.active.iter_mut().zip(logits.chunks_exact(vocabulary)) {
+        let rows = logits.chunks_exact(vocabulary).zip(wholes);
+        for ((a, piece), (row, whole)) in reading.iter_mut().zip(&pass.pieces).zip(rows) {
+            if piece.end < a.pending.len() {
+                continue; // the prompt goes on in the next pass
+            }
             let read_prompt = a.made.logprobs.is_empty() && a.place.sample == 0;
             if read_prompt && self.how.samples > 1 {
                 let prompt = a.place.prompt as usize;
-                self.stems.push_back(Stem { prompt, sample: 1, cache: a.cache.clone(), logits: row.to_vec() });
+                let logits = row.to_vec();
+                self.stems.push_back(Stem { prompt, sample: 1, cache: a.cache.clone(), logits, whole });
             }
-            a.take(row, self.how)?;
+            a.take(row, whole, self.how)?;
         }
         Ok(())
     }
@@ -343,9 +378,9 @@ impl<'p> Active<'p> {
         })
     }
 
-    /// Chooses the next token by the logits that follow what was read, and sees whether it ends the answer.
-    fn take(&mut self, logits: &[f32], how: &Decoding) -> Result<()> {
-        let token = self.choose(logits, how)?;
+    /// Chooses the next token by the logits that follow what was read (`whole`: log Σ e^logit), and sees whether it ends the answer.
+    fn take(&mut self, logits: &[f32], whole: f32, how: &Decoding) -> Result<()> {
+        let token = self.choose(logits, whole, how)?;
         self.place.position += 1;
         if how.limits.stop.contains(&token) {
             return Ok(self.finish(Finish::StopToken));
@@ -371,8 +406,7 @@ impl<'p> Active<'p> {
         self.over = true;
     }
 
-    fn choose(&mut self, logits: &[f32], how: &Decoding) -> Result<u32> {
-        let whole = log_sum_exp(logits);
+    fn choose(&mut self, logits: &[f32], whole: f32, how: &Decoding) -> Result<u32> {
         if !whole.is_finite() {
             return Err(Error::failed(format!(
                 "{}, new token {}: the logits are not finite; are there NaN in the weights?",

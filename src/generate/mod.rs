@@ -7,6 +7,7 @@ mod endpoint;
 mod grammar;
 mod labels;
 mod pairs;
+mod passes;
 mod rank;
 mod sample;
 mod spans;

@@ -12,6 +12,7 @@
 //! the rounding of the logits. Tokens are laid out by id, not by probability, so that such rounding moves a boundary by
 //! as much and never swaps two tokens.
 use crate::error::{Error, Result};
+use crate::model::ops::largest;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -109,7 +110,8 @@ impl Sampling {
 
 /// The first of the largest.
 pub fn argmax(row: &[f32]) -> usize {
-    row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best })
+    let max = largest(row);
+    row.iter().position(|v| *v == max).unwrap_or(0)
 }
 
 fn argmax_by(n: usize, value: impl Fn(usize) -> f32) -> usize {

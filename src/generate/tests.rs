@@ -1,6 +1,7 @@
 //! The decoding loop against transformers (golden values), against the plain way without caches, and with what it is
 //! held to.
 use super::constraint::{Constraint, next_ids};
+use super::decode::decode_by;
 use super::labels::{Count, Labels};
 use super::text::{Pieces, StopStrings, tests::tokenizer};
 use super::{Decoding, Finish, Generated, Held, Limits, Pair, Place, Sampling, decode, greedy, score};
@@ -39,6 +40,20 @@ fn batched_answers_equal_answers_one_by_one() {
     for (a, b) in one.iter().zip(&four) {
         assert_eq!((&a.tokens, a.finish), (&b.tokens, b.finish));
         assert!((a.logprob() - b.logprob()).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn prompts_read_in_pieces_are_answered_alike() {
+    let m = model("untied");
+    let how = warm(3, 2);
+    let run = |at_once| decode_by(&m, &prompts(), &how, at_once, &mut |_| {}).unwrap();
+    let whole = run(1000);
+    for at_once in [1, 3, 7] {
+        for (a, b) in whole.iter().flatten().zip(run(at_once).iter().flatten()) {
+            assert_eq!((&a.tokens, a.finish), (&b.tokens, b.finish), "{at_once} at once");
+            assert!((a.logprob() - b.logprob()).abs() < 1e-4, "{at_once} at once");
+        }
     }
 }
 

@@ -167,6 +167,14 @@ impl Config {
         }
     }
 
+    /// Fails for no tokens, and for one that [`Config::knows`] refuses.
+    pub fn reads(&self, ids: &[u32]) -> Result<()> {
+        if ids.is_empty() {
+            return Err(Error::input("an empty prompt: at least one token is wanted"));
+        }
+        self.knows(ids)
+    }
+
     /// Fails for a sequence of more tokens than there are positions.
     pub fn holds(&self, tokens: usize) -> Result<()> {
         match tokens > self.max_position_embeddings {

@@ -8,10 +8,10 @@ mod load;
 
 use super::config::Config;
 use super::ops::{
-    Heads, Numbers, Segments, TokenLogProbs, Turns, Weight, Window, add, attend_past, causal_attention, linear,
-    rms_norm, rope, smoothed_token_logprob, swiglu, token_logprob,
+    Heads, Numbers, Segments, TokenLogProbs, Turns, Weight, Window, add_over, attend_past, causal_attention, linear,
+    rms_norm, rms_norm_over, rope_over, smoothed_token_logprob, swiglu_over, token_logprob,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use candle_core::{DType, Tensor};
 use std::sync::Arc;
 
@@ -196,10 +196,8 @@ impl Qwen3 {
 
     fn check(&self, ids: &[u32], segments: &Segments, ends: impl Iterator<Item = usize>) -> Result<()> {
         let c = &self.config;
-        if ids.is_empty() || (0..segments.len()).any(|i| segments.range(i).is_empty()) {
-            return Err(Error::input("an empty prompt: at least one token is wanted"));
-        }
-        c.knows(ids)?;
+        let an_empty_one = (0..segments.len()).any(|i| segments.range(i).is_empty());
+        c.reads(if an_empty_one { &[] } else { ids })?;
         ends.max().map_or(Ok(()), |tokens| c.holds(tokens))
     }
 
@@ -287,9 +285,9 @@ impl Layer {
             Some((rows, turns)) => (x.index_select(rows, 0)?, h.index_select(rows, 0)?, turns),
             None => (x.clone(), h.clone(), &places.all),
         };
-        let x = add(&x, &self.self_attn.forward(c, (&asking, turns), (&h, &places.all), attend)?)?;
+        let x = add_over(&x, self.self_attn.forward(c, (&asking, turns), (&h, &places.all), attend)?)?;
         let h = rms_norm(&x, &self.post_attention_layernorm, c.rms_norm_eps)?;
-        Ok(add(&x, &self.mlp.forward(&h)?)?)
+        Ok(add_over(&x, self.mlp.forward(&h)?)?)
     }
 }
 
@@ -306,15 +304,15 @@ impl Attention {
         let q = self.q_proj.forward(asking.0)?.reshape(((), heads, c.head_dim))?; // [rows, heads, d]
         let k = self.k_proj.forward(seen.0)?.reshape(((), kv, c.head_dim))?; // [tokens, kv_heads, d]
         let v = self.v_proj.forward(seen.0)?.reshape(((), kv, c.head_dim))?;
-        let q = rope(&rms_norm(&q, &self.q_norm, c.rms_norm_eps)?, asking.1)?;
-        let k = rope(&rms_norm(&k, &self.k_norm, c.rms_norm_eps)?, seen.1)?;
+        let q = rope_over(rms_norm_over(q, &self.q_norm, c.rms_norm_eps)?, asking.1)?;
+        let k = rope_over(rms_norm_over(k, &self.k_norm, c.rms_norm_eps)?, seen.1)?;
         self.o_proj.forward(&attend(&q, &k, &v)?.reshape(((), heads * c.head_dim))?)
     }
 }
 
 impl Mlp {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.down_proj.forward(&swiglu(&self.gate_proj.forward(x)?, &self.up_proj.forward(x)?)?)
+        self.down_proj.forward(&swiglu_over(self.gate_proj.forward(x)?, &self.up_proj.forward(x)?)?)
     }
 }
 

@@ -91,6 +91,13 @@ dispatch! {
 }
 
 dispatch! {
+    /// The largest number of a row; NaN is none.
+    pub fn largest(row: &[f32]) -> f32 {
+        max_of(row)
+    }
+}
+
+dispatch! {
     /// log Σ e^v of a row, without touching it.
     pub fn log_sum_exp(row: &[f32]) -> f32 {
         let max = max_of(row);

@@ -8,7 +8,7 @@
 //! One operation for all of it: no pass over [tokens, n] besides the products, and h = D(x) Aᵀ is all that is kept.
 use super::dropout::{Dropout, drop};
 use super::matrix::{Threads, View, ViewMut, multiply};
-use super::slices::{Numbers, has_loops, operand, result};
+use super::slices::{Numbers, has_loops, operand, result, zeros};
 use super::weight::Weight;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::borrow::Cow;
@@ -37,7 +37,7 @@ impl CustomOp2 for LearntLinear {
             bail!("linear: input of {k}, weight [{n}, {wide}]")
         }
         let (x, w) = (operand("learnt-linear", x, lx)?, operand("learnt-linear", w, lw)?);
-        let mut y = vec![0f32; tokens * n];
+        let mut y = zeros(tokens * n);
         product(&mut y, [tokens, n], View::new(x, tokens, k, k), View::new(w, n, k, k).t(), 1.0, false);
         Ok(result(y, &Shape::from((tokens, n))))
     }
@@ -46,7 +46,7 @@ impl CustomOp2 for LearntLinear {
         let (g, (tokens, k), n) = (g.contiguous()?, x.dims2()?, w.dim(0)?);
         let (xs, ws, gs) = (Numbers::of(x)?, Numbers::of(w)?, Numbers::of(&g)?);
         let upstream = View::new(&gs, tokens, n, n);
-        let (mut dx, mut dw) = (vec![0f32; tokens * k], vec![0f32; n * k]);
+        let (mut dx, mut dw) = (zeros(tokens * k), zeros(n * k));
         product(&mut dx, [tokens, k], upstream, View::new(&ws, n, k, k), 1.0, false);
         product(&mut dw, [n, k], upstream.t(), View::new(&xs, tokens, k, k), 1.0, false);
         let back = |d, like: &Tensor| Tensor::from_vec(d, like.shape(), like.device()).map(Some);
@@ -76,7 +76,7 @@ impl CustomOp1 for FrozenLinear {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (tokens, (n, _)) = (self.tokens(layout)?, self.weight.dims()?);
-        let mut y = vec![0f32; tokens * n];
+        let mut y = zeros(tokens * n);
         self.weight.forward(operand("frozen-linear", x, layout)?, tokens, &mut y)?;
         Ok(result(y, &Shape::from((tokens, n))))
     }
@@ -84,7 +84,7 @@ impl CustomOp1 for FrozenLinear {
     fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let ((_, k), tokens) = (self.weight.dims()?, x.dim(0)?);
         let g = g.contiguous()?;
-        let mut dx = vec![0f32; tokens * k];
+        let mut dx = zeros(tokens * k);
         self.weight.backward(&Numbers::of(&g)?, tokens, &mut dx)?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
@@ -181,7 +181,7 @@ impl CustomOp3 for AdaptedLinear {
         if la.dims() != [r, k] || lb.dims() != [n, r] {
             bail!("{name}: A {:?} and B {:?} for a weight [{n}, {k}]", la.shape(), lb.shape())
         }
-        let mut y = vec![0f32; tokens * n];
+        let mut y = zeros(tokens * n);
         self.base.weight.forward(x, tokens, &mut y)?;
         let mut h = vec![0f32; tokens * r];
         product(&mut h, [tokens, r], View::new(&self.dropped(x), tokens, k, k), View::new(a, r, k, k).t(), 1.0, false);
@@ -220,7 +220,7 @@ impl CustomOp3 for AdaptedLinear {
         if !self.x_learns {
             return Ok((None, back(da, a)?, back(db, b)?));
         }
-        let mut dx = vec![0f32; tokens * k];
+        let mut dx = zeros(tokens * k);
         self.base.weight.backward(&gs, tokens, &mut dx)?;
         if let Some((a0, b0)) = &self.start {
             let (a0, b0) = (Numbers::of(a0)?, Numbers::of(b0)?);
@@ -232,7 +232,7 @@ impl CustomOp3 for AdaptedLinear {
         match self.dropout {
             None => product(&mut dx, [tokens, k], dh, a_view, 1.0, true),
             Some(dropout) => {
-                let mut through = vec![0f32; tokens * k];
+                let mut through = zeros(tokens * k);
                 product(&mut through, [tokens, k], dh, a_view, 1.0, false);
                 drop(&mut through, dropout);
                 dx.iter_mut().zip(&through).for_each(|(d, t)| *d += t);

@@ -1,6 +1,6 @@
 //! y = w ⊙ x / √(mean(x²) + ε) over the last dimension (Zhang & Sennrich 2019, RMSNorm).
 use super::lanes::{dispatch, sum_by};
-use super::slices::{Numbers, ROWS_A_TASK, has_loops, operand, result};
+use super::slices::{Numbers, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -10,6 +10,18 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
         return rms_norm_naive(x, weight, eps);
     }
     x.contiguous()?.apply_op2(weight, RmsNorm { eps: eps as f32, weight_learns: weight.track_op() })
+}
+
+/// As [`rms_norm`], written over `x` where no gradient asks for it. `x` must be no one else's.
+pub fn rms_norm_over(x: Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    if !may_be_overwritten(&x, &[weight]) {
+        return rms_norm(&x, weight, eps);
+    }
+    overwrite_with("rms-norm", &x, weight, |x, w| {
+        let rows = |x: &mut [f32]| x.chunks_exact_mut(w.len()).for_each(|x| row_over(x, w, eps as f32));
+        x.par_chunks_mut(ROWS_A_TASK * w.len()).for_each(rows);
+    })?;
+    Ok(x)
 }
 
 /// The same by candle's own differentiable operations: the reference in tests, and the path of other devices.
@@ -35,6 +47,17 @@ dispatch! {
 }
 
 dispatch! {
+    fn row_over(x: &mut [f32], w: &[f32], eps: f32) {
+        let n = w.len();
+        let x = &mut x[..n];
+        let scale = 1.0 / (sum_by(n, |i| x[i] * x[i]) / n as f32 + eps).sqrt();
+        for i in 0..n {
+            x[i] = x[i] * scale * w[i];
+        }
+    }
+}
+
+dispatch! {
     // dx = s · (w ⊙ g − x · s² · mean(w ⊙ g ⊙ x)), s = 1 / rms(x)
     fn backward_row(x: &[f32], w: &[f32], g: &[f32], dx: &mut [f32], eps: f32) -> f32 {
         let n = w.len();
@@ -55,7 +78,7 @@ impl CustomOp2 for RmsNorm {
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, w) = (operand("rms-norm", x, lx)?, operand("rms-norm", w, lw)?);
-        let mut y = vec![0f32; x.len()];
+        let mut y = zeros(x.len());
         let block = ROWS_A_TASK * w.len();
         y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(w.len()).zip(x.chunks_exact(w.len())) {
@@ -69,7 +92,7 @@ impl CustomOp2 for RmsNorm {
         let (x, g) = (x.contiguous()?, g.contiguous()?);
         let (xs, ws, gs) = (Numbers::of(&x)?, Numbers::of(w)?, Numbers::of(&g)?);
         let n = ws.len();
-        let mut dx = vec![0f32; xs.len()];
+        let mut dx = zeros(xs.len());
         let block = ROWS_A_TASK * n;
         let partial: Vec<Vec<f32>> = dx
             .par_chunks_mut(block)

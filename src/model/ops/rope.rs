@@ -1,7 +1,7 @@
 //! Rotary positions (Su et al. 2021) in the half-split layout of Qwen: pair i is (x[i], x[i + d/2]), turned by
 //! position · θ^(−2i/d). The gradient is the turn in the other direction.
 use super::lanes::dispatch;
-use super::slices::{Numbers, ROWS_A_TASK, has_loops, operand, result};
+use super::slices::{Numbers, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite, result, zeros};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -17,11 +17,16 @@ pub struct Turns {
 impl Turns {
     pub fn new(positions: &[usize], head_dim: usize, theta: f64) -> Self {
         let half = head_dim / 2;
-        let angle = |p: usize, i: usize| p as f64 * theta.powf(-2.0 * i as f64 / head_dim as f64);
-        let table = |f: fn(f64) -> f64| -> Arc<Vec<f32>> {
-            Arc::new(positions.iter().flat_map(|&p| (0..half).map(move |i| f(angle(p, i)) as f32)).collect())
-        };
-        Self { cos: table(f64::cos), sin: table(f64::sin), half }
+        let turns: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect(); // of position 1
+        let (mut cos, mut sin) = (zeros(positions.len() * half), zeros(positions.len() * half));
+        let rows = cos.par_chunks_mut(half.max(1)).zip(sin.par_chunks_mut(half.max(1))).zip(positions);
+        rows.with_min_len(ROWS_A_TASK).for_each(|((cos, sin), &p)| {
+            for ((cos, sin), turn) in cos.iter_mut().zip(sin).zip(&turns) {
+                let (s, c) = (p as f64 * turn).sin_cos();
+                (*cos, *sin) = (c as f32, s as f32);
+            }
+        });
+        Self { cos: Arc::new(cos), sin: Arc::new(sin), half }
     }
 }
 
@@ -31,6 +36,25 @@ pub fn rope(x: &Tensor, turns: &Turns) -> Result<Tensor> {
         return rope_naive(x, turns);
     }
     x.contiguous()?.apply_op1(Rope { turns: turns.clone(), sign: 1.0 })
+}
+
+/// As [`rope`], written over `x` where no gradient asks for it. `x` must be no one else's.
+pub fn rope_over(x: Tensor, turns: &Turns) -> Result<Tensor> {
+    let (tokens, heads, dim) = x.dims3()?;
+    if !may_be_overwritten(&x, &[]) || dim != 2 * turns.half || tokens * turns.half != turns.cos.len() {
+        return rope(&x, turns);
+    }
+    let (half, token) = (turns.half, heads * dim);
+    overwrite("rope", &x, |x| {
+        x.par_chunks_mut(ROWS_A_TASK * token).enumerate().for_each(|(block, x)| {
+            for (t, x) in x.chunks_exact_mut(token).enumerate() {
+                let at = (block * ROWS_A_TASK + t) * half;
+                let (cos, sin) = (&turns.cos[at..at + half], &turns.sin[at..at + half]);
+                x.chunks_exact_mut(dim).for_each(|x| turn_over(x, cos, sin));
+            }
+        });
+    })?;
+    Ok(x)
 }
 
 /// The same by candle's own differentiable operations.
@@ -63,11 +87,24 @@ dispatch! {
     }
 }
 
+dispatch! {
+    fn turn_over(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        let half = cos.len();
+        let (left, right) = x.split_at_mut(half);
+        let (right, sin) = (&mut right[..half], &sin[..half]);
+        for i in 0..half {
+            let (a, b) = (left[i], right[i]);
+            left[i] = a * cos[i] - b * sin[i];
+            right[i] = b * cos[i] + a * sin[i];
+        }
+    }
+}
+
 impl Rope {
     fn turn(&self, x: &[f32], heads: usize) -> Vec<f32> {
         let half = self.turns.half;
         let token = heads * 2 * half;
-        let mut y = vec![0f32; x.len()];
+        let mut y = zeros(x.len());
         y.par_chunks_mut(ROWS_A_TASK * token).zip(x.par_chunks(ROWS_A_TASK * token)).enumerate().for_each(
             |(block, (y, x))| {
                 for (t, (y, x)) in y.chunks_exact_mut(token).zip(x.chunks_exact(token)).enumerate() {

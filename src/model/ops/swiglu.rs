@@ -1,6 +1,6 @@
 //! y = silu(gate) ⊙ up, silu(z) = z / (1 + e^−z) (Shazeer 2020, GLU variants).
 use super::lanes::{dispatch, exp};
-use super::slices::{Numbers, has_loops, operand, result};
+use super::slices::{Numbers, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -14,6 +14,17 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu)
 }
 
+/// As [`swiglu`], written over `gate` where no gradient asks for it. `gate` must be no one else's.
+pub fn swiglu_over(gate: Tensor, up: &Tensor) -> Result<Tensor> {
+    if gate.shape() != up.shape() || !may_be_overwritten(&gate, &[up]) {
+        return swiglu(&gate, up);
+    }
+    overwrite_with("swiglu", &gate, up, |gate, up| {
+        gate.par_chunks_mut(BLOCK).zip(up.par_chunks(BLOCK)).for_each(|(gate, up)| forward_block_over(gate, up));
+    })?;
+    Ok(gate)
+}
+
 struct SwiGlu;
 
 dispatch! {
@@ -22,6 +33,16 @@ dispatch! {
         let (gate, up) = (&gate[..n], &up[..n]);
         for i in 0..n {
             y[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+        }
+    }
+}
+
+dispatch! {
+    fn forward_block_over(gate: &mut [f32], up: &[f32]) {
+        let n = gate.len();
+        let up = &up[..n];
+        for i in 0..n {
+            gate[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
         }
     }
 }
@@ -46,7 +67,7 @@ impl CustomOp2 for SwiGlu {
 
     fn cpu_fwd(&self, a: &CpuStorage, la: &Layout, b: &CpuStorage, lb: &Layout) -> Result<(CpuStorage, Shape)> {
         let (gate, up) = (operand("swiglu", a, la)?, operand("swiglu", b, lb)?);
-        let mut y = vec![0f32; gate.len()];
+        let mut y = zeros(gate.len());
         y.par_chunks_mut(BLOCK)
             .zip(gate.par_chunks(BLOCK).zip(up.par_chunks(BLOCK)))
             .for_each(|(y, (gate, up))| forward_block(gate, up, y));
@@ -56,7 +77,7 @@ impl CustomOp2 for SwiGlu {
     fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let g = g.contiguous()?;
         let (gates, ups, gs) = (Numbers::of(gate)?, Numbers::of(up)?, Numbers::of(&g)?);
-        let (mut dgate, mut dup) = (vec![0f32; gates.len()], vec![0f32; gates.len()]);
+        let (mut dgate, mut dup) = (zeros(gates.len()), zeros(gates.len()));
         dgate
             .par_chunks_mut(BLOCK)
             .zip(dup.par_chunks_mut(BLOCK))

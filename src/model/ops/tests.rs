@@ -293,3 +293,35 @@ fn a_target_outside_the_vocabulary_is_refused() {
     let error = token_logprob(&h, &w.into(), &[8]).unwrap_err().to_string();
     assert!(error.contains("token id 8 outside the vocabulary of 8"), "{error}");
 }
+
+#[test]
+fn in_place_gives_the_same_bits_and_spares_what_a_gradient_needs() {
+    let f32s = |shape: &[usize], seed| noise(shape, seed).to_dtype(DType::F32).unwrap();
+    let bits = |t: &Tensor| -> Vec<f32> { t.flatten_all().unwrap().to_vec1().unwrap() };
+    let (turns, w) = (Turns::new(&[0, 5, 1, 130, 7, 2], 16, 1e4), f32s(&[16], 81));
+    type Pair<'a> = (&'a str, &'a dyn Fn(&Tensor) -> Result<Tensor>, &'a dyn Fn(Tensor) -> Result<Tensor>);
+    let other = f32s(&[6, 3, 16], 82);
+    let pairs: [Pair; 4] = [
+        ("add", &|t| add(&other, t), &|t| add_over(&other, t)),
+        ("norm", &|t| rms_norm(t, &w, 1e-6), &|t| rms_norm_over(t, &w, 1e-6)),
+        ("rope", &|t| rope(t, &turns), &|t| rope_over(t, &turns)),
+        ("swiglu", &|t| swiglu(t, &other), &|t| swiglu_over(t, &other)),
+    ];
+    for (name, plain, over) in pairs {
+        let x = f32s(&[6, 3, 16], 83);
+        let (want, before) = (bits(&plain(&x).unwrap()), bits(&x));
+        let recorded = Var::from_tensor(&x).unwrap();
+        assert_eq!(bits(&over(recorded.as_tensor().clone()).unwrap()), want, "{name}, recorded");
+        assert_eq!(bits(recorded.as_tensor()), before, "{name}: a variable was written over");
+        assert_eq!(bits(&over(x.clone()).unwrap()), want, "{name}");
+        assert_eq!(bits(&x), want, "{name}: not in place");
+        let across = f32s(&[3, 6, 16], 84).transpose(0, 1).unwrap(); // not contiguous: a copy is made
+        assert_eq!(bits(&over(across.clone()).unwrap()), bits(&plain(&across).unwrap()), "{name}, strided");
+    }
+    assert_eq!(zeroed(70_000), vec![0f32; 70_000]);
+}
+
+fn zeroed(n: usize) -> Vec<f32> {
+    drop(std::hint::black_box(vec![1f32; n])); // what may be used again is not zero
+    slices::zeros(n)
+}

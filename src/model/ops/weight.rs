@@ -321,6 +321,22 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// One row as the nearest bf16 numbers, each 32 of them `step` after those before; what is left of `out` stays.
+    pub fn narrow_row(&self, row: usize, out: &mut [u16], step: usize) {
+        let at = row * self.k;
+        if let Numbers::Blocks(blocks) = &self.numbers {
+            if blocks.narrow(at, self.k, out, step) {
+                return;
+            }
+        }
+        let mut wide = [0f32; COLUMNS];
+        for (i, out) in out.chunks_mut(step * (COLUMNS / 32)).enumerate().take(self.k.div_ceil(COLUMNS)) {
+            let wide = &mut wide[..COLUMNS.min(self.k - i * COLUMNS)];
+            self.widen_from(at + i * COLUMNS, wide);
+            wide.chunks(32).zip(out.chunks_mut(step)).for_each(|(wide, out)| narrow(wide, &mut out[..wide.len()]));
+        }
+    }
+
     /// The numbers from `at` on, as they are stored.
     fn widen_from(&self, at: usize, out: &mut [f32]) {
         let range = at..at + out.len();

@@ -18,6 +18,7 @@ use super::weight::{COLUMNS, Source, columns_mut};
 use half::bf16;
 use pack::{Packed, stretches};
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -136,21 +137,37 @@ pub fn forward(unit: Unit, w: &Source, [tokens, n, k]: [usize; 3], parts: Parts,
 enum Rows<'a> {
     /// Where it lies in memory, whole pairs of blocks.
     AsTheyLie(&'a [bf16], usize),
-    Packed(Vec<pack::Tile>, usize),
+    Packed(Kept, usize),
+}
+
+/// Tiles that this thread goes on using: a panel of W is packed thousands of times a second.
+struct Kept(Vec<pack::Tile>);
+
+thread_local!(static KEPT: Cell<Vec<pack::Tile>> = const { Cell::new(Vec::new()) });
+
+impl Kept {
+    fn take() -> Self {
+        Self(KEPT.take())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT.set(std::mem::take(&mut self.0));
+    }
 }
 
 impl<'a> Rows<'a> {
     /// Packed, unless W is in bf16 already and so `few` tokens meet it that packing would cost more than it brings.
     fn of(w: &Source<'a>, rows: Range<usize>, few: bool) -> Self {
-        let (whole, mut narrow) = (w.bf16_rows(rows.clone()), Vec::new());
-        match whole {
+        match w.bf16_rows(rows.clone()) {
             Some(numbers) if few && w.width() % STEP == 0 && rows.len() % (2 * SIDE) == 0 => {
                 Self::AsTheyLie(numbers, w.width())
             }
-            Some(numbers) => Self::Packed(pack::rows_of(numbers, w.width()), w.width().div_ceil(STEP)),
-            None => {
-                w.narrow(rows, 0..w.width(), &mut narrow);
-                Self::Packed(pack::rows_of(&narrow, w.width()), w.width().div_ceil(STEP))
+            _ => {
+                let mut tiles = Kept::take();
+                pack::rows_of(w, rows, &mut tiles.0);
+                Self::Packed(tiles, w.width().div_ceil(STEP))
             }
         }
     }
@@ -160,7 +177,7 @@ impl<'a> Rows<'a> {
             Self::AsTheyLie(w, k) => {
                 Side { start: w[block * SIDE * k..].as_ptr().cast(), row: *k, step: STEP, part: 0 }
             }
-            Self::Packed(tiles, steps) => pack::side(tiles, block * steps, 1),
+            Self::Packed(tiles, steps) => pack::side(&tiles.0, block * steps, 1),
         }
     }
 

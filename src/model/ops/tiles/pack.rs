@@ -1,9 +1,10 @@
 //! From rows of numbers to tiles.
 use super::{Parts, SIDE, STEP, STRETCH, Side};
 use crate::model::ops::lanes::dispatch;
-use crate::model::ops::weight::nearest;
+use crate::model::ops::weight::{Source, nearest};
 use half::bf16;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// 16 rows of 32 numbers, or 16 rows of 16 pairs.
 #[derive(Clone, Copy)]
@@ -69,22 +70,32 @@ pub fn side(tiles: &[Tile], at: usize, parts: usize) -> Side {
     }
 }
 
-/// Rows of W [rows, k] as left tiles: [block of 16 rows][step].
-pub fn rows_of(w: &[bf16], k: usize) -> Vec<Tile> {
-    let steps = k.div_ceil(STEP);
-    let mut tiles = vec![Tile::ZERO; (w.len() / k).div_ceil(SIDE) * steps];
-    for (i, row) in w.chunks_exact(k).enumerate() {
+/// Some rows of W [n, k] as left tiles: [block of 16 rows][step]. Rows past the last of the blocks are what `tiles` had there: their sums
+/// are nobody's.
+pub fn rows_of(w: &Source, rows: Range<usize>, tiles: &mut Vec<Tile>) {
+    let (k, steps) = (w.width(), w.width().div_ceil(STEP));
+    tiles.resize(rows.len().div_ceil(SIDE) * steps, Tile::ZERO);
+    if k % STEP != 0 {
+        tiles.chunks_exact_mut(steps).for_each(|block| block[steps - 1] = Tile::ZERO);
+    }
+    for (i, row) in rows.enumerate() {
         let (block, i) = (i / SIDE, i % SIDE);
-        let (whole, rest) = bits(row).as_chunks::<STEP>();
-        let tiles = &mut tiles[block * steps..(block + 1) * steps];
-        for (tile, numbers) in tiles.iter_mut().zip(whole) {
-            tile.0.as_chunks_mut::<STEP>().0[i] = *numbers;
-        }
-        if !rest.is_empty() {
-            tiles[steps - 1].0[i * STEP..][..rest.len()].copy_from_slice(rest);
+        let tiles = &mut numbers_of(&mut tiles[block * steps..(block + 1) * steps])[i * STEP..];
+        match w.bf16_rows(row..row + 1) {
+            Some(numbers) => {
+                for (to, from) in tiles.chunks_mut(SIDE * STEP).zip(bits(numbers).chunks(STEP)) {
+                    to[..from.len()].copy_from_slice(from);
+                }
+            }
+            None => w.narrow_row(row, tiles, SIDE * STEP),
         }
     }
-    tiles
+}
+
+/// The numbers of some tiles, one tile after the other.
+fn numbers_of(tiles: &mut [Tile]) -> &mut [u16] {
+    // SAFETY: a tile is 512 numbers without a gap, and has at least the alignment of one.
+    unsafe { std::slice::from_raw_parts_mut(tiles.as_mut_ptr().cast(), tiles.len() * SIDE * STEP) }
 }
 
 /// Rows of W [n, k] at columns `first` to `first + width`, as right tiles: pairs of rows by columns, [block of 16 columns][step].
