@@ -16,9 +16,8 @@ mod pack;
 
 use super::weight::{COLUMNS, Source, columns_mut};
 use half::bf16;
-use pack::{Packed, stretches};
+use pack::{Kept, Packed, stretches};
 use rayon::prelude::*;
-use std::cell::Cell;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -140,23 +139,6 @@ enum Rows<'a> {
     Packed(Kept, usize),
 }
 
-/// Tiles that this thread goes on using: a panel of W is packed thousands of times a second.
-struct Kept(Vec<pack::Tile>);
-
-thread_local!(static KEPT: Cell<Vec<pack::Tile>> = const { Cell::new(Vec::new()) });
-
-impl Kept {
-    fn take() -> Self {
-        Self(KEPT.take())
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        KEPT.set(std::mem::take(&mut self.0));
-    }
-}
-
 impl<'a> Rows<'a> {
     /// Packed, unless W is in bf16 already and so `few` tokens meet it that packing would cost more than it brings.
     fn of(w: &Source<'a>, rows: Range<usize>, few: bool) -> Self {
@@ -165,8 +147,8 @@ impl<'a> Rows<'a> {
                 Self::AsTheyLie(numbers, w.width())
             }
             _ => {
-                let mut tiles = Kept::take();
-                pack::rows_of(w, rows, &mut tiles.0);
+                let mut tiles = Kept::of_w();
+                pack::rows_of(w, rows, &mut tiles);
                 Self::Packed(tiles, w.width().div_ceil(STEP))
             }
         }
@@ -177,7 +159,7 @@ impl<'a> Rows<'a> {
             Self::AsTheyLie(w, k) => {
                 Side { start: w[block * SIDE * k..].as_ptr().cast(), row: *k, step: STEP, part: 0 }
             }
-            Self::Packed(tiles, steps) => pack::side(&tiles.0, block * steps, 1),
+            Self::Packed(tiles, steps) => tiles.side(block * steps, 1),
         }
     }
 
@@ -200,7 +182,7 @@ pub fn backward(unit: Unit, w: &Source, [tokens, n, k]: [usize; 3], parts: Parts
     let panel = panel(k, steps, if w.bf16_rows(0..0).is_some() { 2 * SIDE } else { COLUMNS });
     columns_mut(dx, tokens, k, panel).into_par_iter().enumerate().for_each(|(i, mut columns)| {
         let _session = amx::Session::open(unit);
-        let (mut tiles, mut narrow, mut sums) = (Vec::new(), Vec::new(), Sums::default());
+        let (mut tiles, mut narrow, mut sums) = (Kept::of_w(), Vec::new(), Sums::default());
         let (first, width) = (i * panel, panel.min(k - i * panel));
         for (from, count) in stretches(steps) {
             let rows = from * STEP..n.min((from + count) * STEP);
@@ -212,7 +194,7 @@ pub fn backward(unit: Unit, w: &Source, [tokens, n, k]: [usize; 3], parts: Parts
                 }
             }
             for (at, block) in order(width.div_ceil(SIDE), gs.blocks(), count * parts as usize) {
-                let right = [at, (at + 1).min((width - 1) / SIDE)].map(|block| pack::side(&tiles, block * count, 1));
+                let right = [at, (at + 1).min((width - 1) / SIDE)].map(|block| tiles.side(block * count, 1));
                 let left = [gs.side(block, from), gs.side(block + 1, from)];
                 unit.block(left, right, [count, parts as usize], None, &mut sums);
                 for half in [0, 1].into_iter().filter(|half| (at + half) * SIDE < width) {

@@ -4,7 +4,9 @@ use crate::model::ops::lanes::dispatch;
 use crate::model::ops::weight::{Source, nearest};
 use half::bf16;
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::ops::Range;
+use std::thread::LocalKey;
 
 /// 16 rows of 32 numbers, or 16 rows of 16 pairs.
 #[derive(Clone, Copy)]
@@ -15,9 +17,55 @@ impl Tile {
     const ZERO: Self = Self([0; SIDE * STEP]);
 }
 
-/// A matrix of f32 as tiles of bf16 parts, in blocks of 16 rows: [block][step][part]. What is past its edge is zero.
-pub struct Packed {
+/// Tiles that this thread goes on using: a step packs thousands of panels, and clearing them anew would take as long as the products.
+pub struct Kept {
     tiles: Vec<Tile>,
+    home: &'static LocalKey<Cell<Vec<Tile>>>,
+}
+
+thread_local!(static OF_W: Cell<Vec<Tile>> = const { Cell::new(Vec::new()) });
+thread_local!(static OF_X: Cell<Vec<Tile>> = const { Cell::new(Vec::new()) });
+
+impl Kept {
+    /// For a panel of W, which one task packs and uses.
+    pub fn of_w() -> Self {
+        Self { tiles: OF_W.take(), home: &OF_W }
+    }
+
+    /// For x or g, which the tasks share.
+    fn of_x() -> Self {
+        Self { tiles: OF_X.take(), home: &OF_X }
+    }
+
+    /// The first `n`, with whatever they had.
+    fn first(&mut self, n: usize) -> &mut [Tile] {
+        if self.tiles.len() < n {
+            self.tiles.resize(n, Tile::ZERO);
+        }
+        &mut self.tiles[..n]
+    }
+
+    /// Tiles from number `at` on, `parts` of them a step.
+    pub fn side(&self, at: usize, parts: usize) -> Side {
+        Side {
+            start: self.tiles[at].0.as_ptr(),
+            row: STEP,
+            step: parts * SIDE * STEP,
+            part: if parts > 1 { SIDE * STEP } else { 0 },
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.home.set(std::mem::take(&mut self.tiles));
+    }
+}
+
+/// A matrix of f32 as tiles of bf16 parts, in blocks of 16 rows: [block][step][part]. Past its last column is zero; past its last row is what was
+/// there: sums of it are nobody's.
+pub struct Packed {
+    tiles: Kept,
     pub rows: usize,
     /// Tiles along a row.
     steps: usize,
@@ -28,17 +76,12 @@ impl Packed {
     /// `x` [rows, cols], with `turned` as right operand: pairs of columns by rows.
     pub fn of(x: &[f32], [rows, cols]: [usize; 2], parts: Parts, turned: bool) -> Self {
         let (steps, parts) = (cols.div_ceil(STEP), parts as usize);
-        let mut tiles = vec![Tile::ZERO; rows.div_ceil(SIDE) * steps * parts];
+        let mut tiles = Kept::of_x();
+        let all = tiles.first(rows.div_ceil(SIDE) * steps * parts);
         if cols > 0 {
-            tiles.par_chunks_mut(steps * parts).zip(x.par_chunks(SIDE * cols)).for_each(|(tiles, rows)| {
+            all.par_chunks_mut(steps * parts).zip(x.par_chunks(SIDE * cols)).for_each(|(tiles, rows)| {
                 for (i, row) in rows.chunks_exact(cols).enumerate() {
-                    for (step, numbers) in row.chunks(STEP).enumerate() {
-                        let mut rest = [0f32; STEP];
-                        rest[..numbers.len()].copy_from_slice(numbers);
-                        for tile in &mut tiles[step * parts..(step + 1) * parts] {
-                            cut(&mut rest, &mut tile.0[i * STEP..(i + 1) * STEP]);
-                        }
-                    }
+                    cut(row, parts, &mut numbers_of(tiles)[i * STEP..]);
                 }
                 if turned {
                     tiles.iter_mut().for_each(|tile| turn(words_of(tile)));
@@ -56,25 +99,15 @@ impl Packed {
     /// One block from a step on; the last block again where there is none.
     pub fn side(&self, block: usize, from: usize) -> Side {
         let at = (block.min(self.blocks() - 1) * self.steps + from) * self.parts;
-        side(&self.tiles, at, self.parts)
-    }
-}
-
-/// Tiles from number `at` on, `parts` of them a step.
-pub fn side(tiles: &[Tile], at: usize, parts: usize) -> Side {
-    Side {
-        start: tiles[at].0.as_ptr(),
-        row: STEP,
-        step: parts * SIDE * STEP,
-        part: if parts > 1 { SIDE * STEP } else { 0 },
+        self.tiles.side(at, self.parts)
     }
 }
 
 /// Some rows of W [n, k] as left tiles: [block of 16 rows][step]. Rows past the last of the blocks are what `tiles` had there: their sums
 /// are nobody's.
-pub fn rows_of(w: &Source, rows: Range<usize>, tiles: &mut Vec<Tile>) {
+pub fn rows_of(w: &Source, rows: Range<usize>, tiles: &mut Kept) {
     let (k, steps) = (w.width(), w.width().div_ceil(STEP));
-    tiles.resize(rows.len().div_ceil(SIDE) * steps, Tile::ZERO);
+    let tiles = tiles.first(rows.len().div_ceil(SIDE) * steps);
     if k % STEP != 0 {
         tiles.chunks_exact_mut(steps).for_each(|block| block[steps - 1] = Tile::ZERO);
     }
@@ -98,19 +131,21 @@ fn numbers_of(tiles: &mut [Tile]) -> &mut [u16] {
     unsafe { std::slice::from_raw_parts_mut(tiles.as_mut_ptr().cast(), tiles.len() * SIDE * STEP) }
 }
 
-/// Rows of W [n, k] at columns `first` to `first + width`, as right tiles: pairs of rows by columns, [block of 16 columns][step].
-pub fn columns_of(rows: &[bf16], k: usize, first: usize, width: usize, tiles: &mut Vec<Tile>) {
-    let (steps, blocks) = ((rows.len() / k).div_ceil(STEP), width.div_ceil(SIDE));
-    tiles.clear();
-    tiles.resize(blocks * steps, Tile::ZERO);
+/// Rows of W [n, k] at columns `first` to `first + width`, as right tiles: pairs of rows by columns, [block of 16 columns][step]. Columns past the
+/// last are what `tiles` had there: their sums are nobody's.
+pub fn columns_of(rows: &[bf16], k: usize, first: usize, width: usize, tiles: &mut Kept) {
+    let (n, blocks) = (rows.len() / k, width.div_ceil(SIDE));
+    let steps = n.div_ceil(STEP);
+    let tiles = tiles.first(blocks * steps);
+    if n % STEP != 0 {
+        tiles.chunks_exact_mut(steps).for_each(|block| block[steps - 1] = Tile::ZERO);
+    }
     let none = vec![bf16::ZERO; width];
     for (pair, two) in rows.chunks(2 * k).enumerate() {
         let even = bits(&two[first..first + width]);
         let odd = bits(if two.len() > k { &two[k + first..k + first + width] } else { &none });
-        let at = pair % SIDE * STEP;
-        for (block, (even, odd)) in even.chunks(SIDE).zip(odd.chunks(SIDE)).enumerate() {
-            interleave(even, odd, &mut tiles[block * steps + pair / SIDE].0[at..at + STEP]);
-        }
+        let to = &mut numbers_of(&mut tiles[pair / SIDE..])[pair % SIDE * STEP..];
+        interleave(even, odd, to, steps * SIDE * STEP);
     }
 }
 
@@ -126,24 +161,41 @@ fn words_of(tile: &mut Tile) -> &mut [f32; SIDE * SIDE] {
 }
 
 dispatch! {
-    /// Takes the nearest bf16 of every number away from it.
-    fn cut(rest: &mut [f32; 32], part: &mut [u16]) {
-        let part = &mut part[..32];
-        for i in 0..32 {
-            let nearest = nearest(rest[i]) >> 16;
-            part[i] = nearest as u16;
-            rest[i] -= f32::from_bits(nearest << 16);
+    /// A row as bf16 parts, the first row of `tiles` (each 512 numbers): every part is the nearest to what those before it left.
+    fn cut(row: &[f32], parts: usize, tiles: &mut [u16]) {
+        for (numbers, tiles) in row.chunks(STEP).zip(tiles.chunks_mut(parts * SIDE * STEP)) {
+            let mut rest = [0f32; STEP];
+            rest[..numbers.len()].copy_from_slice(numbers);
+            for tile in tiles.chunks_mut(SIDE * STEP) {
+                let part = &mut tile[..STEP];
+                for i in 0..STEP {
+                    let nearest = nearest(rest[i]) >> 16;
+                    part[i] = nearest as u16;
+                    rest[i] -= f32::from_bits(nearest << 16);
+                }
+            }
         }
     }
 }
 
 dispatch! {
-    fn interleave(even: &[u16], odd: &[u16], out: &mut [u16]) {
-        let n = even.len();
-        let (odd, out) = (&odd[..n], &mut out[..2 * n]);
-        for i in 0..n {
-            out[2 * i] = even[i];
-            out[2 * i + 1] = odd[i];
+    /// Pairs of two rows, 16 of them at a time to places that lie `apart`.
+    fn interleave(even: &[u16], odd: &[u16], to: &mut [u16], apart: usize) {
+        for ((even, odd), to) in even.chunks(SIDE).zip(odd.chunks(SIDE)).zip(to.chunks_mut(apart)) {
+            match (<&[u16; SIDE]>::try_from(even), <&[u16; SIDE]>::try_from(odd), to.first_chunk_mut::<STEP>()) {
+                (Ok(even), Ok(odd), Some(to)) => {
+                    for i in 0..SIDE {
+                        to[2 * i] = even[i];
+                        to[2 * i + 1] = odd[i];
+                    }
+                }
+                _ => {
+                    for (i, (even, odd)) in even.iter().zip(odd).enumerate() {
+                        to[2 * i] = *even;
+                        to[2 * i + 1] = *odd;
+                    }
+                }
+            }
         }
     }
 }
@@ -211,25 +263,22 @@ mod tests {
         let numbers: Vec<f32> =
             (0..4096u32).map(|i| f32::from_bits(0x2000_0000 + i.wrapping_mul(2_654_435_761) % 0x2800_0000)).collect();
         for chunk in numbers.chunks_exact(32) {
-            let mut rest: [f32; 32] = chunk.try_into().unwrap();
+            let mut tiles = vec![0u16; 3 * SIDE * STEP];
+            cut(chunk, 3, &mut tiles);
             let mut sum = [0f64; 32];
-            for _ in 0..3 {
-                let mut part = [0u16; 32];
-                cut(&mut rest, &mut part);
-                sum.iter_mut().zip(part).for_each(|(sum, p)| *sum += bf16::from_bits(p).to_f64());
+            for part in tiles.chunks(SIDE * STEP) {
+                sum.iter_mut().zip(part).for_each(|(sum, p)| *sum += bf16::from_bits(*p).to_f64());
             }
             assert_eq!(sum.map(|s| s as f32), chunk);
-            assert!(rest.iter().all(|&r| r == 0.0));
         }
     }
 
     #[test]
     fn one_part_is_the_nearest_bf16_and_what_is_not_a_number_stays() {
         let numbers = [1.0, -3.141_59, 1e-30, f32::NAN, f32::from_bits(0x7fff_ffff), f32::INFINITY, 1.003_906_3, 0.0];
-        let mut rest: [f32; 32] = std::array::from_fn(|i| numbers[i % numbers.len()]);
-        let before = rest;
+        let before: [f32; 32] = std::array::from_fn(|i| numbers[i % numbers.len()]);
         let mut part = [0u16; 32];
-        cut(&mut rest, &mut part);
+        cut(&before, 1, &mut part);
         for (part, number) in part.iter().zip(before) {
             let (got, want) = (bf16::from_bits(*part), bf16::from_f32(number));
             assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{number}: {got} {want}");
