@@ -38,7 +38,7 @@ const LANES: usize = 16;
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.3, 88.3);
-    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0; // 1.5 · 2^23: rounds to an integer in the low bits
+    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0; // 1.5 · 2^23: rounds to an integer n in the low bits
     let n = shifted - 12_582_912.0;
     let r = x - n * 0.693_359_375 + n * 2.121_944_4e-4;
     let p = 1.987_569_1e-4;
@@ -48,7 +48,8 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 5.000_000_1e-1;
     let p = p * r * r + r + 1.0;
-    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
+    // 2^n by those low bits: the cast `n as i32` saturates, which keeps the loop from being vectorised
+    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
 }
 
 #[inline(always)]
