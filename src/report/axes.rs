@@ -127,6 +127,7 @@ pub fn kept_early(grid: &Grid, arm: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::grid::tests::tried;
     use crate::study::{GridConfig, Store, Took};
 
     const GRID: &str = r#"
@@ -151,12 +152,7 @@ arms = [
 
     /// Two baselines fitted, and three trained arms whose record is made up from one of them.
     fn found(folder: &std::path::Path) -> Grid {
-        let grid: GridConfig = toml::from_str(GRID).unwrap();
-        let store = Store::open(Some(folder));
-        for arm in grid.arms().unwrap().iter().filter(|arm| arm.baseline.is_some()) {
-            arm.open_or_try(&store).unwrap();
-        }
-        let mut found = grid.found(&store).unwrap();
+        let mut found = tried(GRID, folder);
         let like = found.tried["all"].clone();
         for (name, updates, best_update) in [("lora", 400, 400), ("long", 1200, 1100), ("near", 410, 410)] {
             let mut made = like.clone();

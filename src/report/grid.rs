@@ -212,7 +212,7 @@ pub fn standing(grid: &Grid) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::study::{GridConfig, Store};
 
@@ -233,8 +233,9 @@ question = "And a model?"
 arms = [{ name = "few", baseline = "most-frequent", set = { cases = 50 } }, { name = "lora" }]
 "#;
 
-    fn tried(folder: &std::path::Path) -> Grid {
-        let (config, store): (GridConfig, _) = (toml::from_str(GRID).unwrap(), Store::open(Some(folder)));
+    /// The grid of this text in a folder in which its baselines were fitted; what would have to be trained was not.
+    pub fn tried(text: &str, folder: &std::path::Path) -> Grid {
+        let (config, store): (GridConfig, _) = (toml::from_str(text).unwrap(), Store::open(Some(folder)));
         for arm in config.arms().unwrap().iter().filter(|arm| arm.baseline.is_some()) {
             arm.open_or_try(&store).unwrap();
         }
@@ -244,7 +245,7 @@ arms = [{ name = "few", baseline = "most-frequent", set = { cases = 50 } }, { na
     #[test]
     fn a_table_says_what_is_corrected_and_keeps_the_columns_that_there_are() {
         let folder = tempfile::tempdir().unwrap();
-        let grid = tried(folder.path());
+        let grid = tried(GRID, folder.path());
         let said = caption(&grid, &Metric::MicroF1).unwrap();
         assert!(
             said.contains("not corrected; p is corrected (Holm) over the 2 comparisons of the grid, 2000 resamples"),

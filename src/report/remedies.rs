@@ -126,7 +126,7 @@ fn flipped(d: &Difference) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::study::{GridConfig, Store};
+    use crate::report::grid::tests::tried;
 
     const GRID: &str = r#"
 base = "lora-plain"
@@ -142,12 +142,7 @@ arms = [
 "#;
 
     fn failures(folder: &std::path::Path) -> ArmFailures {
-        let grid: GridConfig = toml::from_str(GRID).unwrap();
-        let store = Store::open(Some(folder));
-        for arm in grid.arms().unwrap().iter().filter(|arm| arm.baseline.is_some()) {
-            arm.open_or_try(&store).unwrap();
-        }
-        ArmFailures::of(&grid.found(&store).unwrap(), &["ten", "all", "lora"]).unwrap()
+        ArmFailures::of(&tried(GRID, folder), &["ten", "all", "lora"]).unwrap()
     }
 
     #[test]

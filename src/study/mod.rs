@@ -2,6 +2,7 @@
 mod arm;
 mod baseline;
 mod config;
+mod copying;
 mod detail;
 mod endpoint;
 mod environment;

@@ -1,5 +1,5 @@
 //! How training cases are shown to a model: labels as written or normalised, rare labels more often, sentences in another order or of
-//! other cases, two cases as one, names exchanged.
+//! other cases, two cases as one, names exchanged, and beside them cases to learn copying from.
 //!
 //! Two cases joined are one text with the labels of both, in their order: what a sentence implies it implies beside any other, so the
 //! labels stay right, while a text known by heart says less and less. Cases with a label that never stands beside another ("no acute
@@ -7,6 +7,7 @@
 //!
 //! Oversampling follows the repeat factors of Gupta et al. 2019 (LVIS, §4): a case comes r times an epoch, r the largest of
 //! max(1, √(t / f)) over its labels, f the share of training cases with the label. Fractions are drawn anew every epoch.
+use super::copying::copying;
 use super::recombine::Recombiner;
 use super::renaming::Names;
 use crate::corpus::Case;
@@ -46,11 +47,21 @@ pub struct Showing {
     /// [`super::renaming`].
     #[serde(skip_serializing_if = "is_zero")]
     pub renamed: f64,
+    /// Cases to learn copying from, among those of the first epoch; see [`super::copying`].
+    #[serde(skip_serializing_if = "is_none")]
+    pub copying: usize,
 }
 
 fn is_zero(x: &f64) -> bool {
     *x == 0.0
 }
+
+fn is_none(n: &usize) -> bool {
+    *n == 0
+}
+
+/// Cases for copying, at most: each is kept in memory.
+const MOST_COPYING: usize = 1_000_000;
 
 /// What a model is shown: cases, and how often each comes in each epoch.
 pub struct Shown {
@@ -86,6 +97,9 @@ impl Showing {
                 return Err(Error::input(format!("showing.{key} is {share}, expected a share from 0 to 1")));
             }
         }
+        if self.copying > MOST_COPYING {
+            return Err(Error::input(format!("showing.copying is {}, expected at most {MOST_COPYING}", self.copying)));
+        }
         if self.curriculum && self.oversample == 0.0 {
             return Err(Error::input("showing.curriculum grows repeats: give showing.oversample too"));
         }
@@ -104,8 +118,10 @@ impl Showing {
                 factors.iter().map(|r| drawn(1.0 + (r - 1.0) * share, &mut rng)).collect()
             })
             .collect();
+        let copies = |rng: &mut ChaCha8Rng| copying(&cases, self.copying, rng);
         if !self.shuffled && self.shares().iter().all(|(_, share)| *share == 0.0) {
-            return Ok(Shown { cases, times });
+            let copies = copies(&mut rng);
+            return Ok(Shown { cases, times }.beginning_with(copies));
         }
         let (mut all, n) = (Vec::new(), cases.len());
         let joinable = joinable(&cases);
@@ -142,7 +158,19 @@ impl Showing {
             all[epoch * n..][..n].copy_from_slice(&times);
             all
         };
-        Ok(Shown { cases: all, times: times.into_iter().enumerate().map(only).collect() })
+        let shown = Shown { cases: all, times: times.into_iter().enumerate().map(only).collect() };
+        Ok(shown.beginning_with(copies(&mut rng)))
+    }
+}
+
+impl Shown {
+    /// With `more` cases in the first epoch.
+    fn beginning_with(mut self, more: Vec<Case>) -> Self {
+        for (epoch, times) in self.times.iter_mut().enumerate() {
+            times.extend(vec![u32::from(epoch == 0); more.len()]);
+        }
+        self.cases.extend(more);
+        self
     }
 }
 
@@ -277,6 +305,22 @@ mod tests {
     }
 
     #[test]
+    fn cases_for_copying_come_in_the_first_epoch_alone_and_change_no_other() {
+        let cases: Vec<Case> = (0..10).map(|i| case(i, &["stone"])).collect();
+        for plain in [Showing::default(), Showing { shuffled: true, joined: 0.5, ..Default::default() }] {
+            let without = plain.show(cases.clone(), 3, 7).unwrap();
+            let with = Showing { copying: 25, ..plain.clone() }.show(cases.clone(), 3, 7).unwrap();
+            let n = without.cases.len();
+            assert_eq!((&with.cases[..n], with.cases.len()), (&without.cases[..], n + 25));
+            assert!(with.cases[n..].iter().all(|case| case.case_id.starts_with("copying-")));
+            for (epoch, (times, before)) in with.times.iter().zip(&without.times).enumerate() {
+                assert_eq!(&times[..n], &before[..]);
+                assert_eq!(times[n..], vec![u32::from(epoch == 0); 25]);
+            }
+        }
+    }
+
+    #[test]
     fn labels_are_normalised_and_settings_without_sense_refused() {
         let showing = Showing { normalised: true, ..Default::default() };
         assert_eq!(
@@ -288,6 +332,7 @@ mod tests {
         assert!(refused(Showing { curriculum: true, ..Default::default() }).contains("showing.curriculum"));
         assert!(refused(Showing { joined: -0.1, ..Default::default() }).contains("showing.joined is -0.1"));
         assert!(refused(Showing { renamed: 2.0, ..Default::default() }).contains("showing.renamed is 2"));
+        assert!(refused(Showing { copying: 2_000_000, ..Default::default() }).contains("showing.copying is 2000000"));
         assert!(refused(Showing { excerpts: 1.1, ..Default::default() }).contains("showing.excerpts is 1.1"));
     }
 }
