@@ -74,6 +74,24 @@ pub fn vocabulary(kept: &[Kept], models: &[&str]) -> Result<Vec<String>> {
     Ok(said)
 }
 
+/// A sentence a model: its micro-F1, normalised, on labels by how many training abstracts have them.
+pub fn by_frequency(kept: &[Kept], models: &[&str]) -> Result<Vec<String>> {
+    let sentence = |model: &&str| -> Result<String> {
+        let Some(detail) = get(kept, model)?.and_then(|evaluation| evaluation.detail.as_ref()) else {
+            return Ok(format!("{model}: its scores are missing"));
+        };
+        let there = detail.by_frequency.iter().filter(|part| part.instances > 0);
+        let parts: Vec<String> = there
+            .map(|part| {
+                let f1 = part.metrics.get("micro_f1").and_then(Option::as_ref);
+                format!("{} on {} labels of the kind {}", interval(f1), part.instances, part.name)
+            })
+            .collect();
+        Ok(format!("{model} has a micro-F1 of {} training abstracts.", parts.join(", ")))
+    };
+    models.iter().map(sentence).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +122,17 @@ mod tests {
                 .to_string()
                 .contains("no scores of `never`")
         );
+    }
+
+    #[test]
+    fn scores_are_told_by_how_many_training_abstracts_have_a_label() {
+        let said = by_frequency(&bc5cdr(), &["name-search", "gone"]).unwrap();
+        assert!(said[0].starts_with("name-search has a micro-F1 of 0.") && !said[0].contains("head"), "{said:?}");
+        assert!(
+            said[0].contains("0.000") && said[0].ends_with("of the kind unseen (0) training abstracts."),
+            "{said:?}"
+        );
+        assert_eq!(said[1], "gone: its scores are missing");
     }
 
     #[test]

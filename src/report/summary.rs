@@ -196,13 +196,12 @@ pub fn real_text(kept: &[(String, Option<Evaluation>)]) -> Result<Vec<String>> {
             score("name-search")
         ),
         format!(
-            "There the task is to copy names out of a text, which the base model has not learnt: with every weight \
-             learning the scores are {} and {}, and {} and {} where cases of words in no order, whose answers can only \
-             be copied, come first.",
-            score("full-bc5cdr-plain"),
-            score("full-bc5cdr-plain-quoting"),
+            "There the task is to copy names out of a text. With every weight learning, for longer, the scores are {} \
+             and {}; cases made to teach copying alone do not lift them ({} and {}).",
             score("full-bc5cdr"),
-            score("full-bc5cdr-quoting")
+            score("full-bc5cdr-quoting"),
+            score("full-bc5cdr-copying"),
+            score("full-bc5cdr-copying-quoting")
         ),
     ])
 }
