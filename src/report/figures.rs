@@ -270,8 +270,13 @@ pub fn forest(rows: &[(String, Estimate)], title: &str, reference: Option<f64>) 
     })
 }
 
+/// Comparisons from which on a figure of many that start from the same model takes one line a row.
+const FEW_ROWS: usize = 12;
+
 /// One row a comparison: the difference with its interval; a pale bar for what a test of so many cases would miss too often to say that
 /// there is nothing (the minimum detectable effect either way of 0); to the right the numbers, p after Holm and that effect.
+///
+/// Where many rows start from the same model, its name is left out, and a row takes one line.
 pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
     let rows: Vec<(&Comparison, &Difference)> =
         rows.iter().filter_map(|row| Some((row, row.difference.as_ref()?))).collect();
@@ -280,10 +285,13 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
     let Some(range) = canvas::span(ends.chain([0.0])).filter(|_| !rows.is_empty()) else {
         return Err(Error::input("forest of differences: no comparison to draw"));
     };
-    let widest = |row: &Comparison| canvas::text_width(&row.a, 13).max(canvas::text_width(&row.b, 13) + 18);
+    let dense = rows.len() > FEW_ROWS && rows.iter().all(|(row, _)| row.a == rows[0].0.a);
+    let start = |row: &Comparison| if dense { 0 } else { canvas::text_width(&row.a, 13) };
+    let widest = |row: &Comparison| start(row).max(canvas::text_width(&row.b, 13) + 18);
     let left = rows.iter().map(|(row, _)| widest(row)).max().unwrap_or(0).clamp(60, 300) + 14;
     let numbers = 340; // pixels to the right for the numbers
-    let size = (SIZE.0.max(left + numbers + 300), 42 * rows.len() as u32 + 96);
+    let height = if dense { 22 } else { 42 };
+    let size = (SIZE.0.max(left + numbers + 300), height * rows.len() as u32 + 96);
     Figure::draw(size, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
@@ -305,7 +313,9 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
             chart.draw_series([PathElement::new(vec![(d.low, y), (d.high, y)], DARK.stroke_width(2))])?;
             chart.draw_series([Circle::new((d.value, y), 5, DARK.filled())])?;
             let middle = chart.backend_coord(&(range.start, y));
-            for (name, below) in [(row.a.clone(), -8), (format!("→ {}", row.b), 8)] {
+            let one = [(format!("→ {}", row.b), 0)];
+            let two = [(row.a.clone(), -8), (format!("→ {}", row.b), 8)];
+            for (name, below) in if dense { one.to_vec() } else { two.to_vec() } {
                 let style = anchored(13, HPos::Right, VPos::Center);
                 area.draw(&Text::new(fit(&name, 13, left - 10), (middle.0 - 10, middle.1 + below), style))?;
             }
@@ -465,6 +475,10 @@ mod tests {
                 && svg.contains("0.140")
                 && svg.contains("no case differs")
         );
+        assert!(svg.contains("plain"), "the first model stands in a short figure");
+        let many: Vec<Comparison> = (0..=FEW_ROWS).map(|_| row(0.3, None)).collect();
+        let dense = paired_forest(&many, "difference (n = 9)").unwrap();
+        assert!(dense.svg().contains("→ LoRA") && !dense.svg().contains("plain"), "and in a long one it is left out");
         assert!(paired_forest(&[], "x").is_err() && risk_coverage(&[]).is_err());
         let case = |i: usize| crate::metric::Scored {
             group: i.to_string(),
