@@ -14,10 +14,9 @@ use super::passes::{AT_ONCE, Pass, passes};
 use super::sample::{Place, Sampling};
 use super::text::{Cut, StopStrings, Watch};
 use crate::error::{Error, Result};
-use crate::model::ops::{Numbers, Segments, log_sum_exp, on_workers};
+use crate::model::ops::{Numbers, Segments, each, log_sum_exp, on_workers};
 use crate::model::{Cache, Config, Qwen3, Tokenizer};
 use candle_core::Tensor;
-use rayon::prelude::*;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -322,7 +321,11 @@ impl<'p> Decoder<'_, 'p> {
         let (model, newest) = (self.model, Segments::of_lengths(vec![1; segments.len()]));
         let (logits, wholes) = on_workers(|| -> Result<(Tensor, Vec<f32>)> {
             let logits = model.logits(&model.extend_tail(&ids, &segments, &newest, &mut caches)?)?; // [pieces, vocab_size]
-            let wholes = Numbers::of(&logits)?.par_chunks(logits.dim(1)?).map(log_sum_exp).collect();
+            let mut wholes = vec![0f32; segments.len()];
+            {
+                let (numbers, vocabulary) = (Numbers::of(&logits)?, logits.dim(1)?);
+                each(&mut wholes, |i, whole| *whole = log_sum_exp(&numbers[i * vocabulary..][..vocabulary]));
+            }
             Ok((logits, wholes))
         })?;
         let vocabulary = logits.dim(1)?;

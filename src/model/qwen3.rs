@@ -9,7 +9,7 @@ mod load;
 use super::config::Config;
 use super::ops::{
     Heads, Numbers, Segments, TokenLogProbs, Turns, Weight, Window, add_over, attend_past, causal_attention, linear,
-    rms_norm, rms_norm_over, rope_over, smoothed_token_logprob, swiglu_over, token_logprob,
+    linear_each, rms_norm, rms_norm_over, rope_over, smoothed_token_logprob, swiglu_over, token_logprob,
 };
 use crate::error::Result;
 use candle_core::{DType, Tensor};
@@ -35,6 +35,18 @@ impl Linear {
             Some(delta) => delta.forward(x, &self.weight),
             None => Ok(linear(x, &self.weight)?),
         }
+    }
+
+    /// Several layers of the same input.
+    fn forward_each<const N: usize>(layers: [&Self; N], x: &Tensor) -> Result<[Tensor; N]> {
+        if layers.iter().all(|layer| layer.delta.is_none()) {
+            return Ok(linear_each(x, layers.map(|layer| &layer.weight))?);
+        }
+        let mut ys = layers.map(|_| x.clone());
+        for (y, layer) in ys.iter_mut().zip(layers) {
+            *y = layer.forward(x)?;
+        }
+        Ok(ys)
     }
 }
 
@@ -301,9 +313,14 @@ impl Attention {
         attend: &mut dyn FnMut(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let (heads, kv) = (c.num_attention_heads, c.num_key_value_heads);
-        let q = self.q_proj.forward(asking.0)?.reshape(((), heads, c.head_dim))?; // [rows, heads, d]
-        let k = self.k_proj.forward(seen.0)?.reshape(((), kv, c.head_dim))?; // [tokens, kv_heads, d]
-        let v = self.v_proj.forward(seen.0)?.reshape(((), kv, c.head_dim))?;
+        let [q, k, v] = if asking.0.id() == seen.0.id() {
+            Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], seen.0)?
+        } else {
+            let [k, v] = Linear::forward_each([&self.k_proj, &self.v_proj], seen.0)?;
+            [self.q_proj.forward(asking.0)?, k, v]
+        };
+        let q = q.reshape(((), heads, c.head_dim))?; // [rows, heads, d]
+        let [k, v] = [k.reshape(((), kv, c.head_dim))?, v.reshape(((), kv, c.head_dim))?]; // [tokens, kv_heads, d]
         let q = rope_over(rms_norm_over(q, &self.q_norm, c.rms_norm_eps)?, asking.1)?;
         let k = rope_over(rms_norm_over(k, &self.k_norm, c.rms_norm_eps)?, seen.1)?;
         self.o_proj.forward(&attend(&q, &k, &v)?.reshape(((), heads * c.head_dim))?)
@@ -312,7 +329,8 @@ impl Attention {
 
 impl Mlp {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.down_proj.forward(&swiglu_over(self.gate_proj.forward(x)?, &self.up_proj.forward(x)?)?)
+        let [gate, up] = Linear::forward_each([&self.gate_proj, &self.up_proj], x)?;
+        self.down_proj.forward(&swiglu_over(gate, &up)?)
     }
 }
 

@@ -7,6 +7,7 @@ use super::lanes::{dispatch, dot, exp_row, exp_shifted, scale};
 use super::matrix::{Threads, View, ViewMut, multiply};
 use super::skinny::strided_dots;
 use super::slices::{Numbers, has_loops, operand, result};
+use super::workers::each;
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
@@ -170,32 +171,28 @@ pub fn attend_past(shape: Heads, windows: &[Window]) -> Vec<f32> {
 fn attend_newest(shape: Heads, windows: &[Window]) -> Vec<f32> {
     let row = shape.heads * shape.dim;
     let mut y = vec![0f32; windows.len() * row];
-    let share = windows.len().div_ceil(rayon::current_num_threads());
-    y.par_chunks_mut(share * row).zip(windows.par_chunks(share)).for_each(|(y, windows)| {
-        let mut scores = Vec::new();
-        for (y, w) in y.chunks_exact_mut(row).zip(windows) {
-            for kv in 0..shape.kv_heads {
-                let at = kv * shape.group() * shape.dim;
-                let wide = shape.group() * shape.dim;
-                newest_head(shape, *w, kv, &w.q[at..at + wide], &mut y[at..at + wide], &mut scores);
-            }
+    let mut rows: Vec<&mut [f32]> = y.chunks_exact_mut(row).collect();
+    each(&mut rows, |i, y| {
+        let (w, mut weights) = (windows[i], Vec::new());
+        for kv in 0..shape.kv_heads {
+            let at = kv * shape.group() * shape.dim;
+            let wide = shape.group() * shape.dim;
+            newest_head(shape, w, kv, &w.q[at..at + wide], &mut y[at..at + wide], &mut weights);
         }
     });
     y
 }
 
 /// The query heads `q` [group, d] of one key/value head → `y` [group, d].
-fn newest_head(shape: Heads, w: Window, kv: usize, q: &[f32], y: &mut [f32], scores: &mut Vec<f32>) {
+fn newest_head(shape: Heads, w: Window, kv: usize, q: &[f32], y: &mut [f32], weights: &mut Vec<f32>) {
     let Heads { kv_heads, dim, .. } = shape;
     let (row, group) = (kv_heads * dim, shape.group());
     let keys = w.k.len() / row;
-    scores.clear();
-    scores.resize(2 * keys * group, 0.0);
-    let (across, weights) = scores.split_at_mut(keys * group); // [keys, group] and [group, keys]
-    strided_dots(&w.k[kv * dim..], row, q, dim, across);
+    weights.resize(keys * group, 0.0); // all of them are written
+    strided_dots(&w.k[kv * dim..], row, q, dim, &mut weights.chunks_exact_mut(keys).collect::<Vec<_>>());
     let by = (dim as f32).powf(-0.5);
-    for (j, weights) in weights.chunks_exact_mut(keys).enumerate() {
-        (0..keys).for_each(|key| weights[key] = by * across[key * group + j]);
+    for weights in weights.chunks_exact_mut(keys) {
+        scale(weights, by);
         let (_, sum) = exp_row(weights);
         scale(weights, 1.0 / sum);
     }
@@ -206,30 +203,42 @@ dispatch! {
     /// `y` [group, d] = `weights` [group, keys] · rows of `v`, `row` apart.
     fn weighted_rows(v: &[f32], row: usize, weights: &[f32], keys: usize, y: &mut [f32]) {
         let dim = y.len() / (weights.len() / keys);
-        for (weights, y) in weights.chunks_exact(keys).zip(y.chunks_exact_mut(dim)) {
-            let (wide, rest) = y.split_at_mut(dim / 64 * 64);
-            for (at, y) in wide.chunks_exact_mut(64).enumerate() {
-                weighted_part::<64>(&v[64 * at..], row, weights, y);
-            }
-            let done = wide.len();
-            for (i, y) in rest.iter_mut().enumerate() {
-                weighted_part::<1>(&v[done + i..], row, weights, std::slice::from_mut(y));
+        for (weights, y) in weights.chunks(2 * keys).zip(y.chunks_mut(2 * dim)) {
+            match (weights.split_at_checked(keys), y.split_at_mut_checked(dim)) {
+                (Some((a, b)), Some((y, z))) if !b.is_empty() => weighted_heads(v, row, [a, b], [y, z]),
+                _ => weighted_heads(v, row, [weights], [y]),
             }
         }
     }
 }
 
-/// N columns of the sum; they stay in registers.
+/// `weighted_rows` of H heads, which read every row together.
 #[inline(always)]
-fn weighted_part<const N: usize>(v: &[f32], row: usize, weights: &[f32], y: &mut [f32]) {
-    let mut sum = [0f32; N];
-    for (v, &p) in v.chunks(row).zip(weights) {
+fn weighted_heads<const H: usize>(v: &[f32], row: usize, weights: [&[f32]; H], mut y: [&mut [f32]; H]) {
+    let dim = y[0].len();
+    let whole = dim / 64 * 64;
+    for at in (0..whole).step_by(64) {
+        weighted_part::<64, H>(&v[at..], row, weights, y.each_mut().map(|y| &mut y[at..at + 64]));
+    }
+    for at in whole..dim {
+        weighted_part::<1, H>(&v[at..], row, weights, y.each_mut().map(|y| &mut y[at..at + 1]));
+    }
+}
+
+/// N columns of the sums; they stay in registers.
+#[inline(always)]
+fn weighted_part<const N: usize, const H: usize>(v: &[f32], row: usize, weights: [&[f32]; H], y: [&mut [f32]; H]) {
+    let mut sums = [[0f32; N]; H];
+    for (key, v) in v.chunks(row).enumerate().take(weights[0].len()) {
         let v = &v[..N];
-        for i in 0..N {
-            sum[i] += p * v[i];
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            let p = weights[key];
+            for i in 0..N {
+                sum[i] += p * v[i];
+            }
         }
     }
-    y.copy_from_slice(&sum);
+    y.into_iter().zip(&sums).for_each(|(y, sum)| y.copy_from_slice(sum));
 }
 
 /// Attention of many windows at once, in the order given: [all queries, heads, d], and log Σ e^s as [window][head][query].

@@ -23,6 +23,32 @@ pub fn linear(x: &Tensor, weight: &Weight) -> Result<Tensor> {
     }
 }
 
+/// As [`linear`], for several weights; those of a few tokens, as decoding asks for them, in one loop over threads.
+pub fn linear_each<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
+    let mut ys = weights.map(|_| x.clone());
+    if x.track_op() || !has_loops(&[x]) || weights.iter().any(|w| !w.has_loops() || w.learns()) {
+        for (y, weight) in ys.iter_mut().zip(weights) {
+            *y = linear(x, weight)?;
+        }
+        return Ok(ys);
+    }
+    let (x, (tokens, k)) = (x.contiguous()?, x.dims2()?);
+    let mut made = Vec::with_capacity(N);
+    for weight in weights {
+        let (n, wide) = weight.dims()?;
+        if wide != k {
+            bail!("linear: input of {k}, weight [{n}, {wide}]")
+        }
+        made.push((n, zeros(tokens * n)));
+    }
+    let mut views: Vec<&mut [f32]> = made.iter_mut().map(|(_, y)| y.as_mut_slice()).collect();
+    Weight::forward_each(&weights, &Numbers::of(&x)?, tokens, &mut views)?;
+    for (y, (n, numbers)) in ys.iter_mut().zip(made) {
+        *y = Tensor::from_vec(numbers, (tokens, n), x.device())?;
+    }
+    Ok(ys)
+}
+
 /// `x` [tokens, k], W [n, k], both with a gradient.
 struct LearntLinear;
 

@@ -1,10 +1,11 @@
-//! Strided f32 matrices on slices and their product: the one place that calls `gemm`.
+//! Strided f32 matrices on slices and their product: the one place that calls `gemm`, or where it is faster the processor's tiles
+//! ([`exact`]).
 //!
 //! A view checks its bounds when it is made, so that the product needs no further care: the assertions guard the one unsafe call, and
 //! only an operation that gets its own shapes wrong could fail them (operands are checked, with errors, where they come in).
+use super::tiles::exact::{self, Operand, Target};
 use gemm::Parallelism;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// `rows × cols` numbers in a slice, element (i, j) at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy)]
@@ -40,6 +41,13 @@ impl<'a> View<'a> {
     pub fn rows(&self) -> usize {
         self.rows
     }
+    /// As an operand whose rows (or else columns) are summed over. Views have neighbours side by side along one of their axes.
+    fn summed_over(self, rows: bool) -> Operand<'a> {
+        let this = if rows { self } else { self.t() };
+        let along = this.col_stride == 1;
+        let stride = if along { this.row_stride } else { this.col_stride };
+        Operand { data: this.data, outer: this.rows, inner: this.cols, along, stride }
+    }
     /// Rows `from` to `to`, without the last.
     pub fn row_range(self, from: usize, to: usize) -> Self {
         assert!(from <= to && to <= self.rows, "rows {from} to {to} of {}", self.rows);
@@ -56,58 +64,11 @@ impl<'a> ViewMut<'a> {
 }
 
 /// How many threads one product may use.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Threads {
     /// For products inside a loop that is itself parallel.
     One,
     All,
-}
-
-/// Time without work after which a thread that was kept awake goes to sleep all the same.
-const PATIENCE: Duration = Duration::from_micros(300);
-
-/// Runs `f` on one of the threads that products use and keeps the others awake meanwhile, so that a parallel loop of a few microseconds
-/// inside does not wait for the system to wake them: a decoding step has dozens.
-pub fn on_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    let over = AtomicBool::new(false);
-    let over = &over;
-    rayon::scope(|scope| {
-        let here = rayon::current_thread_index();
-        for _ in 1..rayon::current_num_threads() {
-            // the thread that runs `f` may meet this while it waits for another inside `f`, and must not wait for itself
-            scope.spawn(move |_| {
-                if rayon::current_thread_index() != here {
-                    stay_awake(over)
-                }
-            });
-        }
-        let _end = SetOnDrop(over);
-        f()
-    })
-}
-
-/// Works on what others have to do until `over`. A thread that met this inside a loop of its own may be what others wait for, so it also
-/// ends when there has been nothing to do for [`PATIENCE`].
-fn stay_awake(over: &AtomicBool) {
-    let mut idle_since = Instant::now();
-    while !over.load(Ordering::Acquire) {
-        if rayon::yield_now() == Some(rayon::Yield::Executed) {
-            idle_since = Instant::now();
-        } else if idle_since.elapsed() > PATIENCE {
-            return;
-        } else {
-            std::hint::spin_loop();
-        }
-    }
-}
-
-/// Sets its flag also when what comes before panics.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 /// `dst = scale · a b`, or `dst += scale · a b` with `add`.
@@ -121,6 +82,10 @@ pub fn multiply(dst: ViewMut, a: View, b: View, scale: f32, add: bool, threads: 
             (0..dst.rows).for_each(|i| dst.data[i * dst.row_stride..][..dst.cols].fill(0.0));
         }
         return;
+    }
+    if exact::pays([dst.rows, dst.cols, a.cols], b.row_stride == 1) {
+        let target = Target { data: dst.data, rows: dst.rows, cols: dst.cols, stride: dst.row_stride };
+        return exact::product(target, a.summed_over(true), b.summed_over(false), scale, add, threads);
     }
     let parallelism = match threads {
         Threads::One => Parallelism::None,
@@ -171,7 +136,6 @@ pub fn peak_gflops(size: usize, times: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rayon::prelude::*;
 
     #[test]
     fn product_of_strided_and_transposed_views_agrees_with_the_triple_loop() {
@@ -193,22 +157,6 @@ mod tests {
                 assert!((got[i * 6 + j] - want).abs() < 1e-5, "{i},{j}: {} {want}", got[i * 6 + j]);
             }
         }
-    }
-
-    #[test]
-    fn parallel_loops_of_every_depth_end_while_threads_are_kept_awake() {
-        let sum = |n: u64| (0..n).into_par_iter().map(|i| (0..i % 7).into_par_iter().sum::<u64>()).sum::<u64>();
-        let want = sum(1000);
-        // several at once, each inside parallel loops of others, are what could make one wait for itself
-        let got: Vec<u64> = (0..16).into_par_iter().map(|_| on_workers(|| on_workers(|| sum(1000)))).collect();
-        assert_eq!(got, vec![want; 16]);
-    }
-
-    #[test]
-    fn a_panic_among_kept_threads_comes_through() {
-        let caught = std::panic::catch_unwind(|| on_workers(|| -> usize { panic!("inside") }));
-        assert!(caught.is_err());
-        assert_eq!(on_workers(|| 3), 3);
     }
 
     #[test]

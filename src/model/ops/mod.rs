@@ -15,19 +15,21 @@ mod swiglu;
 mod tiles;
 mod token_logprob;
 mod weight;
+mod workers;
 
 pub use add::{add, add_over};
 pub use attention::{Heads, Segments, Window, attend_past, attend_windows, causal_attention, causal_attention_naive};
 pub use dropout::{Dropout, dropout, key};
 pub use lanes::{largest, log_sum_exp};
-pub use linear::{LowRank, adapted_linear, adapted_linear_naive, linear, scale_columns};
-pub use matrix::{Threads, View, ViewMut, multiply, on_workers, peak_gflops};
+pub use linear::{LowRank, adapted_linear, adapted_linear_naive, linear, linear_each, scale_columns};
+pub use matrix::{Threads, View, ViewMut, multiply, peak_gflops};
 pub use norm::{rms_norm, rms_norm_naive, rms_norm_over};
 pub use rope::{Turns, rope, rope_naive, rope_over};
 pub use slices::Numbers;
 pub use swiglu::{swiglu, swiglu_over};
 pub use token_logprob::{TokenLogProbs, smoothed_token_logprob, smoothed_token_logprob_naive, token_logprob};
 pub use weight::Weight;
+pub use workers::{each, on_workers};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! y = x Wᵀ for a few rows of x, as decoding asks for: W is read once and never copied (a general product would pack it first).
 use super::lanes::dispatch;
-use super::weight::Source;
-use rayon::prelude::*;
+use super::weight::{Source, columns_mut};
+use super::workers::each;
 
 /// Rows of x up to which this is faster than the general product (`benches/operations.rs`).
 pub const MOST: usize = 16;
@@ -11,63 +11,70 @@ const ROWS: usize = 4;
 const ALONE: usize = 1 << 16;
 
 /// `x` [tokens, k], W [n, k] → `y` [tokens, n].
-pub fn forward(w: &Source, [tokens, n, k]: [usize; 3], x: &[f32], y: &mut [f32]) {
-    let mut across = vec![0f32; n * tokens]; // [n, tokens]
-    let work = n * k * tokens;
-    let tasks = if work < 2 * ALONE { 1 } else { (work / ALONE).min(8 * rayon::current_num_threads()) };
-    let rows = n.div_ceil(tasks).next_multiple_of(ROWS);
-    let panel = |first: usize, out: &mut [f32]| {
-        let mut wide = vec![0f32; if w.f32_rows(0..0).is_some() { 0 } else { ROWS * k }];
-        for (i, out) in out.chunks_mut(ROWS * tokens).enumerate() {
-            let rows = first + i * ROWS..(first + i * ROWS + ROWS).min(n);
-            match w.f32_rows(rows.clone()) {
-                Some(w) => dots(w, x, k, out),
-                None => {
-                    let wide = &mut wide[..rows.len() * k];
-                    w.widen(rows, 0..k, wide);
-                    dots(wide, x, k, out);
-                }
-            }
-        }
-    };
-    if tasks == 1 {
-        panel(0, &mut across);
-    } else {
-        across.par_chunks_mut(rows * tokens).enumerate().for_each(|(i, out)| panel(i * rows, out));
-    }
-    for (t, y) in y.chunks_exact_mut(n).enumerate() {
-        for (j, y) in y.iter_mut().enumerate() {
-            *y = across[j * tokens + t];
-        }
-    }
+pub fn forward(w: &Source, tokens: usize, x: &[f32], y: &mut [f32]) {
+    forward_each(&[*w], tokens, x, &mut [y]);
 }
 
-/// Up to four rows of W and all rows of x: `out` [rows, tokens] gets every inner product.
-fn dots(w: &[f32], x: &[f32], k: usize, out: &mut [f32]) {
-    strided_dots(w, k, x, k, out);
-}
-
-/// Inner products of rows of `w`, `stride` apart, with all rows of `x` [tokens, k]: `out` [rows, tokens].
-pub fn strided_dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(kernel) = kernel() {
-        let tokens = x.len() / k;
-        let whole = out.len() / (ROWS * tokens) * ROWS;
-        let (fours, rest) = out.split_at_mut(whole * tokens);
-        // SAFETY: `kernel` has asked the processor for the instructions; lengths are checked inside.
-        (fours.chunks_exact_mut(ROWS * tokens).enumerate())
-            .for_each(|(i, out)| unsafe { kernel(&w[i * ROWS * stride..], stride, x, k, out) });
-        if !rest.is_empty() {
-            plain(&w[whole * stride..], stride, x, k, rest);
-        }
+/// The same for several W with rows of the same length, whose rows the threads share.
+pub fn forward_each(ws: &[Source], tokens: usize, x: &[f32], ys: &mut [&mut [f32]]) {
+    if tokens == 0 {
         return;
     }
-    plain(w, stride, x, k, out);
+    let work: usize = ws.iter().zip(ys.iter()).map(|(w, y)| y.len() * w.width()).sum();
+    let tasks = (work / ALONE).clamp(1, rayon::current_num_threads());
+    let mut shares: Vec<Vec<Share>> = (0..tasks).map(|_| Vec::with_capacity(ws.len())).collect();
+    for (w, y) in ws.iter().zip(ys) {
+        let n = y.len() / tokens;
+        let rows = n.div_ceil(tasks).next_multiple_of(ROWS);
+        for (i, out) in columns_mut(y, tokens, n, rows).into_iter().enumerate() {
+            shares[i].push(Share { w: *w, first: i * rows, out });
+        }
+    }
+    each(&mut shares, |_, shares| shares.iter_mut().for_each(|share| share.fill(x)));
 }
 
-/// Inner products of `ROWS` rows of W with all rows of x; the arguments of [`strided_dots`].
+/// Some rows of a W, and where their products go: of every token its piece.
+struct Share<'a> {
+    w: Source<'a>,
+    first: usize,
+    out: Vec<&'a mut [f32]>,
+}
+
+impl Share<'_> {
+    fn fill(&mut self, x: &[f32]) {
+        let (k, rows) = (self.w.width(), self.first..self.first + self.out[0].len());
+        if let Some(w) = self.w.f32_rows(rows.clone()) {
+            return strided_dots(w, k, x, k, &mut self.out);
+        }
+        let mut wide = vec![0f32; ROWS * k];
+        for row in rows.clone().step_by(ROWS) {
+            let these = row..rows.end.min(row + ROWS);
+            let wide = &mut wide[..these.len() * k];
+            self.w.widen(these, 0..k, wide);
+            dots(wide, k, x, k, &mut self.out, row - rows.start);
+        }
+    }
+}
+
+/// Inner products of rows of `w`, `stride` apart, with all rows of `x` [tokens, k]: `out` has a row of them for every token.
+pub fn strided_dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]]) {
+    let rows = out.first().map_or(0, |out| out.len());
+    (0..rows).step_by(ROWS).for_each(|row| dots(&w[row * stride..], stride, x, k, out, row));
+}
+
+/// Up to four rows of W, as many as `out` has room for from `at` on.
+fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(kernel), true) = (kernel(), out[0].len() >= at + ROWS) {
+        // SAFETY: `kernel` has asked the processor for the instructions; lengths are checked inside.
+        return unsafe { kernel(w, stride, x, k, out, at) };
+    }
+    plain(w, stride, x, k, out, at);
+}
+
+/// Inner products of `ROWS` rows of W with all rows of x; the arguments of [`dots`].
 #[cfg(target_arch = "x86_64")]
-type Kernel = unsafe fn(&[f32], usize, &[f32], usize, &mut [f32]);
+type Kernel = unsafe fn(&[f32], usize, &[f32], usize, &mut [&mut [f32]], usize);
 
 /// The kernel for the widest vectors that this processor has.
 #[cfg(target_arch = "x86_64")]
@@ -79,37 +86,42 @@ fn kernel() -> Option<Kernel> {
 }
 
 dispatch! {
-    fn plain(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [f32]) {
-        let tokens = x.len() / k;
-        for (w, out) in w.chunks(stride).map(|w| &w[..k]).zip(out.chunks_exact_mut(tokens)) {
-            for (x, out) in x.chunks_exact(k).zip(out) {
+    fn plain(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]], at: usize) {
+        for (x, out) in x.chunks_exact(k).zip(out) {
+            for (w, out) in w.chunks(stride).zip(out[at..].iter_mut().take(ROWS)) {
                 *out = super::lanes::sum_by(k, |i| w[i] * x[i]);
             }
         }
     }
 }
 
-/// Kernel calls between asking for a row and using it: memory is that far away.
+/// Numbers between asking memory for one and using it.
 #[cfg(target_arch = "x86_64")]
-const AHEAD: usize = 4;
+const AHEAD: usize = 1024;
+
+/// The same in rows that are `stride` apart, whole kernel calls.
+#[cfg(target_arch = "x86_64")]
+fn rows_ahead(stride: usize) -> usize {
+    (AHEAD / stride.max(1)).max(1).next_multiple_of(ROWS)
+}
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use super::{AHEAD, ROWS};
+    use super::{ROWS, rows_ahead};
     use std::arch::x86_64::*;
 
     /// Four rows of W at a time against four, two or one rows of x: 16 sums of 16 lanes stay in registers.
     #[target_feature(enable = "avx512f")]
-    pub fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [f32]) {
+    pub fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]], at: usize) {
         let tokens = x.len() / k;
         // guards the loads below; only a wrong caller in this room could fail it
-        assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == ROWS * tokens);
-        let mut t = 0;
+        assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == tokens);
+        let (mut t, soon) = (0, rows_ahead(stride) * stride);
         while t < tokens {
             t += match tokens - t {
-                4.. => block::<4>((w, stride), x, k, out, (tokens, t)),
-                2..4 => block::<2>((w, stride), x, k, out, (tokens, t)),
-                _ => block::<1>((w, stride), x, k, out, (tokens, t)),
+                4.. => block::<4>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                2..4 => block::<2>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                _ => block::<1>((w, stride, soon), x, k, &mut out[t..], (t, at)),
             };
         }
     }
@@ -118,11 +130,11 @@ mod avx512 {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn block<const T: usize>(
-        (w, stride): (&[f32], usize),
+        (w, stride, soon): (&[f32], usize, usize),
         x: &[f32],
         k: usize,
-        out: &mut [f32],
-        (tokens, t): (usize, usize),
+        out: &mut [&mut [f32]],
+        (t, at): (usize, usize),
     ) -> usize {
         let mut sums = [[_mm512_setzero_ps(); T]; ROWS];
         let mut i = 0;
@@ -134,7 +146,7 @@ mod avx512 {
             for (r, sums) in sums.iter_mut().enumerate() {
                 if t == 0 {
                     // the same place of rows that come soon; only a hint, so it may lie past the end
-                    _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add((AHEAD * ROWS + r) * stride + i).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add(soon + r * stride + i).cast());
                 }
                 let w = load(w, r * stride);
                 for (sum, x) in sums.iter_mut().zip(&xs) {
@@ -143,21 +155,18 @@ mod avx512 {
             }
             i += 16;
         }
-        for (r, sums) in sums.iter().enumerate() {
-            for (out, sum) in out[r * tokens + t..].iter_mut().zip(lane_sums(sums)) {
-                *out = sum;
-            }
+        for (t, out) in out.iter_mut().take(T).enumerate() {
+            out[at..at + ROWS].copy_from_slice(&lane_sums(sums.each_ref().map(|row| row[t])));
         }
         T
     }
 
-    /// The sum of the 16 lanes of each of up to four vectors: lanes are folded for all of them together.
+    /// The sum of the 16 lanes of each of four vectors: lanes are folded for all of them together.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn lane_sums<const T: usize>(v: &[__m512; T]) -> [f32; T] {
-        let at = |i: usize| if i < T { v[i] } else { _mm512_setzero_ps() };
+    fn lane_sums(v: [__m512; 4]) -> [f32; 4] {
         let pair = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-        let (low, high) = (pair(at(0), at(1)), pair(at(2), at(3)));
+        let (low, high) = (pair(v[0], v[1]), pair(v[2], v[3]));
         // every 128-bit part now has the four vectors' sums of its own four lanes
         let all =
             _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(low, high), _mm512_shuffle_ps::<0b11_10_11_10>(low, high));
@@ -169,29 +178,29 @@ mod avx512 {
         let mut out = [0f32; 4];
         // SAFETY: four numbers go into an array of four.
         unsafe { _mm_storeu_ps(out.as_mut_ptr(), sum) };
-        std::array::from_fn(|i| out[i])
+        out
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{AHEAD, ROWS};
+    use super::{ROWS, rows_ahead};
     use std::arch::x86_64::*;
 
     const LANES: usize = 8;
 
     /// Four rows of W at a time against three, two or one rows of x: 12 sums of 8 lanes, and what they are made of, fill the 16 registers.
     #[target_feature(enable = "avx2,fma")]
-    pub fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [f32]) {
+    pub fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]], at: usize) {
         let tokens = x.len() / k;
         // guards the loads below; only a wrong caller in this room could fail it
-        assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == ROWS * tokens);
-        let mut t = 0;
+        assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == tokens);
+        let (mut t, soon) = (0, rows_ahead(stride) * stride);
         while t < tokens {
             t += match tokens - t {
-                1 => block::<1>((w, stride), x, k, out, (tokens, t)),
-                2 | 4 => block::<2>((w, stride), x, k, out, (tokens, t)),
-                _ => block::<3>((w, stride), x, k, out, (tokens, t)),
+                1 => block::<1>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                2 | 4 => block::<2>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                _ => block::<3>((w, stride, soon), x, k, &mut out[t..], (t, at)),
             };
         }
     }
@@ -200,11 +209,11 @@ mod avx2 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn block<const T: usize>(
-        (w, stride): (&[f32], usize),
+        (w, stride, soon): (&[f32], usize, usize),
         x: &[f32],
         k: usize,
-        out: &mut [f32],
-        (tokens, t): (usize, usize),
+        out: &mut [&mut [f32]],
+        (t, at): (usize, usize),
     ) -> usize {
         let mut sums = [[_mm256_setzero_ps(); T]; ROWS];
         let whole = k / LANES * LANES;
@@ -215,7 +224,7 @@ mod avx2 {
             for (r, sums) in sums.iter_mut().enumerate() {
                 if t == 0 && i % (2 * LANES) == 0 {
                     // the same place of rows that come soon, a cache line at a time; only a hint, so it may lie past the end
-                    _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add((AHEAD * ROWS + r) * stride + i).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add(soon + r * stride + i).cast());
                 }
                 let w = load(w, r * stride);
                 for (sum, x) in sums.iter_mut().zip(&xs) {
@@ -226,7 +235,7 @@ mod avx2 {
         for (r, sums) in sums.iter().enumerate() {
             for (j, &sum) in sums.iter().enumerate() {
                 let rest = (whole..k).map(|i| w[r * stride + i] * x[(t + j) * k + i]).sum::<f32>();
-                out[r * tokens + t + j] = lane_sum(sum) + rest;
+                out[j][at + r] = lane_sum(sum) + rest;
             }
         }
         T
@@ -259,10 +268,10 @@ mod tests {
             for (tokens, k, stride) in [(1, 1, 1), (2, 8, 9), (3, 17, 17), (4, 31, 40), (5, 64, 64), (9, 100, 128)] {
                 let x: Vec<f32> = (0..tokens * k).map(|i| (i as f32 * 0.7).sin()).collect();
                 let w: Vec<f32> = (0..ROWS * stride).map(|i| (i as f32 * 0.3).cos()).collect();
-                let (mut got, mut want) = (vec![0f32; ROWS * tokens], vec![0f32; ROWS * tokens]);
+                let (mut got, mut want) = (vec![9f32; 9 * tokens], vec![9f32; 9 * tokens]);
                 // SAFETY: only kernels whose instructions the processor has are in the list.
-                unsafe { kernel(&w, stride, &x, k, &mut got) };
-                plain(&w, stride, &x, k, &mut want);
+                unsafe { kernel(&w, stride, &x, k, &mut got.chunks_mut(9).collect::<Vec<_>>(), 3) };
+                plain(&w, stride, &x, k, &mut want.chunks_mut(9).collect::<Vec<_>>(), 3);
                 let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
                 assert!(worst < 1e-4, "{name}: {tokens} rows of {k}: {worst}");
             }
@@ -275,7 +284,7 @@ mod tests {
             let x: Vec<f32> = (0..tokens * k).map(|i| (i as f32 * 0.7).sin()).collect();
             let w: Vec<f32> = (0..n * k).map(|i| (i as f32 * 0.3).cos()).collect();
             let mut y = vec![0f32; tokens * n];
-            forward(&Source::f32(&w, k), [tokens, n, k], &x, &mut y);
+            forward(&Source::f32(&w, k), tokens, &x, &mut y);
             for t in 0..tokens {
                 for j in 0..n {
                     let want: f64 = (0..k).map(|i| x[t * k + i] as f64 * w[j * k + i] as f64).sum();

@@ -140,7 +140,7 @@ impl Weight {
         }
         let x = &*self.rounded(x);
         self.with(|source| match source.as_f32() {
-            _ if tokens <= skinny::MOST => skinny::forward(&source, [tokens, n, k], x, y),
+            _ if tokens <= skinny::MOST => skinny::forward(&source, tokens, x, y),
             Some(w) => {
                 let (x, w) = (View::new(x, tokens, k, k), View::new(w, n, k, k));
                 multiply(ViewMut::new(y, tokens, n, n), x, w.t(), 1.0, false, Threads::All);
@@ -163,6 +163,23 @@ impl Weight {
                 });
             }
         })
+    }
+
+    /// As `forward`, for several weights of the same input: of few tokens in one loop over threads.
+    pub(super) fn forward_each(weights: &[&Self], x: &[f32], tokens: usize, ys: &mut [&mut [f32]]) -> Result<()> {
+        if tokens > skinny::MOST || weights.iter().any(|w| w.tiles().is_some() || matches!(w, Self::Mixed(_))) {
+            return weights.iter().zip(ys).try_for_each(|(w, y)| w.forward(x, tokens, y));
+        }
+        Self::with_each(weights, &[], &mut |sources| skinny::forward_each(sources, tokens, x, ys))
+    }
+
+    /// As `with`, for those in `lent` and then some more.
+    fn with_each(more: &[&Self], lent: &[Source], f: &mut dyn FnMut(&[Source])) -> Result<()> {
+        let Some((next, more)) = more.split_first() else {
+            f(lent);
+            return Ok(());
+        };
+        next.with(|source| Self::with_each(more, &[lent, &[source]].concat(), f))?
     }
 
     /// `dx` [tokens, k] = `g` [tokens, n] W

@@ -60,8 +60,8 @@ macro_rules! tile {
     (add $sums:literal, $a:literal, $b:literal) => {
         std::arch::asm!(concat!("tdpbf16ps tmm", $sums, ", tmm", $a, ", tmm", $b), options(nostack, nomem))
     };
-    (store $t:literal, $out:expr) => {
-        std::arch::asm!(concat!("tilestored [{} + {}*1], tmm", $t), in(reg) $out.as_mut_ptr(), in(reg) 64usize, options(nostack))
+    (store $t:literal, $out:expr, $stride:expr) => {
+        std::arch::asm!(concat!("tilestored [{} + {}*1], tmm", $t), in(reg) $out, in(reg) 4 * $stride, options(nostack))
     };
 }
 
@@ -95,11 +95,81 @@ pub unsafe fn block(a: [Side; 2], b: [Side; 2], [steps, parts]: [usize; 2], soon
                 tile!(add "3", "5", "7");
             }
         }
-        tile!(store "0", out.0[0][0]);
-        tile!(store "1", out.0[0][1]);
-        tile!(store "2", out.0[1][0]);
-        tile!(store "3", out.0[1][1]);
+        tile!(store "0", out.0[0][0].as_mut_ptr(), super::SIDE);
+        tile!(store "1", out.0[0][1].as_mut_ptr(), super::SIDE);
+        tile!(store "2", out.0[1][0].as_mut_ptr(), super::SIDE);
+        tile!(store "3", out.0[1][1].as_mut_ptr(), super::SIDE);
     }
+}
+
+/// Sums of the six largest products of three parts with three, the smallest first: 32 × 32 of them in rows that are `stride` apart.
+///
+/// # Safety
+/// In a [`Session`] of AMX; every side covers `steps` tiles of three parts; the rows may be written.
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn exact(a: [Side; 2], b: [Side; 2], steps: usize, out: *mut f32, stride: usize) {
+    macro_rules! left {
+        ($part:literal, $step:expr) => {
+            tile!(load "4", a[0], $step * a[0].step + $part * a[0].part);
+            tile!(load "5", a[1], $step * a[1].step + $part * a[1].part);
+        };
+    }
+    macro_rules! right {
+        ($part:literal, $step:expr) => {
+            tile!(load "6", b[0], $step * b[0].step + $part * b[0].part);
+            tile!(load "7", b[1], $step * b[1].step + $part * b[1].part);
+        };
+    }
+    macro_rules! multiply {
+        () => {
+            tile!(add "0", "4", "6");
+            tile!(add "1", "4", "7");
+            tile!(add "2", "5", "6");
+            tile!(add "3", "5", "7");
+        };
+    }
+    // SAFETY: promised by the caller; a tile of sums is 16 rows of 64 bytes.
+    unsafe {
+        let below = out.add(super::SIDE * stride);
+        let [s0, s1, s2, s3] = [out, out.add(super::SIDE), below, below.add(super::SIDE)];
+        tile!(zero "0");
+        tile!(zero "1");
+        tile!(zero "2");
+        tile!(zero "3");
+        let (mut line, lines) = (out, (2 * super::SIDE).div_ceil(steps));
+        for step in 0..steps {
+            for _ in 0..lines {
+                // what is written in the end comes from afar too
+                std::arch::asm!("prefetchw [{0}]", "prefetchw [{0} + 64]", in(reg) line, options(nostack, readonly));
+                line = line.wrapping_add(stride);
+            }
+            // each product but the last shares one of its operands with the one before
+            left!(2, step);
+            right!(0, step);
+            multiply!();
+            left!(1, step);
+            multiply!();
+            right!(1, step);
+            multiply!();
+            left!(0, step);
+            multiply!();
+            right!(2, step);
+            multiply!();
+            right!(0, step);
+            multiply!();
+        }
+        tile!(store "0", s0, stride);
+        tile!(store "1", s1, stride);
+        tile!(store "2", s2, stride);
+        tile!(store "3", s3, stride);
+    }
+}
+
+/// # Safety
+/// None is needed: there is no such unit here, and nothing makes one.
+#[cfg(not(target_arch = "x86_64"))]
+pub unsafe fn exact(_: [Side; 2], _: [Side; 2], _: usize, _: *mut f32, _: usize) {
+    unreachable!("AMX on another processor")
 }
 
 /// Asks for as many bytes as a step reads of two blocks, which lie one after the other: memory is far away.

@@ -12,9 +12,11 @@
 //! is x, packed once, while W is read as it lies; for `backward` it is a panel of W, packed while it is in the cache.
 mod amx;
 mod dot;
+pub mod exact;
 mod pack;
 
 use super::weight::{COLUMNS, Source, columns_mut};
+use super::workers::each;
 use half::bf16;
 use pack::{Kept, Packed, stretches};
 use rayon::prelude::*;
@@ -26,7 +28,7 @@ const SIDE: usize = 16;
 /// Products that one tile product adds to each of its sums.
 const STEP: usize = 32;
 /// Longest stretch of a sum that is made without touching the result, so that both operands stay in the second-level cache.
-const STRETCH: usize = 2048;
+const STRETCH: usize = 1024;
 /// Bytes of each operand that are to stay in the second-level cache.
 const CACHE: usize = 512 << 10;
 /// Tokens up to which W is read as it lies: packing it would cost more than it brings.
@@ -112,7 +114,7 @@ pub fn forward(unit: Unit, w: &Source, [tokens, n, k]: [usize; 3], parts: Parts,
     assert!(x.len() == tokens * k && y.len() == tokens * n, "operands of a product");
     let (xs, steps) = (Packed::of(x, [tokens, k], parts, true), k.div_ceil(STEP));
     let panel = panel(n, steps, 2 * SIDE);
-    columns_mut(y, tokens, n, panel).into_par_iter().enumerate().for_each(|(i, mut columns)| {
+    each(&mut columns_mut(y, tokens, n, panel), |i, columns| {
         let _session = amx::Session::open(unit);
         let (first, width) = (i * panel, panel.min(n - i * panel));
         let (w, mut sums) = (Rows::of(w, first..first + width, tokens <= FEW), Sums::default());
@@ -233,7 +235,7 @@ fn put(blocks: [&[f32; SIDE * SIDE]; 2], rows: &mut [&mut [f32]], range: Range<u
 /// of `of`.
 fn panel(n: usize, steps: usize, of: usize) -> usize {
     let most = CACHE / (steps.min(STRETCH / STEP) * 2 * STEP) / of * of;
-    let share = (n / (4 * rayon::current_num_threads())).next_multiple_of(of);
+    let share = (n / rayon::current_num_threads()).next_multiple_of(of);
     share.min(most).max(of)
 }
 

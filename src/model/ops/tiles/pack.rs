@@ -14,7 +14,7 @@ use std::thread::LocalKey;
 pub struct Tile([u16; SIDE * STEP]);
 
 impl Tile {
-    const ZERO: Self = Self([0; SIDE * STEP]);
+    pub const ZERO: Self = Self([0; SIDE * STEP]);
 }
 
 /// Tiles that this thread goes on using: a step packs thousands of panels, and clearing them anew would take as long as the products.
@@ -33,12 +33,12 @@ impl Kept {
     }
 
     /// For x or g, which the tasks share.
-    fn of_x() -> Self {
+    pub fn of_x() -> Self {
         Self { tiles: OF_X.take(), home: &OF_X }
     }
 
     /// The first `n`, with whatever they had.
-    fn first(&mut self, n: usize) -> &mut [Tile] {
+    pub fn first(&mut self, n: usize) -> &mut [Tile] {
         if self.tiles.len() < n {
             self.tiles.resize(n, Tile::ZERO);
         }
@@ -115,20 +115,22 @@ pub fn rows_of(w: &Source, rows: Range<usize>, tiles: &mut Kept) {
         let (block, i) = (i / SIDE, i % SIDE);
         let tiles = &mut numbers_of(&mut tiles[block * steps..(block + 1) * steps])[i * STEP..];
         match w.bf16_rows(row..row + 1) {
-            Some(numbers) => {
-                for (to, from) in tiles.chunks_mut(SIDE * STEP).zip(bits(numbers).chunks(STEP)) {
-                    to[..from.len()].copy_from_slice(from);
-                }
-            }
+            Some(numbers) => spread(bits(numbers), tiles),
             None => w.narrow_row(row, tiles, SIDE * STEP),
         }
     }
 }
 
 /// The numbers of some tiles, one tile after the other.
-fn numbers_of(tiles: &mut [Tile]) -> &mut [u16] {
+pub fn numbers_of(tiles: &mut [Tile]) -> &mut [u16] {
     // SAFETY: a tile is 512 numbers without a gap, and has at least the alignment of one.
     unsafe { std::slice::from_raw_parts_mut(tiles.as_mut_ptr().cast(), tiles.len() * SIDE * STEP) }
+}
+
+/// The pairs of some tiles, one tile after the other; the first number of a pair is the lower half.
+pub fn pairs_of(tiles: &mut [Tile]) -> &mut [u32] {
+    // SAFETY: a tile is 256 pairs without a gap, and has at least the alignment of one.
+    unsafe { std::slice::from_raw_parts_mut(tiles.as_mut_ptr().cast(), tiles.len() * SIDE * SIDE) }
 }
 
 /// Rows of W [n, k] at columns `first` to `first + width`, as right tiles: pairs of rows by columns, [block of 16 columns][step]. Columns past the
@@ -144,8 +146,8 @@ pub fn columns_of(rows: &[bf16], k: usize, first: usize, width: usize, tiles: &m
     for (pair, two) in rows.chunks(2 * k).enumerate() {
         let even = bits(&two[first..first + width]);
         let odd = bits(if two.len() > k { &two[k + first..k + first + width] } else { &none });
-        let to = &mut numbers_of(&mut tiles[pair / SIDE..])[pair % SIDE * STEP..];
-        interleave(even, odd, to, steps * SIDE * STEP);
+        let to = &mut pairs_of(&mut tiles[pair / SIDE..])[pair % SIDE * SIDE..];
+        interleave(even, odd, to, steps * SIDE * SIDE);
     }
 }
 
@@ -155,7 +157,7 @@ fn bits(numbers: &[bf16]) -> &[u16] {
 }
 
 /// A tile as 16 × 16 words of a pair each.
-fn words_of(tile: &mut Tile) -> &mut [f32; SIDE * SIDE] {
+pub fn words_of(tile: &mut Tile) -> &mut [f32; SIDE * SIDE] {
     // SAFETY: a tile is 1,024 bytes, aligned to 64; every pattern of bits is a valid f32, and `turn` only moves them.
     unsafe { &mut *(&raw mut *tile).cast() }
 }
@@ -179,20 +181,30 @@ dispatch! {
 }
 
 dispatch! {
+    /// A row, 32 numbers at a time to the first row of a tile.
+    fn spread(row: &[u16], tiles: &mut [u16]) {
+        for (from, to) in row.chunks(STEP).zip(tiles.chunks_mut(SIDE * STEP)) {
+            match (<&[u16; STEP]>::try_from(from), to.first_chunk_mut::<STEP>()) {
+                (Ok(from), Some(to)) => *to = *from,
+                _ => to[..from.len()].copy_from_slice(from),
+            }
+        }
+    }
+}
+
+dispatch! {
     /// Pairs of two rows, 16 of them at a time to places that lie `apart`.
-    fn interleave(even: &[u16], odd: &[u16], to: &mut [u16], apart: usize) {
+    fn interleave(even: &[u16], odd: &[u16], to: &mut [u32], apart: usize) {
         for ((even, odd), to) in even.chunks(SIDE).zip(odd.chunks(SIDE)).zip(to.chunks_mut(apart)) {
-            match (<&[u16; SIDE]>::try_from(even), <&[u16; SIDE]>::try_from(odd), to.first_chunk_mut::<STEP>()) {
+            match (<&[u16; SIDE]>::try_from(even), <&[u16; SIDE]>::try_from(odd), to.first_chunk_mut::<SIDE>()) {
                 (Ok(even), Ok(odd), Some(to)) => {
                     for i in 0..SIDE {
-                        to[2 * i] = even[i];
-                        to[2 * i + 1] = odd[i];
+                        to[i] = even[i] as u32 | (odd[i] as u32) << 16;
                     }
                 }
                 _ => {
                     for (i, (even, odd)) in even.iter().zip(odd).enumerate() {
-                        to[2 * i] = *even;
-                        to[2 * i + 1] = *odd;
+                        to[i] = *even as u32 | (*odd as u32) << 16;
                     }
                 }
             }
