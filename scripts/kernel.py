@@ -229,7 +229,11 @@ def kernel_env(private: Path) -> dict:
     config.mkdir(parents=True)
     # Builds get the real CARGO_HOME back, else every source path and so every dependency would be new.
     # A fixed linker, because evcxr changes RUSTFLAGS when it finds lld.
-    (config / "init.evcxr").write_text(f":build_env CARGO_HOME={home}\n:linker system\n")
+    # Its first build, of an empty crate, has cargo forget the lock file; without it the newest versions that this machine has ever
+    # fetched would be taken, and built.
+    kept, lost = (json.dumps(str(folder / "Cargo.lock")) for folder in (ROOT, private))
+    again = f"std::fs::copy({kept}, {lost}).expect(\"Cargo.lock\");"
+    (config / "init.evcxr").write_text(f":build_env CARGO_HOME={home}\n:linker system\n{again}\n")
     own = {
         "EVCXR_TMPDIR": str(private),
         "XDG_CONFIG_HOME": str(private / "config"),

@@ -92,6 +92,25 @@ pub fn by_frequency(kept: &[Kept], models: &[&str]) -> Result<Vec<String>> {
     models.iter().map(sentence).collect()
 }
 
+/// A sentence a model: its micro-F1, normalised, of every seed that it was trained with, and their mean. `more` has the scores of
+/// further seeds under `MODEL-seed-N`.
+pub fn over_seeds(kept: &[Kept], more: &[Kept], models: &[&str]) -> Result<Vec<String>> {
+    let sentence = |model: &&str| -> Result<String> {
+        let further =
+            more.iter().filter(|(name, _)| name.strip_prefix(*model).is_some_and(|s| s.starts_with("-seed-")));
+        let all = std::iter::once(get(kept, model)?).chain(further.map(|(_, evaluation)| evaluation.as_ref()));
+        let scores: Vec<&Estimate> = all.flatten().filter_map(|e| e.get(Reading::Normalised, "micro_f1")).collect();
+        if scores.is_empty() {
+            return Ok(format!("{model}: its scores are missing"));
+        }
+        let mean = scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
+        let each: Vec<String> = scores.iter().map(|score| number(score.value)).collect();
+        let seeds = if scores.len() == 1 { "seed" } else { "seeds" };
+        Ok(format!("{model}: {} on average of {} {seeds} ({})", number(mean), scores.len(), each.join(", ")))
+    };
+    models.iter().map(sentence).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +159,23 @@ mod tests {
         let said = vocabulary(&bc5cdr(), &["lora-bc5cdr", "gone"]).unwrap();
         assert!(said.len() == 2 && said[0].contains("names that no training abstract has"), "{said:?}");
         assert!(said[1].starts_with("Of the labels that lora-bc5cdr gives, "), "{said:?}");
+    }
+
+    #[test]
+    fn seeds_of_a_model_are_named_with_their_mean() {
+        let all = bc5cdr();
+        let more: Vec<Kept> =
+            [("lora-bc5cdr-seed-8", all[0].1.clone()), ("lora-bc5cdr-quoting-seed-8", None), ("other", None)]
+                .map(|(name, evaluation)| (name.to_string(), evaluation))
+                .into();
+        let said = over_seeds(&all, &more, &["lora-bc5cdr", "name-search", "gone"]).unwrap();
+        let [search, lora] =
+            [0, 1].map(|i| all[i].1.as_ref().unwrap().get(Reading::Normalised, "micro_f1").unwrap().value);
+        let mean = number((search + lora) / 2.0);
+        let [search, lora] = [search, lora].map(number);
+        assert_eq!(said[0], format!("lora-bc5cdr: {mean} on average of 2 seeds ({lora}, {search})"));
+        assert_eq!(said[1], format!("name-search: {search} on average of 1 seed ({search})"));
+        assert_eq!(said[2], "gone: its scores are missing");
+        assert!(over_seeds(&all, &more, &["unknown"]).is_err());
     }
 }
