@@ -136,7 +136,7 @@ impl Weight {
     pub(super) fn forward(&self, x: &[f32], tokens: usize, y: &mut [f32]) -> Result<()> {
         let (n, k) = self.dims()?;
         if let Some((unit, parts)) = self.tiles() {
-            return self.with(|source| tiles::forward(unit, &source, [tokens, n, k], parts, x, y));
+            return self.with(|source| tiles::forward(unit, &source, tokens, parts, x, y));
         }
         let x = &*self.rounded(x);
         self.with(|source| match source.as_f32() {
@@ -165,12 +165,18 @@ impl Weight {
         })
     }
 
-    /// As `forward`, for several weights of the same input: of few tokens in one loop over threads.
+    /// As `forward`, for several weights of the same input, in one loop over threads where they have a kernel that does so.
     pub(super) fn forward_each(weights: &[&Self], x: &[f32], tokens: usize, ys: &mut [&mut [f32]]) -> Result<()> {
-        if tokens > skinny::MOST || weights.iter().any(|w| w.tiles().is_some() || matches!(w, Self::Mixed(_))) {
-            return weights.iter().zip(ys).try_for_each(|(w, y)| w.forward(x, tokens, y));
+        let mut ways = weights.iter().map(|w| (w.tiles(), matches!(w, Self::Mixed(_))));
+        match ways.next().filter(|first| ways.all(|way| way == *first)) {
+            Some((Some((unit, parts)), _)) => {
+                Self::with_each(weights, &[], &mut |all| tiles::forward_each(unit, all, tokens, parts, x, ys))
+            }
+            Some((None, false)) if tokens <= skinny::MOST => {
+                Self::with_each(weights, &[], &mut |all| skinny::forward_each(all, tokens, x, ys))
+            }
+            _ => weights.iter().zip(ys).try_for_each(|(w, y)| w.forward(x, tokens, y)),
         }
-        Self::with_each(weights, &[], &mut |sources| skinny::forward_each(sources, tokens, x, ys))
     }
 
     /// As `with`, for those in `lent` and then some more.

@@ -110,14 +110,25 @@ impl Side {
 }
 
 /// `y` [tokens, n] = `x` [tokens, k] Wᵀ
-pub fn forward(unit: Unit, w: &Source, [tokens, n, k]: [usize; 3], parts: Parts, x: &[f32], y: &mut [f32]) {
-    assert!(x.len() == tokens * k && y.len() == tokens * n, "operands of a product");
+pub fn forward(unit: Unit, w: &Source, tokens: usize, parts: Parts, x: &[f32], y: &mut [f32]) {
+    forward_each(unit, &[*w], tokens, parts, x, &mut [y]);
+}
+
+/// The same for several W with rows of the same length, in one loop: x is packed once.
+pub fn forward_each(unit: Unit, ws: &[Source], tokens: usize, parts: Parts, x: &[f32], ys: &mut [&mut [f32]]) {
+    let (Some(k), true) = (ws.first().map(Source::width), tokens > 0) else { return };
+    assert!(x.len() == tokens * k && ws.iter().all(|w| w.width() == k), "operands of a product");
     let (xs, steps) = (Packed::of(x, [tokens, k], parts, true), k.div_ceil(STEP));
-    let panel = panel(n, steps, 2 * SIDE);
-    each(&mut columns_mut(y, tokens, n, panel), |i, columns| {
+    let mut panels = Vec::new();
+    for (w, y) in ws.iter().zip(ys) {
+        let n = y.len() / tokens;
+        let panel = panel(n, steps, 2 * SIDE);
+        panels.extend(columns_mut(y, tokens, n, panel).into_iter().enumerate().map(|(i, rows)| (w, i * panel, rows)));
+    }
+    each(&mut panels, |_, (w, first, columns)| {
         let _session = amx::Session::open(unit);
-        let (first, width) = (i * panel, panel.min(n - i * panel));
-        let (w, mut sums) = (Rows::of(w, first..first + width, tokens <= FEW), Sums::default());
+        let width = columns[0].len();
+        let (w, mut sums) = (Rows::of(w, *first..*first + width, tokens <= FEW), Sums::default());
         for (from, count) in stretches(steps) {
             for (at, block) in order(width.div_ceil(SIDE), xs.blocks(), count * parts as usize) {
                 let left = [at, (at + 1).min((width - 1) / SIDE)].map(|block| w.side(block).from(from));
@@ -283,7 +294,7 @@ mod tests {
     fn three_parts_give_the_products_of_f32() {
         on_all_shapes(|unit, shape @ [tokens, n, k], x, g, w| {
             let (mut y, mut dx) = (vec![9.0; tokens * n], vec![9.0; tokens * k]);
-            forward(unit, &Source::bf16(w, k), shape, Parts::Three, x, &mut y);
+            forward(unit, &Source::bf16(w, k), tokens, Parts::Three, x, &mut y);
             backward(unit, &Source::bf16(w, k), shape, Parts::Three, g, &mut dx);
             let (y, dx) = (
                 error(&y, x, [tokens, n, k], |i, j| w[j * k + i].to_f64()),
@@ -298,7 +309,7 @@ mod tests {
         let rounded = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| bf16::from_f32(x).to_f32()).collect() };
         on_all_shapes(|unit, shape @ [tokens, n, k], x, g, w| {
             let (mut y, mut dx) = (vec![9.0; tokens * n], vec![9.0; tokens * k]);
-            forward(unit, &Source::bf16(w, k), shape, Parts::One, x, &mut y);
+            forward(unit, &Source::bf16(w, k), tokens, Parts::One, x, &mut y);
             backward(unit, &Source::bf16(w, k), shape, Parts::One, g, &mut dx);
             let (y, dx) = (
                 error(&y, &rounded(x), [tokens, n, k], |i, j| w[j * k + i].to_f64()),
