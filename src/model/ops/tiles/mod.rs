@@ -10,6 +10,8 @@
 //!
 //! A tile is 16 rows of 32 numbers. The right operand of a tile product wants them in pairs, [16 pairs][16 columns][2]: for `forward` that
 //! is x, packed once, while W is read as it lies; for `backward` it is a panel of W, packed while it is in the cache.
+//!
+//! Where neither side is in bf16, [`exact`] cuts both.
 mod amx;
 mod dot;
 pub mod exact;
