@@ -92,23 +92,30 @@ pub fn by_frequency(kept: &[Kept], models: &[&str]) -> Result<Vec<String>> {
     models.iter().map(sentence).collect()
 }
 
-/// A sentence a model: its micro-F1, normalised, of every seed that it was trained with, and their mean. `more` has the scores of
-/// further seeds under `MODEL-seed-N`.
+/// The micro-F1, normalised, of every seed that a model was trained with. `more` has the scores of further seeds under `MODEL-seed-N`.
+pub fn seeds(kept: &[Kept], more: &[Kept], model: &str) -> Result<Vec<f64>> {
+    let further = more.iter().filter(|(name, _)| name.strip_prefix(model).is_some_and(|s| s.starts_with("-seed-")));
+    let all = std::iter::once(get(kept, model)?).chain(further.map(|(_, evaluation)| evaluation.as_ref()));
+    Ok(all.flatten().filter_map(|e| e.get(Reading::Normalised, "micro_f1")).map(|score| score.value).collect())
+}
+
+/// A sentence a model: its [`seeds`] and their mean.
 pub fn over_seeds(kept: &[Kept], more: &[Kept], models: &[&str]) -> Result<Vec<String>> {
     let sentence = |model: &&str| -> Result<String> {
-        let further =
-            more.iter().filter(|(name, _)| name.strip_prefix(*model).is_some_and(|s| s.starts_with("-seed-")));
-        let all = std::iter::once(get(kept, model)?).chain(further.map(|(_, evaluation)| evaluation.as_ref()));
-        let scores: Vec<&Estimate> = all.flatten().filter_map(|e| e.get(Reading::Normalised, "micro_f1")).collect();
+        let scores = seeds(kept, more, model)?;
         if scores.is_empty() {
             return Ok(format!("{model}: its scores are missing"));
         }
-        let mean = scores.iter().map(|score| score.value).sum::<f64>() / scores.len() as f64;
-        let each: Vec<String> = scores.iter().map(|score| number(score.value)).collect();
-        let seeds = if scores.len() == 1 { "seed" } else { "seeds" };
-        Ok(format!("{model}: {} on average of {} {seeds} ({})", number(mean), scores.len(), each.join(", ")))
+        let each: Vec<String> = scores.iter().map(|&score| number(score)).collect();
+        let word = if scores.len() == 1 { "seed" } else { "seeds" };
+        Ok(format!("{model}: {} on average of {} {word} ({})", number(mean(&scores)), scores.len(), each.join(", ")))
     };
     models.iter().map(sentence).collect()
+}
+
+/// NaN of none.
+pub fn mean(scores: &[f64]) -> f64 {
+    scores.iter().sum::<f64>() / scores.len() as f64
 }
 
 #[cfg(test)]
