@@ -45,14 +45,20 @@ pub struct Target<'a> {
 }
 
 /// True where [`product`] is there and faster than `gemm`: every number of an operand has to meet enough numbers of the other to pay
-/// for being cut, and fewer where b's sums are `along` its memory, which `gemm` has to pack too.
+/// for being cut, and fewer where b's sums are `along` its memory, which `gemm` has to pack too. A sum shorter than a step is padded.
 pub fn pays([rows, cols, inner]: [usize; 3], along: bool) -> bool {
+    if rows * cols * inner < LEAST || inner < STEP {
+        return false;
+    }
     let meets = rows * cols / (rows + cols);
-    meets >= if along { 30 } else { 128 } && rows * cols * inner >= LEAST && Unit::here() == Some(Unit::Amx)
+    meets >= if along { 30 } else { 128 } && Unit::here() == Some(Unit::Amx)
 }
 
 /// `dst = scale · a bᵀ`, or `dst += …` with `add`, for `a` with rows of sums and `b` with columns of sums.
+///
+/// Panics on a processor without tiles, which [`pays`] has said no to.
 pub fn product(dst: Target, a: Operand, b: Operand, scale: f32, add: bool, threads: Threads) {
+    assert!(Unit::here() == Some(Unit::Amx) && a.inner == b.inner, "a product on tiles");
     let across = b.outer >= a.outer;
     let (shared, split) = if across { (a, b) } else { (b, a) };
     let steps = a.inner.div_ceil(STEP);
@@ -329,15 +335,18 @@ mod tests {
     fn products_are_as_close_to_those_of_f64_as_f32_is() {
         on_all_forms(|[rows, cols, inner], a, b| {
             let apart = cols + 3;
-            for (threads, add) in [(Threads::All, false), (Threads::One, true)] {
+            // a scale of one without adding goes from the tiles straight to the result
+            for (threads, scale, add) in
+                [(Threads::All, 1.0, false), (Threads::All, 0.5, false), (Threads::One, 0.5, true)]
+            {
                 let mut got = vec![2.0; rows * apart];
-                product(Target { data: &mut got, rows, cols, stride: apart }, a, b, 0.5, add, threads);
+                product(Target { data: &mut got, rows, cols, stride: apart }, a, b, scale, add, threads);
                 let (mut worst, mut largest) = (0f64, 0f64);
                 for (i, row) in got.chunks(apart).enumerate() {
                     assert_eq!(row[cols..], [2.0; 3], "between two rows");
                     for (j, &got) in row[..cols].iter().enumerate() {
                         let sum: f64 = (0..inner).map(|p| at(&a, i, p) * at(&b, j, p)).sum();
-                        let want = if add { 2.0 } else { 0.0 } + 0.5 * sum;
+                        let want = if add { 2.0 } else { 0.0 } + scale as f64 * sum;
                         worst = worst.max((got as f64 - want).abs());
                         largest = largest.max(want.abs());
                     }
