@@ -24,16 +24,22 @@
 //!
 //! What it does not do: serve models over the network, train on a GPU (the `cuda` feature is not built in yet), or say anything about patients.
 pub mod error;
+pub mod io;
 
 pub mod adapter;
+pub mod augment;
+pub mod baseline;
 pub mod corpus;
 pub mod ensemble;
+pub mod failure;
 pub mod generate;
 pub mod label;
 pub mod metric;
 pub mod model;
+pub mod pretrain;
 pub mod prompt;
 pub mod report;
+pub mod run;
 pub mod study;
 pub mod train;
 

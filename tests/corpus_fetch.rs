@@ -1,6 +1,7 @@
 //! Downloading from a local server: right files arrive whole, everything else leaves nothing behind.
+use dxlab::corpus::fetch::fetch;
 use dxlab::corpus::manifest::{Source, State, parse};
-use dxlab::corpus::{fetch::fetch, whole};
+use dxlab::io;
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -34,7 +35,7 @@ fn server() -> String {
 }
 
 fn source(urls: &[String]) -> Source {
-    let sha256 = whole::hex(&Sha256::digest(BODY));
+    let sha256 = io::hex(&Sha256::digest(BODY));
     let text = format!(
         "[[source]]\nname='x'\ntitle='X'\nholds='h'\nrepository='r'\ncommit='c'\nlicence='l'\ncitation='c'\n\
          [[source.file]]\npath='x/a.txt'\nsha256='{sha256}'\nurls={urls:?}\n"

@@ -1,8 +1,10 @@
 //! Constrained decoding as a run of the study: beside the free answers of the same model, and never mistaken for them.
 use dxlab::corpus::Corpus;
-use dxlab::generate::{Constrain, Local};
+use dxlab::generate::Local;
+use dxlab::prompt::Constrain;
 use dxlab::prompt::{Prompt, PromptContext, Thinking};
-use dxlab::study::{PredictConfig, Run, Store, ask, ask_again, names};
+use dxlab::run::{Run, Store};
+use dxlab::study::{PredictConfig, ask, ask_again, names};
 
 fn config(constrain: Option<Constrain>) -> PredictConfig {
     PredictConfig { max_new: 24, cases: Some(4), constrain, ..PredictConfig::zero_shot("plain") }

@@ -1,6 +1,7 @@
 //! A grid over the run store: arms are trained and asked once, kept with every answer, and compared.
 use dxlab::metric::Metric;
-use dxlab::study::{GridConfig, Store};
+use dxlab::run::Store;
+use dxlab::study::GridConfig;
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,7 +1,7 @@
 //! A training run killed with SIGKILL, again and again, ends as one that was left alone: the same losses, the same adapter bytes. Only
 //! it took longer, and says so. Killed after its last update it is finished.
 #![cfg(unix)]
-use dxlab::study::Run;
+use dxlab::run::Run;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

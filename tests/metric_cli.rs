@@ -1,5 +1,5 @@
 //! `dxlab evaluate`, `compare`, `workbook` and `runs` as a user meets them.
-use dxlab::study::{Prediction, Store, write_predictions};
+use dxlab::run::{Prediction, Store, write_predictions};
 use std::path::Path;
 use std::process::Command;
 

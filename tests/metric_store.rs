@@ -1,6 +1,6 @@
 //! The run store: made once, opened afterwards, never seen half-made.
 use dxlab::Error;
-use dxlab::study::{Leftover, NUMERICS_VERSION, Run, Store};
+use dxlab::run::{Leftover, NUMERICS_VERSION, Run, Store};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,6 +1,6 @@
 //! TF-IDF and logistic regression against scikit-learn. The reference is tests/reference/tfidf.py, scikit-learn 1.9, synthetic
 //! findings, seed 7.
-use dxlab::study::{Kernel, Tfidf};
+use dxlab::baseline::{Kernel, Tfidf};
 use std::collections::BTreeMap;
 
 #[derive(serde::Deserialize)]

@@ -2,7 +2,8 @@
 use calamine::{Data, Reader, Xlsx, open_workbook};
 use dxlab::metric::{Bootstrap, Metric};
 use dxlab::report::{Answers, Contents, write_workbook};
-use dxlab::study::{Evaluation, Prediction, Reading, Scoring, compare_with_first, evaluate};
+use dxlab::run::Prediction;
+use dxlab::study::{Evaluation, Reading, Scoring, compare_with_first, evaluate};
 use std::path::Path;
 
 fn prediction(case_id: &str, gold: &str, raw: &str, adapter: Option<&str>) -> Prediction {

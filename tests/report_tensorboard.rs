@@ -1,7 +1,7 @@
 //! Event files byte for byte as TensorBoard's own writer makes them. The reference is tests/reference/tensorboard.py, tensorboard
 //! 2.21, a made-up log.
 use dxlab::report::tensorboard;
-use dxlab::study::Store;
+use dxlab::run::Store;
 use dxlab::train::LogLine;
 use std::process::Command;
 

@@ -1,7 +1,8 @@
 //! A search over the run store: killed and taken up again it ends as one that was left alone, and no test case is looked at.
 #![cfg(unix)]
 use dxlab::corpus::Corpus;
-use dxlab::study::{Run, Search, TrainConfig, read_predictions};
+use dxlab::run::{Run, read_predictions};
+use dxlab::study::{Search, TrainConfig};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

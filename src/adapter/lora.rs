@@ -10,8 +10,8 @@
 use super::config::AdapterConfig;
 use super::dora::{magnitudes, norms};
 use super::pissa;
-use crate::corpus::whole;
 use crate::error::{Error, Result};
+use crate::io;
 use crate::model::ops::{Dropout, LowRank, adapted_linear, dropout, key, linear, scale_columns};
 use crate::model::{Config, Delta, Qwen3, Weight, tensors};
 use candle_core::{DType, Device, Tensor, Var};
@@ -316,7 +316,7 @@ impl Adapter {
         tensors::write(&dir.join("adapter_model.safetensors"), &all, DType::F32)?;
         let path = dir.join("adapter_config.json");
         let text = serde_json::to_string_pretty(&config).map_err(|e| Error::failed(e.to_string()))?;
-        whole::write(&path, (text + "\n").as_bytes())
+        io::write(&path, (text + "\n").as_bytes())
     }
 }
 

@@ -1,6 +1,7 @@
 //! `dxlab baseline NAME`: what is reached without a language model, as preds.jsonl.
+use crate::baseline::Baseline;
 use crate::error::{Error, Result};
-use crate::study::{Baseline, Run};
+use crate::run::Run;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -25,7 +26,7 @@ impl Fit {
         };
         let run = Run::open_or_fit(baseline, &self.data)?;
         let made = run.path("preds.jsonl");
-        crate::study::file::write(&self.out, &std::fs::read(&made).map_err(Error::io(&made))?)?;
+        crate::io::write(&self.out, &std::fs::read(&made).map_err(Error::io(&made))?)?;
         println!("{} (from {})", self.out.display(), run.dir.display());
         Ok(())
     }

@@ -138,7 +138,7 @@ impl Training {
         }
         let (parameters, weights) = decoder(&mut model)?;
         let steps = self.steps(&mut model, &sequences)?;
-        let peak_mib = crate::study::peak_bytes().map(|b| b >> 20);
+        let peak_mib = crate::run::peak_bytes().map(|b| b >> 20);
         let (first, last) = (steps.losses[0], steps.losses[self.steps - 1]);
         let tokens_per_sec = steps.rate(&steps.tokens);
         let (gflops, peak) = (4.0 * parameters as f64 * tokens_per_sec / 1e9, peak_gflops(1024, 8));

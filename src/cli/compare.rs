@@ -1,9 +1,12 @@
 //! `dxlab compare a.jsonl b.jsonl …`: paired differences on the same cases, corrected for how many were made.
 use super::evaluate::How;
 use crate::error::{Error, Result};
+use crate::io;
 use crate::metric::{ALPHA, Metric, POWER, Unit};
-use crate::report::{Table, results, tables};
-use crate::study::{Comparison, Prediction, Reading, Scoring, compare, file, names, read_predictions};
+use crate::report::chapters::results;
+use crate::report::kit::{Table, tables};
+use crate::run::{Prediction, read_predictions};
+use crate::study::{Comparison, Reading, Scoring, compare, names};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -67,10 +70,7 @@ impl Compare {
             println!("written: {}", path.display());
         }
         if let Some(out) = &self.out {
-            file::write_json(
-                out,
-                &serde_json::json!({ "bootstrap": bootstrap, "comparisons": file::to_value(&rows)? }),
-            )?;
+            io::write_json(out, &serde_json::json!({ "bootstrap": bootstrap, "comparisons": io::to_value(&rows)? }))?;
             println!("written: {}", out.display());
         }
         Ok(())

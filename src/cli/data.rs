@@ -2,8 +2,9 @@
 use crate::corpus::leak::{Allowed, LIMIT};
 use crate::corpus::{check, fetch, manifest, manifest::State, synthetic};
 use crate::error::{Error, Result};
+use crate::io;
 use crate::study::leak::{self, Source, training_leaks};
-use crate::study::{TrainConfig, file, open_corpus};
+use crate::study::{TrainConfig, open_corpus};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
@@ -71,7 +72,7 @@ impl LeaksOf {
         }
         print!("{leaks}");
         if let Some(out) = &self.out {
-            file::write_json(out, &leaks)?;
+            io::write_json(out, &leaks)?;
             println!("written: {}", out.display());
         }
         match leaks.refused().count() {

@@ -1,13 +1,13 @@
 //! `dxlab evaluate preds.jsonl --out metrics.json`: every metric with its interval, and what the metrics do not say.
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
+use crate::io;
 use crate::label::{Normaliser, Ontology};
 use crate::metric::{Bootstrap, Credit, Metric, Signal, Unit};
-use crate::report::{Table, detail as tables, figures, interval};
-use crate::study::{
-    Calibrated, Depth, Detail, Evaluation, Prediction, Reading, Scoring, Target, detail, evaluate, file, open_corpus,
-    read_predictions,
-};
+use crate::report::chapters::detail as tables;
+use crate::report::kit::{Table, figures, interval};
+use crate::run::{Prediction, read_predictions};
+use crate::study::{Calibrated, Depth, Detail, Evaluation, Reading, Scoring, Target, detail, evaluate, open_corpus};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -149,7 +149,7 @@ impl Evaluate {
         }
         evaluation.detail = Some(found);
         if let Some(out) = &self.out {
-            file::write_json(out, &evaluation)?;
+            io::write_json(out, &evaluation)?;
             println!("written: {}", out.display());
         }
         Ok(())

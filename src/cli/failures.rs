@@ -3,9 +3,12 @@ use super::evaluate::How;
 use crate::corpus::Corpus;
 use crate::corpus::synthetic::truth;
 use crate::error::{Error, Result};
-use crate::report::{Table, failures, interval};
-use crate::study::failure::{Taxonomy, agreement};
-use crate::study::{Run, digest, file, read_predictions};
+use crate::failure::{Taxonomy, agreement};
+use crate::io;
+use crate::report::chapters::failures;
+use crate::report::kit::{Table, interval};
+use crate::run::{Run, read_predictions};
+use crate::study::digest;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -55,7 +58,7 @@ impl Failures {
         };
         let name = |label: &str| labels.normaliser.normalise(label);
         if !truths.is_empty() {
-            let row = |found: &crate::study::failure::Agreement| {
+            let row = |found: &crate::failure::Agreement| {
                 let counts = [found.attributed, found.right].map(|count| count.to_string());
                 let measured = [interval(found.precision.as_ref()), interval(found.recall.as_ref())];
                 [vec![found.what.to_string()], counts.to_vec(), measured.to_vec()].concat()
@@ -68,9 +71,9 @@ impl Failures {
         if let Some(out) = &self.out {
             let whole = serde_json::json!({
                 "source": predictions[0].source(), "predictions": digest(&predictions)?,
-                "synthetic": labels.corpus.as_ref().map(|corpus| corpus.synthetic), "cases": file::to_value(&cases)?,
+                "synthetic": labels.corpus.as_ref().map(|corpus| corpus.synthetic), "cases": io::to_value(&cases)?,
             });
-            file::write_json(out, &whole)?;
+            io::write_json(out, &whole)?;
             println!("written: {}", out.display());
         }
         Ok(())

@@ -170,7 +170,7 @@ impl Generate {
         if let Some(text) = g.text.clone().map(Ok).or_else(|| Some(tokenizer?.decode(&g.tokens, true))) {
             line.insert("text".into(), text?.into());
         }
-        line.insert("finish".into(), crate::study::file::to_value(&g.finish)?);
+        line.insert("finish".into(), crate::io::to_value(&g.finish)?);
         if self.logprobs {
             line.insert("logprobs".into(), json!(g.logprobs[..g.tokens.len()]));
             line.insert("logprob".into(), g.logprob().into());

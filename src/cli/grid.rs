@@ -1,8 +1,9 @@
 //! `dxlab grid CONFIG.toml`: the arms of an experiment grid that the run store lacks, and what all of them found.
 use crate::error::{Error, Result};
 use crate::metric::Metric;
-use crate::report::grid;
-use crate::study::{GridConfig, Store};
+use crate::report::chapters::grid;
+use crate::run::Store;
+use crate::study::GridConfig;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,8 +1,9 @@
 //! `dxlab merge`: an adapter folded into its base, if it then still says the same.
 use super::export::{Float, shard_size};
 use crate::error::Result;
-use crate::report::Table;
-use crate::study::{Gate, MergeConfig, merge, size};
+use crate::report::kit::Table;
+use crate::run::size;
+use crate::study::{Gate, MergeConfig, merge};
 use clap::Args;
 use std::path::PathBuf;
 

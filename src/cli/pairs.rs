@@ -95,6 +95,6 @@ pub fn write_lines(path: &Path, lines: impl Iterator<Item = serde_json::Value>) 
     let text: String = lines.map(|l| format!("{l}\n")).collect();
     match text.is_empty() {
         true => Err(Error::input("the pairs file holds no line")),
-        false => crate::study::file::write(path, text.as_bytes()),
+        false => crate::io::write(path, text.as_bytes()),
     }
 }

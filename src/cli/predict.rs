@@ -2,8 +2,9 @@
 use super::endpoint::EndpointFlags;
 use super::weights::Weights;
 use crate::error::{Error, Result};
-use crate::generate::Constrain;
-use crate::study::{PredictConfig, Run, Voting};
+use crate::prompt::Constrain;
+use crate::run::Run;
+use crate::study::{PredictConfig, Voting};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -95,7 +96,7 @@ impl Predict {
         let run = Run::open_or_predict(&config)?;
         let made = run.path("preds.jsonl");
         let bytes = std::fs::read(&made).map_err(Error::io(&made))?;
-        crate::study::file::write(&self.out, &bytes)?;
+        crate::io::write(&self.out, &bytes)?;
         println!("{} (from {})", self.out.display(), run.dir.display());
         Ok(())
     }

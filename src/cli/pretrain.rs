@@ -1,8 +1,9 @@
 //! `dxlab pretrain CONFIG --out DIR`: a base model in Hugging Face layout, its log and its card.
 use crate::error::{Error, Result};
 use crate::model::Checkpoint;
-use crate::study::{Run, Store};
-use crate::train::{Material, NGRAM, PretrainConfig, Progress, Trainer, fresh, material};
+use crate::pretrain::{Material, NGRAM, PretrainConfig, fresh, material};
+use crate::run::{Run, Store};
+use crate::train::{Progress, Trainer};
 use candle_core::{DType, Tensor};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -85,7 +86,7 @@ fn pretrain(config: &PretrainConfig, open: Option<&Path>, dir: &Path) -> Result<
         ngram_bits_per_byte: material.ngram_bits_per_byte(),
         ngram_order: NGRAM,
     };
-    crate::study::file::write_json(&dir.join("pretrain.json"), &measured)
+    crate::io::write_json(&dir.join("pretrain.json"), &measured)
 }
 
 fn round_to_f16(parameters: &BTreeMap<String, candle_core::Var>) -> Result<()> {
@@ -117,7 +118,7 @@ fn publish(run: &Run, config: &Path, out: &Path) -> Result<()> {
     }
     std::fs::copy(config, out.join("pretrain.toml")).map_err(Error::io(config))?;
     let card = crate::report::base_card(out)?;
-    crate::study::file::write(&out.join("card.md"), card.as_bytes())?;
+    crate::io::write(&out.join("card.md"), card.as_bytes())?;
     println!("{}", out.display());
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! `dxlab results`: the scores of every run on one corpus, as a table between two marks of a Markdown file and as a figure.
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
-use crate::report::{results, tables};
-use crate::study::{Reading, Results, Store, file};
+use crate::io;
+use crate::report::chapters::results;
+use crate::report::kit::tables;
+use crate::run::Store;
+use crate::study::{Reading, Results};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -44,10 +47,7 @@ impl ResultsOf {
         }
         if let Some(path) = &self.into {
             let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-            file::write(
-                path,
-                between(&text, path, &format!("{}\n{}", about(&found), table.to_markdown()))?.as_bytes(),
-            )?;
+            io::write(path, between(&text, path, &format!("{}\n{}", about(&found), table.to_markdown()))?.as_bytes())?;
             println!("written: {}", path.display());
         }
         Ok(())

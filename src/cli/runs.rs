@@ -1,7 +1,7 @@
 //! `dxlab runs list|show|diff|gc|tensorboard`: what is in the run store.
 use crate::error::{Error, Result};
-use crate::report::{NONE, Table, tables};
-use crate::study::{Leftover, Store, differences, size};
+use crate::report::kit::{NONE, Table, tables};
+use crate::run::{Leftover, Store, differences, size};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 

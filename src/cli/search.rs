@@ -1,8 +1,9 @@
 //! `dxlab search CONFIG.toml`: trials over the run store, the best one as a config.
 use crate::error::Result;
 use crate::metric::Estimate;
-use crate::report::{NONE, Table, interval};
-use crate::study::{Run, Search, SearchConfig, Store};
+use crate::report::kit::{NONE, Table, interval};
+use crate::run::{Run, Store};
+use crate::study::{Search, SearchConfig};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ impl SearchFor {
         let best = run.path("best.toml");
         let out = self.out.unwrap_or_else(|| best.clone());
         if out != best {
-            crate::study::file::write(&out, &std::fs::read(&best).map_err(crate::Error::io(&best))?)?;
+            crate::io::write(&out, &std::fs::read(&best).map_err(crate::Error::io(&best))?)?;
         }
         println!("next, on all training cases: dxlab train {}", out.display());
         Ok(())

@@ -1,7 +1,8 @@
 //! `dxlab train CONFIG.toml`: a run folder with adapter/ (PEFT), log.jsonl, config.toml, card.md.
 use crate::error::Result;
+use crate::run::{Run, Store};
 use crate::study::leak::training_leaks;
-use crate::study::{Forecast, Run, Store, TrainConfig, open_corpus};
+use crate::study::{Forecast, TrainConfig, open_corpus};
 use clap::Args;
 use std::path::PathBuf;
 

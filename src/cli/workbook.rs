@@ -2,12 +2,11 @@
 use super::compare::read_named;
 use super::evaluate::{How, Labels};
 use crate::error::Result;
+use crate::failure::{CaseFailures, Taxonomy};
 use crate::metric::Metric;
 use crate::report::{Answers, Contents, write_workbook};
-use crate::study::failure::{CaseFailures, Taxonomy};
-use crate::study::{
-    Comparison, Evaluation, GridConfig, Prediction, Reading, Run, Scoring, Store, compare_with_first, evaluate,
-};
+use crate::run::{Prediction, Run, Store};
+use crate::study::{Comparison, Evaluation, GridConfig, Reading, Scoring, compare_with_first, evaluate};
 use clap::Args;
 use std::path::{Path, PathBuf};
 

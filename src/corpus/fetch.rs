@@ -1,7 +1,7 @@
 //! Downloads a source, file by file; a file appears under its name only when its checksum is right.
 use super::manifest::{File, Source, State};
-use super::whole;
 use crate::error::{Error, Result};
+use crate::io;
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn download(file: &File, path: &Path) -> Result<u64> {
     let mut failures = Vec::new();
     for url in &file.urls {
         let mut bytes = 0;
-        let done = whole::write_with(path, |out| {
+        let done = io::write_with(path, |out| {
             bytes = transfer(url, out).map_err(Error::failed)?;
             verify(file, out).map_err(Error::failed)
         });
@@ -76,7 +76,7 @@ fn transfer(url: &str, out: &mut std::fs::File) -> Result<u64, String> {
 fn verify(file: &File, out: &mut std::fs::File) -> Result<(), String> {
     let rewind = |out: &mut std::fs::File| out.seek(SeekFrom::Start(0)).map_err(|e| e.to_string());
     rewind(out)?;
-    let found = whole::sha256_of(out).map_err(|e| e.to_string())?;
+    let found = io::sha256_of(out).map_err(|e| e.to_string())?;
     rewind(out)?;
     if found == file.sha256 || file.same_contents(out) {
         return Ok(());

@@ -1,7 +1,7 @@
 //! The open corpora dxlab reads: where they come from, their checksums, licences and citations (`data/sources.toml`, built
 //! into the crate), and which of them are present. Downloading is in `fetch`.
-use super::whole;
 use crate::error::{Error, Result};
+use crate::io;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::io::{Read, Seek};
@@ -73,7 +73,7 @@ impl File {
         if !path.exists() {
             return Ok(State::Absent);
         }
-        if whole::sha256(&path)? == self.sha256 {
+        if io::sha256(&path)? == self.sha256 {
             return Ok(State::Verified);
         }
         let file = std::fs::File::open(&path).map_err(Error::io(&path))?;
@@ -97,12 +97,12 @@ pub fn contents(archive: impl Read + Seek) -> Result<String> {
         if name.ends_with(".xml") {
             let mut hash = Sha256::new();
             std::io::copy(&mut entry, &mut hash).map_err(|e| bad(&e))?;
-            lines.push((name, whole::hex(&hash.finalize())));
+            lines.push((name, io::hex(&hash.finalize())));
         }
     }
     lines.sort();
     let text: String = lines.into_iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect();
-    Ok(whole::hex(&Sha256::digest(text)))
+    Ok(io::hex(&Sha256::digest(text)))
 }
 
 /// The last folder and the file name.

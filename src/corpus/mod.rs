@@ -9,7 +9,6 @@ pub mod pubtator;
 pub mod shape;
 pub mod synthetic;
 pub mod text;
-pub mod whole;
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -93,7 +92,7 @@ impl Corpus {
                 hash.update(u64::MAX.to_le_bytes()); // ends the case: no part is that long
             }
         }
-        whole::hex(&hash.finalize())
+        crate::io::hex(&hash.finalize())
     }
 
     /// The case of that id, test split first.

@@ -9,8 +9,7 @@ use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
-use crate::prompt::{Encoder, Overlong, Prompt, Thinking};
-use serde::{Deserialize, Serialize};
+use crate::prompt::{Constrain, Encoder, Overlong, Prompt, Thinking};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,28 +48,6 @@ pub trait Answers {
         _done: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<Answer>>> {
         Err(Error::input(format!("{} gives one answer a case: ask it without a vote", self.id())))
-    }
-}
-
-/// What answers are held to while they are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Constrain {
-    /// Labels of a closed list, joined by `, `, none twice.
-    Labels,
-    /// A JSON list of one or more names, whatever they are.
-    Json,
-    /// Runs of words of the case's own text, joined by `, `, none that holds another.
-    Text,
-}
-
-impl std::fmt::Display for Constrain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Labels => "labels",
-            Self::Json => "json",
-            Self::Text => "text",
-        })
     }
 }
 

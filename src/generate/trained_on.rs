@@ -1,8 +1,8 @@
 //! Which base an adapter was trained on: `base.json` beside its two files, which PEFT passes over.
 //!
 //! Shapes alone do not tell: an adapter of another model of the same sizes loads, and says something, only nothing that was ever measured.
-use crate::corpus::whole;
 use crate::error::{Error, Result};
+use crate::io;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -18,7 +18,7 @@ struct TrainedOn {
 pub fn note_base(folder: &Path, base: &str) -> Result<()> {
     let note = TrainedOn { base: base.into() };
     let text = serde_json::to_string_pretty(&note).map_err(|e| Error::failed(e.to_string()))?;
-    whole::write(&folder.join(FILE), (text + "\n").as_bytes())
+    io::write(&folder.join(FILE), (text + "\n").as_bytes())
 }
 
 /// Says on stderr, in one line, when the adapter in `folder` was trained on another base than the one whose `base_id` `base` gives. An

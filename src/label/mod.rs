@@ -2,6 +2,7 @@
 pub mod certainty;
 pub mod checked;
 pub mod disease_ontology;
+pub mod lexicon;
 pub mod normalise;
 pub mod ontology;
 pub mod parse;
@@ -10,6 +11,7 @@ pub mod qualifier;
 
 pub use certainty::{Certainty, certainty, without_denial};
 pub use checked::{Agreement, agreement};
+pub use lexicon::{Cue, Evidence, Lexicon, Sentence, cue, sentences};
 pub use normalise::Normaliser;
 pub use ontology::{Ontology, Tier};
 pub use parse::{Parsed, parse, parse_known};

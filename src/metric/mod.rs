@@ -7,6 +7,7 @@ mod normal;
 mod paired;
 mod proportion;
 mod seeds;
+mod statistic;
 mod tiers;
 
 pub use bootstrap::{Bootstrap, Unit, bca, quantile};
@@ -16,12 +17,13 @@ pub use calibration::{
 };
 pub use flips::{ErrorRates, FLIPPED, Identity, with_errors};
 pub use labels::{
-    Hit, LabelSet, Mean, Metric, Score, Statistic, exact_match, hallucinated_rate, hamming_loss, jaccard,
-    labels_per_case, macro_f1, micro_f1, micro_precision, micro_recall, parse_failure_rate, sample_f1, weighted_f1,
+    Metric, exact_match, hallucinated_rate, hamming_loss, jaccard, labels_per_case, macro_f1, micro_f1,
+    micro_precision, micro_recall, parse_failure_rate, sample_f1, weighted_f1,
 };
 pub use paired::{ALPHA, Difference, POWER, compare, holm, pair, permutation};
 pub use proportion::{McNemar, beta, mcnemar, unanimous, wilson};
 pub use seeds::{Runs, Seeded, compare_seeds, over_seeds};
+pub use statistic::{Hit, LabelSet, Mean, Score, Statistic};
 pub use tiers::{Credit, Match, Tiered, TieredCase, assign, tiered};
 
 use serde::{Deserialize, Serialize};

@@ -7,8 +7,8 @@
 use super::config::Config;
 use super::gguf::Gguf;
 use super::ops::Weight;
-use crate::corpus::whole::write_beside;
 use crate::error::{Error, Result};
+use crate::io::write_beside;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use safetensors::Dtype;

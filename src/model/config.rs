@@ -120,7 +120,7 @@ impl Config {
                 value[key] = name.into(); // transformers 5, transformers 4
             }
         }
-        crate::corpus::whole::write_beside(&dir.join("config.json"), |path| {
+        crate::io::write_beside(&dir.join("config.json"), |path| {
             std::fs::write(path, format!("{value:#}\n")).map_err(Error::io(path))
         })
     }

@@ -4,8 +4,8 @@
 //! the source, byte for byte where it is a folder. A folder or file appears whole under its name or not at all.
 use super::gguf::{self, Contents, Gguf, Quality, Written};
 use super::{Config, Tokenizer, tensors};
-use crate::corpus::whole::write_beside;
 use crate::error::{Error, Result};
+use crate::io::write_beside;
 use candle_core::{DType, Tensor};
 use std::path::Path;
 

@@ -1,8 +1,9 @@
 //! Named tensors in a safetensors file, or in shards: read whole, written beside and renamed.
 use super::checkpoint::{INDEX, SINGLE};
 use super::gguf::Kind;
-use crate::corpus::whole::{self, write_beside};
 use crate::error::{Error, Result};
+use crate::io;
+use crate::io::write_beside;
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
@@ -95,7 +96,7 @@ pub fn write_shards(
         weight_map.extend(shard.keys().map(|name| (name.clone(), file.clone())));
     }
     let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
-    whole::write(&dir.join(INDEX), format!("{index:#}\n").as_bytes())
+    io::write(&dir.join(INDEX), format!("{index:#}\n").as_bytes())
 }
 
 #[cfg(test)]

@@ -146,9 +146,7 @@ impl Tokenizer {
     pub fn save(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
         for (name, text) in super::vocabulary::files(&self.full, &self.control)? {
-            crate::corpus::whole::write_beside(&dir.join(name), |path| {
-                std::fs::write(path, text).map_err(Error::io(path))
-            })?;
+            crate::io::write_beside(&dir.join(name), |path| std::fs::write(path, text).map_err(Error::io(path)))?;
         }
         Ok(())
     }

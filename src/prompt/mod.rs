@@ -1,4 +1,5 @@
 //! Named, versioned prompts; Qwen3's chat format; one encoding into token ids for training and for serving.
+mod answer_format;
 mod audit;
 pub mod chat;
 mod choose;
@@ -6,6 +7,7 @@ mod encode;
 mod library;
 mod retrieve;
 
+pub use answer_format::Constrain;
 pub use audit::Audit;
 pub use chat::{Message, Role, Thinking};
 pub use choose::choose;

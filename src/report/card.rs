@@ -1,8 +1,8 @@
 //! Model cards and the table of base models, written from the files of a run: no number is typed.
-use super::display::{NONE, Table};
 use crate::error::{Error, Result};
+use crate::io::read_json;
 use crate::model::resolve;
-use crate::study::file::read_json;
+use crate::report::kit::display::{NONE, Table};
 use crate::train::read_log;
 use serde_json::Value;
 use std::fmt::Write as _;

@@ -1,40 +1,9 @@
-//! Figures, tables and computed sentences as notebook displays, and the workbook.
-pub mod architecture;
-pub mod asking;
-pub mod axes;
-mod canvas;
+//! Figures and tables as notebook displays, and the workbook.
 mod card;
-pub mod causes;
-pub mod confidence;
-pub mod data;
-pub mod detail;
-mod display;
-pub mod failures;
-pub mod figures;
-mod flow;
-pub mod grid;
-pub mod ingredients;
-pub mod latency;
-pub mod method;
-mod passage;
-pub mod prompts;
-mod prose;
-pub mod published;
-pub mod real_text;
-pub mod remedies;
-pub mod replay;
-pub mod results;
-pub mod runs;
-pub mod summary;
-pub mod tables;
+pub mod chapters;
+pub mod kit;
 pub mod tensorboard;
-pub mod training;
 mod workbook;
 
 pub use card::{base_card, bits_per_byte};
-pub use data::wrapped;
-pub use display::{Figure, NONE, Table, difference, interval, number};
-pub use passage::Passage;
-pub use prose::Prose;
-pub use results::verdict;
 pub use workbook::{Answers, Contents, write_workbook};

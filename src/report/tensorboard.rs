@@ -8,7 +8,8 @@
 //! A log has no clock but speeds: an event's time is the run's start and the seconds that its updates computed, without
 //! evaluations. What it deliberately does not do: write while a run is being made, or anything but scalars.
 use crate::error::Result;
-use crate::study::{Run, file};
+use crate::io;
+use crate::run::Run;
 use crate::train::{LogLine, read_log};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ pub fn export(run: &Run, dir: &Path) -> Result<PathBuf> {
     let log = read_log(&run.path("log.jsonl"))?;
     let start = run.environment()?.started_seconds();
     let path = dir.join(run.folder()).join(format!("events.out.tfevents.{start}.dxlab"));
-    file::write(&path, &events(&log, start as f64))?;
+    io::write(&path, &events(&log, start as f64))?;
     Ok(path)
 }
 

@@ -6,7 +6,9 @@ mod arms;
 mod compared;
 
 use crate::error::{Error, Result};
-use crate::study::{Comparison, Evaluation, Grid, Prediction, Reading, file};
+use crate::io;
+use crate::run::Prediction;
+use crate::study::{Comparison, Evaluation, Grid, Reading};
 use arms::Arms;
 use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, FormatAlign, Url, Workbook, Worksheet, XlsxError};
 use std::collections::BTreeSet;
@@ -49,7 +51,7 @@ pub fn write_workbook(path: &Path, contents: &Contents, normalise: &dyn Fn(&str)
     let arms = contents.grid.filter(|grid| !grid.tried.is_empty()).map(Arms::of).transpose()?;
     let bytes = build(contents, arms.as_ref(), normalise)
         .map_err(|error| Error::failed(format!("{}: the workbook could not be written: {error}", path.display())))?;
-    file::write(path, &bytes)
+    io::write(path, &bytes)
 }
 
 fn build(contents: &Contents, arms: Option<&Arms>, normalise: &dyn Fn(&str) -> String) -> Xlsx<Vec<u8>> {

@@ -6,21 +6,22 @@
 //!                        training.json   updates, tokens, seconds, memory, validation loss of every seed
 //! runs/train-dora-s7-…   the seeds' own runs, opened if they are there; not committed
 //! ```
-use super::baseline::{Baseline, Settings};
 use super::config::{PredictConfig, TrainConfig};
-use super::environment::Environment;
 use super::experiment::open_corpus;
-use super::file;
-use super::prediction::{Prediction, outcomes};
-use super::store::{Run, Store};
 use crate::adapter::Adapter;
+use crate::baseline::{Baseline, BaselineSettings};
 use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
-use crate::generate::{Constrain, base_id};
+use crate::generate::base_id;
+use crate::io;
 use crate::label::{Normaliser, parse};
 use crate::metric::Outcome;
 use crate::model::{Checkpoint, resolve};
+use crate::prompt::Constrain;
 use crate::prompt::Prompt;
+use crate::run::Environment;
+use crate::run::prediction::{Prediction, outcomes};
+use crate::run::{Run, Store};
 use crate::train::Progress;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -95,7 +96,7 @@ impl Arm {
             "base": base_id(&self.config.model)?, "prompt": prompt.id(), "synthetic": corpus.synthetic,
         });
         if let Some(baseline) = self.baseline {
-            spec["baseline"] = file::to_value(&(baseline, Settings::default()))?; // absent from the digest of models
+            spec["baseline"] = io::to_value(&(baseline, BaselineSettings::default()))?; // absent from the digest of models
         }
         if self.shown {
             spec["shown"] = true.into();
@@ -135,8 +136,8 @@ impl Arm {
                 lines += &(line.map_err(|e| Error::failed(e.to_string()))? + "\n");
             }
         }
-        file::write_json(&dir.join("training.json"), &took)?;
-        file::write(&dir.join("answers.jsonl"), lines.as_bytes())
+        io::write_json(&dir.join("training.json"), &took)?;
+        io::write(&dir.join("answers.jsonl"), lines.as_bytes())
     }
 
     /// A baseline on the training cases that a model of this arm and seed would see, without those kept for its validation.
@@ -154,7 +155,7 @@ impl Arm {
             };
             corpus.train = shown.cases.iter().enumerate().flat_map(often).collect();
         }
-        let (predictions, _) = baseline.answers(&corpus, &Settings::default())?;
+        let (predictions, _) = baseline.answers(&corpus, &BaselineSettings::default())?;
         let seconds = started.elapsed().as_secs_f64();
         let took = Took { seed, cases, seconds, ..Took::default() };
         Ok((took, predictions))
@@ -176,8 +177,8 @@ impl Arm {
         let mut question = PredictConfig::tuned(&trained, &config);
         question.constrain = self.constrain;
         let asked = Run::predict_in(store, &question)?;
-        let progress: Progress = file::read_json(&trained.path("progress.json"))?;
-        let environment: Environment = file::read_json(&trained.path("environment.json"))?;
+        let progress: Progress = io::read_json(&trained.path("progress.json"))?;
+        let environment: Environment = io::read_json(&trained.path("environment.json"))?;
         let took = Took {
             seed,
             cases: config.split(&open_corpus(&config.corpus)?.0.train).0.len(),
@@ -210,7 +211,7 @@ impl Tried {
             serde_json::from_str(line).map_err(|e| Error::input(format!("{} row {}: {e}", path.display(), i + 1)))
         };
         let answers = text.lines().enumerate().map(line).collect::<Result<_>>()?;
-        Ok(Self { took: file::read_json(&run.path("training.json"))?, answers, run })
+        Ok(Self { took: io::read_json(&run.path("training.json"))?, answers, run })
     }
 
     /// Right and wrong of every seed on the test cases of `corpus`, on normalised labels.
@@ -245,7 +246,7 @@ impl Tried {
                     (read.labels, read.parsed)
                 }
             };
-            let mut read = super::baseline::prediction(case, &self.run.spec.name, labels);
+            let mut read = crate::baseline::prediction(case, &self.run.spec.name, labels);
             if answer.labels.is_none() {
                 read.model = said("base").into();
                 read.prompt = said("prompt").into();

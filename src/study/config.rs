@@ -1,11 +1,12 @@
 //! What a training run and an asking run are told: the TOML files of `configs/`, and the questions of the notebooks.
-use super::showing::Showing;
-use super::store::Run;
 use super::voting::Voting;
 use crate::adapter::{AdapterConfig, Init, Layers, Patterns, Targets};
+use crate::augment::Showing;
 use crate::error::{Error, Result};
-use crate::generate::{Constrain, EndpointConfig};
+use crate::generate::EndpointConfig;
 use crate::model::Keep;
+use crate::prompt::Constrain;
+use crate::run::Run;
 use crate::train::LoopConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,12 +1,12 @@
 //! What the metrics of one set of answers do not say: where in the long tail it is right, how it fares with many gold labels, how near its
 //! wrong answers are, how far the normaliser can be trusted, and whether its confidence means anything. All on normalised labels.
-use super::prediction::{Prediction, outcomes};
 use crate::error::{Error, Result};
 use crate::label::{Normaliser, Ontology, checked};
 use crate::metric::{
     Bootstrap, Calibration, Credit, ErrorRates, Estimate, FLIPPED, Metric, Outcome, Scored, Signal, Tiered, assign,
     calibrate, tiered, wilson, with_errors,
 };
+use crate::run::prediction::{Prediction, outcomes};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -210,8 +210,8 @@ fn calibration(predictions: &[Prediction], outcomes: &[Outcome], bootstrap: &Boo
 
 #[cfg(test)]
 mod tests {
-    use super::super::prediction::tests::answer;
     use super::*;
+    use crate::run::prediction::tests::answer;
 
     fn depth<'a>(names: &'a Normaliser, training: &'a BTreeMap<String, usize>, ontology: &'a Ontology) -> Depth<'a> {
         Depth { names, training: Some(training), ontology: Some(ontology), credit: Credit::default() }

@@ -7,13 +7,13 @@
 //! ```
 use super::config::PredictConfig;
 use super::experiment::ask;
-use super::file;
-use super::prediction::Prediction;
-use super::store::Store;
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use crate::generate::{Endpoint, EndpointConfig};
+use crate::io;
 use crate::prompt::Prompt;
+use crate::run::Store;
+use crate::run::prediction::Prediction;
 use serde_json::Value;
 use std::path::Path;
 
@@ -55,10 +55,10 @@ pub(super) fn ask_endpoint(
     let predictions = predictions?;
     let mut lines = String::new();
     for kept in model.kept() {
-        lines += &file::to_value(&kept)?.to_string();
+        lines += &io::to_value(&kept)?.to_string();
         lines.push('\n');
     }
-    file::write(&dir.join("answers.jsonl"), lines.as_bytes())?;
-    file::write_json(&dir.join("usage.json"), &usage)?;
+    io::write(&dir.join("answers.jsonl"), lines.as_bytes())?;
+    io::write_json(&dir.join("usage.json"), &usage)?;
     Ok(predictions)
 }

@@ -2,10 +2,10 @@
 //! the paired comparison of several sets. What made the numbers (digest, seed, resamples, label sets) stands beside them.
 //! What needs more than labels (training counts, concepts, log-probabilities) is in `detail`.
 use super::detail::{Detail, NO_GOLD};
-use super::file;
-use super::prediction::{Prediction, label_set, outcomes};
 use crate::error::{Error, Result};
+use crate::io;
 use crate::metric::{self, Bootstrap, Difference, Estimate, Metric, Outcome, Unit};
+use crate::run::prediction::{Prediction, label_set, outcomes};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,7 +126,7 @@ pub fn evaluate(predictions: &[Prediction], scoring: &Scoring) -> Result<Evaluat
 
 /// SHA-256 over predictions, whatever their file is called.
 pub fn digest(predictions: &[Prediction]) -> Result<String> {
-    file::digest_json(&predictions)
+    io::digest_json(&predictions)
 }
 
 fn scores(predictions: &[Prediction], scoring: &Scoring, normalise: Option<&dyn Fn(&str) -> String>) -> Scores {
@@ -279,8 +279,8 @@ pub fn names(sets: &[&[Prediction]]) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prediction::tests::answer;
     use super::*;
+    use crate::run::prediction::tests::answer;
 
     fn lower(label: &str) -> String {
         label.trim().to_lowercase()
@@ -312,9 +312,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.json");
         let evaluation = evaluate(&[answer("1", &["a"], &[])], &scoring(None)).unwrap();
-        file::write_json(&path, &evaluation).unwrap();
+        io::write_json(&path, &evaluation).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().contains("\"micro_precision\": null"));
-        assert_eq!(file::read_json::<Evaluation>(&path).unwrap(), evaluation);
+        assert_eq!(io::read_json::<Evaluation>(&path).unwrap(), evaluation);
     }
 
     #[test]

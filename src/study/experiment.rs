@@ -2,17 +2,18 @@
 //! digest of all that determines it, opened if it is there and made if not.
 use super::config::{Method, PredictConfig, TrainConfig};
 use super::endpoint::{ask_endpoint, specify};
-use super::file;
 use super::leak::training_leaks;
-use super::prediction::{Prediction, write_predictions};
-use super::store::{Run, Store};
 use super::voting::ask_voting;
 use crate::adapter::{Adapter, Mode, Noise};
+use crate::baseline::{Baseline, BaselineSettings};
 use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
 use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
+use crate::io;
 use crate::model::{Checkpoint, Config, Keep, Qwen3, export, resolve};
 use crate::prompt::{Encoder, NONE, Prompt, PromptContext};
+use crate::run::prediction::{Prediction, write_predictions};
+use crate::run::{Run, Store};
 use crate::train::{Sequence, Trainer};
 use candle_core::{DType, Var};
 use sha2::{Digest, Sha256};
@@ -51,7 +52,7 @@ impl PredictConfig {
 fn write_retrieved(path: &Path, prompt: &Prompt, cases: &[Case]) -> Result<()> {
     let line = |case: &Case| serde_json::json!({"case_id": case.case_id, "neighbours": prompt.retrieved(case)});
     let text: String = cases.iter().map(|case| format!("{}\n", line(case))).collect();
-    file::write(path, text.as_bytes())
+    io::write(path, text.as_bytes())
 }
 
 /// Distinct training labels, with the answer for none if training has it. Those with a comma cannot be told from two
@@ -166,17 +167,17 @@ impl Run {
             "corpus_name": corpus.name, "synthetic": corpus.synthetic, "max_new": config.max_new, "cases": config.cases,
         });
         if let Some(how) = config.constrain {
-            spec["constrain"] = file::to_value(&how)?; // absent from the digest of free answers
+            spec["constrain"] = io::to_value(&how)?; // absent from the digest of free answers
         }
         if let Some(endpoint) = &config.endpoint {
             specify(endpoint, config, &mut spec)?;
         }
         if let Some(vote) = &config.vote {
             vote.check()?;
-            spec["vote"] = file::to_value(vote)?; // as above
+            spec["vote"] = io::to_value(vote)?; // as above
         }
         if config.weights != Keep::F32 {
-            spec["weights"] = file::to_value(&config.weights)?; // as above
+            spec["weights"] = io::to_value(&config.weights)?; // as above
         }
         store.open_or_make("predict", &config.name, &spec, |dir| {
             let cases = &corpus.test[..config.cases.unwrap_or(usize::MAX).min(corpus.test.len())];
@@ -184,7 +185,7 @@ impl Run {
                 Some(endpoint) => ask_endpoint(endpoint, config, &prompt, cases, store, dir)?,
                 None => config.ask(&config.open(&corpus)?, &prompt, cases)?,
             };
-            file::write_json(&dir.join("prompt.json"), &prompt)?;
+            io::write_json(&dir.join("prompt.json"), &prompt)?;
             if prompt.neighbours.is_some() {
                 write_retrieved(&dir.join("neighbours.jsonl"), &prompt, cases)?;
             }
@@ -192,9 +193,15 @@ impl Run {
         })
     }
 
+    /// The baseline's answers to the test cases of a corpus, named as in a config, in the project's store.
+    pub fn open_or_fit(baseline: Baseline, corpus: &str) -> Result<Run> {
+        let (corpus, _) = open_corpus(corpus)?;
+        Self::open_or_baseline(&Store::open(None), baseline, &corpus, &BaselineSettings::default())
+    }
+
     /// The predictions of a predict run.
     pub fn predictions(&self) -> Result<Vec<Prediction>> {
-        super::prediction::read_predictions(&self.path("preds.jsonl"))
+        crate::run::prediction::read_predictions(&self.path("preds.jsonl"))
     }
 }
 
@@ -268,7 +275,7 @@ fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> 
     }
     let leaks = training_leaks(config, corpus)?;
     leaks.refuse()?;
-    file::write_json(&dir.join("leaks.json"), &leaks)?;
+    io::write_json(&dir.join("leaks.json"), &leaks)?;
     let mut local = Local::open_as(&config.model, None, config.weights)?;
     let learner = Learner::new(config, &mut local, dir)?;
     let Sequences { train, times, valid, cut } =
@@ -279,14 +286,14 @@ fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> 
     let cases = times.first().map_or(0, |epoch| epoch.iter().filter(|&&n| n > 0).count());
     println!("… {}: {cases} training and {} validation cases of {}", config.name, valid.len(), corpus.name);
     let text = toml::to_string(config).map_err(|e| Error::failed(e.to_string()))?;
-    file::write(&dir.join("config.toml"), text.as_bytes())?;
+    io::write(&dir.join("config.toml"), text.as_bytes())?;
     let (parameters, noise) = (learner.parameters(), learner.noise());
     let (model, times) = (&local.model, Some(times.as_slice()));
     let trainer = Trainer { config: &config.training, model, parameters, noise, times, dir, verbose: true };
     let progress = trainer.run(&train, &valid, None)?;
     learner.save(config, &local, dir)?;
-    file::write_json(&dir.join("progress.json"), &progress)?;
-    file::write(&dir.join(CARD), card(config, corpus, prompt, &progress).as_bytes())?;
+    io::write_json(&dir.join("progress.json"), &progress)?;
+    io::write(&dir.join(CARD), card(config, corpus, prompt, &progress).as_bytes())?;
     forget(dir)
 }
 
@@ -423,8 +430,8 @@ pub(super) fn read(model: &dyn Answers, prompt: &Prompt, case: &Case, answer: An
 
 #[cfg(test)]
 mod tests {
-    use super::super::showing::Showing;
     use super::*;
+    use crate::augment::Showing;
     use crate::generate::{MAX_NEW, encoder_for};
     use crate::model::Tokenizer;
     use std::sync::Arc;

@@ -5,13 +5,13 @@
 //! steps on the plan's longest micro-batches that are learnt from at the same time, and extended to all layers: both grow by the same amount
 //! with every layer of its kind (adapted, above an adapted one, below all adapted ones).
 use super::config::{Learns, Method, TrainConfig};
-use super::environment::{peak_bytes, reset_peak, resident_bytes};
 use super::experiment::{Sequences, open_corpus, sequences};
 use crate::adapter::{Adapter, Layers, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{MAX_NEW, encoder_for};
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
 use crate::prompt::Prompt;
+use crate::run::{peak_bytes, reset_peak, resident_bytes};
 use crate::train::{Batch, LoopConfig, Moments, Schedule, Sequence, Trainer, plan_times, side_by_side};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;

@@ -1,18 +1,18 @@
 //! The experiment grid: axes, each a question with arms that answer it; the first arm of an axis is what the others are compared with.
 //! An arm may stand on several axes and is run once.
 use super::arm::{Arm, Tried};
-use super::baseline::Baseline;
 use super::config::TrainConfig;
 use super::evaluation::{Comparison, Reading, correct};
 use super::experiment::open_corpus;
-use super::prediction::outcomes;
-use super::space;
-use super::store::{Run, Store};
+use crate::baseline::Baseline;
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
-use crate::generate::Constrain;
 use crate::label::Normaliser;
 use crate::metric::{Bootstrap, Metric, Outcome, Seeded, compare_seeds, over_seeds};
+use crate::prompt::Constrain;
+use crate::run::prediction::outcomes;
+use crate::run::{Run, Store};
+use crate::study::search::space;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;

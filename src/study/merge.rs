@@ -7,13 +7,13 @@
 //! Compared is on prompts that no one trained on: every logit, the divergence of every next-token distribution, the greedy answers
 //! and the labels read from them. Above a bound nothing is left under the final name.
 use super::experiment::open_corpus;
-use super::file;
 use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{
     Agreement, Limits, Pair, Seen, adapter_folder, adapter_id, base_id, check_pairs, encoder_for, read_pairs,
     stop_tokens, warn_of_other_base,
 };
+use crate::io;
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, Weight, export, resolve};
 use crate::prompt::Prompt;
 use candle_core::{DType, Tensor};
@@ -134,7 +134,7 @@ pub fn merge(config: &MergeConfig, show: &mut dyn FnMut(&Gate)) -> Result<Gate> 
             Some(what) => {
                 Err(Error::failed(format!("merge refused: {what}; nothing was written to {}", config.out.display())))
             }
-            None => file::write_json(&dir.join("merge.json"), &gate).map(|()| gate),
+            None => io::write_json(&dir.join("merge.json"), &gate).map(|()| gate),
         }
     })
 }
@@ -259,7 +259,7 @@ mod tests {
                     assert!((got - want).abs() < most, "{dtype:?}: {got} {want}");
                 }
             }
-            assert_eq!(file::read_json::<serde_json::Value>(&out.join("merge.json")).unwrap()["layers"], 21);
+            assert_eq!(io::read_json::<serde_json::Value>(&out.join("merge.json")).unwrap()["layers"], 21);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 5, "nothing beside them");
     }

@@ -2,13 +2,13 @@
 use super::arm::Tried;
 use super::detail::{Depth, Detail, detail};
 use super::evaluation::{Comparison, Evaluation, Reading, Scoring, correct, evaluate};
-use super::file;
-use super::prediction::{Prediction, outcomes};
-use super::store::{Run, Store};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
+use crate::io;
 use crate::label::{Normaliser, Ontology};
 use crate::metric::{self, Bootstrap, Credit, Metric, Outcome};
+use crate::run::prediction::{Prediction, outcomes};
+use crate::run::{Run, Store};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -173,7 +173,7 @@ impl Results {
 pub fn kept(folder: &Path, names: &[&str]) -> Result<Vec<(String, Option<Evaluation>)>> {
     let read = |name: &&str| {
         let path = folder.join(format!("{name}.json"));
-        let found = path.is_file().then(|| file::read_json::<Evaluation>(&path)).transpose()?;
+        let found = path.is_file().then(|| io::read_json::<Evaluation>(&path)).transpose()?;
         Ok((name.to_string(), found.map(Evaluation::with_exact_ends)))
     };
     let mut all = names.iter().map(read).collect::<Result<Vec<_>>>()?;
@@ -193,8 +193,8 @@ pub fn kept(folder: &Path, names: &[&str]) -> Result<Vec<(String, Option<Evaluat
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::study::Store;
-    use crate::study::prediction::write_predictions;
+    use crate::run::Store;
+    use crate::run::prediction::write_predictions;
 
     /// Twenty cases of two labels; `good` gets all of the first label, `bad` only a quarter of it, in the plural.
     pub(crate) fn toy(folder: &std::path::Path) -> Results {
@@ -209,7 +209,7 @@ pub(crate) mod tests {
         let answers = |name: &str, right: usize| {
             let predict = |(i, case): (usize, &crate::corpus::Case)| {
                 let label = if i < right { "renal cysts" } else { "liver cyst" };
-                super::super::baseline::prediction(case, &format!("{name}@0"), vec![label.into()])
+                crate::baseline::prediction(case, &format!("{name}@0"), vec![label.into()])
             };
             let rows: Vec<Prediction> = cases.iter().enumerate().map(predict).collect();
             let make = |dir: &std::path::Path| write_predictions(&dir.join("preds.jsonl"), &rows);
@@ -254,8 +254,8 @@ pub(crate) mod tests {
         let results = toy(folder.path());
         let found = Results::in_store(&Store::open(Some(folder.path())), results.corpus.clone()).unwrap();
         assert!(found.models.is_empty(), "their specifications do not name the corpus");
-        file::write_json(&folder.path().join("good.json"), &results.get("good").unwrap().evaluation).unwrap();
-        file::write_json(&folder.path().join("also.json"), &results.get("bad").unwrap().evaluation).unwrap();
+        io::write_json(&folder.path().join("good.json"), &results.get("good").unwrap().evaluation).unwrap();
+        io::write_json(&folder.path().join("also.json"), &results.get("bad").unwrap().evaluation).unwrap();
         let kept = kept(folder.path(), &["good", "gone"]).unwrap();
         assert_eq!(kept[0].1.as_ref(), Some(&results.get("good").unwrap().evaluation));
         assert_eq!(kept[1], ("gone".to_string(), None));

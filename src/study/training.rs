@@ -1,11 +1,11 @@
 //! A training run read back: its log, where it stopped, and how many numbers it trained.
 use super::config::{Method, PredictConfig, TrainConfig};
 use super::experiment::open_corpus;
-use super::file;
-use super::store::Run;
 use crate::error::{Error, Result};
+use crate::io;
 use crate::model::{Checkpoint, resolve, tensors};
 use crate::prompt::Prompt;
+use crate::run::Run;
 use crate::train::{LogLine, Progress, read_log};
 
 /// What a training run left in its files.
@@ -29,7 +29,7 @@ impl Training {
         };
         Ok(Self {
             log: read_log(&run.path("log.jsonl"))?,
-            progress: file::read_json(&run.path("progress.json"))?,
+            progress: io::read_json(&run.path("progress.json"))?,
             base_parameters: Checkpoint::open(&resolve(&config.model)?)?.config().parameters(),
             adapter_parameters: adapter.values().map(|tensor| tensor.elem_count()).sum(),
             adapter_tensors: adapter.len(),

@@ -1,12 +1,11 @@
 //! Self-consistency as a way of asking: several sampled answers to each case, and the labels that enough of them name.
-use super::prediction::Prediction;
 use crate::corpus::Case;
 use crate::ensemble::vote;
 use crate::error::{Error, Result};
 use crate::generate::{Answer, Answers, Sampling};
 use crate::prompt::{Prompt, answer};
+use crate::run::{Prediction, Sample, Voted};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// How answers are sampled and counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,24 +23,6 @@ impl Default for Voting {
     fn default() -> Self {
         Self { samples: 5, temperature: 0.7, threshold: 0.5, seed: 7 }
     }
-}
-
-/// What the votes of one case were; kept with its prediction.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Voted {
-    /// Share of the samples that named each label, as written, also of those that lost.
-    pub shares: BTreeMap<String, f64>,
-    pub samples: Vec<Sample>,
-}
-
-/// One sampled answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
-    /// Byte for byte.
-    pub raw: String,
-    /// Of the answer under the model's own distribution, before temperature; natural logarithm.
-    pub logprob: Option<f64>,
-    pub new_tokens: usize,
 }
 
 impl Voting {

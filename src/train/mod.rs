@@ -1,24 +1,16 @@
 //! Training: packed batches, token-weighted losses (cross-entropy, DFT), AdamW, schedules, checkpoints, one loop for adapters and whole models.
 mod batch;
-mod exercises;
 mod loss;
 mod muon;
-mod ngram;
 mod optimizer;
-mod pretrain;
-mod reading;
 mod schedule;
 mod state;
 mod trainer;
 
 pub use batch::{Batch, Sequence, Sums, plan, plan_times};
-pub use exercises::ORGANS;
 pub use loss::Loss;
 pub use muon::{Muon, orthogonal};
-pub use ngram::ByteNgram;
 pub use optimizer::{AdamW, Gradients, Moments};
-pub use pretrain::{PretrainConfig, Shape, fresh};
-pub use reading::{HeldOut, Material, Mixture, NGRAM, material};
 pub use schedule::Schedule;
 pub use state::{Progress, State};
 pub(crate) use trainer::side_by_side;

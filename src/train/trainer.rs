@@ -6,8 +6,8 @@ use super::optimizer::{AdamW, Gradients, Moments};
 use super::schedule::Schedule;
 use super::state::{Progress, State, detached, set};
 use crate::adapter::Noise;
-use crate::corpus::whole;
 use crate::error::{Error, Result};
+use crate::io;
 use crate::model::{Qwen3, tensors};
 use candle_core::{DType, Var};
 use rayon::prelude::*;
@@ -284,7 +284,7 @@ impl Trainer<'_> {
         }
         let text = kept.iter().map(|l| Ok(json(l)? + "\n")).collect::<Result<String>>()?;
         std::fs::create_dir_all(self.dir).map_err(Error::io(self.dir))?;
-        whole::write(&path, text.as_bytes())?;
+        io::write(&path, text.as_bytes())?;
         std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))
     }
 }

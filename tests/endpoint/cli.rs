@@ -1,7 +1,7 @@
 //! The command: killed and started again, twice at a time, stopped by its budget, and silent about its key.
 use super::KEY;
 use super::server::{Act, Server, answer};
-use dxlab::study::{Run, Store, read_predictions};
+use dxlab::run::{Run, Store, read_predictions};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Findings in the formats that are read; labels joined by `, `.
-use crate::corpus::{Case, Corpus, whole};
+use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
+use crate::io;
 use serde_json::json;
 use std::path::Path;
 
@@ -18,7 +19,7 @@ pub fn write_jsonl(path: &Path, cases: &[Case]) -> Result<()> {
             value(&labels.join(", "))
         )
     };
-    whole::write(path, cases.iter().map(line).collect::<String>().as_bytes())
+    io::write(path, cases.iter().map(line).collect::<String>().as_bytes())
 }
 
 /// Both splits in one file, told apart by a `split` column.
@@ -34,7 +35,7 @@ pub fn write_csv(path: &Path, corpus: &Corpus) -> Result<()> {
             out.write_record(record).map_err(|e| failed(e.to_string()))?;
         }
     }
-    whole::write(path, &out.into_inner().map_err(|e| failed(e.to_string()))?)
+    io::write(path, &out.into_inner().map_err(|e| failed(e.to_string()))?)
 }
 
 /// Sheets `train` and `test`.
@@ -54,5 +55,5 @@ pub fn write_xlsx(path: &Path, corpus: &Corpus) -> Result<()> {
             }
         }
     }
-    whole::write(path, &book.save_to_buffer().map_err(failed)?)
+    io::write(path, &book.save_to_buffer().map_err(failed)?)
 }

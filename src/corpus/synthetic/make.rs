@@ -2,8 +2,9 @@
 use super::report::{self, Truth};
 use super::{dice::Dice, plan, plan::Planned, words::Words};
 use crate::corpus::near::NearDuplicates;
-use crate::corpus::{Case, Corpus, findings, whole};
+use crate::corpus::{Case, Corpus, findings};
 use crate::error::{Error, Result};
+use crate::io;
 use std::path::Path;
 
 /// Two reports with a larger share of common five-word runs count as copies of each other.
@@ -94,8 +95,8 @@ pub fn write(seed: u64, folder: &Path) -> Result<Corpus> {
     let truth = truths.iter().map(json).collect::<Result<Vec<_>>>()?.join("\n") + "\n";
     findings::write_jsonl(&folder.join("train.jsonl"), &corpus.train)?;
     findings::write_jsonl(&folder.join("test.jsonl"), &corpus.test)?;
-    whole::write(&folder.join("truth.jsonl"), truth.as_bytes())?;
-    whole::write(&folder.join("README.md"), readme(seed, &corpus).as_bytes())?;
+    io::write(&folder.join("truth.jsonl"), truth.as_bytes())?;
+    io::write(&folder.join("README.md"), readme(seed, &corpus).as_bytes())?;
     Ok(corpus)
 }
 

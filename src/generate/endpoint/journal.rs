@@ -9,8 +9,8 @@
 //! A last line that was torn is cut off when the file is opened; any other line that cannot be read is passed over.
 use super::money::Tokens;
 use super::reply::Reply;
-use crate::corpus::whole;
 use crate::error::{Error, Result};
+use crate::io;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ impl Journal {
     pub fn place(folder: &Path, base: &str, model: &str) -> PathBuf {
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
         let name: String = model.chars().map(plain).take(60).collect();
-        let digest = whole::hex(&Sha256::digest(format!("{base}\n{model}")));
+        let digest = io::hex(&Sha256::digest(format!("{base}\n{model}")));
         folder.join(format!("{}-{}.jsonl", name.trim_start_matches('.'), &digest[..12]))
     }
 

@@ -1,8 +1,8 @@
 //! What is asked: the body of a request, and the digest of everything in it that the answer follows from.
 use super::config::EndpointConfig;
 use super::money::Tokens;
-use crate::corpus::whole;
 use crate::error::{Error, Result};
+use crate::io;
 use crate::prompt::{Message, Thinking};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -68,7 +68,7 @@ impl Question {
             messages.iter().map(|m| json!({"role": m.role, "content": m.content})).collect(),
         );
         let whole = json!({"url": base, "request": request});
-        let key = whole::hex(&Sha256::digest(canonical(&whole)));
+        let key = io::hex(&Sha256::digest(canonical(&whole)));
         if stream {
             request.insert("stream".into(), json!(true));
             request.insert("stream_options".into(), json!({"include_usage": true}));

@@ -5,8 +5,8 @@
 use super::kinds::{self, Kind};
 use super::names;
 use super::tokens;
-use crate::corpus::whole::write_beside;
 use crate::error::{Error, Result};
+use crate::io::write_beside;
 use crate::model::{Config, Tokenizer};
 use candle_core::Tensor;
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! The experiment grid in the workbook: a sheet of its arms with their scores, and one with every answer of every arm and seed, to be
 //! filtered by arm. Findings are not repeated there: the case id leads to them in the sheets of single models. An arm's name leads to the
 //! first of its answers.
-use super::super::grid::differs;
 use super::{Place, Xlsx, header, join, link, numbers_at, text};
 use crate::error::Result;
 use crate::metric::{LabelSet, Metric};
+use crate::report::chapters::grid::differs;
 use crate::study::{Comparison, Grid};
 use rust_xlsxwriter::{Workbook, Worksheet};
 use std::collections::BTreeMap;

@@ -1,0 +1,177 @@
+//! Files: written whole or not at all (beside the final name, then renamed), their checksums, and JSON with sorted keys, so that a file or a
+//! specification can be named by its digest.
+use crate::error::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes `bytes` under `path`, which never holds a part of them; its folder is made if need be.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    write_with(path, |file| file.write_all(bytes).map_err(Error::io(path)))
+}
+
+/// As [`write()`], with the bytes produced by `fill`. When `fill` fails nothing is left behind.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> Result<()>) -> Result<()> {
+    let options = std::fs::File::options().read(true).write(true).create(true).truncate(true).clone();
+    write_beside(path, |beside| fill(&mut options.open(beside).map_err(Error::io(path))?))
+}
+
+/// Lets `write` write the file at the path that it is given, beside `path`, and renames it: `path` appears whole or not at all, and nothing
+/// else is left.
+pub fn write_beside<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let name = path.file_name().ok_or_else(|| Error::input(format!("not a file name: {}", path.display())))?;
+    let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let done = write(&beside).and_then(|made| {
+        let synced = std::fs::File::open(&beside).and_then(|file| file.sync_all());
+        synced.and_then(|()| std::fs::rename(&beside, path)).map_err(Error::io(path)).map(|()| made)
+    });
+    if done.is_err() {
+        let _ = std::fs::remove_file(&beside); // the first error is the one to tell
+    }
+    done
+}
+
+/// Removes what killed processes left of [`write_beside`] in `folder` and below. For folders that no other process writes to.
+pub fn remove_leftovers(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let is_folder = std::fs::symlink_metadata(&path).map_err(Error::io(&path))?.is_dir();
+        match (is_leftover(&path), is_folder) {
+            (true, true) => std::fs::remove_dir_all(&path).map_err(Error::io(&path))?,
+            (true, false) => std::fs::remove_file(&path).map_err(Error::io(&path))?,
+            (false, true) => remove_leftovers(&path)?,
+            (false, false) => {}
+        }
+    }
+    Ok(())
+}
+
+/// `.NAME.PROCESS.tmp`
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let middle = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+    let process = middle.and_then(|name| name.rsplit_once('.'));
+    process.is_some_and(|(_, id)| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// SHA-256 of a file, hex.
+pub fn sha256(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    sha256_of(&mut file).map_err(Error::io(path))
+}
+
+/// SHA-256 of the rest of a stream, hex.
+pub fn sha256_of(reader: &mut impl std::io::Read) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    std::io::copy(reader, &mut hash)?;
+    Ok(hex(&hash.finalize()))
+}
+
+/// Writes JSON with sorted keys and two spaces, whole or not at all.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let value = sorted(to_value(value)?);
+    write(path, format!("{value:#}\n").as_bytes())
+}
+
+/// Reads JSON into a type; an error names the file.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::input(format!("{}: {error}", path.display())))
+}
+
+/// SHA-256 in hex of the canonical JSON of a value: keys sorted, no spaces.
+pub fn digest_json(value: &impl Serialize) -> Result<String> {
+    Ok(digest_bytes(sorted(to_value(value)?).to_string().as_bytes()))
+}
+
+/// SHA-256 in hex.
+pub fn digest_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// JSON of any value; a map with keys that are not strings is refused.
+pub fn to_value(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|error| Error::failed(format!("cannot be written as JSON: {error}")))
+}
+
+/// Keys sorted at every depth, whatever order serde_json keeps in this build.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut pairs: Vec<(String, Value)> = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            pairs.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(pairs.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write(&path, b"old").unwrap();
+        let failed = write_with(&path, |file| {
+            file.write_all(b"half").unwrap();
+            Err(Error::failed("cut off"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(sha256(&path).unwrap(), "cba06b5736faf67e54b07b561eae94395e774c517a7d910a54369e1263ccfbd4");
+    }
+    #[test]
+    fn what_a_kill_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("adapter");
+        std::fs::create_dir_all(inner.join(".model.17.tmp/deep")).unwrap();
+        for name in [".a.txt.4711.tmp", "a.txt", ".a.tmp", "a.1.tmp", ".gitignore"] {
+            std::fs::write(inner.join(name), "x").unwrap();
+        }
+        remove_leftovers(folder.path()).unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(&inner).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".a.tmp", ".gitignore", "a.1.tmp", "a.txt"]);
+    }
+
+    #[test]
+    fn digest_does_not_depend_on_the_order_of_keys() {
+        let (a, b) = (r#"{"b":{"y":1,"x":[2.5,null]},"a":"ä"}"#, r#"{"a":"ä","b":{"x":[2.5,null],"y":1}}"#);
+        let digest = |text: &str| digest_json(&serde_json::from_str::<Value>(text).unwrap()).unwrap();
+        assert_eq!(digest(a), digest(b));
+        assert_ne!(digest(a), digest_json(&json!({"a": "ä"})).unwrap());
+    }
+
+    #[test]
+    fn digest_is_sha256() {
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // FIPS 180-2, "abc"
+        assert_eq!(digest_bytes(b"abc"), expected);
+    }
+
+    #[test]
+    fn json_is_read_back_and_its_folder_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a").join("b.json");
+        write_json(&path, &json!({"b": 1, "a": [0.5]})).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\n  \"a\": [\n    0.5\n  ],\n  \"b\": 1\n}\n");
+        assert_eq!(read_json::<Value>(&path).unwrap(), json!({"b": 1, "a": [0.5]}));
+        std::fs::write(&path, "{").unwrap();
+        assert!(read_json::<Value>(&path).unwrap_err().to_string().contains("b.json: EOF"));
+    }
+}

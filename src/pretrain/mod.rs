@@ -1,0 +1,10 @@
+//! The data of the base models that this project carries: a mixture of open text, synthetic reports and exercises, and their random start.
+mod exercises;
+mod mixture;
+mod model;
+mod ngram;
+
+pub use exercises::ORGANS;
+pub use mixture::{HeldOut, Material, Mixture, NGRAM, material};
+pub use model::{PretrainConfig, Shape, fresh};
+pub use ngram::ByteNgram;

@@ -1,0 +1,24 @@
+//! The form that answers can be constrained to while they are decoded.
+use serde::{Deserialize, Serialize};
+
+/// What answers are held to while they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Constrain {
+    /// Labels of a closed list, joined by `, `, none twice.
+    Labels,
+    /// A JSON list of one or more names, whatever they are.
+    Json,
+    /// Runs of words of the case's own text, joined by `, `, none that holds another.
+    Text,
+}
+
+impl std::fmt::Display for Constrain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Labels => "labels",
+            Self::Json => "json",
+            Self::Text => "text",
+        })
+    }
+}

@@ -1,0 +1,284 @@
+//! The experiment grid as tables and figures: an axis is a question, its first arm what the others are compared with.
+use super::failures;
+use super::results::{differences as rows_of, verdict};
+use crate::error::Result;
+use crate::metric::{Estimate, Metric, compare_seeds};
+use crate::report::kit::canvas::{SIZE, font};
+use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval, number};
+use crate::report::kit::figures;
+use crate::run::{Run, flatten};
+use crate::study::Analysis;
+use crate::study::{Grid, Results, Setting, Took};
+use plotters::prelude::Text;
+use std::collections::BTreeMap;
+
+/// The arms that were run: in what they differ from the base, what learnt, and what training took (means over seeds).
+pub fn arms(grid: &Grid) -> Table {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for setting in grid.config.axes.iter().flat_map(|axis| &axis.arms) {
+        let Some((tried, _)) = grid.tried.get(&setting.name) else { continue };
+        if rows.iter().any(|row| row[0] == setting.name) {
+            continue;
+        }
+        let mean = |of: &dyn Fn(&Took) -> f64| tried.took.iter().map(of).sum::<f64>() / tried.took.len().max(1) as f64;
+        let trained = setting.baseline.is_none();
+        let only = |text: String| if trained { text } else { NONE.into() };
+        rows.push(vec![
+            setting.name.clone(),
+            differs(setting),
+            format!("{:.0}", mean(&|t| t.cases as f64)),
+            only(format!("{:.0}", mean(&|t| t.parameters as f64))),
+            only(format!("{:.0}", mean(&|t| t.updates as f64))),
+            only(format!("{:.2}", mean(&|t| t.tokens as f64 / 1e6))),
+            format!("{:.1}", mean(&|t| t.seconds / 60.0)),
+            only(number(mean(&|t| t.validation_loss.unwrap_or(f64::NAN)))),
+        ]);
+    }
+    let names = ["arm", "differs in", "cases", "learns", "updates", "tokens (millions)", "min", "validation loss"];
+    Table::from_rows(&names, &rows)
+}
+
+/// Keys and values of an arm, without the tables that they stand in.
+pub(crate) fn differs(setting: &Setting) -> String {
+    let flat = |(key, value): (&String, &serde_json::Value)| -> Vec<String> {
+        let whole = BTreeMap::from([(key.clone(), value.clone())]);
+        let pairs = flatten(&serde_json::to_value(whole).unwrap_or_default());
+        pairs.into_iter().map(|(key, value)| format!("{} {value}", key.rsplit('.').next().unwrap_or(&key))).collect()
+    };
+    let mut said: Vec<String> = setting.set.iter().flat_map(flat).collect();
+    said.extend(setting.constrain.map(|how| format!("only {how}")));
+    said.extend(setting.baseline.map(|baseline| baseline.name().to_string()));
+    said.extend(setting.shown.then(|| "fitted on cases as shown".to_string()));
+    if said.is_empty() { NONE.into() } else { said.join(", ") }
+}
+
+/// One axis: the mean over seeds with its interval, every seed, and the difference from the first arm; then the runs beside the grid.
+pub fn axis(grid: &Grid, name: &str, metric: &Metric) -> Result<Table> {
+    let (axis, arms) = grid.axis(name)?;
+    let compared = grid.comparisons(metric)?;
+    let first = axis.arms.first().map(|arm| arm.name.clone()).unwrap_or_default();
+    let mut rows = Vec::new();
+    for arm in arms {
+        let score = grid.score(arm, metric)?;
+        let against = compared.iter().find(|row| row.a == first && row.b == *arm);
+        let found = against.and_then(|row| row.difference.as_ref());
+        rows.push(vec![
+            arm.to_string(),
+            interval(score.as_ref().map(|s| &s.estimate)),
+            score.map_or(NONE.into(), |s| s.values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(" ")),
+            difference(found),
+            against.and_then(|row| row.p_holm).map_or(NONE.into(), number),
+            detectable(found),
+        ]);
+    }
+    for (name, outcomes) in &grid.beside {
+        let found = match grid.tried.contains_key(&first) {
+            true => compare_seeds(metric, grid.outcomes(&first)?, &[outcomes.clone()], &grid.bootstrap)?,
+            false => None,
+        };
+        let score = grid.bootstrap.estimates(&[metric.statistic(outcomes)], outcomes).remove(0);
+        let nothing = NONE.to_string();
+        rows.push(vec![
+            name.clone(),
+            interval(score.as_ref()),
+            nothing.clone(),
+            difference(found.as_ref()),
+            nothing,
+            detectable(found.as_ref()),
+        ]);
+    }
+    let names = ["arm", &metric.to_string(), "each seed", "difference", "p (Holm)", "detectable"];
+    Ok(Table::from_rows(&names, &rows))
+}
+
+/// The question of an axis and what its table is of.
+pub fn question(grid: &Grid, name: &str) -> Result<String> {
+    let (axis, _) = grid.axis(name)?;
+    let first = axis.arms.first().map(|arm| arm.name.as_str()).unwrap_or_default();
+    let (n, seeds) = (grid.corpus.test.len(), grid.config.seeds.len());
+    Ok(format!(
+        "{} {seeds} seeds, {n} test cases of {}; differences from {first}, paired by case and seed",
+        axis.question, grid.corpus.name
+    ))
+}
+
+/// What must stand above or below an axis's table: what is corrected there and what is not, and with how many resamples.
+pub fn caption(grid: &Grid, metric: &Metric) -> Result<String> {
+    let compared = grid.comparisons(metric)?;
+    let level = 100.0 * grid.bootstrap.level;
+    let one = format!(
+        "each interval ({level:.0} %) and `detectable` (80 % power, 5 % two-sided) is of a single comparison, not corrected"
+    );
+    let resamples = compared.iter().filter_map(|row| row.difference.as_ref()).map(|d| d.resamples).max();
+    Ok(match resamples {
+        Some(resamples) => format!(
+            "{one}; p is corrected (Holm) over the {} comparisons of the grid, {resamples} resamples of cases and seeds, seed {}",
+            compared.len(),
+            grid.bootstrap.seed
+        ),
+        None => format!("{one}; nothing was compared yet"),
+    })
+}
+
+/// What more training cases give: the mean over seeds of every arm of some axes by its number of training cases, a line an axis.
+pub fn by_cases(grid: &Grid, axes: &[(&str, &str)], metric: &Metric) -> Result<Figure> {
+    let mut series = Vec::new();
+    for (name, axis) in axes {
+        let mut points: Vec<(f64, Estimate)> = Vec::new();
+        for arm in grid.axis(axis)?.1 {
+            let took = &grid.tried(arm)?.took;
+            let cases = took.iter().map(|t| t.cases as f64).sum::<f64>() / took.len().max(1) as f64;
+            points.extend(grid.score(arm, metric)?.map(|score| (cases, score.estimate)));
+        }
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        if !points.is_empty() {
+            series.push((name.to_string(), points));
+        }
+    }
+    if series.is_empty() {
+        return nothing();
+    }
+    let title = format!("{metric} (n = {}, {} seeds, 95 % interval)", grid.corpus.test.len(), grid.config.seeds.len());
+    figures::bands(&series, "training cases (log)", &title)
+}
+
+/// Differences of some axes from their first arms, with intervals and what could have been detected.
+pub fn differences(grid: &Grid, axes: &[&str], metric: &Metric) -> Result<Figure> {
+    let mut rows = Vec::new();
+    let all = grid.comparisons(metric)?;
+    for name in axes {
+        let (axis, arms) = grid.axis(name)?;
+        let first = axis.arms.first().map(|arm| arm.name.as_str()).unwrap_or_default();
+        rows.extend(all.iter().filter(|row| row.a == first && arms.contains(&row.b.as_str())).cloned());
+    }
+    if rows.is_empty() {
+        return nothing();
+    }
+    let (n, seeds) = (grid.corpus.test.len(), grid.config.seeds.len());
+    let title = format!("difference in {metric} (n = {n}, {seeds} seeds, 95 % intervals of single comparisons)");
+    figures::paired_forest(&rows, &title)
+}
+
+/// Arms against one of the runs beside the grid, corrected among themselves.
+pub fn against(grid: &Grid, name: &str, arms: &[&str], metric: &Metric) -> Result<Table> {
+    rows_of(&grid.against(name, &run_only(grid, arms), metric)?)
+}
+
+/// Of the errors of each class that an arm makes, how many other arms do not make, all by their first seeds. The column of an arm that was
+/// not run says so and has dashes; where the first was not run, there are no errors to fix and all columns have.
+pub fn remedies(grid: &Grid, arm: &str, others: &[&str]) -> Result<Table> {
+    let run = |name: &str| grid.tried.get(name).map(|(tried, _)| &tried.run);
+    let head = |name: &str| if run(name).is_some() { name.to_string() } else { format!("{name} (not run)") };
+    let Some(first) = run(arm) else {
+        let heads: Vec<String> =
+            [format!("class of an error of {}", head(arm))].into_iter().chain(others.iter().map(|o| head(o))).collect();
+        let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+        return Ok(Table::from_rows(&heads, &[vec![NONE.to_string(); heads.len()]]));
+    };
+    let there = others.iter().filter_map(|other| Some((*other, run(other)?)));
+    let runs: Vec<(&str, &Run)> = [(arm, first)].into_iter().chain(there).collect();
+    let results = Results::of(grid.corpus.clone(), &runs)?;
+    let columns: Vec<_> = others.iter().map(|other| (head(other), run(other).map(|_| *other))).collect();
+    failures::by_class(&Analysis::of(&results, BTreeMap::new()), arm, &columns)
+}
+
+/// A sentence a comparison of the grid's axes, the largest differences first, and how many arms nothing was found of.
+pub fn verdicts(grid: &Grid, metric: &Metric) -> Result<Vec<String>> {
+    let mut rows = grid.comparisons(metric)?;
+    let size = |row: &crate::study::Comparison| row.difference.as_ref().map_or(0.0, |d| d.value.abs());
+    rows.sort_by(|a, b| size(b).total_cmp(&size(a)));
+    Ok(rows.iter().map(verdict).collect())
+}
+
+fn run_only<'a>(grid: &Grid, arms: &[&'a str]) -> Vec<&'a str> {
+    arms.iter().copied().filter(|arm| grid.tried.contains_key(*arm)).collect()
+}
+
+/// In the place of a figure, where no arm of the grid was run on these cases.
+fn nothing() -> Result<Figure> {
+    Figure::draw((SIZE.0, 48), |area| {
+        let text = "no arm of this grid was run on these cases yet: dxlab grid configs/grid.toml";
+        Ok(area.draw(&Text::new(text, (20, 24), font(13)))?)
+    })
+}
+
+/// What the grid has and lacks, in a line.
+pub fn standing(grid: &Grid) -> Result<String> {
+    let all = grid.config.arms()?;
+    let missing: Vec<&str> =
+        all.iter().map(|arm| arm.name.as_str()).filter(|arm| !grid.tried.contains_key(*arm)).collect();
+    let has = all.len() - missing.len();
+    let seeds = grid.config.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let lacks = if missing.is_empty() { String::new() } else { format!("; not run: {}", missing.join(", ")) };
+    Ok(format!("{has} of {} arms were run, each with the seeds {seeds}{lacks}", all.len()))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::run::Store;
+    use crate::study::GridConfig;
+
+    const GRID: &str = r#"
+base = "lora-plain"
+seeds = [1, 2]
+[[axes]]
+name = "words"
+question = "How many cases?"
+arms = [
+  { name = "few", baseline = "most-frequent", set = { cases = 50 } },
+  { name = "more", baseline = "most-frequent", set = { cases = 300 } },
+  { name = "same", baseline = "most-frequent", set = { cases = 50, "training.epochs" = 2 } },
+]
+[[axes]]
+name = "model"
+question = "And a model?"
+arms = [{ name = "few", baseline = "most-frequent", set = { cases = 50 } }, { name = "lora" }]
+"#;
+
+    /// The grid of this text in a folder in which its baselines were fitted; what would have to be trained was not.
+    pub fn tried(text: &str, folder: &std::path::Path) -> Grid {
+        let (config, store): (GridConfig, _) = (toml::from_str(text).unwrap(), Store::open(Some(folder)));
+        for arm in config.arms().unwrap().iter().filter(|arm| arm.baseline.is_some()) {
+            arm.open_or_try(&store).unwrap();
+        }
+        config.found(&store).unwrap()
+    }
+
+    #[test]
+    fn a_table_says_what_is_corrected_and_keeps_the_columns_that_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let grid = tried(GRID, folder.path());
+        let said = caption(&grid, &Metric::MicroF1).unwrap();
+        assert!(
+            said.contains("not corrected; p is corrected (Holm) over the 2 comparisons of the grid, 2000 resamples"),
+            "{said}"
+        );
+        let words = axis(&grid, "words", &Metric::MicroF1).unwrap().to_text();
+        let row = |name: &str| words.lines().find(|line| line.starts_with(name)).unwrap().to_string();
+        assert!(row("same").ends_with("no case differs") && row("few").ends_with('–'), "{words}");
+        assert_eq!(axis(&grid, "model", &Metric::MicroF1).unwrap().height(), 1, "lora was not run");
+        let fixed = remedies(&grid, "few", &["lora", "same"]).unwrap().to_text();
+        let head = fixed.lines().next().unwrap();
+        assert!(head.contains("lora (not run)") && head.ends_with("same"), "{fixed}");
+        assert!(fixed.lines().skip(1).all(|line| line.contains("–  ") && line.contains("0 of ")), "{fixed}");
+        assert!(fixed.lines().count() > 2, "{fixed}");
+        let none = remedies(&grid, "lora", &["few"]).unwrap().to_text();
+        assert!(none.starts_with("class of an error of lora (not run)  few") && none.lines().count() == 2, "{none}");
+    }
+
+    #[test]
+    fn every_axis_of_the_committed_grid_can_be_shown_before_and_after_its_arms_are_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = GridConfig::named("grid").unwrap();
+        let empty = config.found(&Store::open(Some(folder.path()))).unwrap();
+        for name in config.axes.iter().map(|axis| &axis.name) {
+            assert_eq!(axis(&empty, name, &Metric::MicroF1).unwrap().height(), 0, "{name}");
+            assert!(question(&empty, name).unwrap().ends_with("paired by case and seed"), "{name}");
+        }
+        assert!(caption(&empty, &Metric::MicroF1).unwrap().ends_with("nothing was compared yet"));
+        assert!(
+            differences(&empty, &["shown", "rank", "prompt"], &Metric::MicroF1).unwrap().svg().contains("dxlab grid")
+        );
+    }
+}

@@ -1,0 +1,62 @@
+//! What others published for the same task, beside ours: read from `data/published.toml`, never computed here.
+use crate::error::{Error, Result};
+use crate::report::kit::display::{NONE, Table};
+use crate::study::{Reading, Results};
+use serde::Deserialize;
+
+const METRICS: [&str; 4] = ["jaccard", "exact_match", "micro_f1", "macro_f1_gold"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Published {
+    about: String,
+    anchor: Vec<Anchor>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Anchor {
+    model: String,
+    jaccard: f64,
+    exact_match: f64,
+    micro_f1: f64,
+    macro_f1: f64,
+}
+
+/// The published numbers, then the same metrics of models of ours; what each row was measured on stands in it.
+pub fn anchors(results: &Results, ours: &[&str]) -> Result<Table> {
+    let path = crate::home().join("data").join("published.toml");
+    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let found: Published = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+    let row = |a: &Anchor| {
+        let numbers = [a.jaccard, a.exact_match, a.micro_f1, a.macro_f1].map(|v| format!("{v:.3}"));
+        [vec![a.model.clone(), found.about.clone()], numbers.to_vec()].concat()
+    };
+    let mut rows: Vec<Vec<String>> = found.anchor.iter().map(row).collect();
+    let here = format!("{}, {} test cases", results.corpus.name, results.corpus.test.len());
+    for name in ours {
+        let evaluation = &results.get(name)?.evaluation;
+        let value = |metric: &str| {
+            evaluation.get(Reading::Normalised, metric).map_or(NONE.into(), |e| format!("{:.3}", e.value))
+        };
+        rows.push([vec![name.to_string(), here.clone()], METRICS.map(value).to_vec()].concat());
+    }
+    Ok(Table::from_rows(&["model", "measured on", "Jaccard", "exact", "micro-F1", "macro-F1"], &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_says_what_it_was_measured_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let toy = crate::study::results::tests::toy(folder.path());
+        let text = anchors(&toy, &["good"]).unwrap().to_markdown();
+        assert!(
+            text.contains("| Qwen3-4B, LoRA | published on a private spreadsheet, 386 test rows | 0.603 |"),
+            "{text}"
+        );
+        assert!(text.contains("| good | toy, 20 test cases |"), "{text}");
+    }
+}

@@ -1,0 +1,185 @@
+//! What would fix the errors that are left, answered by the arms of a grid: one arm in the place of another, on the
+//! same cases with the same seeds. All seeds count; intervals draw cases (all seeds of a case together) and hold the
+//! seeds.
+use super::causes::Cause;
+use crate::error::Result;
+use crate::failure::{CaseFailures, Fixed, Taxonomy, fixed};
+use crate::metric::{Bootstrap, Difference, Estimate};
+use crate::report::kit::display::{NONE, Table, detectable, difference, interval};
+use crate::study::Grid;
+
+/// Every label error of some arms, seeds one after the other.
+pub struct ArmFailures {
+    arms: Vec<(String, Vec<CaseFailures>)>,
+    seeds: usize,
+    bootstrap: Bootstrap,
+}
+
+/// What is changed, the arm without it, and the arm with it.
+pub type Remedy<'a> = (&'a str, &'a str, &'a str);
+
+impl ArmFailures {
+    /// Of the arms that were run; the others are left out.
+    pub fn of(grid: &Grid, arms: &[&str]) -> Result<Self> {
+        let taxonomy = Taxonomy::new(&grid.corpus.train, grid.names.clone());
+        let mut all = Vec::new();
+        for arm in arms {
+            let Some((tried, _)) = grid.tried.get(*arm) else { continue };
+            let mut cases = Vec::new();
+            for took in &tried.took {
+                let answers = tried.predictions(&grid.corpus, took.seed)?;
+                cases.extend(taxonomy.cases(&answers, None).into_iter().map(|case| of_seed(case, took.seed)));
+            }
+            all.push((arm.to_string(), cases));
+        }
+        Ok(Self { arms: all, seeds: grid.config.seeds.len(), bootstrap: grid.bootstrap.clone() })
+    }
+
+    fn get(&self, arm: &str) -> Option<&[CaseFailures]> {
+        self.arms.iter().find(|(name, _)| name == arm).map(|(_, cases)| cases.as_slice())
+    }
+
+    fn fixed(&self, (_, from, to): &Remedy) -> Option<Fixed> {
+        Some(fixed(self.get(from)?, self.get(to)?, &self.bootstrap))
+    }
+
+    /// One row a change: of the errors without it how many are fixed and how many are new, and the difference a hundred
+    /// cases. Errors that the normaliser forgives are left out. Dashes where an arm was not run.
+    pub fn table(&self, remedies: &[Remedy]) -> Table {
+        let row = |remedy: &Remedy| {
+            let (what, from, to) = remedy;
+            let found = self.fixed(remedy);
+            let count = |of: fn(&Fixed) -> usize| found.as_ref().map_or(NONE.into(), |found| of(found).to_string());
+            vec![
+                what.to_string(),
+                format!("{from} → {to}"),
+                count(|found| found.errors),
+                count(|found| found.fixed),
+                interval(found.as_ref().and_then(|found| found.share.as_ref())),
+                count(|found| found.new),
+                difference(found.as_ref().and_then(|found| found.balance.as_ref())),
+            ]
+        };
+        let names =
+            ["change", "arms", "errors", "fixed", "share fixed", "new errors", "errors a hundred cases, difference"];
+        Table::from_rows(&names, &remedies.iter().map(row).collect::<Vec<_>>())
+    }
+
+    /// One row an arm: its errors a hundred cases by their cause.
+    pub fn causes(&self) -> Table {
+        let row = |(arm, cases): &(String, Vec<CaseFailures>)| {
+            let cells = Cause::ALL.map(|cause| cause.rate(cases, &self.bootstrap));
+            [vec![arm.clone()], cells.to_vec()].concat()
+        };
+        let names: Vec<&str> = ["arm"].into_iter().chain(Cause::ALL.map(Cause::name)).collect();
+        Table::from_rows(&names, &self.arms.iter().map(row).collect::<Vec<_>>())
+    }
+
+    /// A sentence a change: whether it makes fewer errors, and what it does to labels that training hardly has.
+    pub fn answer(&self, remedies: &[Remedy]) -> Vec<String> {
+        remedies.iter().map(|remedy| self.sentence(remedy)).collect()
+    }
+
+    fn sentence(&self, remedy: &Remedy) -> String {
+        let (what, from, to) = remedy;
+        let (Some(found), Some(before), Some(after)) = (self.fixed(remedy), self.get(from), self.get(to)) else {
+            return format!("{what} ({to} in place of {from}): not run on these cases");
+        };
+        let told = match found.balance {
+            None => "no error to compare".to_string(),
+            Some(e) if e.high < 0.0 => format!("{} fewer label errors a hundred cases", flipped(&e)),
+            Some(e) if e.low > 0.0 => format!("{} more label errors a hundred cases", difference(Some(&e))),
+            Some(e) => format!(
+                "no difference can be seen in label errors a hundred cases ({}; detectable {})",
+                difference(Some(&e)),
+                detectable(Some(&e))
+            ),
+        };
+        let rare = |cases: &[CaseFailures]| -> Vec<CaseFailures> {
+            let keep = |case: &CaseFailures| {
+                let errors = case.errors.iter().filter(|error| Cause::of(error) == Cause::OnceOrNever).cloned();
+                CaseFailures { errors: errors.collect(), ..case.clone() }
+            };
+            cases.iter().map(keep).collect()
+        };
+        let rare = fixed(&rare(before), &rare(after), &self.bootstrap);
+        format!(
+            "{what} ({to} in place of {from}): {told}; of the misses of labels with 0 or 1 training case it fixes {} \
+             of {} ({} seeds)",
+            rare.fixed, rare.errors, self.seeds
+        )
+    }
+}
+
+/// A case of one seed is a case of its own; its group, which is drawn as a whole, stays.
+fn of_seed(mut case: CaseFailures, seed: u64) -> CaseFailures {
+    case.case_id = format!("{seed}/{}", case.case_id);
+    case.errors.iter_mut().for_each(|error| error.case_id.clone_from(&case.case_id));
+    case
+}
+
+/// A negative difference as what is fewer: `12.0 [10.0, 14.0]`.
+fn flipped(d: &Difference) -> String {
+    interval(Some(&Estimate { value: -d.value, low: -d.high, high: -d.low, n: d.n }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::chapters::grid::tests::tried;
+
+    const GRID: &str = r#"
+base = "lora-plain"
+seeds = [1, 2]
+[[axes]]
+name = "words"
+question = "More cases?"
+arms = [
+  { name = "ten", baseline = "most-frequent", set = { cases = 10 } },
+  { name = "all", baseline = "most-frequent" },
+  { name = "lora" },
+]
+"#;
+
+    fn failures(folder: &std::path::Path) -> ArmFailures {
+        ArmFailures::of(&tried(GRID, folder), &["ten", "all", "lora"]).unwrap()
+    }
+
+    #[test]
+    fn an_arm_in_its_own_place_fixes_nothing_and_one_that_was_not_run_has_dashes() {
+        let folder = tempfile::tempdir().unwrap();
+        let failures = failures(folder.path());
+        let text =
+            failures.table(&[("nothing", "all", "all"), ("cases", "ten", "all"), ("a model", "all", "lora")]).to_text();
+        let row = |start: &str| -> Vec<String> {
+            let line = text.lines().find(|line| line.starts_with(start)).unwrap();
+            line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(String::from).collect()
+        };
+        let nothing = row("nothing");
+        assert_eq!((nothing[3].as_str(), nothing[5].as_str()), ("0", "0"), "{text}");
+        assert!(nothing[6].starts_with("0.000 [0.000, 0.000]"), "{text}");
+        assert_eq!(row("a model")[2..], ["–", "–", "–", "–", "–"], "{text}");
+        assert!(row("cases")[4].contains('['), "{text}");
+    }
+
+    #[test]
+    fn all_seeds_are_counted_and_the_rare_labels_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let failures = failures(folder.path());
+        let cases = crate::corpus::Corpus::embedded().unwrap().test.len();
+        assert_eq!(failures.get("all").unwrap().len(), 2 * cases);
+        assert_eq!(failures.causes().height(), 2, "an arm that was not run has no row");
+        let said = failures.answer(&[("nothing", "all", "all"), ("a model", "all", "lora")]);
+        assert!(
+            said[0].contains("no difference can be seen") && said[0].contains("it fixes 0 of 44 (2 seeds)"),
+            "{said:?}"
+        );
+        assert!(said[1].ends_with("not run on these cases"), "{said:?}");
+    }
+
+    #[test]
+    fn fewer_errors_are_told_without_a_sign() {
+        let fewer = Difference { value: -12.0, low: -14.0, high: -10.0, n: 3, ..Difference::default() };
+        assert_eq!(flipped(&fewer), "12.00 [10.00, 14.00]");
+    }
+}

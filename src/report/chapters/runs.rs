@@ -1,0 +1,54 @@
+//! The run log: every run of the store that stands behind a number about one corpus, with what it was made by.
+use crate::corpus::Corpus;
+use crate::error::Result;
+use crate::report::kit::display::{NONE, Table};
+use crate::run::{Run, Store};
+
+/// Runs about `corpus`, by folder: when, how long, peak memory, processor and commit of the code. The seeds of an arm stand in the
+/// arm's run; their own runs are not listed.
+pub fn log(store: &Store, corpus: &Corpus) -> Result<Table> {
+    let digest = corpus.digest();
+    let about = |run: &Run| run.spec.spec.get("corpus").is_some_and(|of| *of == digest);
+    let mut rows = Vec::new();
+    for run in store.list()?.iter().filter(|run| about(run) && !is_seed(&run.spec.name)) {
+        let Some(made) = run.environment_or_told() else { continue };
+        rows.push(vec![
+            run.folder(),
+            made.started.get(..10).unwrap_or_default().to_string(),
+            format!("{:.1}", made.wall_seconds / 60.0),
+            made.peak_bytes.map_or(NONE.into(), |bytes| format!("{:.0}", bytes as f64 / 1e6)),
+            made.cpu.unwrap_or_else(|| NONE.into()),
+            made.commit.unwrap_or_else(|| NONE.into()),
+        ]);
+    }
+    Ok(Table::from_rows(&["run", "made", "min", "peak MB", "processor", "commit"], &rows))
+}
+
+/// `dora-s7`: one seed of an arm.
+fn is_seed(name: &str) -> bool {
+    name.rsplit_once("-s").is_some_and(|(_, seed)| !seed.is_empty() && seed.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline::{Baseline, BaselineSettings};
+
+    #[test]
+    fn runs_about_a_corpus_are_listed_without_the_seeds_of_arms() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Some(folder.path()));
+        let mut corpus = Corpus::embedded().unwrap();
+        corpus.train.truncate(60);
+        corpus.test.truncate(5);
+        let settings = BaselineSettings::default();
+        let run = Run::open_or_baseline(&store, Baseline::MostFrequent, &corpus, &settings).unwrap();
+        let table = log(&store, &corpus).unwrap();
+        assert!(table.height() == 1 && table.to_text().contains(&run.folder()), "{table}");
+        corpus.test.truncate(4);
+        assert_eq!(log(&store, &corpus).unwrap().height(), 0, "about another corpus");
+        assert!(
+            is_seed("dora-s7") && is_seed("a-s12") && !is_seed("lora-plain") && !is_seed("rank-s") && !is_seed("s7")
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! Displays for notebooks: figures, tables, text with computed values, highlighted passages. Knows no chapter.
+pub(crate) mod canvas;
+pub(crate) mod display;
+pub mod figures;
+pub(crate) mod flow;
+pub(crate) mod passage;
+pub(crate) mod prose;
+pub mod tables;
+
+pub use display::{Figure, NONE, Table, difference, interval, number};
+pub use passage::Passage;
+pub use prose::Prose;
