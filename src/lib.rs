@@ -12,7 +12,7 @@
 //! let tuned = Run::open_or_predict(&PredictConfig::tuned(&run, &config))?;
 //! let tfidf = Run::open_or_fit(Baseline::TfidfLogReg, &config.corpus)?;
 //! let all = Results::of(open_corpus(&config.corpus)?.0, &[("TF-IDF", &tfidf), ("LoRA", &tuned)])?;
-//! println!("{:?}", all.compare(&[("TF-IDF", "LoRA")], &Metric::MicroF1)?); // paired, with interval and p
+//! println!("{:?}", all.compare(&[("TF-IDF", "LoRA")], "micro_f1")?); // paired, with interval and p
 //! # Ok::<(), dxlab::Error>(())
 //! ```
 //!

@@ -88,7 +88,7 @@ fn percentile_and_bca_intervals_over_groups_agree_with_scipy() {
         let left_out = bootstrap.jackknife(&groups, |weights| statistic.value(weights));
         close(bca(set.draws, set.value, &left_out, 0.95).unwrap(), set.bca, 1e-9);
         // our own resamples are others, their interval is much the same
-        let own = bootstrap.of_groups(std::slice::from_ref(&statistic), &groups).remove(0).unwrap();
+        let own = bootstrap.of_groups(&[&statistic], &groups).remove(0).unwrap();
         close((own.low, own.high), set.percentile, 0.03);
     }
 }
@@ -103,14 +103,14 @@ fn bca_of_the_bootstrap_is_that_of_its_resamples() {
         parsed: true,
     };
     let outcomes: Vec<Outcome> = (0..80).map(case).collect();
-    let statistic = Metric::MicroF1.statistic(&outcomes);
+    let table = Metric::table(&[Metric::MicroF1], &outcomes);
+    let (statistic, groups) = (&table.columns[0].1, table.groups());
     let bootstrap = Bootstrap::default();
-    let found = bootstrap.bca_estimates(std::slice::from_ref(&statistic), &outcomes).remove(0).unwrap();
-    let draws: Vec<f64> = bootstrap.map(&outcomes, |weights| statistic.value(weights)).into_iter().flatten().collect();
-    let groups: Vec<&str> = outcomes.iter().map(|case| case.group.as_str()).collect();
+    let found = bootstrap.bca_estimates(&table).remove(0).unwrap();
+    let draws: Vec<f64> = bootstrap.map_groups(&groups, |w| statistic.value(w)).into_iter().flatten().collect();
     let expected = bca(draws, found.value, &bootstrap.jackknife(&groups, |w| statistic.value(w)), 0.95).unwrap();
     close((found.low, found.high), expected, 1e-15);
-    let percentile = bootstrap.estimates(&[statistic], &outcomes).remove(0).unwrap();
+    let percentile = bootstrap.estimates(&table).remove(0).unwrap();
     assert!(
         found.low > percentile.low && found.high > percentile.high,
         "a rare success leans to the right: {found:?} {percentile:?}"
@@ -154,14 +154,16 @@ fn the_exact_permutation_test_agrees_with_scipy() {
             (0..set.den.len()).map(case).collect()
         };
         let (a, b) = (outcomes(&set.a), outcomes(&set.b));
-        let exact = permutation(&Metric::MicroF1, &a, &b, &Bootstrap::default()).unwrap();
+        let tables = Metric::tables(&[Metric::MicroF1], &[&a, &b]);
+        let p = |bootstrap: &Bootstrap| permutation(&tables[0], &tables[1], "micro_f1", bootstrap).unwrap().unwrap();
+        let exact = p(&Bootstrap::default());
         if set.den.len() <= 10 {
             assert!((exact - set.p).abs() < 1e-9, "{exact}, expected {}", set.p);
         } else {
             let all = Bootstrap { resamples: 1 << set.den.len(), ..Bootstrap::default() };
-            assert!((permutation(&Metric::MicroF1, &a, &b, &all).unwrap() - set.p).abs() < 1e-9);
+            assert!((p(&all) - set.p).abs() < 1e-9);
             let random = Bootstrap { resamples: (1 << set.den.len()) - 1, ..Bootstrap::default() };
-            let p = permutation(&Metric::MicroF1, &a, &b, &random).unwrap();
+            let p = p(&random);
             assert!((p - set.p).abs() < 0.03, "drawn at random: {p}, all of them: {}", set.p);
         }
     }

@@ -1,6 +1,5 @@
 //! `dxlab grid CONFIG.toml`: the arms of an experiment grid that the run store lacks, and what all of them found.
 use crate::error::{Error, Result};
-use crate::metric::Metric;
 use crate::report::chapters::grid;
 use crate::run::Store;
 use crate::study::GridConfig;
@@ -59,15 +58,15 @@ impl GridOf {
         for axis in &config.axes {
             if !found.axis(&axis.name)?.1.is_empty() {
                 println!("{}", grid::question(&found, &axis.name)?);
-                println!("{}", grid::axis(&found, &axis.name, &Metric::MicroF1)?);
+                println!("{}", grid::axis(&found, &axis.name, "micro_f1")?);
             }
         }
         if !found.tried.is_empty() {
-            println!("{}", grid::caption(&found, &Metric::MicroF1)?);
+            println!("{}", grid::caption(&found, "micro_f1")?);
         }
         if let Some(path) = &self.figure {
             let axes: Vec<&str> = config.axes.iter().map(|axis| axis.name.as_str()).collect();
-            grid::differences(&found, &axes, &Metric::MicroF1)?.save(path)?;
+            grid::differences(&found, &axes, "micro_f1")?.save(path)?;
             println!("{}", path.display());
         }
         println!("{}", grid::standing(&found)?);

@@ -50,7 +50,7 @@ fn groups(cases: &[CaseFailures]) -> Vec<&str> {
 /// all wholes are 0. Where the share is 0 or 1 in every group the interval is the exact one of such groups.
 pub fn share(cases: &[CaseFailures], part: &[f64], whole: &[f64], bootstrap: &Bootstrap) -> Option<Estimate> {
     let statistic = Statistic::Ratio(part.iter().copied().zip(whole.iter().copied()).collect());
-    let found = bootstrap.of_groups(&[statistic], &groups(cases)).into_iter().next()??;
+    let found = bootstrap.of_groups(&[&statistic], &groups(cases)).into_iter().next()??;
     Some(Estimate { n: whole.iter().filter(|whole| **whole > 0.0).count(), ..found })
 }
 

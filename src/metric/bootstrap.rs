@@ -14,7 +14,7 @@
 //! BCa (Efron 1987) reads other quantiles of the same resampled values: with z₀ = Φ⁻¹(share of values below the estimate) and the
 //! acceleration a = Σd³ / 6(Σd²)^1.5 of the jackknife (one unit left out at a time, d its mean minus each value), the quantile α
 //! becomes Φ(z₀ + (z₀ + z_α) / (1 − a(z₀ + z_α))). It corrects bias itself, so it reads the values as they were drawn, not moved.
-use super::{Estimate, Outcome, Statistic, normal, unanimous};
+use super::{Estimate, ScoreTable, Statistic, normal, unanimous};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -63,16 +63,16 @@ impl Bootstrap {
         Self { resamples: self.resamples.max(wanted), ..self.clone() }
     }
 
-    /// One estimate a statistic, in order; None where the statistic is undefined on the cases themselves.
-    /// The statistics must come from these outcomes.
-    pub fn estimates(&self, statistics: &[Statistic], outcomes: &[Outcome]) -> Vec<Option<Estimate>> {
-        self.of_groups(statistics, &groups_of(outcomes))
+    /// One estimate per column of the table, in order; None where the metric is undefined on the cases themselves.
+    pub fn estimates(&self, table: &ScoreTable) -> Vec<Option<Estimate>> {
+        let statistics: Vec<&Statistic> = table.columns.iter().map(|(_, statistic)| statistic).collect();
+        self.of_groups(&statistics, &table.groups())
     }
 
-    /// As [`Bootstrap::estimates`], with the group of each case in place of its outcome.
-    pub fn of_groups(&self, statistics: &[Statistic], groups: &[&str]) -> Vec<Option<Estimate>> {
+    /// As [`Bootstrap::estimates`], of statistics whose cases belong to these groups.
+    pub fn of_groups(&self, statistics: &[&Statistic], groups: &[&str]) -> Vec<Option<Estimate>> {
         let units = self.units(groups);
-        let estimate = |(statistic, found): (&Statistic, Option<(f64, Vec<f64>)>)| {
+        let estimate = |(statistic, found): (&&Statistic, Option<(f64, Vec<f64>)>)| {
             let (value, mut draws) = found?;
             if statistic.off_centre() {
                 recentre(&mut draws, value);
@@ -86,23 +86,24 @@ impl Bootstrap {
 
     /// As [`Bootstrap::estimates`], with BCa intervals of the same resamples. None also where the correction is larger than the
     /// interval, see [`bca`].
-    pub fn bca_estimates(&self, statistics: &[Statistic], outcomes: &[Outcome]) -> Vec<Option<Estimate>> {
-        let groups = groups_of(outcomes);
+    pub fn bca_estimates(&self, table: &ScoreTable) -> Vec<Option<Estimate>> {
+        let groups = table.groups();
+        let statistics: Vec<&Statistic> = table.columns.iter().map(|(_, statistic)| statistic).collect();
         let units = self.units(&groups);
-        let estimate = |(statistic, found): (&Statistic, Option<(f64, Vec<f64>)>)| {
+        let estimate = |(statistic, found): (&&Statistic, Option<(f64, Vec<f64>)>)| {
             let (value, draws) = found?;
             let left_out = self.jackknife(&groups, |weights| statistic.value(weights));
             let exact = self.alike(statistic, &units, value);
             let (low, high) = exact.or_else(|| bca(draws, value, &left_out, self.level))?;
             Some(Estimate { value, low, high, n: groups.len() })
         };
-        statistics.iter().zip(self.draws(statistics, &groups)).map(estimate).collect()
+        statistics.iter().zip(self.draws(&statistics, &groups)).map(estimate).collect()
     }
 
     /// Each statistic's value and its resampled values.
-    fn draws(&self, statistics: &[Statistic], groups: &[&str]) -> Vec<Option<(f64, Vec<f64>)>> {
+    fn draws(&self, statistics: &[&Statistic], groups: &[&str]) -> Vec<Option<(f64, Vec<f64>)>> {
         let draws = self.map_groups(groups, |weights| statistics.iter().map(|s| s.value(weights)).collect::<Vec<_>>());
-        let of = |(i, statistic): (usize, &Statistic)| {
+        let of = |(i, statistic): (usize, &&Statistic)| {
             Some((statistic.plain()?, draws.iter().filter_map(|draw| draw[i]).collect()))
         };
         statistics.iter().enumerate().map(of).collect()
@@ -134,11 +135,6 @@ impl Bootstrap {
     }
 
     /// `f` of the case weights of every resample, in order.
-    pub fn map<T: Send>(&self, outcomes: &[Outcome], f: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
-        self.map_groups(&groups_of(outcomes), f)
-    }
-
-    /// As [`Bootstrap::map`], with the group of each case in place of its outcome.
     pub fn map_groups<T: Send>(&self, groups: &[&str], f: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
         self.map_numbered(groups, |_, weights| f(weights))
     }
@@ -187,11 +183,6 @@ impl Bootstrap {
     }
 }
 
-/// The group of each case.
-pub(super) fn groups_of(outcomes: &[Outcome]) -> Vec<&str> {
-    outcomes.iter().map(|case| case.group.as_str()).collect()
-}
-
 /// The BCa interval from resampled values, the estimate and its jackknife; see the file's header. Values equal to the estimate
 /// count half below it. None without values, and where the bias z₀ is so large (1.96 at 95 %: the estimate lies outside the
 /// percentile interval) that the corrected interval would not hold the estimate either.
@@ -233,7 +224,8 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LabelSet, Metric};
+    use super::super::labels::groups_of;
+    use super::super::{LabelSet, Metric, Outcome};
     use super::*;
 
     /// `n` cases in groups of `size`, all cases of a group right or all wrong, half of the groups right.
@@ -250,7 +242,7 @@ mod tests {
 
     fn width(outcomes: &[Outcome], unit: Unit) -> f64 {
         let bootstrap = Bootstrap { unit, ..Default::default() };
-        let estimate = bootstrap.estimates(&[Metric::Exact.statistic(outcomes)], outcomes).remove(0).unwrap();
+        let estimate = bootstrap.estimates(&Metric::table(&[Metric::Exact], outcomes)).remove(0).unwrap();
         assert!(estimate.low <= estimate.value && estimate.value <= estimate.high && estimate.n == outcomes.len());
         estimate.high - estimate.low
     }
@@ -296,10 +288,10 @@ mod tests {
     #[test]
     fn one_thread_gives_the_same_bits_as_many() {
         let outcomes = clustered(60, 3);
-        let statistics: Vec<Statistic> = Metric::PLAIN.iter().map(|metric| metric.statistic(&outcomes)).collect();
+        let table = Metric::table(&Metric::PLAIN, &outcomes);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| Bootstrap::default().estimates(&statistics, &outcomes))
+            pool.install(|| Bootstrap::default().estimates(&table))
         };
         assert_eq!(run(1), run(4));
     }
@@ -316,8 +308,8 @@ mod tests {
         };
         let outcomes: Vec<Outcome> = (0..40).map(case).collect();
         for set in [LabelSet::Gold, LabelSet::Union] {
-            let statistics = [Metric::MacroF1(set).statistic(&outcomes)];
-            let estimate = Bootstrap::default().estimates(&statistics, &outcomes).remove(0).unwrap();
+            let table = Metric::table(&[Metric::MacroF1(set)], &outcomes);
+            let estimate = Bootstrap::default().estimates(&table).remove(0).unwrap();
             assert!(estimate.low < estimate.value && estimate.value < estimate.high, "{estimate:?}");
         }
     }
@@ -334,19 +326,21 @@ mod tests {
             parsed: true,
         };
         let outcomes: Vec<Outcome> = (0..40).map(case).collect();
-        let statistics = [Metric::MacroF1(LabelSet::Union).statistic(&outcomes)];
+        let table = Metric::table(&[Metric::MacroF1(LabelSet::Union)], &outcomes);
+        let statistic = &table.columns[0].1;
         let bootstrap = Bootstrap::default();
-        let value = statistics[0].plain().unwrap();
-        let mut draws: Vec<f64> = bootstrap.map(&outcomes, |w| statistics[0].value(w)).into_iter().flatten().collect();
-        let left_out = bootstrap.jackknife(&groups_of(&outcomes), |w| statistics[0].value(w));
-        let found = bootstrap.bca_estimates(&statistics, &outcomes).remove(0);
+        let value = statistic.plain().unwrap();
+        let mut draws: Vec<f64> =
+            bootstrap.map_groups(&table.groups(), |w| statistic.value(w)).into_iter().flatten().collect();
+        let left_out = bootstrap.jackknife(&table.groups(), |w| statistic.value(w));
+        let found = bootstrap.bca_estimates(&table).remove(0);
         assert_eq!(found.map(|e| (e.low, e.high)), bca(draws.clone(), value, &left_out, 0.95), "of unmoved values");
         recentre(&mut draws, value);
         let moved = bootstrap.interval(draws).unwrap();
-        let estimate = bootstrap.estimates(&statistics, &outcomes).remove(0).unwrap();
+        let estimate = bootstrap.estimates(&table).remove(0).unwrap();
         assert!(moved.1 > 1.0 && moved.0 <= value, "{moved:?}");
         assert_eq!((estimate.low, estimate.high), (moved.0, 1.0));
-        assert_eq!(statistics[0].within((-0.1, 1.1)), (0.0, 1.0));
+        assert_eq!(statistic.within((-0.1, 1.1)), (0.0, 1.0));
         assert_eq!(Metric::LabelsPerCase.statistic(&outcomes).within((0.5, 3.0)), (0.5, 3.0));
     }
 
@@ -356,7 +350,7 @@ mod tests {
             clustered(n, size).into_iter().map(|c| Outcome { predicted: ["b".to_string()].into(), ..c }).collect()
         };
         let of = |metric: Metric, outcomes: &[Outcome]| {
-            Bootstrap::default().estimates(&[metric.statistic(outcomes)], outcomes).remove(0).unwrap()
+            Bootstrap::default().estimates(&Metric::table(&[metric], outcomes)).remove(0).unwrap()
         };
         let bound = |units: f64| 1.0 - 0.025f64.powf(1.0 / units);
         for metric in [Metric::MicroF1, Metric::Jaccard, Metric::Exact, Metric::SampleF1, Metric::MicroPrecision] {
@@ -379,7 +373,7 @@ mod tests {
         // where there is no bound the point stays
         let (macro_f1, count) = (of(Metric::MacroF1(LabelSet::Gold), &wrong(40, 1)), of(Metric::LabelsPerCase, &right));
         assert_eq!((macro_f1.low, macro_f1.high, count.low, count.high), (0.0, 0.0, 1.0, 1.0));
-        let bca = Bootstrap::default().bca_estimates(&[Metric::Exact.statistic(&right)], &right).remove(0);
+        let bca = Bootstrap::default().bca_estimates(&Metric::table(&[Metric::Exact], &right)).remove(0);
         assert_eq!(bca, Some(all));
     }
 
@@ -398,10 +392,10 @@ mod tests {
     fn undefined_statistic_has_no_estimate() {
         let outcomes: Vec<Outcome> =
             clustered(3, 1).into_iter().map(|case| Outcome { predicted: Default::default(), ..case }).collect();
-        let statistics = [Metric::MicroPrecision.statistic(&outcomes), Metric::Exact.statistic(&outcomes)];
-        let estimates = Bootstrap::default().estimates(&statistics, &outcomes);
+        let estimates =
+            Bootstrap::default().estimates(&Metric::table(&[Metric::MicroPrecision, Metric::Exact], &outcomes));
         assert!(estimates[0].is_none() && estimates[1].is_some());
-        assert_eq!(Bootstrap::default().estimates(&[Metric::Exact.statistic(&[])], &[]), [None]);
+        assert_eq!(Bootstrap::default().estimates(&Metric::table(&[Metric::Exact], &[])), [None]);
     }
 
     #[test]

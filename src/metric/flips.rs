@@ -10,7 +10,7 @@
 //!
 //! Where no two spellings were matched nothing can be undone or expected to be missed, and the interval is that of the cases; where
 //! nothing is right, its exact upper end.
-use super::bootstrap::groups_of;
+use super::labels::groups_of;
 use super::proportion::beta;
 use super::{Bootstrap, Estimate, Metric, Outcome};
 use rand::{Rng, SeedableRng};
@@ -139,8 +139,7 @@ mod tests {
 
     #[test]
     fn labels_spelled_alike_are_beyond_doubt() {
-        let plain =
-            Bootstrap::default().estimates(&[Metric::MicroF1.statistic(&outcomes())], &outcomes()).remove(0).unwrap();
+        let plain = Bootstrap::default().estimates(&Metric::table(&[Metric::MicroF1], &outcomes())).remove(0).unwrap();
         let same = f1(&[1; 200], ErrorRates { right: 1, wrong: 50, missed: 50 });
         assert!((same.low - plain.low).abs() < 1e-12 && (same.high - plain.high).abs() < 1e-12, "{same:?} {plain:?}");
     }
@@ -166,7 +165,7 @@ mod tests {
             outcomes().into_iter().map(|c| Outcome { predicted: ["c".to_string()].into(), ..c }).collect();
         let rates = ErrorRates { right: 9, wrong: 1, missed: 3 };
         let found = with_errors(&wrong, &[0; 200], rates, &Bootstrap::default()).remove(0).unwrap();
-        let plain = Bootstrap::default().estimates(&[Metric::MicroF1.statistic(&wrong)], &wrong).remove(0);
+        let plain = Bootstrap::default().estimates(&Metric::table(&[Metric::MicroF1], &wrong)).remove(0);
         assert!(found.high > 0.018 && Some(found) == plain);
     }
 
@@ -175,10 +174,9 @@ mod tests {
         let rates = ErrorRates { right: 1, wrong: 0, missed: 0 };
         let bootstrap = Bootstrap { resamples: 300, ..Bootstrap::default() };
         let alike: Vec<usize> = outcomes().iter().map(|case| case.right().count()).collect();
-        let statistics: Vec<_> = FLIPPED.iter().map(|metric| metric.statistic(&outcomes())).collect();
         for (with, plain) in with_errors(&outcomes(), &alike, rates, &bootstrap)
             .iter()
-            .zip(bootstrap.estimates(&statistics, &outcomes()))
+            .zip(bootstrap.estimates(&Metric::table(&FLIPPED, &outcomes())))
         {
             let (with, plain) = (with.as_ref().unwrap(), plain.unwrap());
             assert!((with.low - plain.low).abs() < 1e-12 && (with.high - plain.high).abs() < 1e-12);

@@ -4,8 +4,8 @@
 //! Every metric but the means over labels is a ratio of two sums over cases, Σ num / Σ den, or a mean over cases, so a case enters a
 //! resample by its weight alone. That is what `Statistic` keeps, and why a bootstrap of a thousand resamples takes milliseconds.
 //! Nothing here normalises a label: give outcomes of normalised labels to get the normalised metric.
-use super::Outcome;
 use super::statistic::{Hit, LabelSet, Mean, Score, Statistic};
+use super::{MetricInfo, Outcome, ScoreTable};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A metric by name. `Display` gives the key used in `metrics.json`.
@@ -68,16 +68,34 @@ impl Metric {
         Statistic::Ratio(outcomes.iter().map(|outcome| self.ratio(outcome, space)).collect())
     }
 
-    /// As [`Metric::statistic`], of several sets of outcomes that are to be compared: the label space of the Hamming loss is that of
-    /// all of them, so that a set does not look better for having invented more labels. No other metric depends on it.
-    pub fn together(&self, sets: &[&[Outcome]]) -> Vec<Statistic> {
-        let (whole, mut from) = (self.statistic(&sets.concat()), 0);
-        let part = |set: &&[Outcome]| {
-            let cases = from..from + set.len();
-            from = cases.end;
-            whole.part(cases)
+    /// Every metric of several sets of outcomes that are to be compared. The label space of the Hamming loss is that of all of them, so
+    /// that a set does not look better for having invented more labels; no other metric depends on it.
+    pub fn tables(metrics: &[Metric], sets: &[&[Outcome]]) -> Vec<ScoreTable> {
+        let all = sets.concat();
+        let (whole, space) = (metrics.iter().map(|metric| metric.statistic(&all)).collect::<Vec<_>>(), hash(&all));
+        let mut from = 0;
+        let table = |set: &&[Outcome]| {
+            let cases: Vec<usize> = (from..from + set.len()).collect();
+            from += set.len();
+            let columns = metrics.iter().zip(&whole).map(|(metric, whole)| (metric.info(), whole.at(&cases))).collect();
+            let text = |of: fn(&Outcome) -> &String| set.iter().map(|case| of(case).clone()).collect();
+            let gold = set.iter().map(|case| case.gold.iter().cloned().collect::<Vec<_>>().join("\u{1f}")).collect();
+            ScoreTable { ids: text(|case| &case.case_id), groups: text(|case| &case.group), gold, columns, space }
         };
-        sets.iter().map(part).collect()
+        sets.iter().map(table).collect()
+    }
+
+    /// Every metric of one set of outcomes.
+    pub fn table(metrics: &[Metric], outcomes: &[Outcome]) -> ScoreTable {
+        Self::tables(metrics, &[outcomes]).remove(0)
+    }
+
+    pub fn info(&self) -> MetricInfo {
+        MetricInfo {
+            key: self.to_string(),
+            smaller_is_better: matches!(self, Metric::Hamming | Metric::Hallucinated(_) | Metric::ParseFailure),
+            counts_cases: matches!(self, Metric::Exact | Metric::ParseFailure),
+        }
     }
 
     /// What is averaged over labels and how, for the metrics that are such a mean.
@@ -109,11 +127,6 @@ impl Metric {
             Metric::ParseFailure => (f64::from(!case.parsed), 1.0),
             _ => (0.0, 0.0), // means over labels and of counts are no such ratios; `statistic` returned before this
         }
-    }
-
-    /// True where a smaller value is the better one.
-    pub fn smaller_is_better(&self) -> bool {
-        matches!(self, Metric::Hamming | Metric::Hallucinated(_) | Metric::ParseFailure)
     }
 }
 
@@ -166,6 +179,19 @@ fn per_label(outcomes: &[Outcome], score: Score, mean: Mean) -> Statistic {
         right.chain(invented).chain(missed).collect()
     };
     Statistic::PerLabel { labels: space.len(), score, mean, cases: outcomes.iter().map(hits).collect() }
+}
+
+/// A number for the label space, to tell whether two tables have the same.
+fn hash(outcomes: &[Outcome]) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    label_space(outcomes).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The group of each case.
+pub(super) fn groups_of(outcomes: &[Outcome]) -> Vec<&str> {
+    outcomes.iter().map(|case| case.group.as_str()).collect()
 }
 
 fn label_space(outcomes: &[Outcome]) -> BTreeSet<&str> {
@@ -334,13 +360,17 @@ mod tests {
     fn sets_that_are_compared_share_a_label_space_and_nothing_else_changes() {
         let (a, b) =
             ([case(&["a"], &["a"]), case(&["a", "b"], &[])], [case(&["a"], &["x"]), case(&["a", "b"], &["a"])]);
+        let together = |metric: &Metric| -> Vec<_> {
+            let tables = Metric::tables(std::slice::from_ref(metric), &[&a, &b]);
+            tables.iter().map(|table| table.value(&metric.to_string()).unwrap()).collect()
+        };
         for metric in Metric::PLAIN.into_iter().filter(|metric| *metric != Metric::Hamming) {
             let plain = |set: &[Outcome]| metric.statistic(set).plain();
-            let both: Vec<_> = metric.together(&[&a, &b]).iter().map(Statistic::plain).collect();
+            let both = together(&metric);
             assert_eq!(both, [plain(&a), plain(&b)], "{metric}");
         }
         // a, b and x: 2/(2·3) and 3/(2·3)
-        let both: Vec<_> = Metric::Hamming.together(&[&a, &b]).iter().map(Statistic::plain).collect();
+        let both = together(&Metric::Hamming);
         assert_eq!((both, hamming_loss(&a)), (vec![Some(2.0 / 6.0), Some(3.0 / 6.0)], Some(0.5)));
     }
 

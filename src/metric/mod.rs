@@ -8,6 +8,7 @@ mod paired;
 mod proportion;
 mod seeds;
 mod statistic;
+mod table;
 mod tiers;
 
 pub use bootstrap::{Bootstrap, Unit, bca, quantile};
@@ -20,10 +21,11 @@ pub use labels::{
     Metric, exact_match, hallucinated_rate, hamming_loss, jaccard, labels_per_case, macro_f1, micro_f1,
     micro_precision, micro_recall, parse_failure_rate, sample_f1, weighted_f1,
 };
-pub use paired::{ALPHA, Difference, POWER, compare, holm, pair, permutation};
+pub use paired::{ALPHA, Difference, POWER, compare, holm, permutation};
 pub use proportion::{McNemar, beta, mcnemar, unanimous, wilson};
-pub use seeds::{Runs, Seeded, compare_seeds, over_seeds};
+pub use seeds::{Seeded, compare_seeds, over_seeds};
 pub use statistic::{Hit, LabelSet, Mean, Score, Statistic};
+pub use table::{MetricInfo, ScoreTable};
 pub use tiers::{Credit, Match, Tiered, TieredCase, assign, tiered};
 
 use serde::{Deserialize, Serialize};

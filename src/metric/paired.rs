@@ -11,15 +11,14 @@
 //! The minimum detectable effect is the true difference that a two-sided test at 5 % finds in 80 % of such test sets,
 //! (z₀.₉₇₅ + z₀.₈)·se = 2.80·se, with the standard error of the paired bootstrap (Cohen 1988). It is for a single comparison; where
 //! Holm's correction divides the 5 %, it is larger. A difference that is not found says nothing about effects below it.
-use super::bootstrap::{bca, groups_of, recentre};
+use super::bootstrap::{bca, recentre};
 use super::proportion::{McNemar, mcnemar};
-use super::{Bootstrap, Metric, Outcome, Statistic, normal};
-use crate::error::{Error, Result};
+use super::{Bootstrap, MetricInfo, ScoreTable, Statistic, normal};
+use crate::error::Result;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// What the minimum detectable effect is computed for.
 pub const POWER: f64 = 0.8;
@@ -41,7 +40,7 @@ pub struct Difference {
     /// Two-sided, not corrected; see [`permutation`].
     #[serde(default)]
     pub p_permutation: Option<f64>,
-    /// Of exact matches; none for other metrics, and where several cases share a group.
+    /// Of metrics that count cases (exact matches); none for others, and where several cases share a group.
     #[serde(default)]
     pub mcnemar: Option<McNemar>,
     /// Minimum detectable effect at [`ALPHA`] and [`POWER`]; none where all resamples have the same difference.
@@ -66,55 +65,22 @@ impl Difference {
     }
 }
 
-/// The outcomes of `b` in the order of `a`. An error names the case ids that only one side has, that occur twice, or whose
-/// gold labels differ.
-pub fn pair(a: &[Outcome], b: &[Outcome]) -> Result<Vec<Outcome>> {
-    let (in_a, in_b) = (by_id(a, "first")?, by_id(b, "second")?);
-    refuse("only in the first", in_a.keys().filter(|id| !in_b.contains_key(*id)))?;
-    refuse("only in the second", in_b.keys().filter(|id| !in_a.contains_key(*id)))?;
-    refuse("with different gold labels", in_a.keys().filter(|id| in_a[*id].gold != in_b[*id].gold))?;
-    refuse("with different groups", in_a.keys().filter(|id| in_a[*id].group != in_b[*id].group))?;
-    Ok(a.iter().map(|case| in_b[case.case_id.as_str()].clone()).collect())
-}
-
-fn by_id<'a>(outcomes: &'a [Outcome], side: &str) -> Result<BTreeMap<&'a str, &'a Outcome>> {
-    let mut map = BTreeMap::new();
-    let twice: Vec<&str> = outcomes
-        .iter()
-        .filter(|case| map.insert(case.case_id.as_str(), *case).is_some())
-        .map(|c| c.case_id.as_str())
-        .collect();
-    refuse(&format!("twice in the {side}"), twice.iter())?;
-    Ok(map)
-}
-
-fn refuse<'a>(what: &str, ids: impl Iterator<Item = &'a &'a str>) -> Result<()> {
-    let ids: Vec<&str> = ids.copied().collect();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let shown = ids[..ids.len().min(10)].join(", ");
-    let more = if ids.len() > 10 { format!(" and {} more", ids.len() - 10) } else { String::new() };
-    Err(Error::input(format!(
-        "the two sets of predictions do not pair: {} case(s) {what}: {shown}{more}; compare predictions on the same file",
-        ids.len()
-    )))
-}
-
-/// metric(b) − metric(a) for every metric, on the same resamples. None where either side is undefined.
-/// Both sides have one label space, see [`Metric::together`]; a vocabulary is the metric's.
+/// metric(b) − metric(a) of every key, on the same resamples. None where either side is undefined. The tables must have been scored
+/// together: see [`ScoreTable::space`].
 pub fn compare(
-    metrics: &[Metric],
-    a: &[Outcome],
-    b: &[Outcome],
+    a: &ScoreTable,
+    b: &ScoreTable,
+    keys: &[&str],
     bootstrap: &Bootstrap,
 ) -> Result<Vec<Option<Difference>>> {
-    let b = pair(a, b)?;
-    let statistics: Vec<Vec<Statistic>> = metrics.iter().map(|metric| metric.together(&[a, &b])).collect();
-    let draws = bootstrap.map(a, |weights| statistics.iter().map(|both| minus(both, weights)).collect::<Vec<_>>());
-    let groups = groups_of(a);
-    let difference = |(i, both): (usize, &Vec<Statistic>)| {
-        let value = minus(both, &vec![1; a.len()])?;
+    let b = b.paired_with(a)?;
+    let both = |key: &&str| Ok((&a.column(key)?.0, [&a.column(key)?.1, &b.column(key)?.1]));
+    let columns = keys.iter().map(both).collect::<Result<Vec<_>>>()?;
+    let groups = a.groups();
+    let draws = bootstrap
+        .map_groups(&groups, |weights| columns.iter().map(|(_, both)| minus(both, weights)).collect::<Vec<_>>());
+    let difference = |(i, (info, both)): (usize, &(&MetricInfo, [&Statistic; 2]))| {
+        let value = minus(both, &vec![1; a.cases()])?;
         let unmoved: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
         let mut moved = unmoved.clone();
         if both[0].off_centre() {
@@ -123,16 +89,16 @@ pub fn compare(
         let left_out = bootstrap.jackknife(&groups, |weights| minus(both, weights));
         Some(Difference {
             bca: bca(unmoved, value, &left_out, bootstrap.level),
-            p_permutation: permutation(&metrics[i], a, &b, bootstrap),
-            mcnemar: (metrics[i] == Metric::Exact).then(|| discordant(a, &b)).flatten(),
-            ..Difference::of(value, moved, a.len(), bootstrap)?
+            p_permutation: exchanged(both, &groups, bootstrap),
+            mcnemar: (info.counts_cases && a.independent()).then(|| discordant(both)).flatten(),
+            ..Difference::of(value, moved, a.cases(), bootstrap)?
         })
     };
-    Ok(statistics.iter().enumerate().map(difference).collect())
+    Ok(columns.iter().enumerate().map(difference).collect())
 }
 
 /// The second statistic minus the first.
-fn minus(both: &[Statistic], weights: &[u32]) -> Option<f64> {
+fn minus(both: &[&Statistic; 2], weights: &[u32]) -> Option<f64> {
     Some(both[1].value(weights)? - both[0].value(weights)?)
 }
 
@@ -150,30 +116,35 @@ fn detectable(draws: &[f64]) -> Option<f64> {
     (se > 0.0).then(|| (normal::quantile(1.0 - ALPHA / 2.0) + normal::quantile(POWER)) * se)
 }
 
-/// McNemar's test of exact matches, where every case is a group of its own.
-fn discordant(a: &[Outcome], b: &[Outcome]) -> Option<McNemar> {
-    let independent = a.iter().map(|case| &case.group).collect::<BTreeSet<_>>().len() == a.len();
-    let only = |x: &[Outcome], y: &[Outcome]| x.iter().zip(y).filter(|(x, y)| x.exact() && !y.exact()).count();
-    independent.then(|| mcnemar(only(a, b), only(b, a)))
+/// McNemar's test of a metric that counts cases.
+fn discordant([a, b]: &[&Statistic; 2]) -> Option<McNemar> {
+    let (Statistic::Ratio(a), Statistic::Ratio(b)) = (a, b) else { return None };
+    let only = |x: &[(f64, f64)], y: &[(f64, f64)]| x.iter().zip(y).filter(|(x, y)| x.0 > y.0).count();
+    Some(mcnemar(only(a, b), only(b, a)))
 }
 
 /// Two-sided p of the paired permutation test: the share of exchanges of `a` and `b` in whole units whose difference is at least as
-/// far from 0 as the one seen. `b` is in the order of `a`, see [`pair`].
+/// far from 0 as the one seen.
 ///
 /// All 2^units exchanges where they are no more than the resamples; else as many random ones as resamples, with
 /// p = (hits + 1)/(R + 1) (Phipson & Smyth 2010). Bit for bit the same for one seed: exchange r has its own ChaCha stream, apart
-/// from the bootstrap's. The label space of the Hamming loss is that of both sides, as in [`compare`]. None where the metric is
-/// undefined on a side.
-pub fn permutation(metric: &Metric, a: &[Outcome], b: &[Outcome], bootstrap: &Bootstrap) -> Option<f64> {
-    let both = metric.statistic(&[a, b].concat());
-    let units = bootstrap.units(&groups_of(a));
+/// from the bootstrap's. None where the metric is undefined on a side.
+pub fn permutation(a: &ScoreTable, b: &ScoreTable, key: &str, bootstrap: &Bootstrap) -> Result<Option<f64>> {
+    let b = b.paired_with(a)?;
+    Ok(exchanged(&[&a.column(key)?.1, &b.column(key)?.1], &a.groups(), bootstrap))
+}
+
+/// See [`permutation`]; both statistics are of the same cases in the same order.
+fn exchanged([a, b]: &[&Statistic; 2], groups: &[&str], bootstrap: &Bootstrap) -> Option<f64> {
+    let (both, cases) = (a.joined(b)?, groups.len());
+    let units = bootstrap.units(groups);
     // the difference when the units with `swapped` are exchanged
     let difference = |swapped: &dyn Fn(usize) -> bool| {
-        let (mut first, mut second) = (vec![0u32; 2 * a.len()], vec![0u32; 2 * a.len()]);
-        for (unit, cases) in units.iter().enumerate() {
+        let (mut first, mut second) = (vec![0u32; 2 * cases], vec![0u32; 2 * cases]);
+        for (unit, members) in units.iter().enumerate() {
             let swapped = swapped(unit);
-            for &case in cases {
-                let (of_a, of_b) = (case, a.len() + case);
+            for &case in members {
+                let (of_a, of_b) = (case, cases + case);
                 first[if swapped { of_b } else { of_a }] = 1;
                 second[if swapped { of_a } else { of_b }] = 1;
             }
@@ -214,7 +185,28 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Metric, Outcome};
     use super::*;
+
+    fn tables(metrics: &[Metric], a: &[Outcome], b: &[Outcome]) -> (ScoreTable, ScoreTable) {
+        let mut both = Metric::tables(metrics, &[a, b]);
+        (both.remove(0), both.remove(0))
+    }
+
+    fn compare(
+        metrics: &[Metric],
+        a: &[Outcome],
+        b: &[Outcome],
+        bootstrap: &Bootstrap,
+    ) -> Result<Vec<Option<Difference>>> {
+        let (a, b) = tables(metrics, a, b);
+        super::compare(&a, &b, &a.keys(), bootstrap)
+    }
+
+    fn permutation(metric: &Metric, a: &[Outcome], b: &[Outcome], bootstrap: &Bootstrap) -> Option<f64> {
+        let (a, b) = tables(std::slice::from_ref(metric), a, b);
+        super::permutation(&a, &b, &metric.to_string(), bootstrap).unwrap()
+    }
 
     fn cases(right: impl Fn(usize) -> bool) -> Vec<Outcome> {
         let case = |i: usize| Outcome {
@@ -327,9 +319,11 @@ mod tests {
         let (a, b, metric) = (labelled(10), labelled(30), Metric::MacroF1(super::super::LabelSet::Gold));
         let bootstrap = Bootstrap::default();
         let found = compare(std::slice::from_ref(&metric), &a, &b, &bootstrap).unwrap().remove(0).unwrap();
-        let both = metric.together(&[&a, &b]);
-        let draws: Vec<f64> = bootstrap.map(&a, |weights| minus(&both, weights)).into_iter().flatten().collect();
-        let left_out = bootstrap.jackknife(&groups_of(&a), |weights| minus(&both, weights));
+        let (a, b) = tables(&[metric], &a, &b);
+        let (both, groups) = ([&a.columns[0].1, &b.columns[0].1], a.groups());
+        let draws: Vec<f64> =
+            bootstrap.map_groups(&groups, |weights| minus(&both, weights)).into_iter().flatten().collect();
+        let left_out = bootstrap.jackknife(&groups, |weights| minus(&both, weights));
         assert_eq!(found.bca, bca(draws.clone(), found.value, &left_out, 0.95));
         let plain = bootstrap.interval(draws.clone()).unwrap();
         let shift = found.value - draws.iter().sum::<f64>() / draws.len() as f64;
@@ -340,19 +334,36 @@ mod tests {
     fn order_of_the_cases_does_not_matter() {
         let (a, b) = (cases(|i| i % 2 == 0), cases(|i| i % 3 == 0));
         let shuffled: Vec<Outcome> = b.iter().rev().cloned().collect();
-        assert_eq!(pair(&a, &shuffled).unwrap(), b);
+        let (as_given, backwards) = (tables(&Metric::PLAIN, &a, &b).1, tables(&Metric::PLAIN, &a, &shuffled));
+        let found = backwards.1.paired_with(&backwards.0).unwrap();
+        assert_eq!((&found.ids, &found.gold), (&as_given.ids, &as_given.gold));
+        let values = |table: &ScoreTable| table.columns.iter().map(|(_, s)| s.value(&[1; 100])).collect::<Vec<_>>();
+        assert_eq!(values(&found), values(&as_given));
+        let few = |table: &ScoreTable| table.part(&[7, 8, 9]).value("exact_match").unwrap();
+        assert_eq!(few(&found), few(&as_given));
     }
 
     #[test]
     fn cases_that_do_not_pair_are_named() {
+        let pair = |a: &[Outcome], b: &[Outcome]| {
+            let (a, b) = tables(&[Metric::Exact], a, b);
+            b.paired_with(&a).map(|_| ())
+        };
         let (a, mut b) = (cases(|_| true), cases(|_| true));
         b[3].gold = ["z".to_string()].into();
-        assert!(pair(&a, &b).unwrap_err().to_string().contains("1 case(s) with different gold labels: c003"));
+        assert!(pair(&a, &b).unwrap_err().to_string().contains("1 case(s) with different gold answers: c003"));
         b[4].case_id = "stranger".into();
         assert!(pair(&a, &b).unwrap_err().to_string().contains("only in the first: c004"));
         assert!(pair(&a[..50], &a).unwrap_err().to_string().contains("c059 and 40 more"));
         b[5].case_id = "c006".into();
         assert!(pair(&a, &b).unwrap_err().to_string().contains("twice in the second: c006"));
+    }
+
+    #[test]
+    fn tables_that_were_not_scored_together_are_refused() {
+        let (a, b) = (cases(|_| true), cases(|i| i > 3));
+        let (a, b) = (Metric::table(&[Metric::Hamming], &a), Metric::table(&[Metric::Hamming], &b));
+        assert!(b.paired_with(&a).unwrap_err().to_string().contains("not scored together"));
     }
 
     #[test]

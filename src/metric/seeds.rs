@@ -5,9 +5,8 @@
 //! Two settings with the same number of seeds meet seed by seed, the first with the first and so on, as equal seeds share splits and
 //! order; one that has no seed (a baseline) meets every seed of the other. Other numbers of seeds have no partners, and every side
 //! draws its own: unpaired, so the interval is wider, but every seed of a side weighs the same.
-use super::bootstrap::{groups_of, recentre};
-use super::paired::pair;
-use super::{Bootstrap, Difference, Estimate, Metric, Outcome, Statistic};
+use super::bootstrap::recentre;
+use super::{Bootstrap, Difference, Estimate, ScoreTable, Statistic};
 use crate::error::{Error, Result};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -23,15 +22,13 @@ pub struct Seeded {
     pub values: Vec<f64>,
 }
 
-/// Runs of one setting: outcomes on the same cases, a vector a seed.
-pub type Runs = [Vec<Outcome>];
-
-/// The mean of a metric over runs with its interval; None where it is undefined in a run.
-pub fn over_seeds(metric: &Metric, runs: &Runs, bootstrap: &Bootstrap) -> Result<Option<Seeded>> {
+/// The mean of a metric over runs (a table per seed) with its interval; None where it is undefined in a run.
+pub fn over_seeds(runs: &[ScoreTable], key: &str, bootstrap: &Bootstrap) -> Result<Option<Seeded>> {
     let runs = aligned(runs.first(), runs)?;
-    let statistics: Vec<Statistic> = runs.iter().map(|run| metric.statistic(run)).collect();
-    let Some(values) = statistics.iter().map(Statistic::plain).collect::<Option<Vec<f64>>>() else { return Ok(None) };
-    let groups = groups_of(&runs[0]);
+    let statistics = column(&runs, key)?;
+    let values = statistics.iter().map(|statistic| statistic.plain()).collect::<Option<Vec<f64>>>();
+    let Some(values) = values else { return Ok(None) };
+    let groups = runs[0].groups();
     let draws = bootstrap.map_numbered(&groups, |resample, weights| {
         let drawn = draw(runs.len(), bootstrap.seed, OWN + resample as u64);
         mean(drawn.into_iter().map(|seed| statistics[seed].value(weights)))
@@ -46,36 +43,43 @@ pub fn over_seeds(metric: &Metric, runs: &Runs, bootstrap: &Bootstrap) -> Result
     let exact = statistics.iter().filter_map(|statistic| bootstrap.alike(statistic, &units, value));
     let exact = exact.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     let interval = exact.or_else(|| Some(statistics[0].within(bootstrap.interval(draws)?)));
-    let estimate = interval.map(|(low, high)| Estimate { value, low, high, n: runs[0].len() });
+    let estimate = interval.map(|(low, high)| Estimate { value, low, high, n: runs[0].cases() });
     Ok(estimate.map(|estimate| Seeded { estimate, values }))
 }
 
-/// mean(b) − mean(a); see the file's header for which seed meets which.
-pub fn compare_seeds(metric: &Metric, a: &Runs, b: &Runs, bootstrap: &Bootstrap) -> Result<Option<Difference>> {
+/// mean(b) − mean(a), of tables that were scored together; see the file's header for which seed meets which.
+pub fn compare_seeds(
+    a: &[ScoreTable],
+    b: &[ScoreTable],
+    key: &str,
+    bootstrap: &Bootstrap,
+) -> Result<Option<Difference>> {
     let (a, b) = (aligned(a.first(), a)?, aligned(a.first(), b)?);
-    let runs: Vec<&[Outcome]> = a.iter().chain(&b).map(Vec::as_slice).collect();
-    let statistics = metric.together(&runs);
-    let (first, second) = statistics.split_at(a.len());
-    let plain = |all: &[Statistic]| mean(all.iter().map(Statistic::plain));
-    let (Some(from), Some(to)) = (plain(first), plain(second)) else { return Ok(None) };
-    let draws = bootstrap.map_numbered(&groups_of(&a[0]), |resample, weights| {
+    let (first, second) = (column(&a, key)?, column(&b, key)?);
+    let plain = |all: &[&Statistic]| mean(all.iter().map(|statistic| statistic.plain()));
+    let (Some(from), Some(to)) = (plain(&first), plain(&second)) else { return Ok(None) };
+    let draws = bootstrap.map_numbered(&a[0].groups(), |resample, weights| {
         let (of_a, of_b) = meeting(first.len(), second.len(), bootstrap.seed, resample as u64);
-        let side = |all: &[Statistic], drawn: Vec<usize>| mean(drawn.into_iter().map(|seed| all[seed].value(weights)));
-        Some(side(second, of_b)? - side(first, of_a)?)
+        let side = |all: &[&Statistic], drawn: Vec<usize>| mean(drawn.into_iter().map(|seed| all[seed].value(weights)));
+        Some(side(&second, of_b)? - side(&first, of_a)?)
     });
     let (value, mut draws): (f64, Vec<f64>) = (to - from, draws.into_iter().flatten().collect());
     if first[0].off_centre() {
         recentre(&mut draws, value);
     }
-    Ok(Difference::of(value, draws, a[0].len(), bootstrap))
+    Ok(Difference::of(value, draws, a[0].cases(), bootstrap))
 }
 
 /// Every run in the order of the cases of `like`.
-fn aligned(like: Option<&Vec<Outcome>>, runs: &Runs) -> Result<Vec<Vec<Outcome>>> {
+fn aligned(like: Option<&ScoreTable>, runs: &[ScoreTable]) -> Result<Vec<ScoreTable>> {
     let (Some(like), false) = (like, runs.is_empty()) else {
         return Err(Error::input("nothing to average: a setting has no run"));
     };
-    runs.iter().map(|run| pair(like, run)).collect()
+    runs.iter().map(|run| run.paired_with(like)).collect()
+}
+
+fn column<'a>(runs: &'a [ScoreTable], key: &str) -> Result<Vec<&'a Statistic>> {
+    runs.iter().map(|run| Ok(&run.column(key)?.1)).collect()
 }
 
 /// Streams of the seeds' draws, apart from those of cases: of a setting with its partners, and of the other where they are no partners.
@@ -106,7 +110,22 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Metric, Outcome};
     use super::*;
+
+    type Runs = [Vec<Outcome>];
+
+    fn over_seeds(metric: &Metric, runs: &Runs, bootstrap: &Bootstrap) -> Result<Option<Seeded>> {
+        let sets: Vec<&[Outcome]> = runs.iter().map(Vec::as_slice).collect();
+        super::over_seeds(&Metric::tables(std::slice::from_ref(metric), &sets), &metric.to_string(), bootstrap)
+    }
+
+    fn compare_seeds(metric: &Metric, a: &Runs, b: &Runs, bootstrap: &Bootstrap) -> Result<Option<Difference>> {
+        let sets: Vec<&[Outcome]> = a.iter().chain(b).map(Vec::as_slice).collect();
+        let tables = Metric::tables(std::slice::from_ref(metric), &sets);
+        let (a, b) = tables.split_at(a.len());
+        super::compare_seeds(a, b, &metric.to_string(), bootstrap)
+    }
 
     fn run(right: impl Fn(usize) -> bool) -> Vec<Outcome> {
         let case = |i: usize| Outcome {
@@ -132,7 +151,7 @@ mod tests {
         assert!((width(&same.estimate) - 2.0 * 1.96 * 0.05).abs() < 0.02, "{:?}", same.estimate);
         assert!(width(&apart.estimate) > 1.8 * width(&same.estimate), "{:?}", apart.estimate);
         let one = over_seeds(&Metric::Exact, &[run(|i| i % 2 == 0)], &bootstrap).unwrap().unwrap();
-        let plain = bootstrap.estimates(&[Metric::Exact.statistic(&run(|i| i % 2 == 0))], &run(|i| i % 2 == 0));
+        let plain = bootstrap.estimates(&Metric::table(&[Metric::Exact], &run(|i| i % 2 == 0)));
         assert_eq!(Some(one.estimate), plain[0], "one seed is the plain bootstrap");
     }
 

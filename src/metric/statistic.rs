@@ -123,14 +123,35 @@ impl Statistic {
         }
     }
 
-    /// The statistic of some of the cases.
-    pub(super) fn part(&self, range: std::ops::Range<usize>) -> Statistic {
+    /// Of the cases at these places, in this order.
+    pub fn at(&self, places: &[usize]) -> Statistic {
+        fn pick<T: Clone>(cases: &[T], places: &[usize]) -> Vec<T> {
+            places.iter().map(|&i| cases[i].clone()).collect()
+        }
         match self {
-            Statistic::Ratio(cases) => Statistic::Ratio(cases[range].to_vec()),
-            Statistic::Count(cases) => Statistic::Count(cases[range].to_vec()),
+            Statistic::Ratio(cases) => Statistic::Ratio(pick(cases, places)),
+            Statistic::Count(cases) => Statistic::Count(pick(cases, places)),
             Statistic::PerLabel { labels, score, mean, cases } => {
-                Statistic::PerLabel { labels: *labels, score: *score, mean: *mean, cases: cases[range].to_vec() }
+                Statistic::PerLabel { labels: *labels, score: *score, mean: *mean, cases: pick(cases, places) }
             }
+        }
+    }
+
+    /// Of the cases of both, `self` first. None where they are not of one kind and label space.
+    pub fn joined(&self, other: &Statistic) -> Option<Statistic> {
+        match (self, other) {
+            (Statistic::Ratio(a), Statistic::Ratio(b)) => Some(Statistic::Ratio([a.as_slice(), b].concat())),
+            (Statistic::Count(a), Statistic::Count(b)) => Some(Statistic::Count([a.as_slice(), b].concat())),
+            (
+                Statistic::PerLabel { labels, score, mean, cases: a },
+                Statistic::PerLabel { labels: l, score: s, mean: m, cases: b },
+            ) => ((labels, score, mean) == (l, s, m)).then(|| Statistic::PerLabel {
+                labels: *labels,
+                score: *score,
+                mean: *mean,
+                cases: [a.as_slice(), b].concat(),
+            }),
+            _ => None,
         }
     }
 

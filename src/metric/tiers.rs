@@ -210,7 +210,7 @@ pub fn tiered(cases: &[TieredCase], ontology: &Ontology, credit: &Credit, bootst
         ratio(&|case| (2.0 * earned(case), (case.gold + case.predicted) as f64)),
     ];
     let groups: Vec<&str> = cases.iter().map(|case| case.group.as_str()).collect();
-    let estimates = bootstrap.of_groups(&statistics, &groups);
+    let estimates = bootstrap.of_groups(&statistics.each_ref(), &groups);
     let metrics = Tiered::KEYS.iter().map(|key| key.to_string()).zip(estimates).collect();
     Tiered { ontology: ontology.name.clone(), credit: credit.clone(), metrics }
 }

@@ -134,8 +134,7 @@ fn by_gold_labels(outcomes: &[Outcome], bootstrap: &Bootstrap) -> Vec<Part> {
 }
 
 fn part_of(name: String, outcomes: &[Outcome], metrics: &[Metric], bootstrap: &Bootstrap) -> Part {
-    let statistics: Vec<_> = metrics.iter().map(|metric| metric.statistic(outcomes)).collect();
-    let estimates = bootstrap.estimates(&statistics, outcomes);
+    let estimates = bootstrap.estimates(&Metric::table(metrics, outcomes));
     Part {
         name,
         cases: outcomes.len(),

@@ -4,7 +4,7 @@
 use super::detail::{Detail, NO_GOLD};
 use crate::error::{Error, Result};
 use crate::io;
-use crate::metric::{self, Bootstrap, Difference, Estimate, Metric, Outcome, Unit};
+use crate::metric::{self, Bootstrap, Difference, Estimate, Metric, Outcome, ScoreTable, Unit};
 use crate::run::prediction::{Prediction, label_set, outcomes};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,14 +134,14 @@ fn scores(predictions: &[Prediction], scoring: &Scoring, normalise: Option<&dyn 
     let vocabulary = scoring.vocabulary.map(|labels| label_set(labels, normalise));
     let known = vocabulary.as_ref().map(BTreeSet::len);
     let metrics: Vec<Metric> = Metric::PLAIN.into_iter().chain(vocabulary.map(Metric::Hallucinated)).collect();
-    let statistics: Vec<_> = metrics.iter().map(|metric| metric.statistic(&outcomes)).collect();
-    let estimates = scoring.bootstrap.estimates(&statistics, &outcomes);
+    let table = Metric::table(&metrics, &outcomes);
+    let estimates = scoring.bootstrap.estimates(&table);
     let named = |found: Vec<Option<Estimate>>| {
         let keys = metrics.iter().map(Metric::to_string);
         keys.zip(found).filter_map(|(key, found)| Some((key, found?))).collect()
     };
     Scores {
-        bca: named(scoring.bootstrap.bca_estimates(&statistics, &outcomes)),
+        bca: named(scoring.bootstrap.bca_estimates(&table)),
         wilson: wilson(&outcomes, scoring.bootstrap.level),
         gold_labels: distinct(outcomes.iter().flat_map(|case| &case.gold)),
         union_labels: distinct(outcomes.iter().flat_map(|case| case.gold.union(&case.predicted))),
@@ -188,8 +188,8 @@ pub struct Comparison {
 
 impl Comparison {
     /// Of one pair and metric, no p corrected yet.
-    pub fn of(a: &str, b: &str, metric: &Metric, reading: Reading, difference: Option<Difference>) -> Self {
-        let (a, b, metric) = (a.into(), b.into(), metric.to_string());
+    pub fn of(a: &str, b: &str, metric: &str, reading: Reading, difference: Option<Difference>) -> Self {
+        let (a, b, metric) = (a.into(), b.into(), metric.into());
         Self { a, b, metric, reading, difference, p_holm: None, p_permutation_holm: None, p_mcnemar_holm: None }
     }
 }
@@ -225,7 +225,11 @@ pub fn compare_with_first(
     let sets = read(named, reading, scoring);
     let mut rows = Vec::new();
     if let Some((first, others)) = sets.split_first() {
-        for other in others.iter().filter(|other| metric::pair(&first.1, &other.1).is_ok()) {
+        let pairs = |other: &&Named| {
+            let [a, b] = tables(&[], first, other);
+            b.paired_with(&a).is_ok()
+        };
+        for other in others.iter().filter(pairs) {
             rows.extend(rows_of(first, other, metrics, reading, &scoring.bootstrap)?);
         }
     }
@@ -241,16 +245,23 @@ fn read<'a>(named: &'a [(String, Vec<Prediction>)], reading: Reading, scoring: &
 }
 
 fn rows_of(
-    (a, first): &Named,
-    (b, second): &Named,
+    first: &Named,
+    second: &Named,
     metrics: &[Metric],
     reading: Reading,
     bootstrap: &Bootstrap,
 ) -> Result<Vec<Comparison>> {
-    let differences = metric::compare(metrics, first, second, bootstrap)
-        .map_err(|error| Error::input(format!("`{a}` and `{b}`: {error}")))?;
-    let row = |(metric, difference)| Comparison::of(a, b, metric, reading, difference);
-    Ok(metrics.iter().zip(differences).map(row).collect())
+    let [of_a, of_b] = tables(metrics, first, second);
+    let differences = metric::compare(&of_a, &of_b, &of_a.keys(), bootstrap)
+        .map_err(|error| Error::input(format!("`{}` and `{}`: {error}", first.0, second.0)))?;
+    let row = |(key, difference)| Comparison::of(first.0, second.0, key, reading, difference);
+    Ok(of_a.keys().into_iter().zip(differences).map(row).collect())
+}
+
+/// Both scored together.
+fn tables(metrics: &[Metric], (_, a): &Named, (_, b): &Named) -> [ScoreTable; 2] {
+    let mut tables = Metric::tables(metrics, &[a, b]).into_iter();
+    [(); 2].map(|()| tables.next().unwrap_or_default())
 }
 
 /// Holm's correction of every kind of p over all rows where it is defined, each kind a family of its own.

@@ -8,7 +8,7 @@ use crate::baseline::Baseline;
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::label::Normaliser;
-use crate::metric::{Bootstrap, Metric, Outcome, Seeded, compare_seeds, over_seeds};
+use crate::metric::{Bootstrap, Metric, Outcome, ScoreTable, Seeded, compare_seeds, over_seeds};
 use crate::prompt::Constrain;
 use crate::run::prediction::outcomes;
 use crate::run::{Run, Store};
@@ -73,9 +73,13 @@ pub struct Grid {
     pub bootstrap: Bootstrap,
     pub config: GridConfig,
     /// Those in the store, by name.
-    pub tried: BTreeMap<String, (Tried, Vec<Vec<Outcome>>)>,
-    /// Runs without seeds that stand in every table, by name.
-    pub beside: Vec<(String, Vec<Outcome>)>,
+    pub tried: BTreeMap<String, Tried>,
+    /// Names of the runs without seeds that stand in every table.
+    pub beside: Vec<String>,
+    /// What was right and wrong, of every seed of the arms and of the runs beside them.
+    read: Vec<(String, Vec<Vec<Outcome>>)>,
+    /// The same as score tables, scored together.
+    scored: BTreeMap<String, Vec<ScoreTable>>,
     /// Comparisons that were made, by metric: every table of the grid shows some of them.
     compared: Mutex<BTreeMap<String, Vec<Comparison>>>,
 }
@@ -133,15 +137,18 @@ impl GridConfig {
     pub fn found(&self, store: &Store) -> Result<Grid> {
         let (corpus, _) = open_corpus(&TrainConfig::named(&self.base)?.corpus)?;
         let names = Normaliser::new(corpus.vocabulary().keys())?;
-        let mut tried = BTreeMap::new();
+        let (mut tried, mut read) = (BTreeMap::new(), Vec::new());
         for arm in self.arms()? {
             if let Some(found) = arm.find(store)? {
-                let outcomes = found.outcomes(&corpus, &names)?;
-                tried.insert(arm.name, (found, outcomes));
+                read.push((arm.name.clone(), found.outcomes(&corpus, &names)?));
+                tried.insert(arm.name, found);
             }
         }
         let (bootstrap, config) = (Bootstrap::default(), self.clone());
-        Ok(Grid { corpus, names, bootstrap, config, tried, beside: vec![], compared: Mutex::default() })
+        let (scored, compared) = (BTreeMap::new(), Mutex::default());
+        let mut grid = Grid { corpus, names, bootstrap, config, tried, beside: vec![], read, scored, compared };
+        grid.score_together();
+        Ok(grid)
     }
 }
 
@@ -155,26 +162,34 @@ impl Grid {
         Ok((axis, run.collect()))
     }
 
-    fn runs(&self, arm: &str) -> Result<&(Tried, Vec<Vec<Outcome>>)> {
-        let missing = || Error::input(format!("arm `{arm}` was not run: `dxlab grid` runs what is missing"));
-        self.tried.get(arm).ok_or_else(missing)
-    }
-
     pub fn tried(&self, arm: &str) -> Result<&Tried> {
-        Ok(&self.runs(arm)?.0)
+        self.tried.get(arm).ok_or_else(|| missing(arm))
     }
 
-    pub fn outcomes(&self, arm: &str) -> Result<&[Vec<Outcome>]> {
-        Ok(&self.runs(arm)?.1)
+    /// A score table per seed of an arm, or the one of a run beside the grid.
+    pub fn scored(&self, name: &str) -> Result<&[ScoreTable]> {
+        self.scored.get(name).map(Vec::as_slice).ok_or_else(|| missing(name))
+    }
+
+    /// Scores all that was read in one call, so that everything can be compared with everything.
+    fn score_together(&mut self) {
+        let all: Vec<(&String, &[Outcome])> =
+            self.read.iter().flat_map(|(name, runs)| runs.iter().map(move |run| (name, run.as_slice()))).collect();
+        let tables = Metric::tables(&Metric::PLAIN, &all.iter().map(|(_, run)| *run).collect::<Vec<_>>());
+        let mut scored = BTreeMap::<String, Vec<ScoreTable>>::new();
+        for ((name, _), table) in all.into_iter().zip(tables) {
+            scored.entry(name.clone()).or_default().push(table);
+        }
+        self.scored = scored;
     }
 
     /// The mean of a metric over the arm's seeds.
-    pub fn score(&self, arm: &str, metric: &Metric) -> Result<Option<Seeded>> {
-        over_seeds(metric, self.outcomes(arm)?, &self.bootstrap)
+    pub fn score(&self, arm: &str, metric: &str) -> Result<Option<Seeded>> {
+        over_seeds(self.scored(arm)?, metric, &self.bootstrap)
     }
 
     /// The arm with the highest mean; none where nothing was run.
-    pub fn best(&self, metric: &Metric) -> Result<Option<&str>> {
+    pub fn best(&self, metric: &str) -> Result<Option<&str>> {
         let mut best: Option<(f64, &str)> = None;
         for arm in self.tried.keys() {
             let value = self.score(arm, metric)?.map_or(f64::NEG_INFINITY, |s| s.estimate.value);
@@ -187,9 +202,9 @@ impl Grid {
 
     /// Every arm against the first of its axis, p after Holm over all comparisons of the grid, with as many resamples as these need
     /// ([`Bootstrap::for_comparisons`]). Intervals and detectable effects are those of single comparisons, not corrected.
-    pub fn comparisons(&self, metric: &Metric) -> Result<Vec<Comparison>> {
+    pub fn comparisons(&self, metric: &str) -> Result<Vec<Comparison>> {
         let mut known = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(rows) = known.get(&metric.to_string()) {
+        if let Some(rows) = known.get(metric) {
             return Ok(rows.clone());
         }
         let rows = self.compare(metric)?;
@@ -197,7 +212,7 @@ impl Grid {
         Ok(rows)
     }
 
-    fn compare(&self, metric: &Metric) -> Result<Vec<Comparison>> {
+    fn compare(&self, metric: &str) -> Result<Vec<Comparison>> {
         let mut pairs = Vec::new();
         for axis in self.config.axes.iter().filter(|axis| !axis.curve) {
             let (_, arms) = self.axis(&axis.name)?;
@@ -210,7 +225,7 @@ impl Grid {
         pairs.dedup();
         let bootstrap = self.bootstrap.for_comparisons(pairs.len());
         let row = |(a, b): &(&str, &str)| {
-            let difference = compare_seeds(metric, self.outcomes(a)?, self.outcomes(b)?, &bootstrap)?;
+            let difference = compare_seeds(self.scored(a)?, self.scored(b)?, metric, &bootstrap)?;
             Ok(Comparison::of(a, b, metric, Reading::Normalised, difference))
         };
         let mut rows = pairs.iter().map(row).collect::<Result<Vec<_>>>()?;
@@ -221,23 +236,39 @@ impl Grid {
     /// Puts a run without seeds (a baseline) beside the arms of every table.
     pub fn beside(mut self, name: &str, run: &Run) -> Result<Self> {
         let found = outcomes(&run.predictions()?, Some(&|label| self.names.normalise(label)));
-        self.beside.push((name.to_string(), found));
+        self.beside.push(name.to_string());
+        self.read.push((name.to_string(), vec![found]));
+        self.score_together();
         Ok(self)
     }
 
     /// Arms against a run beside the grid, corrected among themselves.
-    pub fn against(&self, name: &str, arms: &[&str], metric: &Metric) -> Result<Vec<Comparison>> {
-        let found = self.beside.iter().find(|(beside, _)| beside == name);
-        let (_, baseline) = found.ok_or_else(|| Error::input(format!("no run `{name}` stands beside the grid")))?;
-        let (one, bootstrap) = ([baseline.clone()], self.bootstrap.for_comparisons(arms.len()));
+    pub fn against(&self, name: &str, arms: &[&str], metric: &str) -> Result<Vec<Comparison>> {
+        if !self.beside.iter().any(|beside| beside == name) {
+            return Err(Error::input(format!("no run `{name}` stands beside the grid")));
+        }
+        let bootstrap = self.bootstrap.for_comparisons(arms.len());
         let made = |arm: &&str| {
-            let difference = compare_seeds(metric, &one, self.outcomes(arm)?, &bootstrap)?;
+            let difference = compare_seeds(self.scored(name)?, self.scored(arm)?, metric, &bootstrap)?;
             Ok(Comparison::of(name, arm, metric, Reading::Normalised, difference))
         };
         let mut rows = arms.iter().map(made).collect::<Result<Vec<_>>>()?;
         correct(&mut rows);
         Ok(rows)
     }
+}
+
+#[cfg(test)]
+impl Grid {
+    /// An arm with the scores of another.
+    pub(crate) fn insert_like(&mut self, other: &str, name: &str, tried: Tried) {
+        self.scored.insert(name.into(), self.scored[other].clone());
+        self.tried.insert(name.into(), tried);
+    }
+}
+
+fn missing(arm: &str) -> Error {
+    Error::input(format!("arm `{arm}` was not run: `dxlab grid` runs what is missing"))
 }
 
 #[cfg(test)]
@@ -293,9 +324,9 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
         let folder = tempfile::tempdir().unwrap();
         let grid: GridConfig = toml::from_str(GRID).unwrap();
         let found = grid.found(&Store::open(Some(folder.path()))).unwrap();
-        assert!(found.tried.is_empty() && found.comparisons(&Metric::MicroF1).unwrap().is_empty());
+        assert!(found.tried.is_empty() && found.comparisons("micro_f1").unwrap().is_empty());
         assert!(found.axis("rank").unwrap().1.is_empty());
         assert!(found.axis("size").unwrap_err().to_string().contains("there are rank, decoding"));
-        assert!(found.outcomes("lora").unwrap_err().to_string().contains("`dxlab grid`"));
+        assert!(found.scored("lora").unwrap_err().to_string().contains("`dxlab grid`"));
     }
 }

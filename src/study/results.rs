@@ -134,11 +134,13 @@ impl Results {
 
     /// b − a of every pair given, on normalised labels and the same resamples, as many as so many pairs need; p after Holm over all of
     /// them.
-    pub fn compare(&self, pairs: &[(&str, &str)], metric: &Metric) -> Result<Vec<Comparison>> {
+    pub fn compare(&self, pairs: &[(&str, &str)], metric: &str) -> Result<Vec<Comparison>> {
         let (mut rows, bootstrap) = (Vec::new(), self.bootstrap.for_comparisons(pairs.len()));
         for (a, b) in pairs {
             let (first, second) = (self.outcomes(a, Reading::Normalised)?, self.outcomes(b, Reading::Normalised)?);
-            let difference = metric::compare(std::slice::from_ref(metric), &first, &second, &bootstrap)?.remove(0);
+            let [first, second] = [&first, &second].map(Vec::as_slice);
+            let tables = Metric::tables(&[metric.parse()?], &[first, second]);
+            let difference = metric::compare(&tables[0], &tables[1], &[metric], &bootstrap)?.remove(0);
             rows.push(Comparison::of(a, b, metric, Reading::Normalised, difference));
         }
         correct(&mut rows);
@@ -146,7 +148,7 @@ impl Results {
     }
 
     /// Every model's answer where the other one was compared with `name`.
-    pub fn against(&self, name: &str, metric: &Metric) -> Result<Vec<Comparison>> {
+    pub fn against(&self, name: &str, metric: &str) -> Result<Vec<Comparison>> {
         self.get(name)?;
         let others = self.models.iter().map(|model| model.name.as_str()).filter(|other| *other != name);
         self.compare(&others.map(|other| (other, name)).collect::<Vec<_>>(), metric)
@@ -164,7 +166,7 @@ impl Results {
             case.gold.retain(|label| keep(label));
             case.predicted.retain(|label| keep(label));
         }
-        Ok(self.bootstrap.estimates(&[metric.statistic(&part)], &part).remove(0))
+        Ok(self.bootstrap.estimates(&Metric::table(std::slice::from_ref(metric), &part)).remove(0))
     }
 }
 
@@ -226,12 +228,12 @@ pub(crate) mod tests {
         let f1 = |name: &str, reading| results.get(name).unwrap().evaluation.get(reading, "micro_f1").unwrap().value;
         assert!((f1("good", Reading::Normalised) - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(f1("good", Reading::Raw), 0.0);
-        let row = &results.against("good", &Metric::MicroF1).unwrap()[0];
+        let row = &results.against("good", "micro_f1").unwrap()[0];
         assert_eq!((row.a.as_str(), row.b.as_str()), ("bad", "good"));
         assert!(row.difference.as_ref().unwrap().low > 0.0 && row.p_holm.unwrap() < 0.01);
         assert_eq!(results.best(&["bad", "good"], "micro_f1").unwrap().name, "good");
         let resamples = |pairs: &[(&str, &str)]| {
-            results.compare(pairs, &Metric::MicroF1).unwrap()[0].difference.as_ref().unwrap().resamples
+            results.compare(pairs, "micro_f1").unwrap()[0].difference.as_ref().unwrap().resamples
         };
         assert_eq!((resamples(&[("bad", "good")]), resamples(&[("bad", "good"); 3])), (2000, 2400));
         assert!(results.get("ugly").unwrap_err().to_string().contains("there are bad, good"));

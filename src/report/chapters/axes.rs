@@ -2,7 +2,7 @@
 //! they met, and how their intervals are to be read.
 use super::results::verdict;
 use crate::error::Result;
-use crate::metric::{Metric, compare_seeds, holm};
+use crate::metric::{compare_seeds, holm};
 use crate::report::kit::display::difference;
 use crate::study::{Comparison, Grid, Reading};
 
@@ -10,7 +10,7 @@ use crate::study::{Comparison, Grid, Reading};
 const NOTHING: &str = "no arm of this question was run on these cases: `dxlab grid configs/grid.toml` runs them";
 
 /// An axis read out: a sentence an arm, and of those that cannot be told from the first what would have been found.
-pub fn reading(grid: &Grid, axis: &str, metric: &Metric) -> Result<Vec<String>> {
+pub fn reading(grid: &Grid, axis: &str, metric: &str) -> Result<Vec<String>> {
     let (axis, arms) = grid.axis(axis)?;
     let first = axis.arms.first().map(|arm| arm.name.as_str()).unwrap_or_default();
     let all = grid.comparisons(metric)?;
@@ -32,7 +32,7 @@ fn told_apart(row: &Comparison) -> bool {
 
 /// Comparisons whose interval leaves 0 out although p after Holm does not pass, and the other way round; says so where
 /// there is none.
-pub fn uncorrected(grid: &Grid, metric: &Metric) -> Result<String> {
+pub fn uncorrected(grid: &Grid, metric: &str) -> Result<String> {
     let rows = grid.comparisons(metric)?;
     let outside = |row: &Comparison| row.difference.as_ref().is_some_and(|d| d.low > 0.0 || d.high < 0.0);
     let odd: Vec<String> = rows
@@ -61,10 +61,10 @@ pub fn uncorrected(grid: &Grid, metric: &Metric) -> Result<String> {
 
 /// b − a of the pairs of arms given, whatever axes they stand on; p after Holm over these pairs. Pairs with an arm that
 /// was not run are left out.
-pub fn between(grid: &Grid, pairs: &[(&str, &str)], metric: &Metric) -> Result<Vec<Comparison>> {
+pub fn between(grid: &Grid, pairs: &[(&str, &str)], metric: &str) -> Result<Vec<Comparison>> {
     let run = pairs.iter().filter(|(a, b)| grid.tried.contains_key(*a) && grid.tried.contains_key(*b));
     let row = |(a, b): &(&str, &str)| -> Result<Comparison> {
-        let difference = compare_seeds(metric, grid.outcomes(a)?, grid.outcomes(b)?, &grid.bootstrap)?;
+        let difference = compare_seeds(grid.scored(a)?, grid.scored(b)?, metric, &grid.bootstrap)?;
         Ok(Comparison::of(a, b, metric, Reading::Normalised, difference))
     };
     let mut rows = run.map(row).collect::<Result<Vec<_>>>()?;
@@ -75,7 +75,7 @@ pub fn between(grid: &Grid, pairs: &[(&str, &str)], metric: &Metric) -> Result<V
 }
 
 /// The same in sentences.
-pub fn between_in_words(grid: &Grid, pairs: &[(&str, &str)], metric: &Metric) -> Result<Vec<String>> {
+pub fn between_in_words(grid: &Grid, pairs: &[(&str, &str)], metric: &str) -> Result<Vec<String>> {
     let said: Vec<String> = between(grid, pairs, metric)?.iter().map(sentence).collect();
     Ok(if said.is_empty() { vec![NOTHING.to_string()] } else { said })
 }
@@ -86,7 +86,7 @@ pub fn updates(grid: &Grid) -> Result<String> {
     const EQUAL: f64 = 0.05;
     let mut arms: Vec<(&str, f64)> = Vec::new();
     for setting in grid.config.axes.iter().flat_map(|axis| &axis.arms).filter(|arm| arm.baseline.is_none()) {
-        let Some((tried, _)) = grid.tried.get(&setting.name) else { continue };
+        let Some(tried) = grid.tried.get(&setting.name) else { continue };
         if arms.iter().all(|(name, _)| *name != setting.name) {
             let sum: usize = tried.took.iter().map(|took| took.updates).sum();
             arms.push((&setting.name, sum as f64 / tried.took.len().max(1) as f64));
@@ -106,7 +106,7 @@ pub fn updates(grid: &Grid) -> Result<String> {
 
 /// Of how many seeds an arm keeps what stood before its last evaluation: there the validation loss had risen again.
 pub fn kept_early(grid: &Grid, arm: &str) -> String {
-    let Some((tried, _)) = grid.tried.get(arm) else { return format!("{arm}: {NOTHING}") };
+    let Some(tried) = grid.tried.get(arm) else { return format!("{arm}: {NOTHING}") };
     let early: Vec<String> = tried
         .took
         .iter()
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::report::chapters::grid::tests::tried;
     use crate::run::Store;
-    use crate::study::{GridConfig, Took};
+    use crate::study::{GridConfig, Took, Tried};
 
     const GRID: &str = r#"
 base = "lora-plain"
@@ -156,9 +156,8 @@ arms = [
         let mut found = tried(GRID, folder);
         let like = found.tried["all"].clone();
         for (name, updates, best_update) in [("lora", 400, 400), ("long", 1200, 1100), ("near", 410, 410)] {
-            let mut made = like.clone();
-            made.0.took = vec![Took { seed: 1, updates, best_update, ..Took::default() }];
-            found.tried.insert(name.into(), made);
+            let took = vec![Took { seed: 1, updates, best_update, ..Took::default() }];
+            found.insert_like("all", name, Tried { took, ..like.clone() });
         }
         found
     }
@@ -167,15 +166,15 @@ arms = [
     fn an_axis_is_read_out_and_what_was_not_run_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let found = found(folder.path());
-        let said = reading(&found, "words", &Metric::MicroF1).unwrap();
+        let said = reading(&found, "words", "micro_f1").unwrap();
         assert!(said.len() == 1 && said[0].starts_with("all "), "{said:?}");
-        let same = reading(&found, "length", &Metric::MicroF1).unwrap();
+        let same = reading(&found, "length", "micro_f1").unwrap();
         assert!(same.len() == 2 && same[0].starts_with("long and lora cannot be told apart"), "{same:?}");
         let grid: GridConfig = toml::from_str(GRID).unwrap();
         let empty = grid.found(&Store::open(Some(&folder.path().join("none")))).unwrap();
-        assert_eq!(reading(&empty, "words", &Metric::MicroF1).unwrap(), [NOTHING]);
+        assert_eq!(reading(&empty, "words", "micro_f1").unwrap(), [NOTHING]);
         assert!(updates(&empty).unwrap() == NOTHING && kept_early(&empty, "long").ends_with(NOTHING));
-        assert!(uncorrected(&empty, &Metric::MicroF1).unwrap().starts_with("Of the 0 comparisons none"));
+        assert!(uncorrected(&empty, "micro_f1").unwrap().starts_with("Of the 0 comparisons none"));
     }
 
     #[test]
@@ -199,24 +198,21 @@ arms = [
         let folder = tempfile::tempdir().unwrap();
         let found = found(folder.path());
         let pairs = [("ten", "long"), ("all", "long"), ("ten", "never")];
-        let rows = between(&found, &pairs, &Metric::MicroF1).unwrap();
+        let rows = between(&found, &pairs, "micro_f1").unwrap();
         assert_eq!(rows.len(), 2, "an arm that was not run is left out");
         let p: Vec<f64> = rows.iter().map(|row| row.difference.as_ref().unwrap().p).collect();
         assert_eq!(rows.iter().map(|row| row.p_holm.unwrap()).collect::<Vec<_>>(), holm(&p));
-        assert!(
-            between_in_words(&found, &pairs[1..2], &Metric::MicroF1).unwrap()[0]
-                .contains("long and all cannot be told")
-        );
-        assert_eq!(between_in_words(&found, &pairs[2..], &Metric::MicroF1).unwrap(), [NOTHING]);
+        assert!(between_in_words(&found, &pairs[1..2], "micro_f1").unwrap()[0].contains("long and all cannot be told"));
+        assert_eq!(between_in_words(&found, &pairs[2..], "micro_f1").unwrap(), [NOTHING]);
     }
 
     #[test]
     fn an_interval_without_0_and_a_large_corrected_p_are_pointed_out() {
         let folder = tempfile::tempdir().unwrap();
         let found = found(folder.path());
-        let said = uncorrected(&found, &Metric::MicroF1).unwrap();
+        let said = uncorrected(&found, "micro_f1").unwrap();
         let apart = found
-            .comparisons(&Metric::MicroF1)
+            .comparisons("micro_f1")
             .unwrap()
             .into_iter()
             .filter(|row| !told_apart(row) && row.difference.as_ref().is_some_and(|d| d.low > 0.0 || d.high < 0.0));

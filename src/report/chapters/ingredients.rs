@@ -2,7 +2,6 @@
 use super::results::verdict;
 use crate::corpus::Corpus;
 use crate::error::Result;
-use crate::metric::Metric;
 use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval};
 use crate::report::kit::figures;
 use crate::run::Run;
@@ -23,7 +22,7 @@ fn tokens(model: &Answered) -> (f64, f64) {
 }
 
 /// Every model's difference to `base` on a metric, p after Holm over them, with what it costs more in tokens a case.
-fn effects(results: &Results, base: &str, metric: &Metric) -> Result<Vec<(Comparison, f64)>> {
+fn effects(results: &Results, base: &str, metric: &str) -> Result<Vec<(Comparison, f64)>> {
     let others = results.models.iter().map(|model| model.name.as_str()).filter(|name| *name != base);
     let pairs: Vec<(&str, &str)> = others.map(|other| (base, other)).collect();
     let all = |name: &str| -> Result<f64> {
@@ -40,12 +39,12 @@ fn told_apart(row: &Comparison) -> bool {
 
 /// One row a way of asking, in the order of the results: tokens a case, the metric, its difference to `base` with p after Holm
 /// over the rows, the smallest difference that so many cases could show, and what a hundred more tokens brought where it is real.
-pub fn table(results: &Results, base: &str, metric: &Metric) -> Result<Table> {
+pub fn table(results: &Results, base: &str, metric: &str) -> Result<Table> {
     let effects = effects(results, base, metric)?;
     let mut rows = Vec::new();
     for model in &results.models {
         let (asked, made) = tokens(model);
-        let score = interval(model.evaluation.get(Reading::Normalised, &metric.to_string()));
+        let score = interval(model.evaluation.get(Reading::Normalised, metric));
         let mut row = vec![model.name.clone(), model.predictions.len().to_string()];
         row.extend([format!("{asked:.0}"), format!("{made:.1}"), score]);
         match effects.iter().find(|(comparison, _)| comparison.b == model.name) {
@@ -68,7 +67,7 @@ pub fn table(results: &Results, base: &str, metric: &Metric) -> Result<Table> {
 
 /// The differences to `base` as dots with intervals, each with the tokens a case that it costs more, p after Holm and what could have
 /// been detected; `name` is how the metric reads.
-pub fn figure(results: &Results, base: &str, metric: &Metric, name: &str) -> Result<Figure> {
+pub fn figure(results: &Results, base: &str, metric: &str, name: &str) -> Result<Figure> {
     let effects = effects(results, base, metric)?;
     let row = |(comparison, cost): &(Comparison, f64)| {
         let cost = format!("{cost:+.0}").replace('-', "−");
@@ -82,7 +81,7 @@ pub fn figure(results: &Results, base: &str, metric: &Metric, name: &str) -> Res
 }
 
 /// In sentences: what beats `base`, the most for its tokens first; what is worse; and how many cannot be told from it.
-pub fn verdicts(results: &Results, base: &str, metric: &Metric) -> Result<Vec<String>> {
+pub fn verdicts(results: &Results, base: &str, metric: &str) -> Result<Vec<String>> {
     let mut effects = effects(results, base, metric)?;
     let value = |row: &Comparison| row.difference.as_ref().map_or(0.0, |d| d.value);
     let worth = |(row, cost): &(Comparison, f64)| if *cost > 0.0 { value(row) / cost } else { f64::INFINITY };
@@ -110,18 +109,18 @@ mod tests {
         for (model, more) in [(0, 0), (1, 50)] {
             results.models[model].predictions.iter_mut().for_each(|p| (p.prompt_tokens, p.new_tokens) = (40 + more, 8));
         }
-        let text = table(&results, "bad", &Metric::MicroF1).unwrap().to_text();
+        let text = table(&results, "bad", "micro_f1").unwrap().to_text();
         let row = text.lines().find(|line| line.starts_with("good")).unwrap();
-        let gain = results.compare(&[("bad", "good")], &Metric::MicroF1).unwrap()[0].difference.clone().unwrap().value;
+        let gain = results.compare(&[("bad", "good")], "micro_f1").unwrap()[0].difference.clone().unwrap().value;
         assert!(row.contains(" 90 ") && row.ends_with(&format!("{:+.4}", 2.0 * gain)), "{text}");
         assert!(text.lines().find(|line| line.starts_with("bad")).unwrap().ends_with('–'));
-        let figure = figure(&results, "bad", &Metric::MicroF1, "micro-F1").unwrap();
+        let figure = figure(&results, "bad", "micro_f1", "micro-F1").unwrap();
         assert!(figure.svg().contains("good (+50 tokens)") && figure.svg().contains("difference to bad (n = 20"));
         assert!(figure.svg().contains("detectable") && text.contains("detectable"), "{text}");
-        let said = verdicts(&results, "bad", &Metric::MicroF1).unwrap();
+        let said = verdicts(&results, "bad", "micro_f1").unwrap();
         assert!(said[0].starts_with("good beats bad by") && said[0].ends_with("+50 tokens a case"), "{said:?}");
         assert_eq!(said[1], "0 of 1 cannot be told apart from bad in micro-F1");
-        let said = verdicts(&results, "good", &Metric::MicroF1).unwrap();
+        let said = verdicts(&results, "good", "micro_f1").unwrap();
         assert!(said[0].starts_with("bad is worse") && said[0].ends_with("−50 tokens a case"), "{said:?}");
     }
 }

@@ -24,7 +24,7 @@ impl ArmFailures {
         let taxonomy = Taxonomy::new(&grid.corpus.train, grid.names.clone());
         let mut all = Vec::new();
         for arm in arms {
-            let Some((tried, _)) = grid.tried.get(*arm) else { continue };
+            let Some(tried) = grid.tried.get(*arm) else { continue };
             let mut cases = Vec::new();
             for took in &tried.took {
                 let answers = tried.predictions(&grid.corpus, took.seed)?;

@@ -312,7 +312,7 @@ mod tests {
     fn comparison(value: f64, p: f64) -> Comparison {
         let (low, high) = (value - 0.1, value + 0.2);
         let difference = Difference { value, low, high, p, n: 236, detectable: Some(0.2141), ..Difference::default() };
-        let compared = Comparison::of("plain", "LoRA", &Metric::MicroF1, Reading::Normalised, Some(difference));
+        let compared = Comparison::of("plain", "LoRA", "micro_f1", Reading::Normalised, Some(difference));
         Comparison { p_holm: Some(p), ..compared }
     }
 
@@ -351,7 +351,7 @@ mod tests {
         assert!(invented(&results, &["bad"], &BTreeMap::new()).unwrap().to_text().contains("not spoken of"));
         assert!(forest(&results, "micro_f1", "micro-F1").unwrap().svg().contains("micro-F1 (n = 20, 95 % bootstrap"));
         assert!(files(&results).unwrap().to_text().contains("predict-good-"));
-        let rows = results.against("good", &Metric::MicroF1).unwrap();
+        let rows = results.against("good", "micro_f1").unwrap();
         assert!(paired_forest(&rows, "micro-F1").unwrap().svg().contains("difference in micro-F1, b − a (n = 20"));
         assert!(intervals(&results, "micro_f1").unwrap().to_text().lines().nth(2).unwrap().ends_with("20"));
         assert!(tiers(&results, &["bad"], &["exact", "credit_f1"]).unwrap().to_text().contains("0.125 ["));

@@ -7,7 +7,7 @@ use crate::corpus::Corpus;
 use crate::corpus::shape::{Shape, Unseen};
 use crate::error::Result;
 use crate::label::Normaliser;
-use crate::metric::{ALPHA, Estimate, Metric};
+use crate::metric::{ALPHA, Estimate};
 use crate::model::{Checkpoint, resolve};
 use crate::report::kit::display::{difference, interval, number};
 use crate::study::Analysis;
@@ -64,7 +64,7 @@ pub fn asked(results: &Results, free: &str, held: &str, frequent: &str) -> Resul
         ));
     }
     said.push(format!("The few most frequent labels, given to everybody, score {}.", of(frequent)?));
-    let rows = results.compare(&[(frequent, held)], &Metric::MicroF1)?;
+    let rows = results.compare(&[(frequent, held)], "micro_f1")?;
     said.extend(rows.iter().map(|row| format!("Held, the model is {}.", beside(row, "these"))));
     Ok(said)
 }
@@ -89,7 +89,7 @@ fn beside(row: &Comparison, name: &str) -> String {
 
 /// What fine-tuning gives: the run that the chapters show, beside a bag of words.
 pub fn tuned(results: &Results, model: &str, words: &str) -> Result<Vec<String>> {
-    let row = results.compare(&[(words, model)], &Metric::MicroF1)?.remove(0);
+    let row = results.compare(&[(words, model)], "micro_f1")?.remove(0);
     Ok(vec![
         format!(
             "Fine-tuned, the same model scores {} in micro-F1; a share of {} of its answers has all labels of the \
@@ -111,14 +111,14 @@ pub fn seeds(grid: &Grid, arm: &str, baselines: &[(&str, &str)]) -> Result<Vec<S
     if !grid.tried.contains_key(arm) {
         return Ok(vec!["What several seeds give was not run on these cases.".into()]);
     }
-    let mean = grid.score(arm, &Metric::MicroF1)?;
+    let mean = grid.score(arm, "micro_f1")?;
     let mut said = vec![format!(
         "Over {} seeds these settings score {} in the mean.",
         grid.config.seeds.len(),
         interval(mean.as_ref().map(|seeded| &seeded.estimate))
     )];
     let pairs: Vec<(&str, &str)> = baselines.iter().map(|(baseline, _)| (*baseline, arm)).collect();
-    for row in axes::between(grid, &pairs, &Metric::MicroF1)? {
+    for row in axes::between(grid, &pairs, "micro_f1")? {
         let known = baselines.iter().find(|(baseline, _)| *baseline == row.a);
         let words = known.map_or(row.a.as_str(), |(_, words)| words);
         said.push(format!("They are {}.", beside(&row, words)));
@@ -127,7 +127,7 @@ pub fn seeds(grid: &Grid, arm: &str, baselines: &[(&str, &str)]) -> Result<Vec<S
 }
 
 /// Which choices of a grid matter, in words: how many are better, worse and not to be told apart, and which.
-pub fn choices(grid: &Grid, metric: &Metric) -> Result<Vec<String>> {
+pub fn choices(grid: &Grid, metric: &str) -> Result<Vec<String>> {
     let mut rows = grid.comparisons(metric)?;
     let value = |row: &Comparison| row.difference.as_ref().map_or(0.0, |d| d.value);
     rows.sort_by(|a, b| value(b).abs().total_cmp(&value(a).abs()));
@@ -278,7 +278,7 @@ arms = [
         let store = Store::open(Some(folder.path()));
         grid.arms().unwrap().iter().for_each(|arm| drop(arm.open_or_try(&store).unwrap()));
         let found = grid.found(&store).unwrap();
-        let said = choices(&found, &Metric::MicroF1).unwrap();
+        let said = choices(&found, "micro_f1").unwrap();
         assert!(
             said[0].starts_with("Of 1 choices, each compared") && said[0].contains("1 are better, 0 are worse"),
             "{said:?}"

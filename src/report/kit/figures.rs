@@ -462,8 +462,8 @@ mod tests {
         let row = |value: f64, detectable| {
             let (low, high) = (value - 0.1, value + 0.1);
             let difference = Difference { value, low, high, n: 9, detectable, ..Default::default() };
-            let (metric, reading) = (crate::metric::Metric::MicroF1, crate::study::Reading::Normalised);
-            let row = Comparison::of("plain", "LoRA", &metric, reading, Some(difference));
+            let reading = crate::study::Reading::Normalised;
+            let row = Comparison::of("plain", "LoRA", "micro_f1", reading, Some(difference));
             Comparison { p_holm: Some(0.04), ..row }
         };
         let same = Comparison { difference: Some(Difference { n: 9, ..Default::default() }), ..row(0.0, None) };

@@ -3,7 +3,6 @@
 //! first of its answers.
 use super::{Place, Xlsx, header, join, link, numbers_at, text};
 use crate::error::Result;
-use crate::metric::{LabelSet, Metric};
 use crate::report::chapters::grid::differs;
 use crate::study::{Comparison, Grid};
 use rust_xlsxwriter::{Workbook, Worksheet};
@@ -24,8 +23,8 @@ impl Arms {
         for arm in grid.config.arms()?.iter().filter(|arm| grid.tried.contains_key(&arm.name)) {
             let run = grid.tried(&arm.name)?.run.folder();
             let differs = grid.config.setting(&arm.name).map(differs).unwrap_or_default();
-            for metric in [Metric::MicroF1, Metric::Jaccard, Metric::Exact, Metric::MacroF1(LabelSet::Gold)] {
-                let Some(score) = grid.score(&arm.name, &metric)? else { continue };
+            for metric in ["micro_f1", "jaccard", "exact_match", "macro_f1_gold"] {
+                let Some(score) = grid.score(&arm.name, metric)? else { continue };
                 let seeds = score.values.iter().map(|value| format!("{value:.3}")).collect::<Vec<_>>().join(" ");
                 let estimate = score.estimate;
                 let numbers = [estimate.value, estimate.low, estimate.high, estimate.n as f64].map(Some).to_vec();
@@ -33,7 +32,7 @@ impl Arms {
             }
             answers_of(grid, &arm.name, &mut answers)?;
         }
-        Ok(Self { compared: grid.comparisons(&Metric::MicroF1)?, scores, answers })
+        Ok(Self { compared: grid.comparisons("micro_f1")?, scores, answers })
     }
 
     /// Where the answers of every arm begin.
@@ -87,8 +86,9 @@ impl Arms {
 
 fn answers_of(grid: &Grid, arm: &str, rows: &mut Vec<(Vec<String>, Vec<Option<f64>>)>) -> Result<()> {
     let tried = grid.tried(arm)?;
-    for (took, outcomes) in tried.took.iter().zip(grid.outcomes(arm)?) {
-        for (prediction, outcome) in tried.predictions(&grid.corpus, took.seed)?.into_iter().zip(outcomes) {
+    for took in &tried.took {
+        for prediction in tried.predictions(&grid.corpus, took.seed)? {
+            let outcome = prediction.outcome(Some(&|label: &str| grid.names.normalise(label)));
             let gold = prediction.gold.join(", ");
             let (right, missed, invented) = (join(outcome.right()), join(outcome.missed()), join(outcome.invented()));
             let cells = vec![arm.to_string(), prediction.case_id, gold, prediction.raw, right, missed, invented];

@@ -244,7 +244,7 @@ impl Ground<'_> {
             let answers: Vec<Prediction> = ask(&local, &prompt, cases)?;
             write_predictions(&dir.join(file), &answers)?;
             let read = outcomes(&answers, Some(&|label: &str| names.normalise(label)));
-            Ok(Bootstrap::default().estimates(&[Metric::MicroF1.statistic(&read)], &read).remove(0))
+            Ok(Bootstrap::default().estimates(&Metric::table(&[Metric::MicroF1], &read)).remove(0))
         };
         Ok((score(&validation, "inner.jsonl")?, score(&self.corpus.test, "outer.jsonl")?))
     }
