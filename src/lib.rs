@@ -41,6 +41,7 @@ pub mod prompt;
 pub mod report;
 pub mod run;
 pub mod study;
+pub mod task;
 pub mod train;
 
 pub mod cli;

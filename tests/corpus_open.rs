@@ -30,10 +30,10 @@ fn bc5cdr_becomes_cases_with_about_four_diseases_each() {
     let corpus = Corpus::bc5cdr(&dir).unwrap();
     let development = Corpus::bc5cdr_development(&dir).unwrap();
     for cases in [&corpus.train, &corpus.test, &development] {
-        let labels: usize = cases.iter().map(|case| case.labels.len()).sum();
+        let labels: usize = cases.iter().map(|case| case.gold.len()).sum();
         let mean = labels as f64 / cases.len() as f64;
         assert!((490..=500).contains(&cases.len()) && (3.5..4.5).contains(&mean), "{} cases, {mean}", cases.len());
-        assert!(cases.iter().flat_map(|case| &case.labels).all(|label| !label.contains(',')));
+        assert!(cases.iter().flat_map(|case| &case.gold).all(|label| !label.contains(',')));
     }
 }
 
@@ -95,7 +95,7 @@ fn labels_of_abstracts_are_grounded_in_the_disease_ontology() {
         assert_eq!(ontology.relation(a, b), tier, "{a} / {b}");
     }
     let corpus = Corpus::bc5cdr(&dir).unwrap();
-    let labels: Vec<&String> = corpus.test.iter().flat_map(|case| &case.labels).collect();
+    let labels: Vec<&String> = corpus.test.iter().flat_map(|case| &case.gold).collect();
     let known = labels.iter().filter(|label| ontology.ground(label).is_some()).count();
     println!("{known} of {} labels of the BC5CDR test abstracts are concepts of the Disease Ontology", labels.len());
     assert!(4 * known > labels.len(), "{known} of {}", labels.len());

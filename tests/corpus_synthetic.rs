@@ -1,17 +1,17 @@
 //! The committed synthetic findings: made by the generator, in the measured shape, with a truth that holds.
 use dxlab::corpus::near::NearDuplicates;
 use dxlab::corpus::synthetic::{self, Truth, make};
-use dxlab::corpus::{Case, Corpus, check};
+use dxlab::corpus::{Corpus, Finding, check};
 use dxlab::label::Normaliser;
 use std::collections::{BTreeMap, BTreeSet};
 
-fn counts(cases: &[Case]) -> BTreeMap<&str, usize> {
+fn counts(cases: &[Finding]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
-    cases.iter().flat_map(|case| &case.labels).for_each(|label| *counts.entry(label.as_str()).or_insert(0) += 1);
+    cases.iter().flat_map(|case| &case.gold).for_each(|label| *counts.entry(label.as_str()).or_insert(0) += 1);
     counts
 }
 
-fn words(cases: &[Case]) -> Vec<usize> {
+fn words(cases: &[Finding]) -> Vec<usize> {
     let mut words: Vec<usize> = cases.iter().map(|case| case.input.split_whitespace().count()).collect();
     words.sort();
     words
@@ -73,10 +73,10 @@ fn labels_are_as_frequent_as_in_the_real_findings() {
     ];
     assert_eq!(head, wanted);
     let sizes =
-        |cases: &[Case]| (1..=9).map(|k| cases.iter().filter(|c| c.labels.len() == k).count()).collect::<Vec<_>>();
+        |cases: &[Finding]| (1..=9).map(|k| cases.iter().filter(|c| c.gold.len() == k).count()).collect::<Vec<_>>();
     assert_eq!(sizes(&corpus.train), [366, 456, 223, 123, 40, 19, 7, 1, 1]);
-    let normal = |case: &&Case| case.labels.iter().any(|l| l == "no acute abnormality");
-    assert!(corpus.train.iter().chain(&corpus.test).filter(normal).all(|case| case.labels.len() == 1));
+    let normal = |case: &&Finding| case.gold.iter().any(|l| l == "no acute abnormality");
+    assert!(corpus.train.iter().chain(&corpus.test).filter(normal).all(|case| case.gold.len() == 1));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn the_truth_names_a_sentence_for_every_label_and_no_distractor_for_any() {
     let (mut spans, mut reasons) = (BTreeMap::<String, BTreeSet<String>>::new(), BTreeMap::<String, usize>::new());
     for case in corpus.train.iter().chain(&corpus.test) {
         let truth = &truths[&case.case_id];
-        assert_eq!(case.labels, truth.causes.iter().map(|c| c.label.clone()).collect::<Vec<_>>(), "{}", case.case_id);
+        assert_eq!(case.gold, truth.causes.iter().map(|c| c.label.clone()).collect::<Vec<_>>(), "{}", case.case_id);
         let text: Vec<char> = case.input.chars().collect();
         let sentence = |start: usize, end: usize| text[start..end].iter().collect::<String>();
         for cause in &truth.causes {
@@ -157,6 +157,6 @@ fn fresh_reports_repeat_from_their_seed_and_are_no_test_cases() {
     assert_ne!(fresh[0].input, synthetic::fresh_cases(4, 1).unwrap()[0].input);
     let test: BTreeSet<String> = Corpus::embedded().unwrap().test.into_iter().map(|c| c.input).collect();
     assert!(synthetic::training_text(3, 60).unwrap().iter().all(|text| !test.contains(text)));
-    let labels: usize = fresh.iter().map(|case| case.labels.len()).sum();
+    let labels: usize = fresh.iter().map(|case| case.gold.len()).sum();
     assert!((100..180).contains(&labels), "{labels}");
 }

@@ -32,7 +32,7 @@ fn training_answers_can_be_written_under_the_closed_list() {
     let names: Vec<String> = corpus.vocabulary().into_keys().collect();
     let labels = Labels::new(&names, Count::Many, &t).unwrap();
     for case in corpus.train.iter().take(200) {
-        assert!(writes(&labels, &t, &case.labels.join(", ")), "{:?}", case.labels);
+        assert!(writes(&labels, &t, &case.gold.join(", ")), "{:?}", case.gold);
     }
     assert!(!writes(&labels, &t, "renal cyst, renal cyst") && !writes(&labels, &t, "renal cyst,"));
 }

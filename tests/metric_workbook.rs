@@ -1,9 +1,9 @@
 //! The workbook, read back with another library: all there, no formula, nothing that Excel could not hold.
 use calamine::{Data, Reader, Xlsx, open_workbook};
-use dxlab::metric::{Bootstrap, Metric};
+use dxlab::metric::{Bootstrap, Metric, Reading};
 use dxlab::report::{Answers, Contents, write_workbook};
 use dxlab::run::Prediction;
-use dxlab::study::{Evaluation, Reading, Scoring, compare_with_first, evaluate};
+use dxlab::study::{Evaluation, Scoring, compare_with_first, evaluate};
 use std::path::Path;
 
 fn prediction(case_id: &str, gold: &str, raw: &str, adapter: Option<&str>) -> Prediction {

@@ -1,7 +1,7 @@
 //! Cases of words in no order, whose labels are the words that follow a cue. Nothing about them can be known or guessed, so a model that is to
 //! answer has to look up what stands there and copy it (induction heads, Olsson et al. 2022); a small one that was pretrained on little
 //! text cannot do that yet (LOG.md). They are made from the words of the training cases alone.
-use crate::corpus::Case;
+use crate::corpus::Finding;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -30,7 +30,7 @@ const WORDS_OF_A_NAME: RangeInclusive<usize> = 1..=4;
 const BETWEEN: [RangeInclusive<usize>; 2] = [2..=12, 10..=40];
 
 /// `n` of them from the words of `cases`; none where these have no words.
-pub fn copying(cases: &[Case], n: usize, rng: &mut ChaCha8Rng) -> Vec<Case> {
+pub fn copying(cases: &[Finding], n: usize, rng: &mut ChaCha8Rng) -> Vec<Finding> {
     let words: Vec<String> =
         cases.iter().flat_map(|case| words(&case.input)).collect::<BTreeSet<_>>().into_iter().collect();
     match words.is_empty() {
@@ -44,7 +44,7 @@ fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !c.is_alphabetic()).filter(|w| w.chars().count() >= 3).map(str::to_lowercase)
 }
 
-fn one(id: String, words: &[String], rng: &mut ChaCha8Rng) -> Case {
+fn one(id: String, words: &[String], rng: &mut ChaCha8Rng) -> Finding {
     let draw = |n: RangeInclusive<usize>, rng: &mut ChaCha8Rng| -> String {
         let n = rng.random_range(n);
         (0..n).filter_map(|_| words.choose(rng)).map(String::as_str).collect::<Vec<_>>().join(" ")
@@ -60,7 +60,7 @@ fn one(id: String, words: &[String], rng: &mut ChaCha8Rng) -> Case {
         }
     }
     said.push(draw(1..=8, rng));
-    Case { case_id: id.clone(), group: id, input: said.join(" "), labels }
+    Finding::new(id.clone(), id, said.join(" "), labels)
 }
 
 #[cfg(test)]
@@ -68,8 +68,8 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
 
-    fn case(input: &str) -> Case {
-        Case { case_id: "a".into(), group: "a".into(), input: input.into(), labels: vec!["none".into()] }
+    fn case(input: &str) -> Finding {
+        Finding::new("a".into(), "a".into(), input.into(), vec!["none".into()])
     }
 
     #[test]
@@ -79,15 +79,15 @@ mod tests {
         assert_eq!(made.len(), 200);
         let known = ["bladder", "cyst", "kidney", "liver", "spleen", "stone", "the"];
         for case in &made {
-            assert!((1..=5).contains(&case.labels.len()), "{case:?}");
-            for label in &case.labels {
+            assert!((1..=5).contains(&case.gold.len()), "{case:?}");
+            for label in &case.gold {
                 assert!(label.split(' ').all(|word| known.contains(&word)), "{label}");
                 assert!(CUES.iter().any(|cue| case.input.contains(&format!("{cue} {label}"))), "{case:?}");
             }
         }
         let ids: BTreeSet<&str> = made.iter().map(|case| case.case_id.as_str()).collect();
         assert_eq!(ids.len(), 200);
-        assert!(made.iter().any(|case| case.labels.iter().any(|label| label.contains(' '))));
+        assert!(made.iter().any(|case| case.gold.iter().any(|label| label.contains(' '))));
         assert_eq!(copying(&from, 5, &mut ChaCha8Rng::seed_from_u64(3)), made[..5]);
     }
 

@@ -1,6 +1,6 @@
 //! Names exchanged in text and labels alike (mention replacement, Dai & Adel 2020, §3): where labels are names that the text uses, a model
 //! that knows its training cases by heart names what stood there, and one that reads names what stands there.
-use crate::corpus::Case;
+use crate::corpus::Finding;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use std::cmp::Reverse;
@@ -10,41 +10,42 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Names(Vec<String>);
 
 impl Names {
-    pub fn of(cases: &[Case]) -> Self {
-        Self(cases.iter().flat_map(|case| &case.labels).collect::<BTreeSet<_>>().into_iter().cloned().collect())
+    pub fn of(cases: &[Finding]) -> Self {
+        Self(cases.iter().flat_map(|case| &case.gold).collect::<BTreeSet<_>>().into_iter().cloned().collect())
     }
 
     /// Every label of `case` that stands in its text, whole words in any letter case and not inside a longer label, becomes another label
     /// there and in the list. Labels that the text does not name stay, and so does one for which a name was drawn that holds a label of the
     /// case or lies in one.
-    pub fn exchange(&self, case: &mut Case, rng: &mut ChaCha8Rng) {
+    pub fn exchange(&self, case: &mut Finding, rng: &mut ChaCha8Rng) {
         let named = named(case);
-        let mut new = case.labels.clone();
+        let mut new = case.gold.clone();
         for at in 0..new.len() {
             let Some(other) = self.0.get(rng.random_range(0..self.0.len().max(1))) else { continue };
-            let apart = !case.labels.iter().chain(&new).any(|label| nested(label, other));
+            let apart = !case.gold.iter().chain(&new).any(|label| nested(label, other));
             if apart && named.values().any(|of| *of == at) {
                 new[at].clone_from(other);
             }
         }
         for (&from, &at) in named.iter().rev() {
-            if new[at] != case.labels[at] {
-                case.input.replace_range(from..from + case.labels[at].len(), &new[at]);
+            let len = case.gold[at].len();
+            if new[at] != case.gold[at] {
+                case.input.replace_range(from..from + len, &new[at]);
             }
         }
-        case.labels = new;
+        case.gold = new;
     }
 }
 
 /// Where a label is named, by bytes of the text: where it begins, and which it is; of labels inside each other the longest.
-fn named(case: &Case) -> BTreeMap<usize, usize> {
-    let mut longest_first: Vec<usize> = (0..case.labels.len()).collect();
-    longest_first.sort_by_key(|&at| Reverse(case.labels[at].len()));
+fn named(case: &Finding) -> BTreeMap<usize, usize> {
+    let mut longest_first: Vec<usize> = (0..case.gold.len()).collect();
+    longest_first.sort_by_key(|&at| Reverse(case.gold[at].len()));
     let mut found: BTreeMap<usize, usize> = BTreeMap::new();
     for at in longest_first {
-        for from in places(&case.input, &case.labels[at]) {
-            let to = from + case.labels[at].len();
-            if found.iter().all(|(&other, &of)| to <= other || other + case.labels[of].len() <= from) {
+        for from in places(&case.input, &case.gold[at]) {
+            let to = from + case.gold[at].len();
+            if found.iter().all(|(&other, &of)| to <= other || other + case.gold[of].len() <= from) {
                 found.insert(from, at);
             }
         }
@@ -71,9 +72,9 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
 
-    fn case(input: &str, labels: &[&str]) -> Case {
+    fn case(input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Case { case_id: "1".into(), group: "1".into(), input: input.into(), labels }
+        Finding::new("1".into(), "1".into(), input.into(), labels)
     }
 
     #[test]

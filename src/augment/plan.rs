@@ -10,7 +10,7 @@
 use super::copying::copying;
 use super::entity_replacement::Names;
 use super::recombine::Recombiner;
-use crate::corpus::Case;
+use crate::corpus::Finding;
 use crate::error::{Error, Result};
 use crate::label::Normaliser;
 use rand::seq::SliceRandom;
@@ -65,7 +65,7 @@ const MOST_COPYING: usize = 1_000_000;
 
 /// What a model is shown: cases, and how often each comes in each epoch.
 pub struct Shown {
-    pub cases: Vec<Case>,
+    pub cases: Vec<Finding>,
     /// times[epoch][case]
     pub times: Vec<Vec<u32>>,
 }
@@ -107,7 +107,7 @@ impl Showing {
     }
 
     /// The cases of `epochs` epochs. Chance comes from `seed`, apart from that of the batches.
-    pub fn show(&self, cases: Vec<Case>, epochs: usize, seed: u64) -> Result<Shown> {
+    pub fn show(&self, cases: Vec<Finding>, epochs: usize, seed: u64) -> Result<Shown> {
         self.check()?;
         let cases = if self.normalised { normalised(cases)? } else { cases };
         let factors = repeat_factors(&cases, self.oversample);
@@ -165,7 +165,7 @@ impl Showing {
 
 impl Shown {
     /// With `more` cases in the first epoch.
-    fn beginning_with(mut self, more: Vec<Case>) -> Self {
+    fn beginning_with(mut self, more: Vec<Finding>) -> Self {
         for (epoch, times) in self.times.iter_mut().enumerate() {
             times.extend(vec![u32::from(epoch == 0); more.len()]);
         }
@@ -175,23 +175,23 @@ impl Shown {
 }
 
 /// Labels in normalised form, each once.
-fn normalised(mut cases: Vec<Case>) -> Result<Vec<Case>> {
-    let written: BTreeSet<String> = cases.iter().flat_map(|case| case.labels.iter().cloned()).collect();
+fn normalised(mut cases: Vec<Finding>) -> Result<Vec<Finding>> {
+    let written: BTreeSet<String> = cases.iter().flat_map(|case| case.gold.iter().cloned()).collect();
     let names = Normaliser::new(written.iter())?;
     for case in &mut cases {
         let mut seen = BTreeSet::new();
-        case.labels = case.labels.iter().map(|l| names.normalise(l)).filter(|l| seen.insert(l.clone())).collect();
+        case.gold = case.gold.iter().map(|l| names.normalise(l)).filter(|l| seen.insert(l.clone())).collect();
     }
     Ok(cases)
 }
 
-fn repeat_factors(cases: &[Case], threshold: f64) -> Vec<f64> {
+fn repeat_factors(cases: &[Finding], threshold: f64) -> Vec<f64> {
     let mut share = BTreeMap::<&str, f64>::new();
     for case in cases {
-        case.labels.iter().for_each(|label| *share.entry(label).or_default() += 1.0 / cases.len() as f64);
+        case.gold.iter().for_each(|label| *share.entry(label).or_default() += 1.0 / cases.len() as f64);
     }
     let factor =
-        |case: &Case| case.labels.iter().map(|label| (threshold / share[label.as_str()]).sqrt()).fold(1.0, f64::max);
+        |case: &Finding| case.gold.iter().map(|label| (threshold / share[label.as_str()]).sqrt()).fold(1.0, f64::max);
     cases.iter().map(factor).collect()
 }
 
@@ -201,25 +201,25 @@ fn drawn(r: f64, rng: &mut ChaCha8Rng) -> u32 {
 }
 
 /// False for cases with a label of several cases that stands beside no other in any of them.
-pub(super) fn joinable(cases: &[Case]) -> Vec<bool> {
+pub(super) fn joinable(cases: &[Finding]) -> Vec<bool> {
     let mut seen = BTreeMap::<&str, (usize, bool)>::new();
     for case in cases {
-        for label in &case.labels {
+        for label in &case.gold {
             let (times, beside) = seen.entry(label).or_default();
             *times += 1;
-            *beside |= case.labels.len() > 1;
+            *beside |= case.gold.len() > 1;
         }
     }
     let alone = |label: &String| seen.get(label.as_str()).is_some_and(|(times, beside)| *times > 1 && !beside);
-    cases.iter().map(|case| !case.labels.is_empty() && !case.labels.iter().any(alone)).collect()
+    cases.iter().map(|case| !case.gold.is_empty() && !case.gold.iter().any(alone)).collect()
 }
 
 /// Another case's text and labels after those of `case`, each label once.
-fn join(case: &mut Case, other: &Case) {
+fn join(case: &mut Finding, other: &Finding) {
     case.input = format!("{} {}", case.input, other.input);
-    for label in &other.labels {
-        if !case.labels.contains(label) {
-            case.labels.push(label.clone());
+    for label in &other.gold {
+        if !case.gold.contains(label) {
+            case.gold.push(label.clone());
         }
     }
 }
@@ -236,9 +236,9 @@ fn shuffled(text: &str, rng: &mut ChaCha8Rng) -> String {
 mod tests {
     use super::*;
 
-    fn case(id: usize, labels: &[&str]) -> Case {
+    fn case(id: usize, labels: &[&str]) -> Finding {
         let id = format!("c{id}");
-        Case {
+        Finding {
             case_id: id.clone(),
             group: id,
             input: "History. One cyst. Two stones. Three ducts. Four.".into(),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     /// 64 cases: 63 with a common label, one with a rare one besides.
-    fn cases() -> Vec<Case> {
+    fn cases() -> Vec<Finding> {
         (0..64).map(|i| if i == 63 { case(i, &["Renal cysts", "rare"]) } else { case(i, &["Renal cysts"]) }).collect()
     }
 
@@ -296,17 +296,17 @@ mod tests {
         all.extend((70..90).map(|i| case(i, &["stone", "Renal cysts"])));
         let shown = Showing { joined: 0.5, ..Default::default() }.show(all.clone(), 2, 7).unwrap();
         assert_eq!(shown.cases.len(), 180);
-        let joined = |c: &&Case| c.input.matches("History.").count() == 2;
+        let joined = |c: &&Finding| c.input.matches("History.").count() == 2;
         let share = shown.cases.iter().filter(joined).count() as f64 / 180.0;
         assert!((0.3..0.6).contains(&share), "{share}");
-        assert!(shown.cases.iter().filter(joined).all(|c| !c.labels.contains(&"nothing".to_string())));
-        let both = shown.cases.iter().filter(joined).find(|c| c.labels == ["Renal cysts", "stone"]);
+        assert!(shown.cases.iter().filter(joined).all(|c| !c.gold.contains(&"nothing".to_string())));
+        let both = shown.cases.iter().filter(joined).find(|c| c.gold == ["Renal cysts", "stone"]);
         assert!(both.is_some(), "labels of both, each once");
     }
 
     #[test]
     fn cases_for_copying_come_in_the_first_epoch_alone_and_change_no_other() {
-        let cases: Vec<Case> = (0..10).map(|i| case(i, &["stone"])).collect();
+        let cases: Vec<Finding> = (0..10).map(|i| case(i, &["stone"])).collect();
         for plain in [Showing::default(), Showing { shuffled: true, joined: 0.5, ..Default::default() }] {
             let without = plain.show(cases.clone(), 3, 7).unwrap();
             let with = Showing { copying: 25, ..plain.clone() }.show(cases.clone(), 3, 7).unwrap();
@@ -324,7 +324,7 @@ mod tests {
     fn labels_are_normalised_and_settings_without_sense_refused() {
         let showing = Showing { normalised: true, ..Default::default() };
         assert_eq!(
-            showing.show(vec![case(0, &["Renal cysts", "renal cyst"])], 1, 7).unwrap().cases[0].labels,
+            showing.show(vec![case(0, &["Renal cysts", "renal cyst"])], 1, 7).unwrap().cases[0].gold,
             ["renal cyst"]
         );
         let refused = |showing: Showing| showing.check().unwrap_err().to_string();

@@ -8,7 +8,7 @@
 //! An excerpt is some sentences of a case with the labels that hang on them. It is shorter, so it costs less, and says more plainly which
 //! words a label answers to; the distractors among its sentences stay distractors.
 use super::plan::joinable;
-use crate::corpus::{Case, synthetic::Truth};
+use crate::corpus::{Case, Finding, synthetic::Truth};
 use crate::label::Lexicon;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -30,7 +30,7 @@ struct Part {
 
 /// Cases taken apart.
 pub struct Recombiner<'a> {
-    cases: &'a [Case],
+    cases: &'a [Finding],
     /// None where a label hangs on no sentence, or stands beside no other label: such a case stays as it is.
     parts: Vec<Option<Vec<Part>>>,
     /// (case, sentence) of parts with labels and without.
@@ -39,9 +39,9 @@ pub struct Recombiner<'a> {
 }
 
 impl<'a> Recombiner<'a> {
-    pub fn new(cases: &'a [Case]) -> Self {
+    pub fn new(cases: &'a [Finding]) -> Self {
         let lexicon = Lexicon::learn(cases, &|label| label.to_lowercase());
-        let apart = |(case, may): (&Case, bool)| may.then(|| parts(case, &lexicon)).flatten();
+        let apart = |(case, may): (&Finding, bool)| may.then(|| parts(case, &lexicon)).flatten();
         let parts: Vec<_> = cases.iter().zip(joinable(cases)).map(apart).collect();
         let (mut labelled, mut plain) = (Vec::new(), Vec::new());
         for (case, parts) in parts.iter().enumerate() {
@@ -71,13 +71,13 @@ impl<'a> Recombiner<'a> {
         (all > 0).then_some((right, all))
     }
 
-    /// Case `at` with some sentences exchanged for those of others; as it is where nothing would be left to name.
-    pub fn draw(&self, at: usize, rng: &mut ChaCha8Rng) -> Case {
+    /// Finding `at` with some sentences exchanged for those of others; as it is where nothing would be left to name.
+    pub fn draw(&self, at: usize, rng: &mut ChaCha8Rng) -> Finding {
         self.written(at, self.parts[at].as_ref().map(|parts| self.exchanged(parts, rng)))
     }
 
-    /// Case `at` cut down to some of its sentences, one with a label among them; with `exchange` from the case that [`Self::draw`] makes.
-    pub fn excerpt(&self, at: usize, exchange: bool, rng: &mut ChaCha8Rng) -> Case {
+    /// Finding `at` cut down to some of its sentences, one with a label among them; with `exchange` from the case that [`Self::draw`] makes.
+    pub fn excerpt(&self, at: usize, exchange: bool, rng: &mut ChaCha8Rng) -> Finding {
         let Some(parts) = &self.parts[at] else { return self.cases[at].clone() };
         let made = if exchange { self.exchanged(parts, rng) } else { parts.clone() };
         let labelled: Vec<usize> = (0..made.len()).filter(|&i| !made[i].labels.is_empty()).collect();
@@ -91,7 +91,7 @@ impl<'a> Recombiner<'a> {
     }
 
     /// The parts as a case of the name of case `at`; without parts or labels that case itself.
-    fn written(&self, at: usize, parts: Option<Vec<Part>>) -> Case {
+    fn written(&self, at: usize, parts: Option<Vec<Part>>) -> Finding {
         let original = &self.cases[at];
         let parts = parts.unwrap_or_default();
         let labels: Vec<String> = parts.iter().flat_map(|part| part.labels.clone()).collect();
@@ -99,7 +99,7 @@ impl<'a> Recombiner<'a> {
             return original.clone();
         }
         let input = parts.into_iter().map(|part| part.text).collect::<Vec<_>>().join(" ");
-        Case { input, labels, ..original.clone() }
+        Finding { case: Case { input, ..original.case.clone() }, gold: labels }
     }
 
     fn exchanged(&self, parts: &[Part], rng: &mut ChaCha8Rng) -> Vec<Part> {
@@ -129,11 +129,11 @@ impl<'a> Recombiner<'a> {
 }
 
 /// The sentences of a case, every label at its best one; None where a label has none.
-fn parts(case: &Case, lexicon: &Lexicon) -> Option<Vec<Part>> {
+fn parts(case: &Finding, lexicon: &Lexicon) -> Option<Vec<Part>> {
     let reading = lexicon.read(&case.input);
     let mut parts: Vec<Part> =
         reading.sentences.iter().map(|s| Part { text: s.text.clone(), labels: vec![] }).collect();
-    for label in &case.labels {
+    for label in &case.gold {
         let evidence = reading.best(&label.to_lowercase())?;
         parts[evidence.sentence].labels.push(label.clone());
     }
@@ -181,7 +181,7 @@ mod tests {
             let there = parts.iter().filter(|part| made.input.contains(&part.text));
             let labels: Vec<&String> = there.flat_map(|part| &part.labels).collect();
             assert!(!made.labels.is_empty() && made.labels.iter().all(|label| labels.contains(&label)));
-            assert!(made.labels.iter().all(|label| cases[at].labels.contains(label)));
+            assert!(made.labels.iter().all(|label| cases[at].gold.contains(label)));
             before += cases[at].input.len();
             after += made.input.len();
         }

@@ -3,7 +3,7 @@
 //! the test. Both give `Prediction`s, so everything downstream is the same as for a model.
 use super::logreg::{Kernel, OneVsRest, sigmoid};
 use super::tfidf::Tfidf;
-use crate::corpus::{Case, Corpus};
+use crate::corpus::{Corpus, Finding};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::run::prediction::{Prediction, write_predictions};
@@ -118,7 +118,7 @@ pub struct MostFrequent {
 
 impl MostFrequent {
     /// `k` as given, else the one with the best micro-F1 in cross-validation.
-    pub fn fit(train: &[Case], k: Option<usize>, settings: &Settings) -> Result<Self> {
+    pub fn fit(train: &[Finding], k: Option<usize>, settings: &Settings) -> Result<Self> {
         let folds = folds(train, settings)?;
         let mut curve = Vec::new();
         if k.is_none() {
@@ -135,7 +135,7 @@ impl MostFrequent {
         Ok(Self { labels, curve, digest: digest(train, &(settings, k))? })
     }
 
-    pub fn predict(&self, cases: &[Case]) -> Vec<Prediction> {
+    pub fn predict(&self, cases: &[Finding]) -> Vec<Prediction> {
         let model = format!("most-frequent-{}@{}", self.labels.len(), self.digest);
         cases.iter().map(|case| prediction(case, &model, self.labels.clone())).collect()
     }
@@ -161,7 +161,7 @@ const COARSE: f64 = 1e-2;
 const FINE: f64 = 1e-4;
 
 impl TfidfLogReg {
-    pub fn fit(train: &[Case], settings: &Settings) -> Result<Self> {
+    pub fn fit(train: &[Finding], settings: &Settings) -> Result<Self> {
         let labels = labels_of(train, settings.min_cases);
         if labels.is_empty() || settings.c.is_empty() || settings.thresholds.is_empty() {
             return Err(Error::input(format!(
@@ -171,7 +171,7 @@ impl TfidfLogReg {
         }
         let mut parts = vec![Vec::new(); settings.c.len()]; // a C: (case, probabilities of its labels) of every fold
         for (inner, held) in folds(train, settings)? {
-            let inner: Vec<&Case> = inner.into_iter().map(|i| &train[i]).collect();
+            let inner: Vec<&Finding> = inner.into_iter().map(|i| &train[i]).collect();
             let (texts, y) = (Texts::new(&inner)?, carries(&inner, &labels));
             let against = texts.against(held.iter().map(|&i| &train[i]))?;
             for (part, &c) in parts.iter_mut().zip(&settings.c) {
@@ -180,7 +180,7 @@ impl TfidfLogReg {
             }
         }
         let (c, threshold, micro_f1) = best(&parts, &labels, settings);
-        let all: Vec<&Case> = train.iter().collect();
+        let all: Vec<&Finding> = train.iter().collect();
         let texts = Texts::new(&all)?;
         let fitted = texts.kernel.fit(&carries(&all, &labels), c, FINE)?;
         let labels = labels.into_iter().map(String::from).collect();
@@ -188,13 +188,13 @@ impl TfidfLogReg {
     }
 
     /// Probability of every label, a row a case.
-    pub fn probabilities(&self, cases: &[Case]) -> Result<Vec<Vec<f64>>> {
+    pub fn probabilities(&self, cases: &[Finding]) -> Result<Vec<Vec<f64>>> {
         probabilities(&self.fitted, &self.texts.against(cases.iter())?)
     }
 
-    pub fn predict(&self, cases: &[Case]) -> Result<Vec<Prediction>> {
+    pub fn predict(&self, cases: &[Finding]) -> Result<Vec<Prediction>> {
         let model = format!("tfidf-logreg@{}", self.digest);
-        let answer = |(case, probabilities): (&Case, Vec<f64>)| {
+        let answer = |(case, probabilities): (&Finding, Vec<f64>)| {
             let chosen = choose(&probabilities, self.threshold);
             prediction(case, &model, chosen.into_iter().map(|label| self.labels[label].clone()).collect())
         };
@@ -210,20 +210,20 @@ struct Texts {
 }
 
 impl Texts {
-    fn new(cases: &[&Case]) -> Result<Self> {
+    fn new(cases: &[&Finding]) -> Result<Self> {
         let texts: Vec<&str> = cases.iter().map(|case| case.input.as_str()).collect();
         let tfidf = Tfidf::fit(&texts);
         Ok(Self { kernel: Kernel::new(tfidf.transform(&texts))?, tfidf })
     }
 
-    fn against<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> Result<Tensor> {
+    fn against<'a>(&self, cases: impl Iterator<Item = &'a Finding>) -> Result<Tensor> {
         let texts: Vec<&str> = cases.map(|case| case.input.as_str()).collect();
         self.kernel.against(&self.tfidf.transform(&texts))
     }
 }
 
 /// `[label][case]`: whether the case carries the label.
-fn carries(cases: &[&Case], labels: &[&str]) -> Vec<Vec<bool>> {
+fn carries(cases: &[&Finding], labels: &[&str]) -> Vec<Vec<bool>> {
     let golds: Vec<BTreeSet<&str>> = cases.iter().map(|case| gold(case)).collect();
     labels.iter().map(|label| golds.iter().map(|gold| gold.contains(label)).collect()).collect()
 }
@@ -234,11 +234,11 @@ fn probabilities(fitted: &OneVsRest, against: &Tensor) -> Result<Vec<Vec<f64>>> 
 }
 
 /// (C, threshold, micro-F1) with the best micro-F1 on held-out cases; of equals the first.
-fn best(parts: &[Vec<(&Case, Vec<f64>)>], labels: &[&str], settings: &Settings) -> (f64, f64, f64) {
+fn best(parts: &[Vec<(&Finding, Vec<f64>)>], labels: &[&str], settings: &Settings) -> (f64, f64, f64) {
     let mut best = (settings.c[0], settings.thresholds[0], f64::MIN);
     for (part, &c) in parts.iter().zip(&settings.c) {
         for &threshold in &settings.thresholds {
-            let of_case = |(case, probabilities): &(&Case, Vec<f64>)| {
+            let of_case = |(case, probabilities): &(&Finding, Vec<f64>)| {
                 let chosen = choose(probabilities, threshold).into_iter().map(|label| labels[label]).collect();
                 Counts::of(&chosen, &gold(case))
             };
@@ -260,42 +260,26 @@ fn choose(probabilities: &[f64], threshold: f64) -> Vec<usize> {
     order
 }
 
-pub(crate) fn prediction(case: &Case, model: &str, labels: Vec<String>) -> Prediction {
-    Prediction {
-        case_id: case.case_id.clone(),
-        group: case.group.clone(),
-        input: case.input.clone(),
-        prompt: String::new(),
-        model: model.into(),
-        adapter: None,
-        constrain: None,
-        raw: labels.join(", "),
-        parsed: true,
-        labels,
-        gold: case.labels.clone(),
-        logprob: None,
-        prompt_tokens: 0,
-        new_tokens: 0,
-        seconds: 0.0,
-        voted: None,
-    }
+pub(super) fn prediction(case: &Finding, model: &str, labels: Vec<String>) -> Prediction {
+    let raw = labels.join(", ");
+    Prediction { model: model.into(), ..Prediction::of(case, labels, &raw) }
 }
 
-fn gold(case: &Case) -> BTreeSet<&str> {
-    case.labels.iter().map(|label| label.trim()).filter(|label| !label.is_empty()).collect()
+fn gold(case: &Finding) -> BTreeSet<&str> {
+    case.gold.iter().map(|label| label.trim()).filter(|label| !label.is_empty()).collect()
 }
 
 /// The `k` most frequent labels (by cases that carry them), ties in order of the label.
-fn top_labels<'a>(cases: impl Iterator<Item = &'a Case>, k: usize) -> Vec<&'a str> {
+fn top_labels<'a>(cases: impl Iterator<Item = &'a Finding>, k: usize) -> Vec<&'a str> {
     counted(cases).into_iter().take(k).map(|(label, _)| label).collect()
 }
 
 /// Labels of at least `min` cases, the most frequent first.
-fn labels_of(cases: &[Case], min: usize) -> Vec<&str> {
+fn labels_of(cases: &[Finding], min: usize) -> Vec<&str> {
     counted(cases.iter()).into_iter().filter(|(_, count)| *count >= min).map(|(label, _)| label).collect()
 }
 
-fn counted<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<(&'a str, usize)> {
+fn counted<'a>(cases: impl Iterator<Item = &'a Finding>) -> Vec<(&'a str, usize)> {
     let mut counts = BTreeMap::<&str, usize>::new();
     cases.flat_map(gold).for_each(|label| *counts.entry(label).or_default() += 1);
     let mut labels: Vec<(&str, usize)> = counts.into_iter().collect();
@@ -304,7 +288,7 @@ fn counted<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<(&'a str, usize)> {
 }
 
 /// (cases to fit on, cases held out) of every fold: groups shuffled by the seed and dealt out in turn.
-fn folds(train: &[Case], settings: &Settings) -> Result<Vec<(Vec<usize>, Vec<usize>)>> {
+fn folds(train: &[Finding], settings: &Settings) -> Result<Vec<(Vec<usize>, Vec<usize>)>> {
     let mut groups: Vec<&str> =
         train.iter().map(|case| case.group.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
     if settings.folds < 2 || groups.len() < settings.folds {
@@ -321,7 +305,7 @@ fn folds(train: &[Case], settings: &Settings) -> Result<Vec<(Vec<usize>, Vec<usi
 }
 
 /// First 12 hex digits over the training cases and the settings.
-fn digest(train: &[Case], settings: &impl Serialize) -> Result<String> {
+fn digest(train: &[Finding], settings: &impl Serialize) -> Result<String> {
     Ok(io::digest_json(&(train, settings))?[..12].to_string())
 }
 
@@ -353,16 +337,16 @@ mod tests {
     use super::*;
     use crate::run::prediction::read_predictions;
 
-    fn case(i: usize, labels: &[&str], input: &str) -> Case {
+    fn case(i: usize, labels: &[&str], input: &str) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Case { case_id: i.to_string(), group: i.to_string(), input: input.into(), labels }
+        Finding::new(i.to_string(), i.to_string(), input.into(), labels)
     }
 
     #[test]
     fn k_is_the_best_on_training_cases() {
         // a is in every case, b in two of three, c once: two labels are right more often than one or three
         let labels = [["a", "b", ""], ["a", "b", ""], ["a", "", ""]];
-        let train: Vec<Case> =
+        let train: Vec<Finding> =
             (0..30).map(|i| case(i, &labels[i % 3], "")).chain([case(30, &["a", "c"], "")]).collect();
         let fitted = MostFrequent::fit(&train, None, &Settings::default()).unwrap();
         assert_eq!(fitted.labels, ["a", "b"]);
@@ -375,7 +359,8 @@ mod tests {
 
     #[test]
     fn groups_stay_together_and_every_case_is_held_out_once() {
-        let train: Vec<Case> = (0..40).map(|i| Case { group: format!("p{}", i / 4), ..case(i, &["a"], "") }).collect();
+        let train: Vec<Finding> =
+            (0..40).map(|i| Finding { group: format!("p{}", i / 4), ..case(i, &["a"], "") }).collect();
         let folds = folds(&train, &Settings::default()).unwrap();
         let mut held: Vec<usize> = folds.iter().flat_map(|(_, held)| held.clone()).collect();
         held.sort();
@@ -389,7 +374,7 @@ mod tests {
     fn words_that_give_the_label_away_are_learned_and_two_fits_agree() {
         let texts =
             [("renal cyst seen", "renal cyst"), ("stone in the bladder", "bladder stone"), ("normal study", "none")];
-        let train: Vec<Case> = (0..60).map(|i| case(i, &[texts[i % 3].1], texts[i % 3].0)).collect();
+        let train: Vec<Finding> = (0..60).map(|i| case(i, &[texts[i % 3].1], texts[i % 3].0)).collect();
         let fitted = TfidfLogReg::fit(&train, &Settings::default()).unwrap();
         let predictions = fitted.predict(&train).unwrap();
         assert!(predictions.iter().all(|p| p.labels == p.gold), "{:?}", predictions[0]);
@@ -404,7 +389,7 @@ mod tests {
 
     #[test]
     fn baselines_become_runs_of_the_store() {
-        let cases: Vec<Case> =
+        let cases: Vec<Finding> =
             (0..30).map(|i| case(i, &[["renal cyst", "none"][i % 2]], ["a renal cyst", "nothing"][i % 2])).collect();
         let corpus =
             Corpus { name: "made up".into(), synthetic: true, train: cases.clone(), test: cases[..4].to_vec() };

@@ -6,7 +6,6 @@ mod nearest;
 mod tfidf;
 
 pub use logreg::{Kernel, OneVsRest};
-pub(crate) use methods::prediction;
 pub use methods::{Baseline, MostFrequent, Settings as BaselineSettings, TfidfLogReg};
 pub use name_search::NameSearch;
 pub use nearest::Nearest;

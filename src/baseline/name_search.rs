@@ -1,7 +1,7 @@
 //! The simplest reader there is: a label is given where its name stands in the text, word for word. It neither understands
 //! "no evidence of" nor knows that a concretion is a stone; what it reaches says how far names alone carry.
 use super::methods::prediction;
-use crate::corpus::Case;
+use crate::corpus::Finding;
 use crate::error::Result;
 use crate::io;
 use crate::run::prediction::Prediction;
@@ -16,8 +16,8 @@ pub struct NameSearch {
 }
 
 impl NameSearch {
-    pub fn fit(train: &[Case]) -> Result<Self> {
-        let labels: BTreeSet<&String> = train.iter().flat_map(|case| &case.labels).collect();
+    pub fn fit(train: &[Finding]) -> Result<Self> {
+        let labels: BTreeSet<&String> = train.iter().flat_map(|case| &case.gold).collect();
         let digest = io::digest_json(&labels)?[..12].to_string();
         let labels =
             labels.into_iter().map(|label| (label.clone(), words(label))).filter(|(_, words)| !words.is_empty());
@@ -31,7 +31,7 @@ impl NameSearch {
         self.labels.iter().filter(|(_, words)| found(words)).map(|(label, _)| label.clone()).collect()
     }
 
-    pub fn predict(&self, cases: &[Case]) -> Vec<Prediction> {
+    pub fn predict(&self, cases: &[Finding]) -> Vec<Prediction> {
         let model = format!("name-search@{}", self.digest);
         cases.iter().map(|case| prediction(case, &model, self.labels(&case.input))).collect()
     }
@@ -52,9 +52,9 @@ fn alike(window: &[String], words: &[String]) -> bool {
 mod tests {
     use super::*;
 
-    fn case(input: &str, labels: &[&str]) -> Case {
+    fn case(input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Case { case_id: input.into(), group: input.into(), input: input.into(), labels }
+        Finding::new(input.into(), input.into(), input.into(), labels)
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! What retrieval alone says: the labels that the nearest training cases carry. The control for a prompt that shows a model those
 //! cases: a model that does no better than this has only copied them.
 use super::methods::{Counts, prediction};
-use crate::corpus::Case;
+use crate::corpus::{Corpus, Finding, Labels};
 use crate::ensemble::vote;
 use crate::error::Result;
 use crate::io;
 use crate::prompt::Neighbours;
 use crate::run::prediction::Prediction;
-use std::collections::BTreeSet;
+use crate::task::context_of;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A vote of the `k` nearest training cases (BM25).
 #[derive(Clone, Debug)]
@@ -18,20 +19,25 @@ pub struct Nearest {
     /// Micro-F1 on the training cases with this k and these votes, each asked without its own group.
     pub micro_f1: f64,
     neighbours: Neighbours,
+    /// Labels of the training cases by id.
+    gold: BTreeMap<String, Labels>,
     digest: String,
 }
 
 impl Nearest {
     /// k up to `max_k`, and votes, with the best micro-F1 on the training cases, each left out with its group; of equals the
     /// first.
-    pub fn fit(train: &[Case], max_k: usize) -> Result<Self> {
-        let neighbours = Neighbours::new(max_k, train);
-        let near: Vec<Vec<Vec<String>>> = train.iter().map(|case| labels(&neighbours, case)).collect();
+    pub fn fit(train: &[Finding], max_k: usize) -> Result<Self> {
+        let corpus = Corpus { name: String::new(), synthetic: false, train: train.to_vec(), test: vec![] };
+        let neighbours = Neighbours::new(max_k, &context_of(&corpus));
+        let gold: BTreeMap<String, Labels> =
+            train.iter().map(|case| (case.case_id.clone(), case.gold.clone())).collect();
+        let near: Vec<Vec<Labels>> = train.iter().map(|case| labels(&neighbours, &gold, case)).collect();
         let (mut k, mut votes, mut micro_f1) = (1, 1, f64::MIN);
         for of in 1..=max_k {
             for least in 1..=of {
-                let count = |(case, near): (&Case, &Vec<Vec<String>>)| {
-                    let (chosen, gold) = (choose(near, of, least), case.labels.iter().map(|label| label.trim()));
+                let count = |(case, near): (&Finding, &Vec<Vec<String>>)| {
+                    let (chosen, gold) = (choose(near, of, least), case.gold.iter().map(|label| label.trim()));
                     Counts::of(&chosen.iter().map(String::as_str).collect(), &gold.collect::<BTreeSet<_>>())
                 };
                 let score = Counts::sum(train.iter().zip(&near).map(count)).micro_f1();
@@ -41,19 +47,20 @@ impl Nearest {
             }
         }
         let digest = io::digest_json(&(&neighbours, k, votes))?[..12].to_string();
-        Ok(Self { k, votes, micro_f1, neighbours, digest })
+        Ok(Self { k, votes, micro_f1, neighbours, gold, digest })
     }
 
-    pub fn predict(&self, cases: &[Case]) -> Vec<Prediction> {
+    pub fn predict(&self, cases: &[Finding]) -> Vec<Prediction> {
         let model = format!("nearest-{}@{}", self.k, self.digest);
-        let answer = |case: &Case| choose(&labels(&self.neighbours, case), self.k, self.votes);
+        let answer = |case: &Finding| choose(&labels(&self.neighbours, &self.gold, case), self.k, self.votes);
         cases.iter().map(|case| prediction(case, &model, answer(case))).collect()
     }
 }
 
 /// Labels of the nearest cases, the nearest first.
-fn labels(neighbours: &Neighbours, case: &Case) -> Vec<Vec<String>> {
-    neighbours.of(&case.input, Some(&case.group)).into_iter().rev().map(|(near, _)| near.labels.clone()).collect()
+fn labels(neighbours: &Neighbours, gold: &BTreeMap<String, Labels>, case: &Finding) -> Vec<Labels> {
+    let near = neighbours.of(&case.input, Some(&case.group)).into_iter().rev();
+    near.map(|(near, _)| gold.get(&near.case_id).cloned().unwrap_or_default()).collect()
 }
 
 /// Labels of at least `votes` of the first `k`; where there is none, the one with most.
@@ -69,9 +76,9 @@ fn choose(near: &[Vec<String>], k: usize, votes: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn case(id: usize, input: &str, labels: &[&str]) -> Case {
+    fn case(id: usize, input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Case { case_id: id.to_string(), group: id.to_string(), input: input.into(), labels }
+        Finding::new(id.to_string(), id.to_string(), input.into(), labels)
     }
 
     #[test]
@@ -82,7 +89,7 @@ mod tests {
             let stray = format!("stray {i}");
             case(i, &format!("{text} {i}"), &[label, &stray])
         };
-        let train: Vec<Case> = (0..15).map(case_of).collect();
+        let train: Vec<Finding> = (0..15).map(case_of).collect();
         let fitted = Nearest::fit(&train, 5).unwrap();
         assert!(fitted.votes > 1 && fitted.micro_f1 < 0.7, "its own stray label is never found: {fitted:?}");
         let answer = &fitted.predict(&[case(99, "a renal cyst", &["renal cyst"])])[0];

@@ -1,12 +1,13 @@
 //! `dxlab compare a.jsonl b.jsonl …`: paired differences on the same cases, corrected for how many were made.
-use super::evaluate::How;
+use super::evaluate::{How, describe, reread};
 use crate::error::{Error, Result};
 use crate::io;
-use crate::metric::{ALPHA, Metric, POWER, Unit};
+use crate::metric::{ALPHA, POWER, Reading, Unit};
 use crate::report::chapters::results;
 use crate::report::kit::{Table, tables};
-use crate::run::{Prediction, read_predictions};
-use crate::study::{Comparison, Reading, Scoring, compare, names};
+use crate::run::read_predictions;
+use crate::study::{Comparison, compare, names};
+use crate::task::{AnyPrediction, AnyTask};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -17,8 +18,9 @@ pub struct Compare {
     /// Two or more preds.jsonl; every pair is compared, in the order given
     #[arg(required = true, num_args = 2..)]
     predictions: Vec<PathBuf>,
-    /// Metric to compare; repeat for more, each counts as a comparison
-    #[arg(long = "metric", default_values = ["micro_f1", "jaccard", "exact_match"])]
+    /// Metric to compare; repeat for more, each counts as a comparison [default: the task's first three; of label sets micro_f1, jaccard
+    /// and exact_match]
+    #[arg(long = "metric")]
     metrics: Vec<String>,
     /// Compare labels as written instead of normalised
     #[arg(long)]
@@ -35,16 +37,17 @@ pub struct Compare {
 
 impl Compare {
     pub fn run(self) -> Result<()> {
-        let metrics = self.metrics.iter().map(|key| key.parse()).collect::<Result<Vec<Metric>>>()?;
         let reading = if self.raw { Reading::Raw } else { Reading::Normalised };
-        let named = read_named(&self.predictions)?;
-        let known = self.how.labels(&named[0].1)?;
-        let normalise = |label: &str| known.normaliser.normalise(label);
+        let mut named = read_named(&self.predictions)?;
+        let task = self.how.task(&named[0].1)?;
+        one_corpus(&named)?;
+        named.iter_mut().for_each(|(_, predictions)| *predictions = reread(&*task, std::mem::take(predictions)));
+        let metrics = self.metrics(&*task)?;
+        let metrics: Vec<&str> = metrics.iter().map(String::as_str).collect();
         let count = named.len() * (named.len() - 1) / 2 * metrics.len();
-        let scoring = Scoring { bootstrap: self.how.bootstrap_for(count), normalise: &normalise, vocabulary: None };
-        let rows = compare(&named, &metrics, reading, &scoring)?;
-        let labels = if self.raw { "labels as written".into() } else { known.describe() };
-        let bootstrap = &scoring.bootstrap;
+        let bootstrap = &self.how.bootstrap_for(count);
+        let rows = compare(&*task, &named, &metrics, reading, bootstrap)?;
+        let labels = if self.raw { "answers as written".into() } else { describe(&*task) };
         let caption = format!(
             "{labels}; paired bootstrap and permutation of {}, {} resamples, seed {}; p corrected over {} comparisons (Holm), the smallest \
              that so many resamples give {:.4}; intervals and detectable ({:.0} % power, {:.0} % two-sided) are of one comparison, not \
@@ -77,9 +80,36 @@ impl Compare {
     }
 }
 
+impl Compare {
+    /// Those that were asked for, which the task must have, else its first three.
+    fn metrics(&self, task: &dyn AnyTask) -> Result<Vec<String>> {
+        let table = task.score(&[&[]], Reading::Raw)?.pop().unwrap_or_default();
+        for key in &self.metrics {
+            table.column(key)?;
+        }
+        let first = || table.keys().into_iter().take(3).map(String::from).collect();
+        Ok(if self.metrics.is_empty() { first() } else { self.metrics.clone() })
+    }
+}
+
+/// Refuses files that name different tasks or corpora.
+pub fn one_corpus(named: &[(String, Vec<AnyPrediction>)]) -> Result<()> {
+    let of = |predictions: &[AnyPrediction]| predictions.first().map(|p| (p.task.clone(), p.corpus.clone()));
+    let known = named.iter().filter_map(|(name, all)| Some((name, of(all).filter(|(task, _)| !task.is_empty())?)));
+    let known: Vec<_> = known.collect();
+    if let Some((other, of)) = known.iter().find(|(_, of)| *of != known[0].1) {
+        let ((first, a), (b_task, b_corpus)) = (&known[0], of);
+        return Err(Error::input(format!(
+            "`{first}` answers task {} on corpus {}, `{other}` task {b_task} on corpus {b_corpus}: compare answers to the same cases",
+            a.0, a.1
+        )));
+    }
+    Ok(())
+}
+
 /// Predictions of every file under a short name that no other has.
-pub fn read_named(paths: &[PathBuf]) -> Result<Vec<(String, Vec<Prediction>)>> {
-    let sets = paths.iter().map(|path| read_predictions(path)).collect::<Result<Vec<_>>>()?;
+pub fn read_named(paths: &[PathBuf]) -> Result<Vec<(String, Vec<AnyPrediction>)>> {
+    let sets: Vec<Vec<AnyPrediction>> = paths.iter().map(|path| read_predictions(path)).collect::<Result<_>>()?;
     let names = names(&sets.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
     for (i, name) in names.iter().enumerate() {
         if let Some(other) = names[..i].iter().position(|earlier| earlier == name) {

@@ -3,8 +3,8 @@ use crate::corpus::leak::{Allowed, LIMIT};
 use crate::corpus::{check, fetch, manifest, manifest::State, synthetic};
 use crate::error::{Error, Result};
 use crate::io;
+use crate::study::TrainConfig;
 use crate::study::leak::{self, Source, training_leaks};
-use crate::study::{TrainConfig, open_corpus};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ impl LeaksOf {
         let mut leaks = match &self.config {
             Some(path) => {
                 let config = TrainConfig::read(path)?;
-                training_leaks(&config, &open_corpus(&config.corpus)?.0)?
+                training_leaks(&config, &*crate::task::open(&config.corpus)?)?
             }
             None => {
                 let open = |names: &[String]| names.iter().map(|name| Source::open(name)).collect::<Result<Vec<_>>>();

@@ -1,15 +1,18 @@
 //! `dxlab evaluate preds.jsonl --out metrics.json`: every metric with its interval, and what the metrics do not say.
-use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::io;
-use crate::label::{Normaliser, Ontology};
-use crate::metric::{Bootstrap, Credit, Metric, Signal, Unit};
+use crate::label::Ontology;
+use crate::metric::{Bootstrap, Credit, Reading, Signal, Unit};
 use crate::report::chapters::detail as tables;
 use crate::report::kit::{Table, figures, interval};
-use crate::run::{Prediction, read_predictions};
-use crate::study::{Calibrated, Depth, Detail, Evaluation, Reading, Scoring, Target, detail, evaluate, open_corpus};
+use crate::run::read_predictions;
+use crate::study::{Calibrated, Depth, Detail, Evaluation, Target, detail, evaluate};
+use crate::task::{self, AnyPrediction, AnyTask, LabelTask, typed_predictions};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How labels are named alike and how intervals are made; shared by `evaluate`, `compare` and `workbook`.
 #[derive(Args, Debug)]
@@ -54,41 +57,51 @@ impl How {
         }
     }
 
-    /// The names and the known labels for these predictions.
-    pub fn labels(&self, predictions: &[Prediction]) -> Result<Labels> {
-        let corpus = match self.data.as_deref() {
-            Some("none") => None,
-            Some(name) => Some(open_corpus(name)?.0),
-            // predictions of something else are scored without a corpus, and the output says so
-            None => Corpus::from_env().ok().filter(|corpus| predictions.iter().all(|p| is_of(p, corpus))),
-        };
-        let known: Option<Vec<String>> = corpus.as_ref().map(|corpus| corpus.vocabulary().into_keys().collect());
-        let normaliser = Normaliser::new(known.as_deref().unwrap_or_default())?;
-        Ok(Labels { normaliser, known, corpus })
-    }
-}
-
-fn is_of(prediction: &Prediction, corpus: &Corpus) -> bool {
-    corpus.case(&prediction.case_id).is_ok_and(|case| case.labels == prediction.gold)
-}
-
-/// How labels are named alike, and which are known.
-pub struct Labels {
-    pub normaliser: Normaliser,
-    /// Training labels as written; none without a corpus.
-    pub known: Option<Vec<String>>,
-    pub corpus: Option<Corpus>,
-}
-
-impl Labels {
-    pub fn describe(&self) -> String {
-        match &self.corpus {
-            Some(corpus) => {
-                format!("labels normalised by the {} of training ({})", self.normaliser.vocabulary().len(), corpus.name)
-            }
-            None => "labels normalised without those of training: give --data".into(),
+    /// The task that reads and scores these predictions: of the corpus that `--data` names, else of the one that the predictions name, else
+    /// label sets without a corpus, and the output says so.
+    pub fn task(&self, predictions: &[AnyPrediction]) -> Result<Arc<dyn AnyTask>> {
+        match self.data.as_deref() {
+            Some("none") => Ok(Arc::new(LabelTask::without_corpus()?)),
+            Some(name) => task::open(name),
+            None => named_by(predictions),
         }
     }
+}
+
+/// The task and corpus that predictions name; of files of older versions the findings, if their gold answers are those of the predictions.
+fn named_by(predictions: &[AnyPrediction]) -> Result<Arc<dyn AnyTask>> {
+    let (name, digest) = predictions.first().map_or(("", ""), |p| (p.task.split('@').next().unwrap_or(""), &p.corpus));
+    let unknown = || -> Result<Arc<dyn AnyTask>> { Ok(Arc::new(LabelTask::without_corpus()?)) };
+    let open = if name.is_empty() { "findings" } else { name };
+    let Ok(task) = task::open(open) else { return unknown() };
+    let known = match digest {
+        "" => is_of(predictions, &*task),
+        digest => task.corpus_digest().starts_with(digest),
+    };
+    if known { Ok(task) } else { unknown() }
+}
+
+fn is_of(predictions: &[AnyPrediction], task: &dyn AnyTask) -> bool {
+    let gold: BTreeMap<String, Value> =
+        task.train().into_iter().chain(task.test()).map(|one| (one.case.case_id, one.gold)).collect();
+    predictions.iter().all(|p| gold.get(&p.case_id) == Some(&p.gold))
+}
+
+/// How answers were read, in words.
+pub fn describe(task: &dyn AnyTask) -> String {
+    match task.as_labels().map(|labels| (labels, labels.vocabulary())) {
+        Some((labels, Some(_))) => {
+            let known = labels.names.vocabulary().len();
+            format!("labels normalised by the {known} of training ({})", task.corpus_name())
+        }
+        Some((_, None)) => "labels normalised without those of training: give --data".into(),
+        None => format!("task {} on {}", task.id(), task.corpus_name()),
+    }
+}
+
+/// Predictions of a file, read anew from the raw answers by their task.
+pub fn reread(task: &dyn AnyTask, predictions: Vec<AnyPrediction>) -> Vec<AnyPrediction> {
+    predictions.into_iter().map(|one| task.reread(one)).collect()
 }
 
 /// Which concepts tell how near a wrong label is.
@@ -130,24 +143,26 @@ impl Evaluate {
         let (ontology, credit) =
             (self.ontology()?, self.credit.as_deref().map(credit).transpose()?.unwrap_or_default());
         let predictions = read_predictions(&self.predictions)?;
-        let labels = self.how.labels(&predictions)?;
-        let normalise = |label: &str| labels.normaliser.normalise(label);
-        let scoring =
-            Scoring { bootstrap: self.how.bootstrap(), normalise: &normalise, vocabulary: labels.known.as_deref() };
-        let training = labels.corpus.as_ref().map(Corpus::vocabulary);
-        let depth =
-            Depth { names: &labels.normaliser, training: training.as_ref(), ontology: ontology.as_ref(), credit };
-        let mut evaluation = evaluate(&predictions, &scoring)?;
-        let found = detail(&predictions, &depth, &scoring.bootstrap)?;
-        print!("{}", table(&evaluation).caption(caption(&evaluation, &predictions[0].source())));
-        println!("{}", labels.describe());
-        for table in tables::tables(&evaluation, &found) {
-            print!("\n{table}");
+        let task = self.how.task(&predictions)?;
+        let predictions = reread(&*task, predictions);
+        let bootstrap = self.how.bootstrap();
+        let mut evaluation = evaluate(&*task, &predictions, &bootstrap)?;
+        let source = predictions[0].source();
+        print!("{}", table(&evaluation, &*task).caption(caption(&evaluation, &source)));
+        println!("{}", describe(&*task));
+        if let Some(labels) = task.as_labels() {
+            let training = labels.vocabulary().map(|_| labels.corpus.vocabulary());
+            let depth =
+                Depth { names: &labels.names, training: training.as_ref(), ontology: ontology.as_ref(), credit };
+            let found = detail(&typed_predictions(labels, &predictions)?, &depth, &bootstrap)?;
+            for table in tables::tables(&evaluation, &found) {
+                print!("\n{table}");
+            }
+            if let Some(folder) = &self.figures {
+                draw(&found, &source, folder)?;
+            }
+            evaluation.detail = Some(found);
         }
-        if let Some(folder) = &self.figures {
-            draw(&found, &predictions[0].source(), folder)?;
-        }
-        evaluation.detail = Some(found);
         if let Some(out) = &self.out {
             io::write_json(out, &evaluation)?;
             println!("written: {}", out.display());
@@ -212,19 +227,27 @@ fn credit(path: &Path) -> Result<Credit> {
 
 fn caption(evaluation: &Evaluation, source: &str) -> String {
     let Bootstrap { seed, resamples, level, unit } = &evaluation.bootstrap;
+    let gold = evaluation.normalised.counts.get("gold_labels").copied().flatten();
+    let counted = gold.map(|gold| format!(", {gold} gold labels")).unwrap_or_default();
     let (units, percent) = (if *unit == Unit::Group { "groups" } else { "cases" }, level * 100.0);
     format!(
-        "{source}: {} cases, {} groups, {} gold labels; {percent} % intervals, {resamples} resamples of {units}, seed {seed}; exact where a \
+        "{source}: {} cases, {} groups{counted}; {percent} % intervals, {resamples} resamples of {units}, seed {seed}; exact where a \
          share is 0 or 1 in all {units}",
-        evaluation.cases, evaluation.groups, evaluation.normalised.gold_labels
+        evaluation.cases, evaluation.groups
     )
 }
 
-/// One row a metric, in reading order.
-fn table(evaluation: &Evaluation) -> Table {
-    let keys = Metric::PLAIN.iter().map(Metric::to_string).chain(["hallucinated_rate".to_string()]);
-    let computed = keys.filter(|key| evaluation.raw.metrics.contains_key(key));
-    let cell = |reading, key: &str| interval(evaluation.get(reading, key));
-    let row = |key: String| vec![key.clone(), cell(Reading::Normalised, &key), cell(Reading::Raw, &key)];
-    Table::from_rows(&["metric", "normalised", "as written"], &computed.map(row).collect::<Vec<_>>())
+/// One row per metric, in the task's order, with a column for each of its readings.
+fn table(evaluation: &Evaluation, task: &dyn AnyTask) -> Table {
+    let titles = task.readings().iter().map(|reading| match reading {
+        Reading::Normalised => "normalised",
+        Reading::Raw => "as written",
+    });
+    let heads: Vec<&str> = ["metric"].into_iter().chain(titles).collect();
+    let table = task.score(&[&[]], Reading::Raw).ok().and_then(|mut tables| tables.pop()).unwrap_or_default();
+    let row = |key: &str| -> Vec<String> {
+        let cell = |reading: &Reading| interval(evaluation.get(*reading, key));
+        [key.to_string()].into_iter().chain(task.readings().iter().map(cell)).collect()
+    };
+    Table::from_rows(&heads, &table.keys().into_iter().map(row).collect::<Vec<_>>())
 }

@@ -2,7 +2,8 @@
 use crate::error::{Error, Result};
 use crate::report::chapters::grid;
 use crate::run::Store;
-use crate::study::GridConfig;
+use crate::study::{GridConfig, TrainConfig};
+use crate::task;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -31,6 +32,7 @@ impl GridOf {
         let config = GridConfig::read(&self.config)?;
         let store = Store::open(self.root.as_deref());
         let mut arms = config.arms()?;
+        let task = task::open(&TrainConfig::named(&config.base)?.corpus)?;
         if let Some(stranger) = self.only.iter().find(|name| arms.iter().all(|arm| arm.name != **name)) {
             let known: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
             return Err(Error::input(format!("no arm `{stranger}`: there are {}", known.join(", "))));
@@ -38,7 +40,7 @@ impl GridOf {
         arms.retain(|arm| self.only.is_empty() || self.only.contains(&arm.name));
         let mut missing = Vec::new();
         for arm in arms {
-            if arm.find(&store)?.is_none() {
+            if arm.find(&store, &*task)?.is_none() {
                 missing.push(arm);
             }
         }
@@ -52,21 +54,22 @@ impl GridOf {
                 ),
             };
             println!("arm {} ({} of {all}{left})", arm.name, done + 1);
-            arm.open_or_try(&store)?;
+            arm.open_or_try(&store, &*task)?;
         }
-        let found = config.found(&store)?;
+        let metric = task.main_metric()?;
+        let found = config.found_on(&store, task)?;
         for axis in &config.axes {
             if !found.axis(&axis.name)?.1.is_empty() {
                 println!("{}", grid::question(&found, &axis.name)?);
-                println!("{}", grid::axis(&found, &axis.name, "micro_f1")?);
+                println!("{}", grid::axis(&found, &axis.name, &metric)?);
             }
         }
         if !found.tried.is_empty() {
-            println!("{}", grid::caption(&found, "micro_f1")?);
+            println!("{}", grid::caption(&found, &metric)?);
         }
         if let Some(path) = &self.figure {
             let axes: Vec<&str> = config.axes.iter().map(|axis| axis.name.as_str()).collect();
-            grid::differences(&found, &axes, "micro_f1")?.save(path)?;
+            grid::differences(&found, &axes, &metric)?.save(path)?;
             println!("{}", path.display());
         }
         println!("{}", grid::standing(&found)?);

@@ -1,11 +1,12 @@
 //! `dxlab results`: the scores of every run on one corpus, as a table between two marks of a Markdown file and as a figure.
-use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::io;
+use crate::metric::Reading;
 use crate::report::chapters::results;
 use crate::report::kit::tables;
 use crate::run::Store;
-use crate::study::{Reading, Results};
+use crate::study::Results;
+use crate::task::LabelTask;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -31,9 +32,9 @@ pub struct ResultsOf {
 
 impl ResultsOf {
     pub fn run(self) -> Result<()> {
-        let mut found = Results::in_store(&Store::open(self.root.as_deref()), Corpus::from_env()?)?;
+        let mut found = Results::in_store(&Store::open(self.root.as_deref()), LabelTask::open("findings")?)?;
         if found.models.is_empty() {
-            let name = &found.corpus.name;
+            let name = &found.task.corpus.name;
             return Err(Error::input(format!(
                 "no run answered the test cases of {name}: run the notebooks or `dxlab predict`"
             )));
@@ -66,7 +67,7 @@ fn keep(found: &mut Results, only: &[String]) -> Result<()> {
 
 /// What the table is about, with the digest of the cases.
 fn about(results: &Results) -> String {
-    let (corpus, bootstrap) = (&results.corpus, &results.bootstrap);
+    let (corpus, bootstrap) = (&results.task.corpus, &results.bootstrap);
     let real = if corpus.synthetic { "No patient stands behind any of the cases.\n" } else { "" };
     format!(
         "{} (digest `{}`); labels normalised; {:.0} % bootstrap intervals, {} resamples, seed {}; exact where a share is 0 or 1 in every \

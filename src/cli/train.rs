@@ -2,7 +2,7 @@
 use crate::error::Result;
 use crate::run::{Run, Store};
 use crate::study::leak::training_leaks;
-use crate::study::{Forecast, TrainConfig, open_corpus};
+use crate::study::{Forecast, TrainConfig};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ impl Train {
         let config = TrainConfig::read(&self.config)?;
         if self.dry_run {
             println!("{}", Forecast::of(&config)?);
-            print!("{}", training_leaks(&config, &open_corpus(&config.corpus)?.0)?);
+            print!("{}", training_leaks(&config, &*crate::task::open(&config.corpus)?)?);
             return Ok(());
         }
         let run = Run::train_in(&Store::open(None), &config, self.resume)?;

@@ -1,20 +1,22 @@
 //! `dxlab workbook preds….jsonl --out results.xlsx`: every answer of every model in one file.
 use super::compare::read_named;
-use super::evaluate::{How, Labels};
+use super::evaluate::{How, reread};
 use crate::error::Result;
 use crate::failure::{CaseFailures, Taxonomy};
-use crate::metric::Metric;
+use crate::metric::Reading;
 use crate::report::{Answers, Contents, write_workbook};
-use crate::run::{Prediction, Run, Store};
-use crate::study::{Comparison, Evaluation, GridConfig, Reading, Scoring, compare_with_first, evaluate};
+use crate::run::{Run, Store};
+use crate::study::{Comparison, Evaluation, GridConfig, compare_with_first, evaluate};
+use crate::task::{AnyPrediction, AnyTask, typed_predictions};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// All inference results as an Excel file: a sheet a model, a sheet of metrics, one of paired comparisons with the first file, a sheet
+/// All inference results as an Excel file: one sheet per model, a sheet of metrics, one of paired comparisons with the first file, a sheet
 /// of settings
 #[derive(Args, Debug)]
 pub struct Workbook {
-    /// preds.jsonl, one a model; settings are read from the run's folder around each. Those of the same cases as the first are compared
+    /// preds.jsonl, one per model; settings are read from the run that each names. Those of the same cases as the first are compared
     /// with it
     #[arg(required = true)]
     predictions: Vec<PathBuf>,
@@ -32,51 +34,78 @@ pub struct Workbook {
 
 impl Workbook {
     pub fn run(self) -> Result<()> {
-        let named = read_named(&self.predictions)?;
-        let runs = self.predictions.iter().map(|path| around(path)).collect::<Result<Vec<_>>>()?;
-        let labels = self.how.labels(&named[0].1)?;
-        let normalise = |label: &str| labels.normaliser.normalise(label);
-        let scoring =
-            Scoring { bootstrap: self.how.bootstrap(), normalise: &normalise, vocabulary: labels.known.as_deref() };
-        let evaluations = named
-            .iter()
-            .map(|(_, predictions)| evaluate(predictions, &scoring))
-            .collect::<Result<Vec<Evaluation>>>()?;
-        let train = labels.corpus.as_ref().map_or(&[][..], |corpus| corpus.train.as_slice());
-        let taxonomy = Taxonomy::new(train, labels.normaliser.clone());
-        let mut answers = Vec::new();
-        for (((name, predictions), evaluation), run) in named.iter().zip(&evaluations).zip(&runs) {
-            let settings = run.as_ref().map(Run::settings).transpose()?.unwrap_or_default().into_iter().collect();
-            let limit = run.as_ref().and_then(|run| run.spec.spec.get("max_new")?.as_u64()).map(|limit| limit as usize);
-            let failures = taxonomy.cases(predictions, limit).iter().map(CaseFailures::summary).collect();
-            let (name, run) = (name.clone(), run.as_ref().map(Run::folder).unwrap_or_default());
-            answers.push(Answers { name, predictions, evaluation, run, failures, settings });
+        let mut named = read_named(&self.predictions)?;
+        let (mut tasks, mut runs) = (Vec::new(), Vec::new());
+        for (path, (_, predictions)) in self.predictions.iter().zip(&mut named) {
+            let task = self.how.task(predictions)?;
+            runs.push(run_of(path, predictions)?);
+            *predictions = reread(&*task, std::mem::take(predictions));
+            tasks.push(task);
         }
-        let comparisons = self.compared(&named, &labels)?;
-        let said = runs.iter().flatten().filter_map(Run::synthetic).chain(labels.corpus.iter().map(|c| c.synthetic));
-        let synthetic = if self.synthetic { Some(true) } else { said.reduce(|a, b| a || b) };
+        let bootstrap = self.how.bootstrap();
+        let evaluations = named.iter().zip(&tasks).map(|((_, p), task)| evaluate(&**task, p, &bootstrap));
+        let evaluations = evaluations.collect::<Result<Vec<Evaluation>>>()?;
+        let mut answers = Vec::new();
+        for ((((name, predictions), task), evaluation), run) in named.iter().zip(&tasks).zip(&evaluations).zip(&runs) {
+            answers.push(Answers {
+                name: name.clone(),
+                task: &**task,
+                predictions,
+                evaluation,
+                run: run.as_ref().map(Run::folder).unwrap_or_default(),
+                synthetic: self.is_synthetic(&**task, run.as_ref()),
+                failures: failures(&**task, predictions, run.as_ref())?,
+                settings: run.as_ref().map(Run::settings).transpose()?.unwrap_or_default().into_iter().collect(),
+            });
+        }
+        let comparisons = self.compared(&named, &tasks)?;
         let grid = self.grid.as_deref().map(|path| GridConfig::read(path)?.found(&Store::open(None))).transpose()?;
-        let contents = Contents { answers: &answers, comparisons: &comparisons, grid: grid.as_ref(), synthetic };
-        write_workbook(&self.out, &contents, &normalise)?;
+        let contents = Contents { answers: &answers, comparisons: &comparisons, grid: grid.as_ref() };
+        write_workbook(&self.out, &contents)?;
         let arms = grid.map_or(String::new(), |grid| format!(", {} arms", grid.tried.len()));
         println!("written: {} ({} sheets of answers{arms})", self.out.display(), answers.len());
         Ok(())
     }
-}
 
-impl Workbook {
-    /// Every file with the first, p corrected over all files and both metrics.
-    fn compared(&self, named: &[(String, Vec<Prediction>)], labels: &Labels) -> Result<Vec<Comparison>> {
-        let (metrics, others) = ([Metric::MicroF1, Metric::Exact], named.len().saturating_sub(1));
-        let normalise = |label: &str| labels.normaliser.normalise(label);
-        let bootstrap = self.how.bootstrap_for(others * metrics.len());
-        let scoring = Scoring { bootstrap, normalise: &normalise, vocabulary: None };
-        compare_with_first(named, &metrics, Reading::Normalised, &scoring)
+    /// Whether the cases are made up, where the command line, the run or the corpus tells.
+    fn is_synthetic(&self, task: &dyn AnyTask, run: Option<&Run>) -> Option<bool> {
+        let corpus = task.as_labels().is_none_or(|labels| labels.vocabulary().is_some());
+        let told = run.and_then(Run::synthetic).or(corpus.then(|| task.synthetic()));
+        if self.synthetic { Some(true) } else { told }
+    }
+
+    /// Every file of the first one's task with the first, p corrected over all files and both metrics.
+    fn compared(&self, named: &[(String, Vec<AnyPrediction>)], tasks: &[Arc<dyn AnyTask>]) -> Result<Vec<Comparison>> {
+        let task = &*tasks[0];
+        let same = named.iter().zip(tasks).filter(|(_, other)| other.id() == task.id()).map(|(one, _)| one.clone());
+        let same: Vec<_> = same.collect();
+        let table = task.score(&[&[]], Reading::Raw)?.pop().unwrap_or_default();
+        let exact = table.columns.iter().find(|(info, _)| info.counts_cases).map(|(info, _)| info.key.as_str());
+        let metrics: Vec<&str> = table.keys().into_iter().take(1).chain(exact).collect();
+        let bootstrap = self.how.bootstrap_for((same.len() - 1) * metrics.len());
+        compare_with_first(task, &same, &metrics, Reading::Normalised, &bootstrap)
     }
 }
 
-/// The run whose folder the file lies in, if it lies in one.
-fn around(path: &Path) -> Result<Option<Run>> {
-    let folder = path.parent().filter(|folder| folder.join("spec.json").is_file());
-    folder.map(Run::load).transpose()
+/// Classes of every case's label errors; none for a task without labels.
+fn failures(task: &dyn AnyTask, predictions: &[AnyPrediction], run: Option<&Run>) -> Result<Vec<String>> {
+    let Some(labels) = task.as_labels() else { return Ok(Vec::new()) };
+    let taxonomy = Taxonomy::new(&labels.corpus.train, labels.names.clone());
+    let cases = taxonomy.cases(&typed_predictions(labels, predictions)?, run.and_then(limit));
+    Ok(cases.iter().map(CaseFailures::summary).collect())
+}
+
+/// The maximum number of new tokens per answer that a run allowed.
+pub fn limit(run: &Run) -> Option<usize> {
+    run.spec.spec.get("max_new")?.as_u64().map(|limit| limit as usize)
+}
+
+/// The run that made the predictions: the one whose folder the file lies in, else the one that they name, where it is in the store.
+pub fn run_of(path: &Path, predictions: &[AnyPrediction]) -> Result<Option<Run>> {
+    if let Some(folder) = path.parent().filter(|folder| folder.join("spec.json").is_file()) {
+        return Run::load(folder).map(Some);
+    }
+    let named = predictions.first().map(|p| p.run.as_str()).filter(|run| !run.is_empty());
+    let folder = named.map(|run| Store::open(None).root().join(run)).filter(|dir| dir.join("spec.json").is_file());
+    folder.map(|dir| Run::load(&dir)).transpose()
 }

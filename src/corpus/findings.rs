@@ -14,7 +14,7 @@ mod write;
 pub use read::tables;
 pub use write::{write_csv, write_jsonl, write_xlsx};
 
-use super::{Case, Corpus, check};
+use super::{Corpus, Finding, check};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -86,7 +86,7 @@ fn corpus(name: String, tables: &[Table]) -> Corpus {
         let case = |row: &Row| {
             let own = if ambiguous { format!("{}:{}", split.name(), row.case_id) } else { row.case_id.clone() };
             let (case_id, group) = (row.case_id.clone(), row.group.clone().unwrap_or(own));
-            Case { case_id, group, input: row.input.clone(), labels: distinct(&row.labels) }
+            Finding::new(case_id, group, &row.input, distinct(&row.labels))
         };
         rows().filter(|row| row.split == split).map(case).collect()
     };
@@ -102,9 +102,9 @@ fn distinct(labels: &[String]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn case(id: &str, input: &str, labels: &[&str]) -> Case {
+    fn case(id: &str, input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|l| l.to_string()).collect();
-        Case { case_id: id.into(), group: id.into(), input: input.into(), labels }
+        Finding { case_id: id.into(), group: id.into(), input: input.into(), labels }
     }
 
     fn small() -> Corpus {
@@ -140,7 +140,7 @@ mod tests {
         let path = folder.path().join("mine.csv");
         std::fs::write(
             &path,
-            "\u{feff} Case ID ,INPUT-finding,Output_Disease, Patient\n7,Text one.,\"Cyst , stone\",p\n",
+            "\u{feff} Finding ID ,INPUT-finding,Output_Disease, Patient\n7,Text one.,\"Cyst , stone\",p\n",
         )
         .unwrap();
         let read = Corpus::open(&path).unwrap();
@@ -175,12 +175,10 @@ mod tests {
         corpus.test[0].case_id = "a1".into();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.json");
-        let strip = |cases: &[Case]| -> Vec<_> {
+        let strip = |cases: &[Finding]| -> Vec<_> {
             cases
                 .iter()
-                .map(
-                    |c| serde_json::json!({"case_id": c.case_id, "input_finding": c.input, "output_disease": c.labels}),
-                )
+                .map(|c| serde_json::json!({"case_id": c.case_id, "input_finding": c.input, "output_disease": c.gold}))
                 .collect()
         };
         let json = serde_json::json!({"train": strip(&corpus.train), "test": strip(&corpus.test)});

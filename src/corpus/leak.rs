@@ -50,7 +50,7 @@ pub struct Part<'a> {
     pub role: Role,
     /// Group ids mean the same thing within one name space only (one hospital, PubMed).
     pub space: String,
-    pub cases: &'a [Case],
+    pub cases: Vec<&'a Case>,
 }
 
 /// A case in a part.
@@ -160,7 +160,7 @@ pub fn find(parts: &[Part], limit: f64) -> Result<Leaks> {
         return Err(Error::input(format!("leaks: expected a limit above 0 and at most 1, got {limit}")));
     }
     let all: Vec<(usize, &Case)> =
-        parts.iter().enumerate().flat_map(|(part, p)| p.cases.iter().map(move |case| (part, case))).collect();
+        parts.iter().enumerate().flat_map(|(part, p)| p.cases.iter().map(move |case| (part, *case))).collect();
     let role = |i: u32| parts[all[i as usize].0].role;
     let apart = |a: u32, b: u32| role(a) != role(b);
     let runs = |text: &str| near::whole(text).map_or(Vec::new(), |_| near::runs(text).into_iter().collect());

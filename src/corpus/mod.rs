@@ -7,6 +7,7 @@ pub mod manifest;
 pub mod near;
 pub mod pubtator;
 pub mod shape;
+pub mod split;
 pub mod synthetic;
 pub mod text;
 
@@ -16,27 +17,72 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// One clinical text and the diagnoses that follow from it (`spec` §1.4: `case_id, input_finding, output_disease`).
+/// One clinical text without its answer: all that a model, a prompt, the retriever and the leak gate may see.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     pub case_id: String,
     /// The unit that must not straddle a split (patient, publication); the case id where nothing is known.
     pub group: String,
-    #[serde(rename = "input_finding")]
+    #[serde(rename = "input_finding", alias = "input")]
     pub input: String,
-    /// Labels as written in the file, in order, trimmed; normalisation is `label`'s work.
-    #[serde(rename = "output_disease")]
-    pub labels: Vec<String>,
 }
+
+/// A case and its gold answer, of whatever kind the task has. It can be used wherever its case can.
+///
+/// As JSON it has the keys of a findings file, whatever the task: digests of pools and baselines are over this form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Example<G> {
+    #[serde(flatten)]
+    pub case: Case,
+    #[serde(rename = "output_disease", alias = "gold")]
+    pub gold: G,
+}
+
+impl<G> Example<G> {
+    pub fn new(case_id: impl Into<String>, group: impl Into<String>, input: impl Into<String>, gold: G) -> Self {
+        Self { case: Case { case_id: case_id.into(), group: group.into(), input: input.into() }, gold }
+    }
+}
+
+impl<G> std::ops::Deref for Example<G> {
+    type Target = Case;
+
+    fn deref(&self) -> &Case {
+        &self.case
+    }
+}
+
+impl<G> std::ops::DerefMut for Example<G> {
+    fn deref_mut(&mut self) -> &mut Case {
+        &mut self.case
+    }
+}
+
+impl<G> AsRef<Case> for Example<G> {
+    fn as_ref(&self) -> &Case {
+        &self.case
+    }
+}
+
+impl AsRef<Case> for Case {
+    fn as_ref(&self) -> &Case {
+        self
+    }
+}
+
+/// Labels as written in the file, in order, trimmed; normalisation is `label`'s work.
+pub type Labels = Vec<String>;
+/// A finding and the diagnoses that follow from it: `case_id, input_finding, output_disease`.
+pub type Finding = Example<Labels>;
 
 /// Train and test cases of one source.
 #[derive(Clone, Debug)]
-pub struct Corpus {
+pub struct Corpus<G = Labels> {
     pub name: String,
     /// Shown wherever a result of this corpus is shown.
     pub synthetic: bool,
-    pub train: Vec<Case>,
-    pub test: Vec<Case>,
+    pub train: Vec<Example<G>>,
+    pub test: Vec<Example<G>>,
 }
 
 /// The user's own findings.
@@ -73,19 +119,23 @@ impl Corpus {
     /// Labels of the training split as written, with the number of cases that carry each.
     pub fn vocabulary(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for label in self.train.iter().flat_map(|case| &case.labels) {
+        for label in self.train.iter().flat_map(|case| &case.gold) {
             *counts.entry(label.clone()).or_insert(0) += 1;
         }
         counts
     }
+}
 
-    /// SHA-256 (hex) over split, id, group, text and labels of every case in order: the name of these data in run folders.
+impl<G: Serialize> Corpus<G> {
+    /// SHA-256 (hex) over split, id, group, text and gold answer of every case in order: the name of these data in run folders. Each
+    /// string of a list counts as a part of its own; any other answer by its JSON.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for (split, cases) in [("train", &self.train), ("test", &self.test)] {
             for case in cases {
+                let gold = gold_parts(&case.gold);
                 let parts = [split, &case.case_id, &case.group, &case.input];
-                for part in parts.into_iter().chain(case.labels.iter().map(String::as_str)) {
+                for part in parts.into_iter().chain(gold.iter().map(String::as_str)) {
                     hash.update((part.len() as u64).to_le_bytes());
                     hash.update(part);
                 }
@@ -94,10 +144,18 @@ impl Corpus {
         }
         crate::io::hex(&hash.finalize())
     }
+}
 
+impl<G> Corpus<G> {
     /// The case of that id, test split first.
-    pub fn case(&self, case_id: &str) -> Result<&Case> {
+    pub fn case(&self, case_id: &str) -> Result<&Example<G>> {
         let found = self.test.iter().chain(&self.train).find(|case| case.case_id == case_id);
         found.ok_or_else(|| Error::input(format!("corpus `{}` has no case `{case_id}`", self.name)))
     }
+}
+
+fn gold_parts(gold: &impl Serialize) -> Vec<String> {
+    let value = serde_json::to_value(gold).unwrap_or_default(); // gold answers always have a JSON form
+    let strings = value.as_array().and_then(|all| all.iter().map(|one| one.as_str().map(String::from)).collect());
+    strings.unwrap_or_else(|| vec![value.to_string()])
 }

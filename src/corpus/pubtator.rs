@@ -3,7 +3,7 @@
 //!
 //! A span that does not lie where it says, or a document that comes twice, is reported and not fatal: both corpora are
 //! used as published. A line that is no PubTator at all is an error with its number.
-use super::{Case, Corpus};
+use super::{Corpus, Finding};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -148,14 +148,10 @@ fn clip(line: &str) -> String {
 /// "Abstract → list of its distinct diseases": a label for each concept of the given kinds, in order of first mention,
 /// spelled as the concept's longest mention that is not composite, in lower case, commas dropped (they separate labels).
 /// Mentions without an id count by their text. A document without any is left out. The group is the pmid.
-pub fn as_cases(documents: &[Document], kinds: &[&str]) -> Vec<Case> {
-    let case = |document: &Document| Case {
-        case_id: document.pmid.clone(),
-        group: document.pmid.clone(),
-        input: document.text(),
-        labels: diseases(document, kinds),
-    };
-    documents.iter().map(case).filter(|case| !case.labels.is_empty()).collect()
+pub fn as_cases(documents: &[Document], kinds: &[&str]) -> Vec<Finding> {
+    let case =
+        |document: &Document| Finding::new(&document.pmid, &document.pmid, document.text(), diseases(document, kinds));
+    documents.iter().map(case).filter(|case| !case.gold.is_empty()).collect()
 }
 
 fn diseases(document: &Document, kinds: &[&str]) -> Vec<String> {
@@ -208,7 +204,7 @@ const NCBI: Abstracts = Abstracts {
 
 impl Abstracts {
     /// What is odd about the file is said: a repeated document is left out, a misplaced span still names its disease.
-    fn cases(&self, dir: &Path, part: &str) -> Result<Vec<Case>> {
+    fn cases(&self, dir: &Path, part: &str) -> Result<Vec<Finding>> {
         let read = read(&dir.join(part))?;
         read.warnings.iter().for_each(|warning| println!("… {}: {part} {warning}", self.name));
         Ok(as_cases(&read.documents, &DISEASE))
@@ -225,7 +221,7 @@ impl Corpus {
         BC5CDR.corpus(dir)
     }
     /// The published development part of BC5CDR, for choosing settings.
-    pub fn bc5cdr_development(dir: &Path) -> Result<Vec<Case>> {
+    pub fn bc5cdr_development(dir: &Path) -> Result<Vec<Finding>> {
         BC5CDR.cases(dir, BC5CDR.development)
     }
     /// The NCBI disease corpus as abstract → diseases: published training and test part.
@@ -233,7 +229,7 @@ impl Corpus {
         NCBI.corpus(dir)
     }
     /// The published development part of the NCBI disease corpus.
-    pub fn ncbi_development(dir: &Path) -> Result<Vec<Case>> {
+    pub fn ncbi_development(dir: &Path) -> Result<Vec<Finding>> {
         NCBI.cases(dir, NCBI.development)
     }
 }
@@ -260,8 +256,8 @@ mod tests {
     fn concepts_become_labels_by_their_longest_simple_mention() {
         let read = parse(TEXT).unwrap();
         let cases = as_cases(&read.documents, &DISEASE);
-        assert_eq!(cases[0].labels, ["bladder cystitis", "breast cancer", "ovarian cancer"]);
-        assert_eq!(cases[1].labels, ["odd", "odd pain"]);
+        assert_eq!(cases[0].gold, ["bladder cystitis", "breast cancer", "ovarian cancer"]);
+        assert_eq!(cases[1].gold, ["odd", "odd pain"]);
         assert_eq!((cases[0].case_id.as_str(), cases[0].group.as_str()), ("11", "11"));
         assert!(cases[0].input.starts_with("Naïve cystitis, acute. Breast and"));
         assert_eq!(as_cases(&read.documents, &["Chemical"])[0].labels, ["naïve"]);

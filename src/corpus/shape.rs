@@ -1,6 +1,6 @@
 //! What a split looks like in numbers: sizes, labels and lengths; and how the labels of the test split are named differently
 //! from those of the training split. Labels are compared as written, or as `name` makes them.
-use super::Case;
+use super::Finding;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One split in numbers.
@@ -20,11 +20,11 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub fn of(cases: &[Case]) -> Self {
+    pub fn of(cases: &[Finding]) -> Self {
         let (mut labels, mut by_count) = (BTreeMap::<&str, usize>::new(), BTreeMap::new());
         for case in cases {
-            case.labels.iter().for_each(|label| *labels.entry(label).or_default() += 1);
-            *by_count.entry(case.labels.len()).or_default() += 1;
+            case.gold.iter().for_each(|label| *labels.entry(label).or_default() += 1);
+            *by_count.entry(case.gold.len()).or_default() += 1;
         }
         Self {
             cases: cases.len(),
@@ -50,7 +50,7 @@ impl Shape {
 }
 
 /// Words (runs without white space) of every text, ascending.
-pub fn words(cases: &[Case]) -> Vec<usize> {
+pub fn words(cases: &[Finding]) -> Vec<usize> {
     let mut words: Vec<usize> = cases.iter().map(|case| case.input.split_whitespace().count()).collect();
     words.sort();
     words
@@ -67,8 +67,8 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    pub fn between(train: &[Case], test: &[Case], name: &dyn Fn(&str) -> String) -> Self {
-        let all = |cases: &'_ [Case]| cases.iter().flat_map(|case| case.labels.clone()).collect::<Vec<_>>();
+    pub fn between(train: &[Finding], test: &[Finding], name: &dyn Fn(&str) -> String) -> Self {
+        let all = |cases: &'_ [Finding]| cases.iter().flat_map(|case| case.gold.clone()).collect::<Vec<_>>();
         let (written, in_test) = (all(train).into_iter().collect::<BTreeSet<_>>(), all(test));
         let named: BTreeSet<String> = written.iter().map(|label| name(label)).collect();
         let mut counts = BTreeMap::<&String, usize>::new();
@@ -110,9 +110,9 @@ impl std::fmt::Display for Unseen {
 mod tests {
     use super::*;
 
-    fn case(id: &str, input: &str, labels: &[&str]) -> Case {
+    fn case(id: &str, input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Case { case_id: id.into(), group: "p".into(), input: input.into(), labels }
+        Finding { case_id: id.into(), group: "p".into(), input: input.into(), labels }
     }
 
     #[test]

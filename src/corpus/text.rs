@@ -1,6 +1,6 @@
 //! Open medical text for pretraining, read from the layout of `DXLAB_DATA`: MedQuAD, ACI-Bench, and the training and development
 //! abstracts of BC5CDR and NCBI disease. No test abstract of either is among them, nor is any document twice.
-use super::{Case, pubtator};
+use super::{Finding, pubtator};
 use crate::error::{Error, Result};
 use quick_xml::Reader;
 use quick_xml::events::Event;
@@ -148,8 +148,13 @@ fn abstracts(source: &'static str, path: &Path) -> Result<Vec<Document>> {
         _ => ("diseases", &pubtator::DISEASE),
     };
     let cases = pubtator::as_cases(&pubtator::read(path)?.documents, types);
-    let document =
-        |c: Case| Document { source, text: c.input, id: c.case_id, question: None, names: Some((kind, c.labels)) };
+    let document = |c: Finding| Document {
+        source,
+        text: c.case.input,
+        id: c.case.case_id,
+        question: None,
+        names: Some((kind, c.gold)),
+    };
     Ok(cases.into_iter().map(document).collect())
 }
 

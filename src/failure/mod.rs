@@ -29,7 +29,7 @@ pub use cluster::{Cluster, clusters};
 pub use remedy::{Fixed, fixed, fixed_by_class};
 pub use tally::{Tally, confusions, ratio, share, tally};
 
-use crate::corpus::Case;
+use crate::corpus::Finding;
 use crate::label::{Cue, Evidence, Lexicon, Normaliser, Qualified, certainty, without_denial};
 use crate::run::prediction::Prediction;
 use serde::{Deserialize, Serialize};
@@ -168,14 +168,14 @@ pub struct Taxonomy {
 }
 
 impl Taxonomy {
-    pub fn new(train: &[Case], names: Normaliser) -> Self {
+    pub fn new(train: &[Finding], names: Normaliser) -> Self {
         let normalise = |label: &str| names.normalise(label);
         let mut counts = BTreeMap::new();
         for case in train {
-            let labels: BTreeSet<String> = case.labels.iter().map(|label| normalise(label)).collect();
+            let labels: BTreeSet<String> = case.gold.iter().map(|label| normalise(label)).collect();
             labels.into_iter().for_each(|label| *counts.entry(label).or_insert(0) += 1);
         }
-        let written = train.iter().flat_map(|case| &case.labels).map(|label| plain(label)).collect();
+        let written = train.iter().flat_map(|case| &case.gold).map(|label| plain(label)).collect();
         Self { written, counts, lexicon: Lexicon::learn(train, &normalise), names }
     }
 
@@ -186,7 +186,7 @@ impl Taxonomy {
 
     /// Sorts every label error of one answer into its class.
     pub fn case(&self, prediction: &Prediction, limit: Option<usize>) -> CaseFailures {
-        let (gold, given) = (distinct(&prediction.gold), distinct(&prediction.labels));
+        let (gold, given) = (distinct(&prediction.gold), distinct(&prediction.answer));
         let has = |list: &[String], label: &str| list.iter().any(|other| plain(other) == plain(label));
         let (right, missed): (Vec<String>, Vec<String>) = gold.iter().cloned().partition(|label| has(&given, label));
         let extra: Vec<String> = given.iter().filter(|label| !has(&gold, label)).cloned().collect();
@@ -406,9 +406,9 @@ pub(crate) mod tests {
         ];
         let case = |i: usize| {
             let (input, label) = texts[i % 4];
-            Case { case_id: i.to_string(), group: i.to_string(), input: input.into(), labels: vec![label.into()] }
+            Finding::new(i.to_string(), i.to_string(), input.into(), vec![label.into()])
         };
-        let train: Vec<Case> = (0..80).map(case).collect();
+        let train: Vec<Finding> = (0..80).map(case).collect();
         let labels = ["renal cyst", "kidney stone", "left hydronephrosis", "ascites", "colorectal cancer"];
         Taxonomy::new(&train, Normaliser::new(labels).unwrap())
     }

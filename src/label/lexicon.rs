@@ -7,7 +7,7 @@
 //! A missed label hangs on its best sentence. An invented label is mentioned where its own score is best, if that reaches 2 and no
 //! other training label scores higher there; else no sentence mentions it. How often that is right is measured on the
 //! synthetic corpus ([`crate::failure::agreement`]). The constants were set by hand on synthetic cases; values near them do as well.
-use crate::corpus::Case;
+use crate::corpus::Finding;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -158,11 +158,11 @@ pub struct Lexicon {
 
 impl Lexicon {
     /// `normalise` names labels alike. Without cases a label's own words are all that is known.
-    pub fn learn(train: &[Case], normalise: &dyn Fn(&str) -> String) -> Self {
+    pub fn learn(train: &[Finding], normalise: &dyn Fn(&str) -> String) -> Self {
         let (mut with_label, mut with_term) = (BTreeMap::<String, usize>::new(), BTreeMap::<String, usize>::new());
         let mut both = BTreeMap::<(String, String), usize>::new();
         for case in train {
-            let labels: BTreeSet<String> = case.labels.iter().map(|l| normalise(l)).filter(|l| !l.is_empty()).collect();
+            let labels: BTreeSet<String> = case.gold.iter().map(|l| normalise(l)).filter(|l| !l.is_empty()).collect();
             let terms = terms(&case.input);
             for label in &labels {
                 *with_label.entry(label.clone()).or_default() += 1;
@@ -315,9 +315,9 @@ mod tests {
         ];
         let case = |i: usize| {
             let (input, label) = texts[i % 3];
-            Case { case_id: i.to_string(), group: i.to_string(), input: input.into(), labels: vec![label.into()] }
+            Finding::new(i.to_string(), i.to_string(), input.into(), vec![label.into()])
         };
-        let train: Vec<Case> = (0..60).map(case).collect();
+        let train: Vec<Finding> = (0..60).map(case).collect();
         let lexicon = Lexicon::learn(&train, &|label| label.to_string());
         let text = "Lungs clear. A new focus in the cortex is fluid-dense. There is no concretion in the calyx.";
         let reading = lexicon.read(text);

@@ -188,7 +188,7 @@ mod tests {
     fn every_label_of_the_synthetic_corpus_is_grounded() {
         let own = Ontology::own().unwrap();
         let corpus = crate::corpus::Corpus::embedded().unwrap();
-        let labels = corpus.train.iter().chain(&corpus.test).flat_map(|case| &case.labels);
+        let labels = corpus.train.iter().chain(&corpus.test).flat_map(|case| &case.gold);
         let lost: std::collections::BTreeSet<_> = labels.filter(|label| own.ground(label).is_none()).collect();
         assert!(lost.is_empty(), "{lost:?}");
     }

@@ -25,7 +25,7 @@ pub use paired::{ALPHA, Difference, POWER, compare, holm, permutation};
 pub use proportion::{McNemar, beta, mcnemar, unanimous, wilson};
 pub use seeds::{Seeded, compare_seeds, over_seeds};
 pub use statistic::{Hit, LabelSet, Mean, Score, Statistic};
-pub use table::{MetricInfo, ScoreTable};
+pub use table::{MetricInfo, Reading, ScoreTable};
 pub use tiers::{Credit, Match, Tiered, TieredCase, assign, tiered};
 
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,18 @@
 //! nothing knows whether an answer was a set of labels, a ranked list or a span of text.
 use super::Statistic;
 use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// How answers were read before they were compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reading {
+    /// As written, trimmed.
+    Raw,
+    /// Labels made alike where they mean the same.
+    Normalised,
+}
 
 /// What is known about a metric besides its value.
 #[derive(Clone, Debug, PartialEq, Eq)]

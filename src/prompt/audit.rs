@@ -1,6 +1,5 @@
 //! A proof by looking: for every case the ids that a model is asked with are the ids that it was trained after.
-use super::{Encoder, Prompt};
-use crate::corpus::Case;
+use super::{Encoder, Exemplar, Prompt};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 
@@ -18,10 +17,10 @@ pub struct Audit {
 impl Encoder {
     /// Encodes every case for training and for serving; an error names the first case whose ids differ, or whose answer
     /// does not end with the token that ends a turn.
-    pub fn audit(&self, prompt: &Prompt, cases: &[Case]) -> Result<Audit> {
+    pub fn audit(&self, prompt: &Prompt, cases: &[Exemplar]) -> Result<Audit> {
         let end = self.end()?;
-        let each = |case: &Case| {
-            let (asked, learnt) = (self.serve_case(prompt, case)?, self.train_case(prompt, case)?);
+        let each = |Exemplar { case, answer, .. }: &Exemplar| {
+            let (asked, learnt) = (self.serve_case(prompt, case)?, self.train_case(prompt, case, answer)?);
             let (given, answer) = learnt.ids.split_at(learnt.prompt_len);
             if given != asked.ids || answer.last() != Some(&end) {
                 let (id, prompt) = (&case.case_id, prompt.id());

@@ -1,26 +1,26 @@
 //! Which training cases serve as examples in a prompt.
-use crate::corpus::Case;
+use super::Exemplar;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `k` cases that together show the most frequent labels: each in turn adds the labels, not yet shown, that occur most often in `cases`.
 /// Only the shorter half of the cases is looked at; ties go to the shorter text, then the smaller id. No randomness.
-pub fn choose(cases: &[Case], k: usize) -> Vec<&Case> {
+pub fn choose(cases: &[Exemplar], k: usize) -> Vec<&Exemplar> {
     let mut frequency: BTreeMap<&str, usize> = BTreeMap::new();
-    cases.iter().flat_map(|c| &c.labels).for_each(|label| *frequency.entry(label).or_default() += 1);
-    let mut short: Vec<&Case> = cases.iter().collect();
-    short.sort_by(|a, b| (a.input.len(), &a.case_id).cmp(&(b.input.len(), &b.case_id)));
+    cases.iter().flat_map(|one| &one.shows).for_each(|label| *frequency.entry(label).or_default() += 1);
+    let mut short: Vec<&Exemplar> = cases.iter().collect();
+    short.sort_by(|a, b| (a.case.input.len(), &a.case.case_id).cmp(&(b.case.input.len(), &b.case.case_id)));
     short.truncate(cases.len().div_ceil(2).max(k));
     let (mut shown, mut chosen) = (BTreeSet::new(), Vec::new());
     while chosen.len() < k && !short.is_empty() {
-        let gain = |case: &Case| -> usize {
-            let new: BTreeSet<&str> = case.labels.iter().map(String::as_str).filter(|l| !shown.contains(*l)).collect();
+        let gain = |one: &Exemplar| -> usize {
+            let new: BTreeSet<&str> = one.shows.iter().map(String::as_str).filter(|l| !shown.contains(*l)).collect();
             new.into_iter().map(|label| frequency[label]).sum()
         };
         // The first of the best: `short` is in order of length.
         let Some(best) = (0..short.len()).max_by_key(|&i| (gain(short[i]), Reverse(i))) else { break };
         let case = short.remove(best);
-        shown.extend(case.labels.iter().cloned());
+        shown.extend(case.shows.iter().cloned());
         chosen.push(case);
     }
     chosen
@@ -30,9 +30,11 @@ pub fn choose(cases: &[Case], k: usize) -> Vec<&Case> {
 mod tests {
     use super::*;
 
-    fn case(id: &str, input: &str, labels: &[&str]) -> Case {
-        let labels = labels.iter().map(|l| l.to_string()).collect();
-        Case { case_id: id.into(), group: id.into(), input: input.into(), labels }
+    use crate::corpus::Case;
+
+    fn case(id: &str, input: &str, labels: &[&str]) -> Exemplar {
+        let case = Case { case_id: id.into(), group: id.into(), input: input.into() };
+        Exemplar { case, answer: labels.join(", "), shows: labels.iter().map(|l| l.to_string()).collect() }
     }
 
     #[test]
@@ -45,9 +47,9 @@ mod tests {
             case("e", "e", &["rare"]),
         ];
         cases.extend((0..9).map(|i| case(&format!("long{i}"), &"x".repeat(200), &["cyst", "stone", "none", "fat"])));
-        let ids = |k| choose(&cases, k).into_iter().map(|c| c.case_id.as_str()).collect::<Vec<_>>();
+        let ids = |k| choose(&cases, k).into_iter().map(|one| one.case.case_id.as_str()).collect::<Vec<_>>();
         assert_eq!(ids(1)[0], "long0", "all four frequent labels at once");
-        let ids: Vec<_> = choose(&cases[..5], 3).into_iter().map(|c| c.case_id.as_str()).collect();
+        let ids: Vec<_> = choose(&cases[..5], 3).into_iter().map(|one| one.case.case_id.as_str()).collect();
         assert_eq!(ids[0], "d", "two labels; shorter than `a`");
         assert_eq!(ids.len(), 3);
         assert_eq!(choose(&cases[..2], 5).len(), 2);

@@ -8,8 +8,8 @@
 //!
 //! `train(…).ids[..prompt_len]` is `serve(…)`, bit for bit: prompt and answer are tokenized apart, and only neighbours can be left out and
 //! the finding be shortened, by a limit on the prompt alone. Text is never read as control tokens.
+use super::Prompt;
 use super::chat::{self, Piece};
-use super::{Prompt, answer};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use std::sync::Arc;
@@ -82,9 +82,9 @@ impl Encoder {
         self.example(prompt, input, None, answer)
     }
 
-    /// The ids to learn from, with the case's labels as the answer; an error names the case.
-    pub fn train_case(&self, prompt: &Prompt, case: &Case) -> Result<Example> {
-        let made = self.example(prompt, &case.input, Some(&case.group), &answer(&case.labels));
+    /// The ids to learn `answer` from; an error names the case.
+    pub fn train_case(&self, prompt: &Prompt, case: &Case, answer: &str) -> Result<Example> {
+        let made = self.example(prompt, &case.input, Some(&case.group), answer);
         made.map_err(|e| of_case(case, e))
     }
 

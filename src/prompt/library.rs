@@ -5,12 +5,11 @@
 //! a prompt is a value with a digest: the same digest asks the same question. Examples that depend on the case (`neighbours`) are
 //! retrieved when it is asked about; how many and from which cases is part of the digest.
 use super::chat::{Message, Role, Thinking};
-use super::{NONE, Neighbours, answer, choose};
-use crate::corpus::{Case, Corpus};
+use super::{Neighbours, choose};
+use crate::corpus::Case;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 use std::path::Path;
 
 const FINDING: &str = "{finding}";
@@ -53,17 +52,31 @@ pub struct Recipe {
     pub thinking: Thinking,
 }
 
-/// What a corpus lends to a prompt.
+/// A training case that may stand in a prompt as an example.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    pub case: Case,
+    /// The answer as a model is to write it.
+    pub answer: String,
+    /// What it shows (its labels): examples are chosen so that together they show what is most frequent.
+    pub shows: Vec<String>,
+}
+
+/// What a task lends to a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptContext {
-    /// Training labels, sorted. Never those of the test cases.
+    /// Answers that training knows, sorted (labels). Never those of the test cases.
     pub vocabulary: Vec<String>,
     /// Training cases to choose examples from.
-    pub examples: Vec<Case>,
+    pub examples: Vec<Exemplar>,
+    /// SHA-256 of these with their gold answers; enters the digest of prompts that retrieve from them.
+    pub pool: String,
     /// What a text is called: "radiology report".
     pub document: String,
     /// What is to be listed: "diagnoses that it supports".
     pub target: String,
+    /// What is answered when there is nothing to name.
+    pub none: String,
     /// Instead of the recipe's own.
     pub thinking: Option<Thinking>,
 }
@@ -73,18 +86,12 @@ impl Default for PromptContext {
         Self {
             vocabulary: Vec::new(),
             examples: Vec::new(),
+            pool: String::new(),
             document: "radiology report".into(),
             target: "diagnoses that it supports".into(),
+            none: "no acute abnormality".into(),
             thinking: None,
         }
-    }
-}
-
-impl PromptContext {
-    /// Vocabulary and examples of the corpus's training cases.
-    pub fn of(corpus: &Corpus) -> Self {
-        let labels: BTreeSet<&String> = corpus.train.iter().flat_map(|case| &case.labels).collect();
-        Self { vocabulary: labels.into_iter().cloned().collect(), examples: corpus.train.clone(), ..Self::default() }
     }
 }
 
@@ -157,7 +164,7 @@ impl Prompt {
             ("{vocabulary}", vocabulary.as_str()),
             ("{document}", &context.document),
             ("{target}", &context.target),
-            ("{none}", NONE),
+            ("{none}", context.none.as_str()),
         ];
         let user = replace(&recipe.user, &values);
         if user.matches(FINDING).count() != 1 {
@@ -169,9 +176,9 @@ impl Prompt {
             version: recipe.version,
             system: recipe.system.as_deref().map(|s| replace(s, &values)),
             user,
-            examples: chosen.map(|c| Shot { input: c.input.clone(), answer: answer(&c.labels) }).collect(),
+            examples: chosen.map(|one| Shot { input: one.case.input.clone(), answer: one.answer.clone() }).collect(),
             thinking: context.thinking.unwrap_or(recipe.thinking),
-            neighbours: (recipe.neighbours > 0).then(|| Neighbours::new(recipe.neighbours, &context.examples)),
+            neighbours: (recipe.neighbours > 0).then(|| Neighbours::new(recipe.neighbours, context)),
         })
     }
 

@@ -12,19 +12,5 @@ pub use audit::Audit;
 pub use chat::{Message, Role, Thinking};
 pub use choose::choose;
 pub use encode::{Encoded, Encoder, Example, Overlong, Tokens};
-pub use library::{Prompt, PromptContext, Recipe, Shot};
+pub use library::{Exemplar, Prompt, PromptContext, Recipe, Shot};
 pub use retrieve::{Bm25, Neighbours};
-
-/// What is answered when there is nothing to name.
-pub const NONE: &str = "no acute abnormality";
-
-/// The answer that a model is trained to give: labels as written, joined by `, `; without any, `NONE`.
-///
-/// ```
-/// assert_eq!(dxlab::prompt::answer(&["Renal cyst", "Gallstone"]), "Renal cyst, Gallstone");
-/// assert_eq!(dxlab::prompt::answer::<&str>(&[]), "no acute abnormality");
-/// ```
-pub fn answer<S: AsRef<str>>(labels: &[S]) -> String {
-    let labels: Vec<&str> = labels.iter().map(|l| l.as_ref().trim()).filter(|l| !l.is_empty()).collect();
-    if labels.is_empty() { NONE.to_string() } else { labels.join(", ") }
-}

@@ -7,10 +7,9 @@
 //!
 //! A word is a run of letters and digits in lower case. A text that shares no word with the question has no score and is never
 //! retrieved. What it deliberately does not do: stem, or leave out frequent words.
-use super::{Shot, answer};
+use super::{Exemplar, PromptContext, Shot};
 use crate::corpus::Case;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -82,13 +81,12 @@ struct Index {
 }
 
 impl Neighbours {
-    pub fn new(k: usize, cases: &[Case]) -> Self {
-        let bm25 = Bm25::new(cases.iter().map(|case| case.input.as_str()));
-        let shot = |case: &Case| Shot { input: case.input.clone(), answer: answer(&case.labels) };
-        let json = serde_json::to_string(cases).unwrap_or_default(); // strings always have a JSON form
-        let pool = Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect();
-        let cases = cases.iter().map(|case| (case.clone(), shot(case))).collect();
-        Self { k, retriever: "bm25", pool, index: Arc::new(Index { bm25, cases }) }
+    /// Chooses from the context's examples.
+    pub fn new(k: usize, context: &PromptContext) -> Self {
+        let bm25 = Bm25::new(context.examples.iter().map(|one| one.case.input.as_str()));
+        let shot = |one: &Exemplar| Shot { input: one.case.input.clone(), answer: one.answer.clone() };
+        let cases = context.examples.iter().map(|one| (one.case.clone(), shot(one))).collect();
+        Self { k, retriever: "bm25", pool: context.pool.clone(), index: Arc::new(Index { bm25, cases }) }
     }
 
     /// The `k` cases nearest to `input`, the nearest last, where the question follows; of equals the earlier one in the pool.
@@ -110,19 +108,21 @@ impl Neighbours {
 mod tests {
     use super::*;
 
-    fn case(id: &str, group: &str, input: &str) -> Case {
-        Case { case_id: id.into(), group: group.into(), input: input.into(), labels: vec![format!("label of {id}")] }
+    fn case(id: &str, group: &str, input: &str) -> Exemplar {
+        let case = Case { case_id: id.into(), group: group.into(), input: input.into() };
+        Exemplar { case, answer: format!("label of {id}"), shows: vec![] }
     }
 
-    fn pool() -> Vec<Case> {
-        vec![
+    fn pool() -> PromptContext {
+        let examples = vec![
             case("a", "p1", "A cyst of the left kidney."),
             case("b", "p1", "A cyst of the left kidney, 12 mm."),
             case("c", "p2", "The liver is fatty."),
             case("d", "p3", "Cyst of the liver."),
             case("e", "p4", "Cyst of the liver."),
             case("f", "p5", "Normal."),
-        ]
+        ];
+        PromptContext { examples, pool: "of six cases".into(), ..PromptContext::default() }
     }
 
     fn ids(neighbours: &Neighbours, input: &str, group: Option<&str>) -> Vec<String> {
@@ -145,10 +145,10 @@ mod tests {
     fn the_digest_follows_the_pool_and_nothing_of_the_pool_is_serialised() {
         let json = |neighbours: &Neighbours| serde_json::to_string(neighbours).unwrap();
         let (one, mut other) = (Neighbours::new(3, &pool()), pool());
-        other[5].labels.push("more".into());
+        other.pool = "of others".into();
         assert_eq!(json(&one), json(&Neighbours::new(3, &pool())));
         assert_ne!(json(&one), json(&Neighbours::new(3, &other)));
         assert!(!json(&one).contains("kidney"));
-        assert!(Neighbours::new(2, &[]).of("x", None).is_empty());
+        assert!(Neighbours::new(2, &PromptContext::default()).of("x", None).is_empty());
     }
 }

@@ -7,8 +7,9 @@ mod compared;
 
 use crate::error::{Error, Result};
 use crate::io;
-use crate::run::Prediction;
-use crate::study::{Comparison, Evaluation, Grid, Reading};
+use crate::metric::Reading;
+use crate::study::{Comparison, Evaluation, Grid};
+use crate::task::{AnyPrediction, AnyTask, Cell};
 use arms::Arms;
 use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, FormatAlign, Url, Workbook, Worksheet, XlsxError};
 use std::collections::BTreeSet;
@@ -25,10 +26,14 @@ type Xlsx<T> = std::result::Result<T, XlsxError>;
 pub struct Answers<'a> {
     /// Short and readable; the sheet's name is made from it.
     pub name: String,
-    pub predictions: &'a [Prediction],
+    /// Says what stands in the sheet's columns.
+    pub task: &'a dyn AnyTask,
+    pub predictions: &'a [AnyPrediction],
     pub evaluation: &'a Evaluation,
     /// Folder of their run, which ends in its digest; empty where they do not lie in one.
     pub run: String,
+    /// Whether the cases are made up, where that is known; it then stands in the sheet's header.
+    pub synthetic: Option<bool>,
     /// Classes of every case's label errors, in the order of the predictions; none leaves the column out.
     pub failures: Vec<String>,
     /// Setting and value, for the sheet of settings.
@@ -42,29 +47,43 @@ pub struct Contents<'a> {
     pub comparisons: &'a [Comparison],
     /// What an experiment grid found, for its two sheets and the comparisons of its arms.
     pub grid: Option<&'a Grid>,
-    /// Whether the cases are made up, where that is known; it then stands in every header.
-    pub synthetic: Option<bool>,
 }
 
 /// Writes the workbook.
-pub fn write_workbook(path: &Path, contents: &Contents, normalise: &dyn Fn(&str) -> String) -> Result<()> {
+pub fn write_workbook(path: &Path, contents: &Contents) -> Result<()> {
     let arms = contents.grid.filter(|grid| !grid.tried.is_empty()).map(Arms::of).transpose()?;
-    let bytes = build(contents, arms.as_ref(), normalise)
+    let sheets = contents.answers.iter().map(rows).collect::<Result<Vec<_>>>()?;
+    let bytes = build(contents, &sheets, arms.as_ref())
         .map_err(|error| Error::failed(format!("{}: the workbook could not be written: {error}", path.display())))?;
     io::write(path, &bytes)
 }
 
-fn build(contents: &Contents, arms: Option<&Arms>, normalise: &dyn Fn(&str) -> String) -> Xlsx<Vec<u8>> {
+/// The rows of a model's sheet.
+fn rows(answer: &Answers) -> Result<Vec<Vec<Cell>>> {
+    let number = |n: usize| Cell::Number(Some(n as f64));
+    let row = |(at, p): (usize, &AnyPrediction)| {
+        let before = [p.case_id.clone(), p.input.clone(), answer.task.gold_text(&p.gold)?, p.raw.clone()];
+        let mut cells: Vec<Cell> = before.map(Cell::Text).into();
+        cells.extend(answer.task.cells(p)?);
+        cells.push(Cell::Number(p.logprob.filter(|value| value.is_finite())));
+        cells.extend([number(p.prompt_tokens), number(p.new_tokens)]);
+        cells.extend(answer.failures.get(at).map(|classes| Cell::Text(classes.clone())));
+        Ok(cells)
+    };
+    answer.predictions.iter().enumerate().map(row).collect()
+}
+
+fn build(contents: &Contents, sheets: &[Vec<Vec<Cell>>], arms: Option<&Arms>) -> Xlsx<Vec<u8>> {
     let mut book = Workbook::new();
     let date = ExcelDateTime::from_ymd(2026, 1, 1)?; // fixed: equal results are equal files
     book.set_properties(&DocProperties::new().set_title("dxlab: inference results").set_creation_datetime(&date));
-    let (answers, synthetic) = (contents.answers, contents.synthetic);
+    let answers = contents.answers;
     let names = sheet_names(answers.iter().map(|answer| answer.name.as_str()));
     let places = answers.iter().map(|answer| answer.name.as_str()).zip(names.iter().map(|name| (name.as_str(), 0)));
     let families = compared::families(contents.comparisons, places.collect(), arms);
     about(book.add_worksheet(), contents, &names, &families, arms.is_some())?;
-    for (answer, name) in answers.iter().zip(&names) {
-        cases(book.add_worksheet().set_name(name)?, answer, normalise, synthetic)?;
+    for ((answer, name), rows) in answers.iter().zip(&names).zip(sheets) {
+        cases(book.add_worksheet().set_name(name)?, answer, rows)?;
     }
     metrics(book.add_worksheet().set_name("metrics")?, answers, &names)?;
     if !families.is_empty() {
@@ -89,10 +108,15 @@ fn about(
     arms: bool,
 ) -> Xlsx<()> {
     let answers = contents.answers;
-    let data = match contents.synthetic {
-        Some(true) => "synthetic: findings and labels are made up by a generator; no patient is described",
-        Some(false) => "not synthetic: mind the terms under which the cases were given to you",
-        None => "not recorded in the predictions",
+    let known = |what: Option<bool>| answers.iter().any(|answer| answer.synthetic == what);
+    let data = match (known(Some(true)), known(Some(false))) {
+        (true, false) => "synthetic: cases and answers are made up by a generator; no patient is described",
+        (false, true) => "not synthetic: mind the terms under which the cases were given to you",
+        (true, true) => {
+            "sheets with `synthetic` in their header are made up by a generator; for the others, mind the terms under which \
+                         the cases were given to you"
+        }
+        (false, false) => "not recorded in the predictions",
     };
     let (seed, resamples, level) = answers.first().map_or((0, 0, 0.0), |answer| {
         let bootstrap = &answer.evaluation.bootstrap;
@@ -101,11 +125,6 @@ fn about(
     let mut rows = vec![
         ("what".to_string(), "every answer of every model, made by dxlab".to_string()),
         ("data".into(), data.into()),
-        (
-            "right, missed, invented".into(),
-            "labels after normalisation: in both, in gold only, in the answer only".into(),
-        ),
-        ("exact".into(), "1 where nothing is missed and nothing invented, else 0".into()),
         (
             "log-probability".into(),
             "sum over the answer's tokens, natural logarithm; empty where the model gives none".into(),
@@ -122,6 +141,12 @@ fn about(
             ),
         ),
     ];
+    if answers.iter().any(|answer| answer.task.as_labels().is_some()) {
+        let what = "labels after normalisation: in both (true positives), in gold only (false negatives), in the answer only (false \
+                    positives)";
+        rows.push(("right, missed, invented".into(), what.into()));
+        rows.push(("exact".into(), "1 where nothing is missed and nothing invented, else 0".into()));
+    }
     for (answer, name) in answers.iter().zip(names) {
         rows.push((format!("sheet `{name}`"), format!("{}, {} cases", answer.name, answer.predictions.len())));
     }
@@ -145,54 +170,25 @@ fn about(
     Ok(())
 }
 
-fn cases(
-    sheet: &mut Worksheet,
-    answer: &Answers,
-    normalise: &dyn Fn(&str) -> String,
-    synthetic: Option<bool>,
-) -> Xlsx<()> {
-    let finding = if synthetic == Some(true) { "finding (synthetic)" } else { "finding" };
-    let columns = [
-        ("case id", 14.0),
-        (finding, 80.0),
-        ("gold", 32.0),
-        ("raw answer", 40.0),
-        ("labels", 32.0),
-        ("right", 28.0),
-        ("missed", 28.0),
-        ("invented", 28.0),
-        ("exact", 8.0),
-        ("log-probability", 16.0),
-        ("prompt tokens", 15.0),
-        ("new tokens", 13.0),
-        ("failures", 48.0),
-    ];
-    let columns = if answer.failures.is_empty() { &columns[..12] } else { &columns[..] };
-    header(sheet, columns, answer.predictions.len())?;
-    for (row, prediction) in (1..).zip(answer.predictions) {
-        let outcome = prediction.outcome(Some(normalise));
-        let cells = [
-            prediction.case_id.clone(),
-            prediction.input.clone(),
-            prediction.gold.join(", "),
-            prediction.raw.clone(),
-            prediction.labels.join(", "),
-            join(outcome.right()),
-            join(outcome.missed()),
-            join(outcome.invented()),
-        ];
-        for (column, cell) in (0..).zip(&cells) {
-            text(sheet, row, column, cell)?;
-        }
-        let numbers = [
-            Some(f64::from(outcome.exact())),
-            prediction.logprob.filter(|value| value.is_finite()),
-            Some(prediction.prompt_tokens as f64),
-            Some(prediction.new_tokens as f64),
-        ];
-        numbers_at(sheet, row, 8, &numbers)?;
-        if let Some(classes) = answer.failures.get(row as usize - 1) {
-            text(sheet, row, 12, classes)?;
+fn cases(sheet: &mut Worksheet, answer: &Answers, rows: &[Vec<Cell>]) -> Xlsx<()> {
+    let input = answer.task.input_title();
+    let input = if answer.synthetic == Some(true) { format!("{input} (synthetic)") } else { input.to_string() };
+    let mut columns = vec![("case id", 14.0), (input.as_str(), 80.0), ("gold", 32.0), ("raw answer", 40.0)];
+    columns.extend(answer.task.columns().iter().map(|column| (column.title, column.width)));
+    columns.extend([("log-probability", 16.0), ("prompt tokens", 15.0), ("new tokens", 13.0)]);
+    columns.extend((!answer.failures.is_empty()).then_some(("failures", 48.0)));
+    fill(sheet, &columns, rows)
+}
+
+/// A header and rows of cells.
+fn fill(sheet: &mut Worksheet, columns: &[(&str, f64)], rows: &[Vec<Cell>]) -> Xlsx<()> {
+    header(sheet, columns, rows.len())?;
+    for (row, cells) in (1..).zip(rows) {
+        for (column, cell) in (0..).zip(cells) {
+            match cell {
+                Cell::Text(value) => text(sheet, row, column, value)?,
+                Cell::Number(value) => numbers_at(sheet, row, column, &[*value])?,
+            }
         }
     }
     Ok(())
@@ -341,10 +337,6 @@ fn shorten(name: &str, ending: &str) -> String {
     };
     let kept: String = name.chars().take_while(fits).collect();
     format!("{}{ending}", kept.trim_end_matches(['\'', ' ']))
-}
-
-fn join<'a>(labels: impl Iterator<Item = &'a str>) -> String {
-    labels.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -1,20 +1,32 @@
 //! One line of `preds.jsonl`: a case, the raw answer and what was read from it.
+use crate::corpus::{Case, Example, Labels};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::metric::Outcome;
 use crate::prompt::Constrain;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// One line of `preds.jsonl`. Answer and gold are of the task's types; as JSON of any.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Prediction {
+pub struct Prediction<A = Labels, G = Labels> {
     pub case_id: String,
     pub group: String,
+    /// Name and version of the task, `findings@1`; empty in files of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub task: String,
+    /// First 12 hex digits of the corpus's digest; empty as above.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub corpus: String,
+    /// Folder of the run that made it; empty as above.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub run: String,
     /// The text that was asked about, as in the corpus.
     #[serde(default)]
     pub input: String,
-    /// Name and digest of the prompt, `closed@1f3a…`; resolves in the run folder.
+    /// Name and digest of the prompt, `closed@1f3a…`; resolves in the run folder. Empty where no model was asked (a baseline).
     pub prompt: String,
     /// Name and digest of the base model, `embedded@9c2e…`.
     pub model: String,
@@ -25,12 +37,13 @@ pub struct Prediction {
     pub constrain: Option<Constrain>,
     /// The answer, byte for byte; of a vote the list that won.
     pub raw: String,
-    /// Labels read from `raw`, before normalisation.
-    pub labels: Vec<String>,
+    /// What was read from `raw` by the task's parser; labels before normalisation.
+    #[serde(alias = "labels")]
+    pub answer: A,
     /// False when nothing could be read from `raw`.
     pub parsed: bool,
-    /// Labels of the corpus, before normalisation.
-    pub gold: Vec<String>,
+    /// Of the corpus; labels before normalisation.
+    pub gold: G,
     /// Sum of the log-probabilities of the answer's tokens and its end (natural logarithm), where the model gives them;
     /// not renormalised under a constraint.
     pub logprob: Option<f64>,
@@ -68,8 +81,67 @@ impl Prediction {
             case_id: self.case_id.clone(),
             group: self.group.clone(),
             gold: label_set(&self.gold, normalise),
-            predicted: label_set(&self.labels, normalise),
+            predicted: label_set(&self.answer, normalise),
             parsed: self.parsed,
+        }
+    }
+}
+
+impl<A, G: Clone> Prediction<A, G> {
+    /// An answer to a case, read from `raw`, of which nothing else is known.
+    pub fn of(example: &Example<G>, answer: A, raw: &str) -> Self {
+        Self {
+            case_id: example.case_id.clone(),
+            group: example.group.clone(),
+            task: String::new(),
+            corpus: String::new(),
+            run: String::new(),
+            input: example.input.clone(),
+            prompt: String::new(),
+            model: String::new(),
+            adapter: None,
+            constrain: None,
+            raw: raw.into(),
+            answer,
+            parsed: true,
+            gold: example.gold.clone(),
+            logprob: None,
+            prompt_tokens: 0,
+            new_tokens: 0,
+            seconds: 0.0,
+            voted: None,
+        }
+    }
+}
+
+impl<A, G> Prediction<A, G> {
+    /// The case that was asked about.
+    pub fn case(&self) -> Case {
+        Case { case_id: self.case_id.clone(), group: self.group.clone(), input: self.input.clone() }
+    }
+
+    /// The same with answer and gold in another form.
+    pub fn with<B, H>(self, answer: B, gold: H) -> Prediction<B, H> {
+        Prediction {
+            answer,
+            gold,
+            case_id: self.case_id,
+            group: self.group,
+            task: self.task,
+            corpus: self.corpus,
+            run: self.run,
+            input: self.input,
+            prompt: self.prompt,
+            model: self.model,
+            adapter: self.adapter,
+            constrain: self.constrain,
+            raw: self.raw,
+            parsed: self.parsed,
+            logprob: self.logprob,
+            prompt_tokens: self.prompt_tokens,
+            new_tokens: self.new_tokens,
+            seconds: self.seconds,
+            voted: self.voted,
         }
     }
 
@@ -101,16 +173,16 @@ pub fn outcomes(predictions: &[Prediction], normalise: Option<&dyn Fn(&str) -> S
 }
 
 /// Reads `preds.jsonl`. A line that is not a prediction, a file without lines and a case id given twice are errors.
-pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>> {
+pub fn read_predictions<A: DeserializeOwned, G: DeserializeOwned>(path: &Path) -> Result<Vec<Prediction<A, G>>> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parse = |(i, line): (usize, &str)| {
         let row = i + 1;
-        serde_json::from_str::<Prediction>(line).map(|prediction| (row, prediction)).map_err(|error| {
+        serde_json::from_str::<Prediction<A, G>>(line).map(|prediction| (row, prediction)).map_err(|error| {
             Error::input(format!("{} row {row}: expected a prediction as a JSON object: {error}", path.display()))
         })
     };
-    let rows: Vec<(usize, Prediction)> = lines.map(parse).collect::<Result<_>>()?;
+    let rows: Vec<(usize, Prediction<A, G>)> = lines.map(parse).collect::<Result<_>>()?;
     let mut seen = std::collections::BTreeMap::new();
     for (row, prediction) in &rows {
         if let Some(first) = seen.insert(&prediction.case_id, row) {
@@ -127,7 +199,7 @@ pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>> {
 }
 
 /// Writes `preds.jsonl`, whole or not at all.
-pub fn write_predictions(path: &Path, predictions: &[Prediction]) -> Result<()> {
+pub fn write_predictions<A: Serialize, G: Serialize>(path: &Path, predictions: &[Prediction<A, G>]) -> Result<()> {
     let mut text = String::new();
     for prediction in predictions {
         let line = serde_json::to_string(prediction).map_err(|error| {
@@ -145,24 +217,17 @@ pub(crate) mod tests {
 
     /// A prediction with the given gold and predicted labels; everything else is synthetic.
     pub(crate) fn answer(case_id: &str, gold: &[&str], labels: &[&str]) -> Prediction {
-        let owned = |labels: &[&str]| labels.iter().map(|label| label.to_string()).collect();
+        let owned = |labels: &[&str]| -> Labels { labels.iter().map(|label| label.to_string()).collect() };
+        let case = Example::new(case_id, case_id, format!("Synthetic finding of {case_id}."), owned(gold));
         Prediction {
-            case_id: case_id.into(),
-            group: case_id.into(),
-            input: format!("Synthetic finding of {case_id}."),
             prompt: "closed@1f3a".into(),
             model: "embedded@9c2e".into(),
-            adapter: None,
-            constrain: None,
-            raw: labels.join(", "),
-            labels: owned(labels),
             parsed: !labels.is_empty(),
-            gold: owned(gold),
             logprob: Some(-1.25),
             prompt_tokens: 120,
             new_tokens: 8,
             seconds: 0.5,
-            voted: None,
+            ..Prediction::of(&case, owned(labels), &labels.join(", "))
         }
     }
 
@@ -172,7 +237,7 @@ pub(crate) mod tests {
         let path = folder.path().join("preds.jsonl");
         let rows = [answer("1", &["a"], &["a"]), Prediction { logprob: None, ..answer("2", &["b"], &[]) }];
         write_predictions(&path, &rows).unwrap();
-        assert_eq!(read_predictions(&path).unwrap(), rows);
+        assert_eq!(read_predictions::<Labels, Labels>(&path).unwrap(), rows);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
     }
 
@@ -183,14 +248,19 @@ pub(crate) mod tests {
         let good = serde_json::to_string(&answer("7", &["a"], &["a"])).unwrap();
         let message = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            let error = read_predictions(&path).unwrap_err();
+            let error = read_predictions::<Labels, Labels>(&path).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             error.to_string()
         };
         assert!(message(&format!("{good}\n\n{{\"case_id\":\"8\"}}\n")).contains("row 3: expected a prediction"));
         assert!(message(&format!("{good}\n{good}\n")).contains("row 2: case `7` was already answered in row 1"));
         assert!(message("\n").contains("no predictions"));
-        assert!(read_predictions(&folder.path().join("none.jsonl")).unwrap_err().to_string().contains("no such file"));
+        assert!(
+            read_predictions::<Labels, Labels>(&folder.path().join("none.jsonl"))
+                .unwrap_err()
+                .to_string()
+                .contains("no such file")
+        );
     }
 
     #[test]

@@ -18,13 +18,13 @@ pub struct Analysis {
 
 impl Analysis {
     pub fn of(results: &Results, truths: BTreeMap<String, Truth>) -> Self {
-        let taxonomy = Taxonomy::new(&results.corpus.train, results.names.clone());
+        let taxonomy = Taxonomy::new(&results.task.corpus.train, results.task.names.clone());
         let cases = |model: &crate::study::Answered| {
             let limit = model.run.spec.spec.get("max_new").and_then(|limit| limit.as_u64());
             (model.name.clone(), taxonomy.cases(&model.predictions, limit.map(|limit| limit as usize)))
         };
         let models = results.models.iter().map(cases).collect();
-        Self { names: results.names.clone(), bootstrap: results.bootstrap.clone(), truths, models }
+        Self { names: results.task.names.clone(), bootstrap: results.bootstrap.clone(), truths, models }
     }
 
     pub fn get(&self, model: &str) -> Result<&[CaseFailures]> {

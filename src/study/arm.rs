@@ -7,23 +7,21 @@
 //! runs/train-dora-s7-…   the seeds' own runs, opened if they are there; not committed
 //! ```
 use super::config::{PredictConfig, TrainConfig};
-use super::experiment::open_corpus;
+use super::experiment::of_task;
 use crate::adapter::Adapter;
 use crate::baseline::{Baseline, BaselineSettings};
-use crate::corpus::{Case, Corpus};
+use crate::corpus::{Example, Finding};
 use crate::error::{Error, Result};
 use crate::generate::base_id;
 use crate::io;
-use crate::label::{Normaliser, parse};
-use crate::metric::Outcome;
 use crate::model::{Checkpoint, resolve};
 use crate::prompt::Constrain;
 use crate::prompt::Prompt;
-use crate::run::Environment;
-use crate::run::prediction::{Prediction, outcomes};
-use crate::run::{Run, Store};
+use crate::run::{Environment, Prediction, Run, Store};
+use crate::task::{AnyPrediction, AnyTask};
 use crate::train::Progress;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -87,13 +85,13 @@ pub struct Tried {
 
 impl Arm {
     /// Everything that determines the arm.
-    fn spec(&self, corpus: &Corpus, prompt: &Prompt) -> Result<serde_json::Value> {
+    fn spec(&self, task: &dyn AnyTask, prompt: &Prompt) -> Result<serde_json::Value> {
         let mut config = self.config.clone();
         config.name.clone_from(&self.name);
         config.training.seed = 0;
         let mut spec = serde_json::json!({
-            "config": config, "seeds": self.seeds, "constrain": self.constrain, "corpus": corpus.digest(),
-            "base": base_id(&self.config.model)?, "prompt": prompt.id(), "synthetic": corpus.synthetic,
+            "config": config, "seeds": self.seeds, "constrain": self.constrain, "corpus": task.corpus_digest(),
+            "base": base_id(&self.config.model)?, "prompt": prompt.id(), "synthetic": task.synthetic(),
         });
         if let Some(baseline) = self.baseline {
             spec["baseline"] = io::to_value(&(baseline, BaselineSettings::default()))?; // absent from the digest of models
@@ -101,39 +99,35 @@ impl Arm {
         if self.shown {
             spec["shown"] = true.into();
         }
+        of_task(&mut spec, task);
         Ok(spec)
     }
 
     /// The arm's run if it is in the store.
-    pub fn find(&self, store: &Store) -> Result<Option<Tried>> {
-        let (corpus, context) = open_corpus(&self.config.corpus)?;
-        let prompt = Prompt::named(&self.config.prompt, &context)?;
-        store.find("arm", &self.name, &self.spec(&corpus, &prompt)?)?.map(Tried::read).transpose()
+    pub fn find(&self, store: &Store, task: &dyn AnyTask) -> Result<Option<Tried>> {
+        let prompt = Prompt::named(&self.config.prompt, task.context())?;
+        store.find("arm", &self.name, &self.spec(task, &prompt)?)?.map(Tried::read).transpose()
     }
 
     /// Opened, or trained and asked seed by seed; a stopped one goes on with the seed and update where it stopped.
-    pub fn open_or_try(&self, store: &Store) -> Result<Tried> {
-        let (corpus, context) = open_corpus(&self.config.corpus)?;
-        let prompt = Prompt::named(&self.config.prompt, &context)?;
-        let spec = self.spec(&corpus, &prompt)?;
+    pub fn open_or_try(&self, store: &Store, task: &dyn AnyTask) -> Result<Tried> {
+        let prompt = Prompt::named(&self.config.prompt, task.context())?;
+        let spec = self.spec(task, &prompt)?;
         // its seeds are runs of their own; what is resumed here is the count of what the arm took
-        let run = store.open_or_resume("arm", &self.name, &spec, |dir| self.try_seeds(store, dir))?;
+        let run = store.open_or_resume("arm", &self.name, &spec, |dir| self.try_seeds(store, task, dir))?;
         Tried::read(run)
     }
 
-    fn try_seeds(&self, store: &Store, dir: &Path) -> Result<()> {
+    fn try_seeds(&self, store: &Store, task: &dyn AnyTask, dir: &Path) -> Result<()> {
         let (mut took, mut lines) = (Vec::new(), String::new());
         for &seed in &self.seeds {
-            let (one, predictions) = match self.baseline {
-                Some(baseline) => self.fit_seed(baseline, seed)?,
-                None => self.try_seed(store, seed)?,
+            let (one, answers) = match self.baseline {
+                Some(baseline) => self.fit_seed(task, baseline, seed)?,
+                None => self.try_seed(store, task, seed)?,
             };
             took.push(one);
-            for p in predictions {
-                let Prediction { case_id, raw, logprob, new_tokens, .. } = p;
-                let labels = self.baseline.map(|_| p.labels);
-                let line = serde_json::to_string(&SeedAnswer { seed, case_id, raw, logprob, new_tokens, labels });
-                lines += &(line.map_err(|e| Error::failed(e.to_string()))? + "\n");
+            for answer in answers {
+                lines += &(io::to_value(&answer)?.to_string() + "\n");
             }
         }
         io::write_json(&dir.join("training.json"), &took)?;
@@ -141,15 +135,22 @@ impl Arm {
     }
 
     /// A baseline on the training cases that a model of this arm and seed would see, without those kept for its validation.
-    fn fit_seed(&self, baseline: Baseline, seed: u64) -> Result<(Took, Vec<Prediction>)> {
+    fn fit_seed(&self, task: &dyn AnyTask, baseline: Baseline, seed: u64) -> Result<(Took, Vec<SeedAnswer>)> {
         let started = Instant::now();
-        let (mut corpus, _) = open_corpus(&self.config.corpus)?;
+        let labels = task.as_labels().ok_or_else(|| {
+            let (arm, task) = (&self.name, task.name());
+            Error::input(format!(
+                "arm `{arm}`: baseline `{}` is for label sets, task `{task}` has none",
+                baseline.name()
+            ))
+        })?;
+        let mut corpus = labels.corpus.clone();
         let config = self.seeded(seed);
-        corpus.train = config.split(&corpus.train).0;
+        corpus.train = config.split().of(&corpus.train).0;
         let cases = corpus.train.len();
         if self.shown {
             let shown = config.showing.show(corpus.train, config.training.epochs, seed)?;
-            let often = |(at, case): (usize, &Case)| {
+            let often = |(at, case): (usize, &Finding)| {
                 let times = shown.times.iter().map(|epoch| epoch[at] as usize).sum();
                 std::iter::repeat_n(case.clone(), times)
             };
@@ -158,7 +159,11 @@ impl Arm {
         let (predictions, _) = baseline.answers(&corpus, &BaselineSettings::default())?;
         let seconds = started.elapsed().as_secs_f64();
         let took = Took { seed, cases, seconds, ..Took::default() };
-        Ok((took, predictions))
+        let answer = |p: Prediction| {
+            let Prediction { case_id, raw, logprob, new_tokens, answer, .. } = p;
+            SeedAnswer { seed, case_id, raw, logprob, new_tokens, labels: Some(answer) }
+        };
+        Ok((took, predictions.into_iter().map(answer).collect()))
     }
 
     /// The config of one seed; that of the base itself, which may have been trained before, keeps its name.
@@ -171,17 +176,17 @@ impl Arm {
         config
     }
 
-    fn try_seed(&self, store: &Store, seed: u64) -> Result<(Took, Vec<Prediction>)> {
+    fn try_seed(&self, store: &Store, task: &dyn AnyTask, seed: u64) -> Result<(Took, Vec<SeedAnswer>)> {
         let config = self.seeded(seed);
-        let trained = Run::train_in(store, &config, true)?;
+        let trained = Run::train_on(store, &config, task, true)?;
         let mut question = PredictConfig::tuned(&trained, &config);
         question.constrain = self.constrain;
-        let asked = Run::predict_in(store, &question)?;
+        let asked = Run::predict_on(store, &question, task)?;
         let progress: Progress = io::read_json(&trained.path("progress.json"))?;
         let environment: Environment = io::read_json(&trained.path("environment.json"))?;
         let took = Took {
             seed,
-            cases: config.split(&open_corpus(&config.corpus)?.0.train).0.len(),
+            cases: config.split().of(&task.train()).0.len(),
             parameters: learning(&config)?,
             updates: progress.step,
             best_update: progress.best_step,
@@ -190,7 +195,11 @@ impl Arm {
             seconds: environment.wall_seconds,
             peak_bytes: environment.peak_bytes,
         };
-        Ok((took, asked.predictions()?))
+        let answer = |p: AnyPrediction| {
+            let Prediction { case_id, raw, logprob, new_tokens, .. } = p;
+            SeedAnswer { seed, case_id, raw, logprob, new_tokens, labels: None }
+        };
+        Ok((took, asked.answers(task)?.into_iter().map(answer).collect()))
     }
 }
 
@@ -214,51 +223,53 @@ impl Tried {
         Ok(Self { took: io::read_json(&run.path("training.json"))?, answers, run })
     }
 
-    /// Right and wrong of every seed on the test cases of `corpus`, on normalised labels.
-    pub fn outcomes(&self, corpus: &Corpus, names: &Normaliser) -> Result<Vec<Vec<Outcome>>> {
-        let normalise = |label: &str| names.normalise(label);
-        let of = |took: &Took| Ok(outcomes(&self.predictions(corpus, took.seed)?, Some(&normalise)));
-        self.took.iter().map(of).collect()
-    }
-
     /// The answers of an arm's first seed: what stands for it where only one run can be shown.
-    pub(super) fn first_seed(run: &Run, corpus: &Corpus) -> Result<Vec<Prediction>> {
+    pub(super) fn first_seed(run: &Run, task: &dyn AnyTask) -> Result<Vec<AnyPrediction>> {
         let tried = Self::read(run.clone())?;
         let first = tried.took.first().ok_or_else(|| Error::input(format!("{}: no seed", run.folder())))?.seed;
-        tried.predictions(corpus, first)
+        tried.predictions(task, first)
     }
 
-    /// The answers of one seed as predictions, gold labels from `corpus`.
-    pub fn predictions(&self, corpus: &Corpus, seed: u64) -> Result<Vec<Prediction>> {
+    /// The answers of one seed as predictions, read anew from the raw text; gold answers are the task's.
+    pub fn predictions(&self, task: &dyn AnyTask, seed: u64) -> Result<Vec<AnyPrediction>> {
         let answers: BTreeMap<&str, &SeedAnswer> =
             self.answers.iter().filter(|a| a.seed == seed).map(|a| (a.case_id.as_str(), a)).collect();
         let spec = &self.run.spec.spec;
-        let said = |key: &str| spec[key].as_str().unwrap_or_default();
+        let said = |key: &str| spec[key].as_str().unwrap_or_default().to_string();
         let constrain = serde_json::from_value(spec["constrain"].clone()).unwrap_or_default();
-        let read = |case: &Case| {
-            let answer = answers.get(case.case_id.as_str()).ok_or_else(|| {
-                Error::input(format!("{}: seed {seed} did not answer case {}", self.run.folder(), case.case_id))
+        let reader = task;
+        let (id, corpus, folder) = (task.id(), task.corpus_digest()[..12].to_string(), self.run.folder());
+        let read = |example: &Example<Value>| {
+            let answer = answers.get(example.case_id.as_str()).ok_or_else(|| {
+                Error::input(format!("{folder}: seed {seed} did not answer case {}", example.case_id))
             })?;
-            let (labels, parsed) = match &answer.labels {
-                Some(labels) => (labels.clone(), true),
-                None => {
-                    let read = parse(&answer.raw);
-                    (read.labels, read.parsed)
-                }
+            let (task, corpus, run) = (id.clone(), corpus.clone(), folder.clone());
+            let of_all = |read: AnyPrediction| Prediction {
+                task,
+                corpus,
+                run,
+                logprob: answer.logprob,
+                new_tokens: answer.new_tokens,
+                ..read
             };
-            let mut read = crate::baseline::prediction(case, &self.run.spec.name, labels);
-            if answer.labels.is_none() {
-                read.model = said("base").into();
-                read.prompt = said("prompt").into();
-                read.adapter = Some(format!("{} (seed {seed})", self.run.spec.name));
-                read.constrain = constrain;
-            }
-            read.raw.clone_from(&answer.raw);
-            read.parsed = parsed;
-            read.logprob = answer.logprob;
-            read.new_tokens = answer.new_tokens;
-            Ok(read)
+            Ok(of_all(match &answer.labels {
+                Some(labels) => Prediction {
+                    model: self.run.spec.name.clone(),
+                    ..Prediction::of(example, io::to_value(labels)?, &answer.raw)
+                },
+                None => {
+                    let parsed = reader.parse(&answer.raw, &example.case);
+                    Prediction {
+                        model: said("base"),
+                        prompt: said("prompt"),
+                        adapter: Some(format!("{} (seed {seed})", self.run.spec.name)),
+                        constrain,
+                        parsed: parsed.parsed,
+                        ..Prediction::of(example, parsed.answer, &answer.raw)
+                    }
+                }
+            }))
         };
-        corpus.test.iter().map(read).collect()
+        task.test().iter().map(read).collect()
     }
 }

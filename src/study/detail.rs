@@ -145,7 +145,7 @@ fn part_of(name: String, outcomes: &[Outcome], metrics: &[Metric], bootstrap: &B
 }
 
 fn tiers(predictions: &[Prediction], ontology: &Ontology, depth: &Depth, bootstrap: &Bootstrap) -> Tiered {
-    let case = |p: &Prediction| assign(&p.group, &p.gold, &p.labels, depth.names, ontology);
+    let case = |p: &Prediction| assign(&p.group, &p.gold, &p.answer, depth.names, ontology);
     let cases: Vec<_> = predictions.iter().map(case).collect();
     tiered(&cases, ontology, &depth.credit, bootstrap)
 }
@@ -181,7 +181,7 @@ fn normaliser(
 fn spelled_alike(prediction: &Prediction, case: &Outcome, names: &Normaliser) -> usize {
     let spellings =
         |labels: &[String]| -> BTreeSet<String> { labels.iter().map(|label| label.trim().to_lowercase()).collect() };
-    let (gold, predicted) = (spellings(&prediction.gold), spellings(&prediction.labels));
+    let (gold, predicted) = (spellings(&prediction.gold), spellings(&prediction.answer));
     let common: BTreeSet<String> = gold.intersection(&predicted).map(|label| names.normalise(label)).collect();
     case.right().filter(|label| common.contains(*label)).count()
 }

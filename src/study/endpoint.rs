@@ -7,13 +7,13 @@
 //! ```
 use super::config::PredictConfig;
 use super::experiment::ask;
-use crate::corpus::Case;
+use crate::corpus::Example;
 use crate::error::{Error, Result};
 use crate::generate::{Endpoint, EndpointConfig};
 use crate::io;
 use crate::prompt::Prompt;
 use crate::run::Store;
-use crate::run::prediction::Prediction;
+use crate::task::{AnyPrediction, AnyTask};
 use serde_json::Value;
 use std::path::Path;
 
@@ -42,12 +42,12 @@ pub(super) fn ask_endpoint(
     endpoint: &EndpointConfig,
     config: &PredictConfig,
     prompt: &Prompt,
-    cases: &[Case],
+    (task, cases): (&dyn AnyTask, &[Example<Value>]),
     store: &Store,
     dir: &Path,
-) -> Result<Vec<Prediction>> {
+) -> Result<Vec<AnyPrediction>> {
     let model = Endpoint::open(endpoint, &config.model, config.max_new, &store.root().join(".cache/endpoint"))?;
-    let predictions = ask(&model, prompt, cases);
+    let predictions = ask(&model, prompt, task, cases);
     let usage = model.usage();
     if usage.answered + usage.lost_tries > 0 {
         println!("… {}: {usage}", config.model);

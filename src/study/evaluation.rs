@@ -4,27 +4,11 @@
 use super::detail::{Detail, NO_GOLD};
 use crate::error::{Error, Result};
 use crate::io;
-use crate::metric::{self, Bootstrap, Difference, Estimate, Metric, Outcome, ScoreTable, Unit};
-use crate::run::prediction::{Prediction, label_set, outcomes};
+use crate::metric::{self, Bootstrap, Difference, Estimate, Metric, MetricInfo, Reading, ScoreTable, Statistic, Unit};
+use crate::run::Prediction;
+use crate::task::{AnyPrediction, AnyTask};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// How labels were read before they were compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reading {
-    /// As written, trimmed.
-    Raw,
-    Normalised,
-}
-
-/// What an evaluation needs besides predictions.
-pub struct Scoring<'a> {
-    pub bootstrap: Bootstrap,
-    pub normalise: &'a dyn Fn(&str) -> String,
-    /// Labels a model may know (those of training); without it there is no hallucinated-label rate.
-    pub vocabulary: Option<&'a [String]>,
-}
 
 /// The content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,12 +31,9 @@ pub struct Evaluation {
 /// Metrics by name; null where undefined.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Labels with at least one gold case: what `macro_f1_gold` is the mean over.
-    pub gold_labels: usize,
-    /// Labels gold or predicted: what `macro_f1_union` is the mean over, and L of the Hamming loss.
-    pub union_labels: usize,
-    /// Labels that count as known for the hallucinated-label rate.
-    pub vocabulary: Option<usize>,
+    /// Counts of the task's that belong to them: labels in gold, labels known to training, …
+    #[serde(flatten)]
+    pub counts: BTreeMap<String, Option<usize>>,
     pub metrics: BTreeMap<String, Option<Estimate>>,
     /// The same metrics with BCa intervals, where those are defined.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -97,12 +78,13 @@ impl Evaluation {
     }
 }
 
-/// Every metric of the predictions, raw and normalised.
-pub fn evaluate(predictions: &[Prediction], scoring: &Scoring) -> Result<Evaluation> {
+/// Every metric of the predictions, as written and normalised; of a task that has one reading only, that one in both places.
+pub fn evaluate(task: &dyn AnyTask, predictions: &[AnyPrediction], bootstrap: &Bootstrap) -> Result<Evaluation> {
     let Some(first) = predictions.first() else {
         return Err(Error::input("nothing to evaluate: no predictions"));
     };
-    let asked = |p: &Prediction| (p.model.clone(), p.adapter.clone(), p.prompt.clone(), p.constrain, p.voted.is_some());
+    let asked =
+        |p: &AnyPrediction| (p.model.clone(), p.adapter.clone(), p.prompt.clone(), p.constrain, p.voted.is_some());
     if let Some(other) = predictions.iter().find(|p| asked(p) != asked(first)) {
         let (a, b) = (first.source(), other.source());
         return Err(Error::input(format!(
@@ -117,54 +99,51 @@ pub fn evaluate(predictions: &[Prediction], scoring: &Scoring) -> Result<Evaluat
         predictions: digest(predictions)?,
         cases: predictions.len(),
         groups: predictions.iter().map(|p| &p.group).collect::<BTreeSet<_>>().len(),
-        bootstrap: scoring.bootstrap.clone(),
-        raw: scores(predictions, scoring, None),
-        normalised: scores(predictions, scoring, Some(scoring.normalise)),
+        bootstrap: bootstrap.clone(),
+        raw: scores(task, predictions, bootstrap, Reading::Raw)?,
+        normalised: scores(task, predictions, bootstrap, Reading::Normalised)?,
         detail: None,
     })
 }
 
 /// SHA-256 over predictions, whatever their file is called.
-pub fn digest(predictions: &[Prediction]) -> Result<String> {
+pub fn digest<A: Serialize, G: Serialize>(predictions: &[Prediction<A, G>]) -> Result<String> {
     io::digest_json(&predictions)
 }
 
-fn scores(predictions: &[Prediction], scoring: &Scoring, normalise: Option<&dyn Fn(&str) -> String>) -> Scores {
-    let outcomes = outcomes(predictions, normalise);
-    let vocabulary = scoring.vocabulary.map(|labels| label_set(labels, normalise));
-    let known = vocabulary.as_ref().map(BTreeSet::len);
-    let metrics: Vec<Metric> = Metric::PLAIN.into_iter().chain(vocabulary.map(Metric::Hallucinated)).collect();
-    let table = Metric::table(&metrics, &outcomes);
-    let estimates = scoring.bootstrap.estimates(&table);
-    let named = |found: Vec<Option<Estimate>>| {
-        let keys = metrics.iter().map(Metric::to_string);
-        keys.zip(found).filter_map(|(key, found)| Some((key, found?))).collect()
-    };
-    Scores {
-        bca: named(scoring.bootstrap.bca_estimates(&table)),
-        wilson: wilson(&outcomes, scoring.bootstrap.level),
-        gold_labels: distinct(outcomes.iter().flat_map(|case| &case.gold)),
-        union_labels: distinct(outcomes.iter().flat_map(|case| case.gold.union(&case.predicted))),
-        vocabulary: known,
-        metrics: metrics.iter().map(Metric::to_string).zip(estimates).collect(),
-    }
+/// The reading itself where the task has it, else the task's first.
+pub(super) fn supported(task: &dyn AnyTask, reading: Reading) -> Reading {
+    let all = task.readings();
+    if all.contains(&reading) { reading } else { all.first().copied().unwrap_or(Reading::Raw) }
 }
 
-/// Exact matches and parse failures: the metrics that count cases.
-fn wilson(outcomes: &[Outcome], level: f64) -> BTreeMap<String, Estimate> {
-    if distinct(outcomes.iter().map(|case| &case.group)) < outcomes.len() {
-        return BTreeMap::new();
-    }
-    let share = |metric: Metric, of: fn(&Outcome) -> bool| {
-        let found = metric::wilson(outcomes.iter().filter(|case| of(case)).count(), outcomes.len(), level)?;
-        Some((metric.to_string(), found))
-    };
-    let shares = [share(Metric::Exact, Outcome::exact), share(Metric::ParseFailure, |case| !case.parsed)];
-    shares.into_iter().flatten().collect()
+fn scores(
+    task: &dyn AnyTask,
+    predictions: &[AnyPrediction],
+    bootstrap: &Bootstrap,
+    reading: Reading,
+) -> Result<Scores> {
+    let reading = supported(task, reading);
+    let table = task.score(&[predictions], reading)?.pop().unwrap_or_default();
+    let keys = || table.keys().into_iter().map(String::from);
+    let bca = keys().zip(bootstrap.bca_estimates(&table)).filter_map(|(key, found)| Some((key, found?))).collect();
+    Ok(Scores {
+        counts: task.counts(predictions, reading)?,
+        bca,
+        wilson: wilson(&table, bootstrap.level),
+        metrics: keys().zip(bootstrap.estimates(&table)).collect(),
+    })
 }
 
-fn distinct<'a>(labels: impl Iterator<Item = &'a String>) -> usize {
-    labels.collect::<BTreeSet<_>>().len()
+/// Of the metrics that count cases (exact matches, parse failures), where every case is a group of its own.
+fn wilson(table: &ScoreTable, level: f64) -> BTreeMap<String, Estimate> {
+    let counted = table.columns.iter().filter(|(info, _)| info.counts_cases && table.independent());
+    let share = |(info, statistic): &(MetricInfo, Statistic)| {
+        let Statistic::Ratio(cases) = statistic else { return None };
+        let found = metric::wilson(cases.iter().filter(|case| case.0 > 0.0).count(), table.cases(), level)?;
+        Some((info.key.clone(), found))
+    };
+    counted.filter_map(share).collect()
 }
 
 /// One metric of two models on the same cases.
@@ -194,22 +173,23 @@ impl Comparison {
     }
 }
 
-/// Every pair of the named predictions in the order given, for every metric; p corrected over all of them. The resamples are those of
-/// `scoring`: see [`Bootstrap::for_comparisons`].
+/// Every pair of the named predictions in the order given, for every metric; p corrected over all of them. How many resamples that takes:
+/// see [`Bootstrap::for_comparisons`].
 pub fn compare(
-    named: &[(String, Vec<Prediction>)],
-    metrics: &[Metric],
+    task: &dyn AnyTask,
+    named: &[(String, Vec<AnyPrediction>)],
+    metrics: &[&str],
     reading: Reading,
-    scoring: &Scoring,
+    bootstrap: &Bootstrap,
 ) -> Result<Vec<Comparison>> {
     if named.len() < 2 {
         return Err(Error::input("nothing to compare: give two or more files of predictions on the same cases"));
     }
-    let sets = read(named, reading, scoring);
-    let pairs = (0..sets.len()).flat_map(|i| (i + 1..sets.len()).map(move |j| (i, j)));
+    let tables = score_together(task, named, reading)?;
+    let pairs = (0..named.len()).flat_map(|i| (i + 1..named.len()).map(move |j| (i, j)));
     let mut rows = Vec::new();
     for (i, j) in pairs {
-        rows.extend(rows_of(&sets[i], &sets[j], metrics, reading, &scoring.bootstrap)?);
+        rows.extend(rows_of((&named[i].0, &tables[i]), (&named[j].0, &tables[j]), metrics, reading, bootstrap)?);
     }
     correct(&mut rows);
     Ok(rows)
@@ -217,51 +197,45 @@ pub fn compare(
 
 /// As [`compare`], of every set of predictions with the first one only; those of other cases are left out.
 pub fn compare_with_first(
-    named: &[(String, Vec<Prediction>)],
-    metrics: &[Metric],
+    task: &dyn AnyTask,
+    named: &[(String, Vec<AnyPrediction>)],
+    metrics: &[&str],
     reading: Reading,
-    scoring: &Scoring,
+    bootstrap: &Bootstrap,
 ) -> Result<Vec<Comparison>> {
-    let sets = read(named, reading, scoring);
+    let tables = score_together(task, named, reading)?;
     let mut rows = Vec::new();
-    if let Some((first, others)) = sets.split_first() {
-        let pairs = |other: &&Named| {
-            let [a, b] = tables(&[], first, other);
-            b.paired_with(&a).is_ok()
-        };
-        for other in others.iter().filter(pairs) {
-            rows.extend(rows_of(first, other, metrics, reading, &scoring.bootstrap)?);
+    if let Some((first, others)) = tables.split_first() {
+        for (name, table) in named[1..].iter().map(|(name, _)| name).zip(others) {
+            if table.paired_with(first).is_ok() {
+                rows.extend(rows_of((&named[0].0, first), (name, table), metrics, reading, bootstrap)?);
+            }
         }
     }
     correct(&mut rows);
     Ok(rows)
 }
 
-type Named<'a> = (&'a str, Vec<Outcome>);
-
-fn read<'a>(named: &'a [(String, Vec<Prediction>)], reading: Reading, scoring: &Scoring) -> Vec<Named<'a>> {
-    let normalise = (reading == Reading::Normalised).then_some(scoring.normalise);
-    named.iter().map(|(name, predictions)| (name.as_str(), outcomes(predictions, normalise))).collect()
+fn score_together(
+    task: &dyn AnyTask,
+    named: &[(String, Vec<AnyPrediction>)],
+    reading: Reading,
+) -> Result<Vec<ScoreTable>> {
+    let sets: Vec<&[AnyPrediction]> = named.iter().map(|(_, predictions)| predictions.as_slice()).collect();
+    task.score(&sets, supported(task, reading))
 }
 
 fn rows_of(
-    first: &Named,
-    second: &Named,
-    metrics: &[Metric],
+    (a, first): (&str, &ScoreTable),
+    (b, second): (&str, &ScoreTable),
+    metrics: &[&str],
     reading: Reading,
     bootstrap: &Bootstrap,
 ) -> Result<Vec<Comparison>> {
-    let [of_a, of_b] = tables(metrics, first, second);
-    let differences = metric::compare(&of_a, &of_b, &of_a.keys(), bootstrap)
-        .map_err(|error| Error::input(format!("`{}` and `{}`: {error}", first.0, second.0)))?;
-    let row = |(key, difference)| Comparison::of(first.0, second.0, key, reading, difference);
-    Ok(of_a.keys().into_iter().zip(differences).map(row).collect())
-}
-
-/// Both scored together.
-fn tables(metrics: &[Metric], (_, a): &Named, (_, b): &Named) -> [ScoreTable; 2] {
-    let mut tables = Metric::tables(metrics, &[a, b]).into_iter();
-    [(); 2].map(|()| tables.next().unwrap_or_default())
+    let differences = metric::compare(first, second, metrics, bootstrap)
+        .map_err(|error| Error::input(format!("`{a}` and `{b}`: {error}")))?;
+    let row = |(key, difference): (&&str, _)| Comparison::of(a, b, key, reading, difference);
+    Ok(metrics.iter().zip(differences).map(row).collect())
 }
 
 /// Holm's correction of every kind of p over all rows where it is defined, each kind a family of its own.
@@ -279,10 +253,11 @@ pub(super) fn correct(rows: &mut [Comparison]) {
 }
 
 /// A short name for every set of predictions: model, adapter and prompt, with as much of a digest as tells equals apart.
-pub fn names(sets: &[&[Prediction]]) -> Result<Vec<String>> {
-    let sources: Vec<String> = sets.iter().map(|set| set.first().map(Prediction::source).unwrap_or_default()).collect();
+pub fn names(sets: &[&[AnyPrediction]]) -> Result<Vec<String>> {
+    let sources: Vec<String> =
+        sets.iter().map(|set| set.first().map(AnyPrediction::source).unwrap_or_default()).collect();
     let twice = |source: &String| sources.iter().filter(|other| *other == source).count() > 1;
-    let name = |(set, source): (&&[Prediction], &String)| {
+    let name = |(set, source): (&&[AnyPrediction], &String)| {
         Ok(if twice(source) { format!("{source} ({})", &digest(set)?[..6]) } else { source.clone() })
     };
     sets.iter().zip(&sources).map(name).collect()

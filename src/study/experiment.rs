@@ -6,25 +6,24 @@ use super::leak::training_leaks;
 use super::voting::ask_voting;
 use crate::adapter::{Adapter, Mode, Noise};
 use crate::baseline::{Baseline, BaselineSettings};
-use crate::corpus::{Case, Corpus};
+use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
 use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
 use crate::io;
 use crate::model::{Checkpoint, Config, Keep, Qwen3, export, resolve};
-use crate::prompt::{Encoder, NONE, Prompt, PromptContext};
-use crate::run::prediction::{Prediction, write_predictions};
-use crate::run::{Run, Store};
+use crate::prompt::{Constrain, Encoder, Prompt};
+use crate::run::{Prediction, Run, Spec, Store, read_predictions, write_predictions};
+use crate::task::{self, AnyPrediction, AnyTask, LabelTask, TrainingText};
 use crate::train::{Sequence, Trainer};
 use candle_core::{DType, Var};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 impl PredictConfig {
-    /// The model in this process that answers, held to what the config says: to the distinct training labels of `corpus`
-    /// as written.
-    pub(super) fn open(&self, corpus: &Corpus) -> Result<Local> {
+    /// The model in this process that answers, constrained to what the config says; a closed list is the task's.
+    pub(super) fn open(&self, task: &dyn AnyTask) -> Result<Local> {
         if self.endpoint.is_some() {
             return Err(Error::input(format!(
                 "{}: answers of an endpoint are kept and not asked for again",
@@ -34,84 +33,33 @@ impl PredictConfig {
         let mut model = Local::open_as(&self.model, self.adapter.as_deref(), self.weights)?;
         model.max_new = self.max_new;
         if let Some(how) = self.constrain {
-            model.hold_to(how, &closed_list(corpus))?;
+            let list = if how == Constrain::Labels { task.closed_list() } else { Vec::new() };
+            model.hold_to(how, &list)?;
         }
         Ok(model)
     }
 
     /// One answer a case, or a vote.
-    pub(super) fn ask(&self, model: &dyn Answers, prompt: &Prompt, cases: &[Case]) -> Result<Vec<Prediction>> {
+    pub(super) fn ask(
+        &self,
+        model: &dyn Answers,
+        prompt: &Prompt,
+        task: &dyn AnyTask,
+        cases: &[Example<Value>],
+    ) -> Result<Vec<AnyPrediction>> {
         match &self.vote {
-            Some(vote) => ask_voting(model, prompt, cases, vote),
-            None => ask(model, prompt, cases),
+            Some(vote) => ask_voting(model, prompt, task, cases, vote),
+            None => ask(model, prompt, task, cases),
         }
     }
 }
 
 /// Which training cases stood before each question, a line a case, the nearest last.
-fn write_retrieved(path: &Path, prompt: &Prompt, cases: &[Case]) -> Result<()> {
-    let line = |case: &Case| serde_json::json!({"case_id": case.case_id, "neighbours": prompt.retrieved(case)});
+fn write_retrieved(path: &Path, prompt: &Prompt, cases: &[Example<Value>]) -> Result<()> {
+    let line =
+        |case: &Example<Value>| serde_json::json!({"case_id": case.case_id, "neighbours": prompt.retrieved(case)});
     let text: String = cases.iter().map(|case| format!("{}\n", line(case))).collect();
     io::write(path, text.as_bytes())
-}
-
-/// Distinct training labels, with the answer for none if training has it. Those with a comma cannot be told from two
-/// and are left out.
-fn closed_list(corpus: &Corpus) -> Vec<String> {
-    let mut labels = corpus.vocabulary();
-    if corpus.train.iter().any(|case| case.labels.is_empty()) {
-        labels.insert(NONE.into(), 0);
-    }
-    let all = labels.len();
-    let labels: Vec<String> = labels.into_keys().filter(|label| !label.contains(',')).collect();
-    if labels.len() < all {
-        println!("… {} of {all} training labels hold a comma and are not in the closed list", all - labels.len());
-    }
-    labels
-}
-
-/// A corpus by the name that configs and the command line use, with the words its prompts use.
-pub fn open_corpus(name: &str) -> Result<(Corpus, PromptContext)> {
-    match name {
-        "findings" => {
-            let corpus = Corpus::from_env()?;
-            let context = PromptContext::of(&corpus);
-            Ok((corpus, context))
-        }
-        "bc5cdr" | "ncbi" => {
-            let data = std::env::var_os("DXLAB_DATA").ok_or_else(|| {
-                let fetch = if name == "ncbi" { "ncbi-disease" } else { name };
-                Error::input(format!(
-                    "corpus {name}: set DXLAB_DATA to the folder of open data (`dxlab data fetch {fetch}`)"
-                ))
-            })?;
-            let open = if name == "ncbi" { Corpus::ncbi } else { Corpus::bc5cdr };
-            let corpus = open(Path::new(&data))?;
-            let context = PromptContext {
-                document: "abstract".into(),
-                target: "diseases that it names".into(),
-                ..PromptContext::of(&corpus)
-            };
-            Ok((corpus, context))
-        }
-        path => {
-            let corpus = Corpus::open(Path::new(path))?;
-            let context = PromptContext::of(&corpus);
-            Ok((corpus, context))
-        }
-    }
-}
-
-/// Training and validation cases: validation is the share of groups whose digest comes first, so that it does not move
-/// when cases are added elsewhere.
-pub fn validation_split(cases: &[Case], share: f64, seed: u64) -> (Vec<Case>, Vec<Case>) {
-    let taken = |case: &Case| {
-        let digest = Sha256::digest(format!("{seed}/{}", case.group));
-        let at = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) as f64 / u32::MAX as f64;
-        at < share
-    };
-    let (valid, train) = cases.iter().cloned().partition(taken);
-    (train, valid)
 }
 
 impl Run {
@@ -122,24 +70,18 @@ impl Run {
 
     /// As `open_or_train` in another store; without `resume` a stopped run starts again.
     pub fn train_in(store: &Store, config: &TrainConfig, resume: bool) -> Result<Run> {
-        let (corpus, context) = open_corpus(&config.corpus)?;
-        Self::train_on(store, config, &corpus, &context, resume)
+        Self::train_on(store, config, &*task::open(&config.corpus)?, resume)
     }
 
-    /// As `train_in` on a corpus that is at hand.
-    pub(super) fn train_on(
-        store: &Store,
-        config: &TrainConfig,
-        corpus: &Corpus,
-        context: &PromptContext,
-        resume: bool,
-    ) -> Result<Run> {
-        let prompt = Prompt::named(&config.prompt, context)?;
-        let spec = serde_json::json!({
-            "config": config, "corpus": corpus.digest(), "base": base_id(&config.model)?, "prompt": prompt.id(),
-            "synthetic": corpus.synthetic,
+    /// As `train_in` on a task that is at hand.
+    pub fn train_on(store: &Store, config: &TrainConfig, task: &dyn AnyTask, resume: bool) -> Result<Run> {
+        let prompt = Prompt::named(&config.prompt, task.context())?;
+        let mut spec = serde_json::json!({
+            "config": config, "corpus": task.corpus_digest(), "base": base_id(&config.model)?, "prompt": prompt.id(),
+            "synthetic": task.synthetic(),
         });
-        let make = |dir: &Path| train(config, corpus, &prompt, dir);
+        of_task(&mut spec, task);
+        let make = |dir: &Path| train(config, task, &prompt, dir);
         match resume {
             true => store.open_or_resume("train", &config.name, &spec, make),
             false => store.open_or_restart("train", &config.name, &spec, make),
@@ -152,8 +94,12 @@ impl Run {
     }
 
     pub fn predict_in(store: &Store, config: &PredictConfig) -> Result<Run> {
-        let (corpus, context) = open_corpus(&config.corpus)?;
-        let mut prompt = Prompt::named(&config.prompt, &context)?;
+        Self::predict_on(store, config, &*task::open(&config.corpus)?)
+    }
+
+    /// As `predict_in` on a task that is at hand.
+    pub fn predict_on(store: &Store, config: &PredictConfig, task: &dyn AnyTask) -> Result<Run> {
+        let mut prompt = Prompt::named(&config.prompt, task.context())?;
         let model = match &config.endpoint {
             Some(endpoint) => endpoint.id(&config.model)?,
             None => base_id(&config.model)?,
@@ -163,8 +109,8 @@ impl Run {
             prompt = prompt.with_thinking(thinking);
         }
         let mut spec = serde_json::json!({
-            "model": model, "adapter": adapter, "prompt": prompt.id(), "corpus": corpus.digest(),
-            "corpus_name": corpus.name, "synthetic": corpus.synthetic, "max_new": config.max_new, "cases": config.cases,
+            "model": model, "adapter": adapter, "prompt": prompt.id(), "corpus": task.corpus_digest(),
+            "corpus_name": task.corpus_name(), "synthetic": task.synthetic(), "max_new": config.max_new, "cases": config.cases,
         });
         if let Some(how) = config.constrain {
             spec["constrain"] = io::to_value(&how)?; // absent from the digest of free answers
@@ -179,15 +125,19 @@ impl Run {
         if config.weights != Keep::F32 {
             spec["weights"] = io::to_value(&config.weights)?; // as above
         }
+        of_task(&mut spec, task);
+        let folder = Spec::new("predict", &config.name, &spec)?.folder();
         store.open_or_make("predict", &config.name, &spec, |dir| {
-            let cases = &corpus.test[..config.cases.unwrap_or(usize::MAX).min(corpus.test.len())];
-            let predictions = match &config.endpoint {
-                Some(endpoint) => ask_endpoint(endpoint, config, &prompt, cases, store, dir)?,
-                None => config.ask(&config.open(&corpus)?, &prompt, cases)?,
+            let mut cases = task.test();
+            cases.truncate(config.cases.unwrap_or(usize::MAX));
+            let mut predictions = match &config.endpoint {
+                Some(endpoint) => ask_endpoint(endpoint, config, &prompt, (task, &cases), store, dir)?,
+                None => config.ask(&config.open(task)?, &prompt, task, &cases)?,
             };
+            predictions.iter_mut().for_each(|one| one.run.clone_from(&folder));
             io::write_json(&dir.join("prompt.json"), &prompt)?;
             if prompt.neighbours.is_some() {
-                write_retrieved(&dir.join("neighbours.jsonl"), &prompt, cases)?;
+                write_retrieved(&dir.join("neighbours.jsonl"), &prompt, &cases)?;
             }
             write_predictions(&dir.join("preds.jsonl"), &predictions)
         })
@@ -195,13 +145,22 @@ impl Run {
 
     /// The baseline's answers to the test cases of a corpus, named as in a config, in the project's store.
     pub fn open_or_fit(baseline: Baseline, corpus: &str) -> Result<Run> {
-        let (corpus, _) = open_corpus(corpus)?;
-        Self::open_or_baseline(&Store::open(None), baseline, &corpus, &BaselineSettings::default())
+        let task = LabelTask::open(corpus)?;
+        Self::open_or_baseline(&Store::open(None), baseline, &task.corpus, &BaselineSettings::default())
     }
 
-    /// The predictions of a predict run.
-    pub fn predictions(&self) -> Result<Vec<Prediction>> {
-        crate::run::prediction::read_predictions(&self.path("preds.jsonl"))
+    /// The predictions of a predict run, read anew from the raw answers.
+    pub fn answers(&self, task: &dyn AnyTask) -> Result<Vec<AnyPrediction>> {
+        let stored = read_predictions::<Value, Value>(&self.path("preds.jsonl"))?;
+        Ok(stored.into_iter().map(|one| task.reread(one)).collect())
+    }
+}
+
+/// Puts the task into a specification where it is not told by the corpus alone, as it is for label sets of version 1: their runs were named
+/// before there were tasks.
+pub(super) fn of_task(spec: &mut Value, task: &dyn AnyTask) {
+    if task.as_labels().is_none() || task.version() > 1 {
+        spec["task"] = task.id().into();
     }
 }
 
@@ -268,23 +227,23 @@ const START: &str = "start.safetensors";
 /// The file that a training run writes last.
 const CARD: &str = "card.md";
 
-fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> Result<()> {
+fn train(config: &TrainConfig, task: &dyn AnyTask, prompt: &Prompt, dir: &Path) -> Result<()> {
     config.check()?;
     if dir.join(CARD).is_file() {
         return forget(dir); // a maker was killed between its last file and the run's name
     }
-    let leaks = training_leaks(config, corpus)?;
+    let leaks = training_leaks(config, task)?;
     leaks.refuse()?;
     io::write_json(&dir.join("leaks.json"), &leaks)?;
     let mut local = Local::open_as(&config.model, None, config.weights)?;
     let learner = Learner::new(config, &mut local, dir)?;
     let Sequences { train, times, valid, cut } =
-        sequences(config, corpus, prompt, &local.encoder(), &local.model.config)?;
+        sequences(config, task, prompt, &local.encoder(), &local.model.config)?;
     if cut > 0 {
-        println!("… {cut} of {} findings were shortened to fit the model's positions", train.len());
+        println!("… {cut} of {} texts were shortened to fit the model's positions", train.len());
     }
     let cases = times.first().map_or(0, |epoch| epoch.iter().filter(|&&n| n > 0).count());
-    println!("… {}: {cases} training and {} validation cases of {}", config.name, valid.len(), corpus.name);
+    println!("… {}: {cases} training and {} validation cases of {}", config.name, valid.len(), task.corpus_name());
     let text = toml::to_string(config).map_err(|e| Error::failed(e.to_string()))?;
     io::write(&dir.join("config.toml"), text.as_bytes())?;
     let (parameters, noise) = (learner.parameters(), learner.noise());
@@ -293,7 +252,7 @@ fn train(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, dir: &Path) -> 
     let progress = trainer.run(&train, &valid, None)?;
     learner.save(config, &local, dir)?;
     io::write_json(&dir.join("progress.json"), &progress)?;
-    io::write(&dir.join(CARD), card(config, corpus, prompt, &progress).as_bytes())?;
+    io::write(&dir.join(CARD), card(config, task, prompt, &progress).as_bytes())?;
     forget(dir)
 }
 
@@ -316,31 +275,30 @@ pub(super) struct Sequences {
     /// How often each comes in each epoch.
     pub times: Vec<Vec<u32>>,
     pub valid: Vec<Sequence>,
-    /// Training findings that were shortened to fit the model's positions.
+    /// Training texts that were shortened to fit the model's positions.
     cut: usize,
 }
 
 /// Fails for a case that `model` cannot take with its answer, which is never cut.
 pub(super) fn sequences(
     config: &TrainConfig,
-    corpus: &Corpus,
+    task: &dyn AnyTask,
     prompt: &Prompt,
     encoder: &Encoder,
     model: &Config,
 ) -> Result<Sequences> {
-    let (cases, valid) = config.split(&corpus.train);
-    let shown = config.showing.show(cases, config.training.epochs, config.training.seed)?;
-    let encode = |cases: &[Case]| -> Result<(Vec<Sequence>, usize)> {
-        let (mut made, mut cut) = (Vec::with_capacity(cases.len()), 0);
-        for case in cases {
-            let example = encoder.train_case(prompt, case)?;
+    let texts = task.training(&config.split(), &config.showing, config.training.epochs)?;
+    let encode = |texts: &[TrainingText]| -> Result<(Vec<Sequence>, usize)> {
+        let (mut made, mut cut) = (Vec::with_capacity(texts.len()), 0);
+        for TrainingText { case, answer } in texts {
+            let example = encoder.train_case(prompt, case, answer)?;
             cut += usize::from(example.cut > 0);
             // the last token is predicted, never read
             let (read, positions) = (example.ids.len().saturating_sub(1), model.max_position_embeddings);
             if read > positions {
                 return Err(Error::input(format!(
                     "case `{}`: prompt and answer are {read} tokens to read, the model has {positions} positions, and an \
-                     answer is never cut; give the case fewer labels or leave it out",
+                     answer is never cut; shorten the answer or leave the case out",
                     case.case_id
                 )));
             }
@@ -348,13 +306,13 @@ pub(super) fn sequences(
         }
         Ok((made, cut))
     };
-    let ((train, cut), (valid, _)) = (encode(&shown.cases)?, encode(&valid)?);
-    Ok(Sequences { train, times: shown.times, valid, cut })
+    let ((train, cut), (valid, _)) = (encode(&texts.train)?, encode(&texts.valid)?);
+    Ok(Sequences { train, times: texts.times, valid, cut })
 }
 
 /// The card of an adapter: what it is for, what it was made from, what it must not be used for.
-fn card(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, progress: &crate::train::Progress) -> String {
-    let data = if corpus.synthetic { "synthetic" } else { "not synthetic" };
+fn card(config: &TrainConfig, task: &dyn AnyTask, prompt: &Prompt, progress: &crate::train::Progress) -> String {
+    let data = if task.synthetic() { "synthetic" } else { "not synthetic" };
     let loss = progress
         .best_loss
         .map_or("not evaluated".into(), |l| format!("{l:.4} nats a token at update {}", progress.best_step));
@@ -370,7 +328,7 @@ fn card(config: &TrainConfig, corpus: &Corpus, prompt: &Prompt, progress: &crate
          For research on fine-tuning; not for clinical use.\n",
         config.name,
         config.model,
-        corpus.name,
+        task.corpus_name(),
         prompt.id(),
         progress.step,
         progress.tokens
@@ -399,32 +357,40 @@ impl Said {
 }
 
 /// Asks `model` about every case and reads its answers; prints how far it is every tenth of the way.
-pub fn ask(model: &dyn Answers, prompt: &Prompt, cases: &[Case]) -> Result<Vec<Prediction>> {
-    let mut said = Said::new(cases.len());
-    let answers = model.answer(prompt, cases, &mut |done| said.hear(done))?;
-    Ok(cases.iter().zip(answers).map(|(case, answer)| read(model, prompt, case, answer)).collect())
+pub fn ask(
+    model: &dyn Answers,
+    prompt: &Prompt,
+    task: &dyn AnyTask,
+    examples: &[Example<Value>],
+) -> Result<Vec<AnyPrediction>> {
+    let mut said = Said::new(examples.len());
+    let cases: Vec<Case> = examples.iter().map(|one| one.case.clone()).collect();
+    let answers = model.answer(prompt, &cases, &mut |done| said.hear(done))?;
+    Ok(examples.iter().zip(answers).map(|(example, answer)| read(model, prompt, task, example, answer)).collect())
 }
 
 /// What an answer says.
-pub(super) fn read(model: &dyn Answers, prompt: &Prompt, case: &Case, answer: Answer) -> Prediction {
-    let parsed = crate::label::parse(&answer.raw);
+pub(super) fn read(
+    model: &dyn Answers,
+    prompt: &Prompt,
+    task: &dyn AnyTask,
+    example: &Example<Value>,
+    answer: Answer,
+) -> AnyPrediction {
+    let read = task.parse(&answer.raw, &example.case);
     Prediction {
-        case_id: case.case_id.clone(),
-        group: case.group.clone(),
-        input: case.input.clone(),
+        task: task.id(),
+        corpus: task.corpus_digest()[..12].into(),
         prompt: prompt.id(),
         model: model.id().into(),
         adapter: model.adapter().map(String::from),
         constrain: model.constrain(),
-        raw: answer.raw,
-        labels: parsed.labels,
-        parsed: parsed.parsed,
-        gold: case.labels.clone(),
+        parsed: read.parsed,
         logprob: answer.logprob,
         prompt_tokens: answer.prompt_tokens,
         new_tokens: answer.new_tokens,
         seconds: answer.seconds,
-        voted: None,
+        ..Prediction::of(example, read.answer, &answer.raw)
     }
 }
 
@@ -446,7 +412,7 @@ mod tests {
         let context = PromptContext::of(&corpus);
         let prompt = Prompt::named(&config.prompt, &context).unwrap();
         let few = |labels: usize| Corpus {
-            train: vec![Case { labels: vec!["gallstone".into(); labels], ..corpus.train[0].clone() }],
+            train: vec![Finding { labels: vec!["gallstone".into(); labels], ..corpus.train[0].clone() }],
             ..corpus.clone()
         };
         let encoded = |labels: usize, positions: usize| {

@@ -5,13 +5,14 @@
 //! steps on the plan's longest micro-batches that are learnt from at the same time, and extended to all layers: both grow by the same amount
 //! with every layer of its kind (adapted, above an adapted one, below all adapted ones).
 use super::config::{Learns, Method, TrainConfig};
-use super::experiment::{Sequences, open_corpus, sequences};
+use super::experiment::{Sequences, sequences};
 use crate::adapter::{Adapter, Layers, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{MAX_NEW, encoder_for};
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
 use crate::prompt::Prompt;
 use crate::run::{peak_bytes, reset_peak, resident_bytes};
+use crate::task;
 use crate::train::{Batch, LoopConfig, Moments, Schedule, Sequence, Trainer, plan_times, side_by_side};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
@@ -121,9 +122,9 @@ impl Forecast {
             None => shape.parameters(),
         };
         let tokenizer = Arc::new(Tokenizer::open(&dir)?);
-        let (corpus, context) = open_corpus(&config.corpus)?;
-        let prompt = Prompt::named(&config.prompt, &context)?;
-        let data = sequences(config, &corpus, &prompt, &encoder_for(tokenizer, &shape, MAX_NEW), &shape)?;
+        let task = task::open(&config.corpus)?;
+        let prompt = Prompt::named(&config.prompt, task.context())?;
+        let data = sequences(config, &*task, &prompt, &encoder_for(tokenizer, &shape, MAX_NEW), &shape)?;
         let work = Work::of(config, &data)?;
         let start = resident_bytes();
         let cost = Cost::measure(config, &shape, gguf.as_ref(), &work)?;

@@ -2,22 +2,19 @@
 //! An arm may stand on several axes and is run once.
 use super::arm::{Arm, Tried};
 use super::config::TrainConfig;
-use super::evaluation::{Comparison, Reading, correct};
-use super::experiment::open_corpus;
+use super::evaluation::{Comparison, correct};
 use crate::baseline::Baseline;
-use crate::corpus::Corpus;
 use crate::error::{Error, Result};
-use crate::label::Normaliser;
-use crate::metric::{Bootstrap, Metric, Outcome, ScoreTable, Seeded, compare_seeds, over_seeds};
+use crate::metric::{Bootstrap, Reading, ScoreTable, Seeded, compare_seeds, over_seeds};
 use crate::prompt::Constrain;
-use crate::run::prediction::outcomes;
 use crate::run::{Run, Store};
 use crate::study::search::space;
+use crate::task::{self, AnyPrediction, AnyTask, LabelTask};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A grid, as in its TOML file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,16 +65,15 @@ pub struct Setting {
 
 /// What a grid found: every arm that was run, compared with the first of its axis.
 pub struct Grid {
-    pub corpus: Corpus,
-    pub names: Normaliser,
+    pub task: Arc<dyn AnyTask>,
     pub bootstrap: Bootstrap,
     pub config: GridConfig,
     /// Those in the store, by name.
     pub tried: BTreeMap<String, Tried>,
     /// Names of the runs without seeds that stand in every table.
     pub beside: Vec<String>,
-    /// What was right and wrong, of every seed of the arms and of the runs beside them.
-    read: Vec<(String, Vec<Vec<Outcome>>)>,
+    /// Answers of every seed of the arms and of the runs beside them.
+    answers: Vec<(String, Vec<Vec<AnyPrediction>>)>,
     /// The same as score tables, scored together.
     scored: BTreeMap<String, Vec<ScoreTable>>,
     /// Comparisons that were made, by metric: every table of the grid shows some of them.
@@ -135,19 +131,23 @@ impl GridConfig {
 
     /// What is in `store` of this grid, on the corpus of its base.
     pub fn found(&self, store: &Store) -> Result<Grid> {
-        let (corpus, _) = open_corpus(&TrainConfig::named(&self.base)?.corpus)?;
-        let names = Normaliser::new(corpus.vocabulary().keys())?;
-        let (mut tried, mut read) = (BTreeMap::new(), Vec::new());
+        self.found_on(store, task::open(&TrainConfig::named(&self.base)?.corpus)?)
+    }
+
+    /// As [`GridConfig::found`] on a task that is at hand.
+    pub fn found_on(&self, store: &Store, task: Arc<dyn AnyTask>) -> Result<Grid> {
+        let (mut tried, mut answers) = (BTreeMap::new(), Vec::new());
         for arm in self.arms()? {
-            if let Some(found) = arm.find(store)? {
-                read.push((arm.name.clone(), found.outcomes(&corpus, &names)?));
+            if let Some(found) = arm.find(store, &*task)? {
+                let of_seeds = found.took.iter().map(|took| found.predictions(&*task, took.seed));
+                answers.push((arm.name.clone(), of_seeds.collect::<Result<_>>()?));
                 tried.insert(arm.name, found);
             }
         }
         let (bootstrap, config) = (Bootstrap::default(), self.clone());
         let (scored, compared) = (BTreeMap::new(), Mutex::default());
-        let mut grid = Grid { corpus, names, bootstrap, config, tried, beside: vec![], read, scored, compared };
-        grid.score_together();
+        let mut grid = Grid { task, bootstrap, config, tried, beside: vec![], answers, scored, compared };
+        grid.score_together()?;
         Ok(grid)
     }
 }
@@ -171,16 +171,34 @@ impl Grid {
         self.scored.get(name).map(Vec::as_slice).ok_or_else(|| missing(name))
     }
 
-    /// Scores all that was read in one call, so that everything can be compared with everything.
-    fn score_together(&mut self) {
-        let all: Vec<(&String, &[Outcome])> =
-            self.read.iter().flat_map(|(name, runs)| runs.iter().map(move |run| (name, run.as_slice()))).collect();
-        let tables = Metric::tables(&Metric::PLAIN, &all.iter().map(|(_, run)| *run).collect::<Vec<_>>());
+    /// The answers of every seed of an arm.
+    pub fn answers(&self, arm: &str) -> Result<&[Vec<AnyPrediction>]> {
+        let found = self.answers.iter().find(|(name, _)| name == arm);
+        found.map(|(_, runs)| runs.as_slice()).ok_or_else(|| missing(arm))
+    }
+
+    /// The task, where its answers are sets of labels.
+    pub fn labels(&self) -> Result<&LabelTask> {
+        let name = self.task.name();
+        self.task.as_labels().ok_or_else(|| Error::input(format!("task `{name}` has no labels to show")))
+    }
+
+    /// How the task compares answers first of all.
+    pub fn reading(&self) -> Reading {
+        self.task.readings().first().copied().unwrap_or(Reading::Raw)
+    }
+
+    /// Scores all answers in one call, so that everything can be compared with everything.
+    fn score_together(&mut self) -> Result<()> {
+        let all: Vec<(&String, &[AnyPrediction])> =
+            self.answers.iter().flat_map(|(name, runs)| runs.iter().map(move |run| (name, run.as_slice()))).collect();
+        let tables = self.task.score(&all.iter().map(|(_, run)| *run).collect::<Vec<_>>(), self.reading())?;
         let mut scored = BTreeMap::<String, Vec<ScoreTable>>::new();
         for ((name, _), table) in all.into_iter().zip(tables) {
             scored.entry(name.clone()).or_default().push(table);
         }
         self.scored = scored;
+        Ok(())
     }
 
     /// The mean of a metric over the arm's seeds.
@@ -226,7 +244,7 @@ impl Grid {
         let bootstrap = self.bootstrap.for_comparisons(pairs.len());
         let row = |(a, b): &(&str, &str)| {
             let difference = compare_seeds(self.scored(a)?, self.scored(b)?, metric, &bootstrap)?;
-            Ok(Comparison::of(a, b, metric, Reading::Normalised, difference))
+            Ok(Comparison::of(a, b, metric, self.reading(), difference))
         };
         let mut rows = pairs.iter().map(row).collect::<Result<Vec<_>>>()?;
         correct(&mut rows);
@@ -235,10 +253,9 @@ impl Grid {
 
     /// Puts a run without seeds (a baseline) beside the arms of every table.
     pub fn beside(mut self, name: &str, run: &Run) -> Result<Self> {
-        let found = outcomes(&run.predictions()?, Some(&|label| self.names.normalise(label)));
         self.beside.push(name.to_string());
-        self.read.push((name.to_string(), vec![found]));
-        self.score_together();
+        self.answers.push((name.to_string(), vec![run.answers(&*self.task)?]));
+        self.score_together()?;
         Ok(self)
     }
 
@@ -250,7 +267,7 @@ impl Grid {
         let bootstrap = self.bootstrap.for_comparisons(arms.len());
         let made = |arm: &&str| {
             let difference = compare_seeds(self.scored(name)?, self.scored(arm)?, metric, &bootstrap)?;
-            Ok(Comparison::of(name, arm, metric, Reading::Normalised, difference))
+            Ok(Comparison::of(name, arm, metric, self.reading(), difference))
         };
         let mut rows = arms.iter().map(made).collect::<Result<Vec<_>>>()?;
         correct(&mut rows);

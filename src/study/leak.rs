@@ -1,40 +1,42 @@
 //! The leak gate before training: what a config trains on, validates on and is tested on must not share texts or patients.
 use super::config::TrainConfig;
-use super::experiment::{open_corpus, validation_split};
 use crate::corpus::leak::{Allowed, LIMIT, Leaks, Part, Role, find};
-use crate::corpus::{Case, Corpus};
+use crate::corpus::split::Split;
+use crate::corpus::{Case, Example};
 use crate::error::Result;
-use sha2::{Digest, Sha256};
+use crate::task::{self, AnyTask};
+use serde_json::Value;
 use std::path::Path;
 
-/// A corpus and what its groups are ids of.
+/// The cases of a corpus and what its groups are ids of.
 pub struct Source {
     pub name: String,
     /// Two sources of one space name their groups alike.
     space: String,
-    pub corpus: Corpus,
+    pub train: Vec<Case>,
+    pub test: Vec<Case>,
+}
+
+fn cases(examples: Vec<Example<Value>>) -> Vec<Case> {
+    examples.into_iter().map(|one| one.case).collect()
 }
 
 impl Source {
     /// By the names that configs use, or a file or folder of findings.
     pub fn open(name: &str) -> Result<Self> {
-        let (corpus, _) = open_corpus(name)?;
+        let task = task::open(name)?;
         let stem = Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy().into_owned());
-        Ok(Self { name: stem, space: space(name), corpus })
+        let space = task::group_space(name).into();
+        Ok(Self { name: stem, space, train: cases(task.train()), test: cases(task.test()) })
     }
 
     /// As a benchmark set: its test cases, all cases where it has none.
     fn benchmark(&self) -> Option<Part<'_>> {
-        match self.corpus.test.is_empty() {
-            true => part(self, true, Role::Test, &self.corpus.train).map(|p| Part { name: self.name.clone(), ..p }),
-            false => part(self, true, Role::Test, &self.corpus.test),
+        match self.test.is_empty() {
+            true => part(self, true, Role::Test, &self.train).map(|p| Part { name: self.name.clone(), ..p }),
+            false => part(self, true, Role::Test, &self.test),
         }
     }
-}
-
-/// What the groups of a corpus, by the name that configs use, are ids of.
-fn space(name: &str) -> String {
-    if matches!(name, "bc5cdr" | "ncbi") { "PubMed".into() } else { name.to_string() }
 }
 
 /// Leaks between the training and test cases of `sources`, and between their training cases and the test cases of `against`
@@ -43,8 +45,8 @@ fn space(name: &str) -> String {
 pub fn leaks(sources: &[Source], against: &[Source], limit: f64) -> Result<Leaks> {
     let mut parts = Vec::new();
     for (i, source) in sources.iter().enumerate() {
-        parts.extend(part(source, i > 0, Role::Train, &source.corpus.train));
-        parts.extend(part(source, i > 0, Role::Test, &source.corpus.test));
+        parts.extend(part(source, i > 0, Role::Train, &source.train));
+        parts.extend(part(source, i > 0, Role::Test, &source.test));
     }
     parts.extend(against.iter().filter_map(Source::benchmark));
     find(&parts, limit)
@@ -53,19 +55,23 @@ pub fn leaks(sources: &[Source], against: &[Source], limit: f64) -> Result<Leaks
 fn part<'a>(source: &Source, named: bool, role: Role, cases: &'a [Case]) -> Option<Part<'a>> {
     let which = if role == Role::Train { "train" } else { "test" };
     let name = if named { format!("{} {which}", source.name) } else { which.to_string() };
-    (!cases.is_empty()).then(|| Part { name, role, space: source.space.clone(), cases })
+    (!cases.is_empty()).then(|| Part { name, role, space: source.space.clone(), cases: cases.iter().collect() })
 }
 
 /// Leaks among what a run of `config` on `corpus` trains on, validates on and is tested on, its benchmark sets among the latter; what its
 /// allow list names is marked, and what of the list does not leak is told on the terminal.
-pub fn training_leaks(config: &TrainConfig, corpus: &Corpus) -> Result<Leaks> {
-    let (train, valid) = config.split(&corpus.train);
+pub fn training_leaks(config: &TrainConfig, task: &dyn AnyTask) -> Result<Leaks> {
+    let (train, valid) = config.split().of(&cases(task.train()));
+    let test = cases(task.test());
     let benchmarks = config.benchmarks.iter().map(|name| Source::open(name)).collect::<Result<Vec<_>>>()?;
-    let of = |name: &str, role, cases| Part { name: name.into(), role, space: space(&config.corpus), cases };
+    let space = task::group_space(&config.corpus);
+    fn of<'a>(name: &str, role: Role, space: &str, cases: &'a [Case]) -> Part<'a> {
+        Part { name: name.into(), role, space: space.into(), cases: cases.iter().collect() }
+    }
     let mut parts = vec![
-        of("train", Role::Train, train.as_slice()),
-        of("train", Role::Validation, valid.as_slice()),
-        of("test", Role::Test, corpus.test.as_slice()),
+        of("train", Role::Train, space, &train),
+        of("train", Role::Validation, space, &valid),
+        of("test", Role::Test, space, &test),
     ];
     parts.extend(benchmarks.iter().filter_map(Source::benchmark));
     let mut leaks = find(&parts, LIMIT)?;
@@ -77,22 +83,10 @@ pub fn training_leaks(config: &TrainConfig, corpus: &Corpus) -> Result<Leaks> {
     Ok(leaks)
 }
 
-/// At most `most` cases, those whose digest with the seed comes first, in their order: fewer are always among more.
-fn drawn(mut cases: Vec<Case>, most: usize, seed: u64) -> Vec<Case> {
-    let digest = |case: &Case| Sha256::digest(format!("cases/{seed}/{}", case.case_id));
-    let mut digests: Vec<_> = cases.iter().map(digest).collect();
-    digests.sort_unstable();
-    if let Some(bound) = digests.get(most) {
-        cases.retain(|case| digest(case) < *bound);
-    }
-    cases
-}
-
 impl TrainConfig {
-    /// Training and validation cases of a run.
-    pub(super) fn split(&self, cases: &[Case]) -> (Vec<Case>, Vec<Case>) {
-        let (train, valid) = validation_split(cases, self.validation, self.training.seed);
-        (drawn(train, self.cases.unwrap_or(usize::MAX), self.training.seed), valid)
+    /// Which training cases a run trains on and which it keeps for validation.
+    pub fn split(&self) -> Split {
+        Split { validation: self.validation, cases: self.cases, seed: self.training.seed }
     }
 }
 
@@ -132,7 +126,7 @@ mod tests {
         let mut config = TrainConfig::named("lora-plain").unwrap();
         assert!(!toml::to_string(&config).unwrap().contains("benchmarks"), "the digests of its runs stay");
         let folder = tempfile::tempdir().unwrap();
-        let cases = |name: &str, split: &str, copied: &Case| {
+        let cases = |name: &str, split: &str, copied: &Finding| {
             let case = |id: &str, text: &str| {
                 let row =
                     serde_json::json!({"case_id": id, "input_finding": text, "output_disease": "cyst", "split": split});

@@ -6,7 +6,6 @@
 //!
 //! Compared is on prompts that no one trained on: every logit, the divergence of every next-token distribution, the greedy answers
 //! and the labels read from them. Above a bound nothing is left under the final name.
-use super::experiment::open_corpus;
 use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{
@@ -16,6 +15,7 @@ use crate::generate::{
 use crate::io;
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, Weight, export, resolve};
 use crate::prompt::Prompt;
+use crate::task::{LabelTask, Task};
 use candle_core::{DType, Tensor};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -176,10 +176,10 @@ fn held_out(config: &MergeConfig, model: &Config, tokenizer: Option<&Arc<Tokeniz
     let pairs = match (&config.prompts, tokenizer) {
         (Some(path), tokenizer) => given(path, model, tokenizer)?,
         (None, Some(tokenizer)) => {
-            let (corpus, context) = open_corpus("findings")?;
-            let prompt = Prompt::named("plain", &context)?;
+            let task = LabelTask::open("findings")?;
+            let prompt = Prompt::named("plain", Task::context(&task))?;
             let encoder = encoder_for(tokenizer.clone(), model, NEW);
-            let cases = corpus.test.iter().take(PROMPTS);
+            let cases = task.corpus.test.iter().take(PROMPTS);
             let pair = |prompt_ids| Pair { prompt_ids, ..Pair::default() };
             cases.map(|case| Ok(pair(encoder.serve_case(&prompt, case)?.ids))).collect::<Result<_>>()?
         }

@@ -20,10 +20,8 @@ pub use analysis::Analysis;
 pub use arm::{Arm, SeedAnswer, Took, Tried};
 pub use config::{Learns, Method, PredictConfig, TrainConfig};
 pub use detail::{Calibrated, Depth, Detail, NormaliserError, Part, Target, detail};
-pub use evaluation::{
-    Comparison, Evaluation, Reading, Scores, Scoring, compare, compare_with_first, digest, evaluate, names,
-};
-pub use experiment::{ask, open_corpus, validation_split};
+pub use evaluation::{Comparison, Evaluation, Scores, compare, compare_with_first, digest, evaluate, names};
+pub use experiment::ask;
 pub use forecast::Forecast;
 pub use grid::{Axis, Grid, GridConfig, Setting};
 pub use merge::{Bounds, Gate, MergeConfig, merge, merged};

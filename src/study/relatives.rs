@@ -1,10 +1,11 @@
 //! The relatives of LoRA side by side on one base model: what each trains, and that each starts as the base.
 use super::config::{Learns, Method, TrainConfig};
-use super::experiment::{open_corpus, sequences};
+use super::experiment::sequences;
 use crate::adapter::{Adapter, Mode};
 use crate::error::Result;
 use crate::generate::Local;
 use crate::prompt::Prompt;
+use crate::task;
 use crate::train::Batch;
 
 /// A fresh adapter of one kind.
@@ -19,11 +20,11 @@ pub struct Relative {
 
 /// Every kind of adapter with the rank and α of `config`, untrained.
 pub fn relatives(config: &TrainConfig) -> Result<Vec<Relative>> {
-    let (corpus, context) = open_corpus(&config.corpus)?;
-    let prompt = Prompt::named(&config.prompt, &context)?;
+    let task = task::open(&config.corpus)?;
+    let prompt = Prompt::named(&config.prompt, task.context())?;
     let mut local = Local::open(&config.model, None)?;
     let few = TrainConfig { cases: Some(4), ..config.clone() };
-    let train = sequences(&few, &corpus, &prompt, &local.encoder(), &local.model.config)?.train;
+    let train = sequences(&few, &*task, &prompt, &local.encoder(), &local.model.config)?.train;
     let batch = Batch::pack(&train);
     let base = batch.score(&local.model)?;
     let mut all = Vec::new();

@@ -1,59 +1,56 @@
 //! Answers of several models on the test cases of one corpus, read and scored alike: what a results chapter shows.
 use super::arm::Tried;
 use super::detail::{Depth, Detail, detail};
-use super::evaluation::{Comparison, Evaluation, Reading, Scoring, correct, evaluate};
-use crate::corpus::Corpus;
+use super::evaluation::{Comparison, Evaluation, correct, evaluate};
 use crate::error::{Error, Result};
 use crate::io;
-use crate::label::{Normaliser, Ontology};
-use crate::metric::{self, Bootstrap, Credit, Metric, Outcome};
-use crate::run::prediction::{Prediction, outcomes};
-use crate::run::{Run, Store};
+use crate::label::Ontology;
+use crate::metric::{self, Bootstrap, Credit, Metric, Outcome, Reading};
+use crate::run::{Prediction, Run, Store};
+use crate::task::{AnyTask, LabelTask, Task, typed_predictions};
 use std::path::Path;
 use std::sync::OnceLock;
 
 /// One model's answers.
-#[derive(Clone, Debug)]
-pub struct Answered {
+pub struct Answered<T: Task = LabelTask> {
     pub name: String,
     pub run: Run,
-    pub predictions: Vec<Prediction>,
+    pub predictions: Vec<Prediction<T::Answer, T::Gold>>,
     pub evaluation: Evaluation,
     /// Computed when it is first asked for; see [`Results::detail`].
     detail: OnceLock<Detail>,
 }
 
 /// See the file's header.
-#[derive(Clone, Debug)]
-pub struct Results {
-    pub corpus: Corpus,
-    /// Makes labels alike before they are compared; knows the training labels.
-    pub names: Normaliser,
+pub struct Results<T: Task = LabelTask> {
+    pub task: T,
     pub bootstrap: Bootstrap,
     /// In the order in which they are shown.
-    pub models: Vec<Answered>,
+    pub models: Vec<Answered<T>>,
 }
 
-impl Results {
-    /// The runs' predictions under the names given, of an arm those of its first seed; every run must have answered all test cases of
-    /// `corpus`.
-    pub fn of(corpus: Corpus, runs: &[(&str, &Run)]) -> Result<Self> {
-        let names = Normaliser::new(corpus.vocabulary().keys())?;
-        let mut results = Self { corpus, names, bootstrap: Bootstrap::default(), models: Vec::new() };
+impl<T: Task> Results<T> {
+    /// The runs' predictions under the names given, of an arm those of its first seed; every run must have answered all test cases of the
+    /// task.
+    pub fn of(task: T, runs: &[(&str, &Run)]) -> Result<Self> {
+        let mut results = Self { task, bootstrap: Bootstrap::default(), models: Vec::new() };
         for (name, run) in runs {
             results.add(name, run)?;
         }
         Ok(results)
     }
 
-    /// Every complete run in `store` that answered the test cases of `corpus`, by the names of the runs: baselines, base
-    /// models, adapters, then the arms of grids.
-    pub fn in_store(store: &Store, corpus: Corpus) -> Result<Self> {
-        let digest = corpus.digest();
+    /// Every complete run in `store` that answered the test cases of the task, by the names of the runs: baselines, base models, adapters,
+    /// then the arms of grids.
+    pub fn in_store(store: &Store, task: T) -> Result<Self> {
+        let (digest, id) = (task.corpus().digest(), (&task as &dyn AnyTask).id());
         let answers = |run: &Run| {
-            let asked_all = run.spec.spec.get("cases").is_none_or(|cases| cases.is_null());
-            run.spec.spec.get("corpus").is_some_and(|of| *of == digest)
+            let spec = &run.spec.spec;
+            let asked_all = spec.get("cases").is_none_or(|cases| cases.is_null());
+            let same_task = spec.get("task").map_or(task.as_labels().is_some(), |of| *of == id);
+            spec.get("corpus").is_some_and(|of| *of == digest)
                 && asked_all
+                && same_task
                 && (run.spec.kind == "arm" || run.path("preds.jsonl").is_file())
         };
         let mut runs: Vec<Run> = store.list()?.into_iter().filter(answers).collect();
@@ -64,84 +61,61 @@ impl Results {
             _ => format!("{} ({})", run.spec.name, &run.short_digest()[..6]),
         };
         let named: Vec<(String, &Run)> = runs.iter().map(|run| (name(run), run)).collect();
-        Self::of(corpus, &named.iter().map(|(name, run)| (name.as_str(), *run)).collect::<Vec<_>>())
+        Self::of(task, &named.iter().map(|(name, run)| (name.as_str(), *run)).collect::<Vec<_>>())
     }
 
     fn add(&mut self, name: &str, run: &Run) -> Result<()> {
-        let predictions = match run.spec.kind.as_str() {
-            "arm" => Tried::first_seed(run, &self.corpus)?,
-            _ => run.predictions()?,
+        let answers = match run.spec.kind.as_str() {
+            "arm" => Tried::first_seed(run, &self.task)?,
+            _ => run.answers(&self.task)?,
         };
-        let answered: std::collections::BTreeSet<&str> = predictions.iter().map(|p| p.case_id.as_str()).collect();
-        if let Some(case) = self.corpus.test.iter().find(|case| !answered.contains(case.case_id.as_str())) {
+        let answered: std::collections::BTreeSet<&str> = answers.iter().map(|p| p.case_id.as_str()).collect();
+        let corpus = self.task.corpus();
+        if let Some(case) = corpus.test.iter().find(|case| !answered.contains(case.case_id.as_str())) {
             return Err(Error::input(format!(
                 "run {} did not answer test case {} of {}: give runs on the same cases",
                 run.folder(),
                 case.case_id,
-                self.corpus.name
+                corpus.name
             )));
         }
-        let vocabulary: Vec<String> = self.corpus.vocabulary().into_keys().collect();
-        let normalise = |label: &str| self.names.normalise(label);
-        let scoring =
-            Scoring { bootstrap: self.bootstrap.clone(), normalise: &normalise, vocabulary: Some(&vocabulary) };
-        let evaluation = evaluate(&predictions, &scoring)?;
-        let detail = OnceLock::new();
+        let evaluation = evaluate(&self.task, &answers, &self.bootstrap)?;
+        let (predictions, detail) = (typed_predictions(&self.task, &answers)?, OnceLock::new());
         self.models.push(Answered { name: name.into(), run: run.clone(), predictions, evaluation, detail });
         Ok(())
     }
 
-    pub fn get(&self, name: &str) -> Result<&Answered> {
+    pub fn get(&self, name: &str) -> Result<&Answered<T>> {
         self.models.iter().find(|model| model.name == name).ok_or_else(|| {
             let known: Vec<&str> = self.models.iter().map(|model| model.name.as_str()).collect();
             Error::input(format!("no results of `{name}`: there are {}", known.join(", ")))
         })
     }
 
-    /// Of the models named, the one with the highest metric on normalised labels; the first of equals.
-    pub fn best(&self, among: &[&str], key: &str) -> Result<&Answered> {
+    /// Of the models named, the one with the highest metric by the task's main reading; the first of equals.
+    pub fn best(&self, among: &[&str], key: &str) -> Result<&Answered<T>> {
         let models = among.iter().map(|name| self.get(name)).collect::<Result<Vec<_>>>()?;
-        let value = |model: &Answered| {
-            model.evaluation.get(Reading::Normalised, key).map_or(f64::NEG_INFINITY, |estimate| estimate.value)
+        let value = |model: &Answered<T>| {
+            model.evaluation.get(self.reading(), key).map_or(f64::NEG_INFINITY, |estimate| estimate.value)
         };
         let best = models.into_iter().rev().max_by(|a, b| value(a).total_cmp(&value(b)));
         best.ok_or_else(|| Error::input("the best of no models: name at least one"))
     }
 
-    /// What the metrics do not say of a model's answers, by our own table of concepts, so that it does not depend on `DXLAB_DATA`.
-    pub fn detail(&self, name: &str) -> Result<&Detail> {
-        let model = self.get(name)?;
-        if let Some(found) = model.detail.get() {
-            return Ok(found);
-        }
-        let (training, ontology) = (self.corpus.vocabulary(), Ontology::own()?);
-        let depth = Depth {
-            names: &self.names,
-            training: Some(&training),
-            ontology: Some(&ontology),
-            credit: Credit::default(),
-        };
-        let found = detail(&model.predictions, &depth, &self.bootstrap)?;
-        Ok(model.detail.get_or_init(|| found))
+    /// How the task compares answers first of all.
+    pub fn reading(&self) -> Reading {
+        Task::readings(&self.task).first().copied().unwrap_or(Reading::Raw)
     }
 
-    /// What was right and wrong, in the order of the predictions.
-    pub fn outcomes(&self, name: &str, reading: Reading) -> Result<Vec<Outcome>> {
-        let normalise = |label: &str| self.names.normalise(label);
-        let normalise: Option<&dyn Fn(&str) -> String> = (reading == Reading::Normalised).then_some(&normalise);
-        Ok(outcomes(&self.get(name)?.predictions, normalise))
-    }
-
-    /// b − a of every pair given, on normalised labels and the same resamples, as many as so many pairs need; p after Holm over all of
-    /// them.
+    /// b − a of every pair given, by the task's main reading and on the same resamples, as many as so many pairs need; p after Holm over
+    /// all of them.
     pub fn compare(&self, pairs: &[(&str, &str)], metric: &str) -> Result<Vec<Comparison>> {
         let (mut rows, bootstrap) = (Vec::new(), self.bootstrap.for_comparisons(pairs.len()));
         for (a, b) in pairs {
-            let (first, second) = (self.outcomes(a, Reading::Normalised)?, self.outcomes(b, Reading::Normalised)?);
-            let [first, second] = [&first, &second].map(Vec::as_slice);
-            let tables = Metric::tables(&[metric.parse()?], &[first, second]);
+            let sets = [self.get(a)?.predictions.as_slice(), self.get(b)?.predictions.as_slice()];
+            let tables = Task::score(&self.task, &sets, self.reading());
             let difference = metric::compare(&tables[0], &tables[1], &[metric], &bootstrap)?.remove(0);
-            rows.push(Comparison::of(a, b, metric, Reading::Normalised, difference));
+            rows.push(Comparison::of(a, b, metric, self.reading(), difference));
         }
         correct(&mut rows);
         Ok(rows)
@@ -152,6 +126,30 @@ impl Results {
         self.get(name)?;
         let others = self.models.iter().map(|model| model.name.as_str()).filter(|other| *other != name);
         self.compare(&others.map(|other| (other, name)).collect::<Vec<_>>(), metric)
+    }
+}
+
+impl Results {
+    /// What the metrics do not say of a model's answers, by our own table of concepts, so that it does not depend on `DXLAB_DATA`.
+    pub fn detail(&self, name: &str) -> Result<&Detail> {
+        let model = self.get(name)?;
+        if let Some(found) = model.detail.get() {
+            return Ok(found);
+        }
+        let (training, ontology) = (self.task.corpus.vocabulary(), Ontology::own()?);
+        let depth = Depth {
+            names: &self.task.names,
+            training: Some(&training),
+            ontology: Some(&ontology),
+            credit: Credit::default(),
+        };
+        let found = detail(&model.predictions, &depth, &self.bootstrap)?;
+        Ok(model.detail.get_or_init(|| found))
+    }
+
+    /// What was right and wrong, in the order of the predictions.
+    pub fn outcomes(&self, name: &str, reading: Reading) -> Result<Vec<Outcome>> {
+        Ok(self.task.outcomes(&self.get(name)?.predictions, reading))
     }
 
     /// Estimates of one metric on part of the labels: gold and predicted ones for which `keep` holds, after normalisation.
@@ -200,7 +198,7 @@ pub(crate) mod tests {
 
     /// Twenty cases of two labels; `good` gets all of the first label, `bad` only a quarter of it, in the plural.
     pub(crate) fn toy(folder: &std::path::Path) -> Results {
-        let case = |i: usize| crate::corpus::Case {
+        let case = |i: usize| crate::corpus::Finding {
             case_id: format!("c{i:02}"),
             group: format!("c{i:02}"),
             input: "Synthetic.".into(),
@@ -209,7 +207,7 @@ pub(crate) mod tests {
         let cases: Vec<_> = (0..20).map(case).collect();
         let store = Store::open(Some(folder));
         let answers = |name: &str, right: usize| {
-            let predict = |(i, case): (usize, &crate::corpus::Case)| {
+            let predict = |(i, case): (usize, &crate::corpus::Finding)| {
                 let label = if i < right { "renal cysts" } else { "liver cyst" };
                 crate::baseline::prediction(case, &format!("{name}@0"), vec![label.into()])
             };
@@ -268,7 +266,7 @@ pub(crate) mod tests {
     fn a_run_that_left_cases_out_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut results = toy(folder.path());
-        results.corpus.test.push(crate::corpus::Case {
+        results.corpus.test.push(crate::corpus::Finding {
             case_id: "new".into(),
             group: "new".into(),
             input: String::new(),

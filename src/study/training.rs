@@ -1,11 +1,11 @@
 //! A training run read back: its log, where it stopped, and how many numbers it trained.
 use super::config::{Method, PredictConfig, TrainConfig};
-use super::experiment::open_corpus;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::model::{Checkpoint, resolve, tensors};
 use crate::prompt::Prompt;
 use crate::run::Run;
+use crate::task;
 use crate::train::{LogLine, Progress, read_log};
 
 /// What a training run left in its files.
@@ -49,10 +49,12 @@ impl Training {
 
 /// Asks again about the first `cases` test cases of a predict run: (answers that are word for word those stored, asked).
 pub fn ask_again(run: &Run, config: &PredictConfig, cases: usize) -> Result<(usize, usize)> {
-    let (corpus, context) = open_corpus(&config.corpus)?;
-    let prompt = Prompt::named(&config.prompt, &context)?;
-    let fresh = config.ask(&config.open(&corpus)?, &prompt, &corpus.test[..cases.min(corpus.test.len())])?;
-    let stored = run.predictions()?;
+    let task = task::open(&config.corpus)?;
+    let prompt = Prompt::named(&config.prompt, task.context())?;
+    let mut first = task.test();
+    first.truncate(cases);
+    let fresh = config.ask(&config.open(&*task)?, &prompt, &*task, &first)?;
+    let stored = run.answers(&*task)?;
     let same = fresh.iter().filter(|new| stored.iter().any(|old| old.case_id == new.case_id && old.raw == new.raw));
     Ok((same.count(), fresh.len()))
 }

@@ -1,11 +1,12 @@
 //! Self-consistency as a way of asking: several sampled answers to each case, and the labels that enough of them name.
-use crate::corpus::Case;
-use crate::ensemble::vote;
+use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
 use crate::generate::{Answer, Answers, Sampling};
-use crate::prompt::{Prompt, answer};
+use crate::prompt::Prompt;
 use crate::run::{Prediction, Sample, Voted};
+use crate::task::{AnyPrediction, AnyTask, Combined};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// How answers are sampled and counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,36 +45,37 @@ impl Voting {
 
 /// Asks `model` for several answers to every case and counts them. In a prediction made so `raw` is the list that won, the
 /// answers themselves are in `voted`, there is no log-probability, and new tokens and seconds are those of all samples.
-pub fn ask_voting(model: &dyn Answers, prompt: &Prompt, cases: &[Case], voting: &Voting) -> Result<Vec<Prediction>> {
+pub fn ask_voting(
+    model: &dyn Answers,
+    prompt: &Prompt,
+    task: &dyn AnyTask,
+    examples: &[Example<Value>],
+    voting: &Voting,
+) -> Result<Vec<AnyPrediction>> {
     voting.check()?;
     let sampling = Sampling { temperature: voting.temperature, seed: voting.seed, ..Sampling::default() };
-    let mut said = super::experiment::Said::new(cases.len() * voting.samples);
-    let answers = model.sample(prompt, cases, &sampling, voting.samples, &mut |done| said.hear(done))?;
-    let count = |(case, answers)| prediction(model, prompt, case, answers, voting.threshold);
-    Ok(cases.iter().zip(answers).map(count).collect())
+    let mut said = super::experiment::Said::new(examples.len() * voting.samples);
+    let cases: Vec<Case> = examples.iter().map(|one| one.case.clone()).collect();
+    let answers = model.sample(prompt, &cases, &sampling, voting.samples, &mut |done| said.hear(done))?;
+    let count = |(example, answers): (&Example<Value>, Vec<Answer>)| {
+        let raw: Vec<&str> = answers.iter().map(|answer| answer.raw.as_str()).collect();
+        let Combined { answer, raw, parsed, shares } = task.combine(&raw, &example.case, voting.threshold);
+        let whole = together(raw, &answers);
+        let sample = |a: Answer| Sample { raw: a.raw, logprob: a.logprob, new_tokens: a.new_tokens };
+        let voted = Some(Voted { shares, samples: answers.into_iter().map(sample).collect() });
+        Prediction { answer, parsed, voted, ..super::experiment::read(model, prompt, task, example, whole) }
+    };
+    Ok(examples.iter().zip(answers).map(count).collect())
 }
 
-fn prediction(model: &dyn Answers, prompt: &Prompt, case: &Case, answers: Vec<Answer>, threshold: f64) -> Prediction {
-    let read: Vec<_> = answers.iter().map(|answer| crate::label::parse(&answer.raw)).collect();
-    let parsed = read.iter().any(|answer| answer.parsed);
-    let shares = vote(&read.into_iter().map(|answer| answer.labels).collect::<Vec<_>>());
-    let won = shares.iter().filter(|(_, share)| *share >= threshold);
-    let labels: Vec<String> = won.map(|(label, _)| label.clone()).collect();
-    let sum = |of: fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>();
-    let whole = Answer {
-        raw: answer(&labels),
+/// What all samples took, with the winning text.
+fn together(raw: String, answers: &[Answer]) -> Answer {
+    Answer {
+        raw,
         logprob: None,
         prompt_tokens: answers.first().map_or(0, |first| first.prompt_tokens), // read once for all samples
         new_tokens: answers.iter().map(|answer| answer.new_tokens).sum(),
-        seconds: sum(|answer| answer.seconds),
-    };
-    let sample = |a: Answer| Sample { raw: a.raw, logprob: a.logprob, new_tokens: a.new_tokens };
-    let samples = answers.into_iter().map(sample).collect();
-    Prediction {
-        labels,
-        parsed,
-        voted: Some(Voted { shares: shares.into_iter().collect(), samples }),
-        ..super::experiment::read(model, prompt, case, whole)
+        seconds: answers.iter().map(|answer| answer.seconds).sum(),
     }
 }
 
@@ -93,13 +95,13 @@ mod tests {
         fn adapter(&self) -> Option<&str> {
             None
         }
-        fn answer(&self, _: &Prompt, _: &[Case], _: &mut dyn FnMut(usize)) -> Result<Vec<Answer>> {
+        fn answer(&self, _: &Prompt, _: &[Finding], _: &mut dyn FnMut(usize)) -> Result<Vec<Answer>> {
             Ok(vec![])
         }
         fn sample(
             &self,
             _: &Prompt,
-            cases: &[Case],
+            cases: &[Finding],
             sampling: &Sampling,
             samples: usize,
             done: &mut dyn FnMut(usize),

@@ -4,7 +4,7 @@
 mod cli;
 mod server;
 
-use dxlab::corpus::Case;
+use dxlab::corpus::Finding;
 use dxlab::generate::{Answers, Endpoint, EndpointConfig, Key, Manners, Usage};
 use dxlab::prompt::{Prompt, PromptContext};
 use dxlab::run::Prediction;
@@ -16,8 +16,8 @@ use std::time::Duration;
 
 const KEY: &str = "sk-synthetic-0123456789abcdef";
 
-fn cases(from: usize, to: usize) -> Vec<Case> {
-    let case = |n: usize| Case {
+fn cases(from: usize, to: usize) -> Vec<Finding> {
+    let case = |n: usize| Finding {
         case_id: format!("case-{n}"),
         group: format!("case-{n}"),
         input: format!("Synthetic finding number {n}."),

@@ -1,14 +1,14 @@
 //! Findings in the formats that are read; labels joined by `, `.
-use crate::corpus::{Case, Corpus};
+use crate::corpus::{Case, Corpus, Finding};
 use crate::error::{Error, Result};
 use crate::io;
 use serde_json::json;
 use std::path::Path;
 
 /// One object a line.
-pub fn write_jsonl(path: &Path, cases: &[Case]) -> Result<()> {
-    let line = |case: &Case| {
-        let Case { case_id, group, input, labels } = case;
+pub fn write_jsonl(path: &Path, cases: &[Finding]) -> Result<()> {
+    let line = |case: &Finding| {
+        let (Case { case_id, group, input }, labels) = (&case.case, &case.gold);
         let value = |text: &str| json!(text).to_string();
         // written by hand so that the keys keep this order
         format!(
@@ -30,7 +30,7 @@ pub fn write_csv(path: &Path, corpus: &Corpus) -> Result<()> {
         .map_err(|e| failed(e.to_string()))?;
     for (split, cases) in [("train", &corpus.train), ("test", &corpus.test)] {
         for case in cases {
-            let labels = case.labels.join(", ");
+            let labels = case.gold.join(", ");
             let record = [&case.case_id, &case.group, split, &case.input, &labels];
             out.write_record(record).map_err(|e| failed(e.to_string()))?;
         }
@@ -49,7 +49,7 @@ pub fn write_xlsx(path: &Path, corpus: &Corpus) -> Result<()> {
             sheet.write(0, column as u16, name).map_err(failed)?;
         }
         for (i, case) in cases.iter().enumerate() {
-            let cells = [&case.case_id, &case.group, &case.input, &case.labels.join(", ")];
+            let cells = [&case.case_id, &case.group, &case.input, &case.gold.join(", ")];
             for (column, cell) in cells.into_iter().enumerate() {
                 sheet.write_string(i as u32 + 1, column as u16, cell).map_err(failed)?;
             }

@@ -2,7 +2,7 @@
 use super::report::{self, Truth};
 use super::{dice::Dice, plan, plan::Planned, words::Words};
 use crate::corpus::near::NearDuplicates;
-use crate::corpus::{Case, Corpus, findings};
+use crate::corpus::{Corpus, Finding, findings};
 use crate::error::{Error, Result};
 use crate::io;
 use std::path::Path;
@@ -46,13 +46,13 @@ fn unlike(
     case_id: String,
     seen: &mut NearDuplicates,
     mut dice: impl FnMut() -> Dice,
-) -> Result<(Case, Truth)> {
+) -> Result<(Finding, Truth)> {
     for _ in 0..200 {
         let mut report = report::write(words, labels, &mut dice())?;
         if seen.insert_unless_alike(&report.text) {
             report.truth.case_id.clone_from(&case_id);
             let labels = report.truth.causes.iter().map(|c| c.label.clone()).collect();
-            return Ok((Case { group: case_id.clone(), case_id, input: report.text, labels }, report.truth));
+            return Ok((Finding::new(&case_id, &case_id, report.text, labels), report.truth));
         }
     }
     Err(Error::failed(format!("case {case_id}: 200 tries gave no report unlike the others; enlarge the vocabulary")))
@@ -60,7 +60,7 @@ fn unlike(
 
 /// `n` synthetic cases drawn as those of the training split are, for pretraining and learning curves. None equals or
 /// nearly equals a test case of the embedded corpus; the same seed gives the same cases, the first `m` for every `n ≥ m`.
-pub fn fresh_cases(seed: u64, n: usize) -> Result<Vec<Case>> {
+pub fn fresh_cases(seed: u64, n: usize) -> Result<Vec<Finding>> {
     let words = Words::load()?;
     let (embedded, _) = make(SEED)?;
     let mut test = NearDuplicates::new(TOO_ALIKE);
@@ -77,14 +77,14 @@ pub fn fresh_cases(seed: u64, n: usize) -> Result<Vec<Case>> {
         }
         let case_id = format!("syn-fresh-{seed}-{:06}", cases.len() + 1);
         let labels = report.truth.causes.iter().map(|c| c.label.clone()).collect();
-        cases.push(Case { group: case_id.clone(), case_id, input: report.text, labels });
+        cases.push(Finding::new(&case_id, &case_id, report.text, labels));
     }
     Ok(cases)
 }
 
 /// The texts of [`fresh_cases`].
 pub fn training_text(seed: u64, n: usize) -> Result<Vec<String>> {
-    Ok(fresh_cases(seed, n)?.into_iter().map(|case| case.input).collect())
+    Ok(fresh_cases(seed, n)?.into_iter().map(|case| case.case.input).collect())
 }
 
 /// Writes `train.jsonl`, `test.jsonl`, `truth.jsonl` and a README, the data card; returns the corpus.

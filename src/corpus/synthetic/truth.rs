@@ -1,6 +1,6 @@
 //! Why synthetic cases carry their labels, read back from `truth.jsonl` beside a corpus.
 use super::Truth;
-use crate::corpus::Case;
+use crate::corpus::Finding;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,7 +32,7 @@ pub fn read(folder: &Path) -> Result<BTreeMap<String, Truth>> {
 
 impl Truth {
     /// The whole text in order: sentences that cause or distract, and what stands between them.
-    pub fn stretches(&self, case: &Case) -> Vec<Stretch> {
+    pub fn stretches(&self, case: &Finding) -> Vec<Stretch> {
         let mut marked = BTreeMap::<(usize, usize), Stretch>::new();
         let text: Vec<char> = case.input.chars().collect();
         let cut = |from: usize, to: usize| -> String {
@@ -81,7 +81,7 @@ mod tests {
                 case.input.split_whitespace().collect::<Vec<_>>()
             );
             let caused: usize = stretches.iter().map(|stretch| stretch.causes.len()).sum();
-            assert_eq!(caused, case.labels.len(), "{}", case.case_id);
+            assert_eq!(caused, case.gold.len(), "{}", case.case_id);
         }
         assert!(read(&crate::home().join("src")).unwrap().is_empty());
     }

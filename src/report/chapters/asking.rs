@@ -20,7 +20,7 @@ pub fn best_beside(baselines: &[(&str, &Run)], asked: &[(&str, &Results)], metri
         .collect::<Result<Vec<_>>>()?;
     let runs: Vec<(&str, &Run)> =
         baselines.iter().copied().chain(chosen.iter().map(|(name, run)| (name.as_str(), *run))).collect();
-    let results = Results::of(first.corpus.clone(), &runs)?;
+    let results = Results::of(first.task.clone(), &runs)?;
     let names = || chosen.iter().map(|(name, _)| name.as_str());
     let pairs: Vec<(&str, &str)> =
         baselines.iter().flat_map(|(baseline, _)| names().map(move |name| (*baseline, name))).collect();

@@ -2,9 +2,9 @@
 //! they met, and how their intervals are to be read.
 use super::results::verdict;
 use crate::error::Result;
-use crate::metric::{compare_seeds, holm};
+use crate::metric::{Reading, compare_seeds, holm};
 use crate::report::kit::display::difference;
-use crate::study::{Comparison, Grid, Reading};
+use crate::study::{Comparison, Grid};
 
 /// Where nothing was run.
 const NOTHING: &str = "no arm of this question was run on these cases: `dxlab grid configs/grid.toml` runs them";

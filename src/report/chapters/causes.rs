@@ -4,10 +4,11 @@ use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::failure::{CaseFailures, Class, LabelError, Where, ratio};
 use crate::label::Normaliser;
+use crate::metric::Reading;
 use crate::report::kit::display::{Table, interval};
 use crate::report::kit::tables::label_counts;
 use crate::study::Analysis;
-use crate::study::{Reading, Results};
+use crate::study::Results;
 use std::collections::BTreeMap;
 
 /// A gold label of the test (normalised) with its cases in both splits, and how the test writes it.
@@ -104,7 +105,7 @@ pub fn most_missed(results: &Results, model: &str) -> Result<String> {
     else {
         return Ok(format!("{model} misses no label."));
     };
-    let training = label_counts(&results.corpus.train, Some(&|label: &str| results.names.normalise(label)));
+    let training = label_counts(&results.task.corpus.train, Some(&|label: &str| results.task.names.normalise(label)));
     let f1 = |more: usize| 2.0 * (all[2] + more) as f64 / (all[0] + all[1] + more).max(1) as f64;
     Ok(format!(
         "{model} misses no label as often as {label}: gold in {}, given in {}, right in {}; {} carr{} it. Its {} \

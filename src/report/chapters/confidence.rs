@@ -76,7 +76,7 @@ mod tests {
                 (p.case_id, p.group) = (format!("c{i:03}"), format!("g{i:03}"));
                 (p.gold, p.new_tokens) = (vec!["renal cyst".into()], 4);
                 let right = (i % 4 < 2) != turned;
-                p.labels = vec![if right { "renal cyst" } else { "ascites" }.into()];
+                p.answer = vec![if right { "renal cyst" } else { "ascites" }.into()];
                 p.logprob = Some(if i % 4 < 2 { -0.1 - 0.001 * i as f64 } else { -6.0 - 0.01 * i as f64 });
                 p
             })

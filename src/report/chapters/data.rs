@@ -2,7 +2,7 @@
 use crate::corpus::leak::{Kind, Leaks, Role};
 use crate::corpus::shape::{Shape, Unseen};
 use crate::corpus::synthetic::Truth;
-use crate::corpus::{Case, Corpus};
+use crate::corpus::{Corpus, Finding};
 use crate::report::kit::display::{NONE, Table};
 use std::collections::BTreeMap;
 
@@ -51,10 +51,10 @@ pub fn unseen(unseen: &Unseen, most: usize) -> Table {
 
 /// One finding in full, stretch by stretch: what each implies, and what it only speaks of and why that does not count.
 /// Without a truth (real findings) the whole text stands beside its labels.
-pub fn explained(case: &Case, truths: &BTreeMap<String, Truth>) -> Table {
+pub fn explained(case: &Finding, truths: &BTreeMap<String, Truth>) -> Table {
     let names = ["text", "implies", "speaks of, without implying"];
     let Some(truth) = truths.get(&case.case_id) else {
-        return Table::from_rows(&names, &[vec![case.input.clone(), case.labels.join(", "), NONE.into()]]);
+        return Table::from_rows(&names, &[vec![case.input.clone(), case.gold.join(", "), NONE.into()]]);
     };
     let row = |stretch: crate::corpus::synthetic::truth::Stretch| {
         let others = stretch.distracts.iter().map(|(label, why)| format!("{label} ({why})"));
@@ -65,13 +65,13 @@ pub fn explained(case: &Case, truths: &BTreeMap<String, Truth>) -> Table {
 
 /// Three test cases worth reading, the shortest of each kind: several labels; a label that training names differently or
 /// lacks; a single label. Where a kind does not occur the shortest case left takes its place.
-pub fn instructive(corpus: &Corpus) -> Vec<Case> {
+pub fn instructive(corpus: &Corpus) -> Vec<Finding> {
     let known = corpus.vocabulary();
-    let kinds: [&dyn Fn(&Case) -> bool; 3] =
-        [&|case| case.labels.len() >= 3, &|case| case.labels.iter().any(|label| !known.contains_key(label)), &|case| {
-            case.labels.len() == 1
+    let kinds: [&dyn Fn(&Finding) -> bool; 3] =
+        [&|case| case.gold.len() >= 3, &|case| case.gold.iter().any(|label| !known.contains_key(label)), &|case| {
+            case.gold.len() == 1
         }];
-    let mut left: Vec<&Case> = corpus.test.iter().collect();
+    let mut left: Vec<&Finding> = corpus.test.iter().collect();
     left.sort_by_key(|case| (case.input.len(), case.case_id.as_str()));
     let mut chosen = Vec::new();
     for kind in kinds.iter().filter(|_| !corpus.test.is_empty()) {
@@ -85,7 +85,7 @@ pub fn instructive(corpus: &Corpus) -> Vec<Case> {
 
 /// Sentences that use a label's words without implying it, by the reason, over the given cases: how often, and in how many
 /// cases. Empty for findings without a truth.
-pub fn distractors(cases: &[Case], truths: &BTreeMap<String, Truth>) -> Table {
+pub fn distractors(cases: &[Finding], truths: &BTreeMap<String, Truth>) -> Table {
     let mut counts = BTreeMap::<&str, (usize, std::collections::BTreeSet<&str>, &str)>::new();
     for truth in cases.iter().filter_map(|case| truths.get(&case.case_id)) {
         for other in &truth.distractors {
@@ -187,7 +187,7 @@ mod tests {
         assert!(chosen[0].labels.len() >= 3 && chosen[2].labels.len() == 1);
         for case in &chosen {
             let table = explained(case, &truths).to_markdown();
-            assert!(case.labels.iter().all(|label| table.contains(label.as_str())), "{table}");
+            assert!(case.gold.iter().all(|label| table.contains(label.as_str())), "{table}");
         }
         let bare = explained(&chosen[0], &BTreeMap::new());
         assert_eq!(bare.height(), 1);

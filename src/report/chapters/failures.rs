@@ -199,7 +199,7 @@ pub(super) fn by_class(analysis: &Analysis, model: &str, columns: &[(String, Opt
 /// Share of gold labels missed (forgiven ones aside) by how many training cases carry the label: what more data could fix.
 pub fn missed_by_frequency(analysis: &Analysis, results: &Results, models: &[&str]) -> Result<Table> {
     let normalise = |label: &str| analysis.names.normalise(label);
-    let counts = crate::report::kit::tables::label_counts(&results.corpus.train, Some(&normalise));
+    let counts = crate::report::kit::tables::label_counts(&results.task.corpus.train, Some(&normalise));
     let known = |label: &str| counts.get(&normalise(label)).copied().unwrap_or(0);
     let (mut rows, mut from) = (Vec::new(), 0);
     for (band, to) in BANDS {
@@ -263,7 +263,7 @@ pub fn example(analysis: &Analysis, results: &Results, model: &str, class: Class
 
 /// A case in full: its text with every sentence marked that an error hangs on, or that the truth names for the label.
 pub fn case(analysis: &Analysis, results: &Results, model: &str, failures: &CaseFailures) -> Result<Passage> {
-    let text = &results.corpus.case(&failures.case_id)?.input;
+    let text = &results.task.corpus.case(&failures.case_id)?.input;
     let truth = analysis.truths.get(&failures.case_id);
     let name = |label: &str| analysis.names.normalise(label);
     let mut notes = BTreeMap::<usize, BTreeSet<String>>::new();
@@ -301,7 +301,7 @@ pub fn case(analysis: &Analysis, results: &Results, model: &str, failures: &Case
         .collect();
     let mut facts = vec![("gold".into(), list(&failures.gold)), (model.to_string(), list(&failures.given))];
     facts.extend((!without.is_empty()).then(|| ("errors that hang on no sentence".into(), without.join("; "))));
-    let kind = if results.corpus.synthetic { "synthetic case" } else { "case" };
+    let kind = if results.task.corpus.synthetic { "synthetic case" } else { "case" };
     Ok(Passage {
         title: format!("{kind} {}", failures.case_id),
         facts,

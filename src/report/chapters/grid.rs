@@ -95,10 +95,11 @@ pub fn axis(grid: &Grid, name: &str, metric: &str) -> Result<Table> {
 pub fn question(grid: &Grid, name: &str) -> Result<String> {
     let (axis, _) = grid.axis(name)?;
     let first = axis.arms.first().map(|arm| arm.name.as_str()).unwrap_or_default();
-    let (n, seeds) = (grid.corpus.test.len(), grid.config.seeds.len());
+    let (n, seeds) = (grid.task.test().len(), grid.config.seeds.len());
     Ok(format!(
         "{} {seeds} seeds, {n} test cases of {}; differences from {first}, paired by case and seed",
-        axis.question, grid.corpus.name
+        axis.question,
+        grid.task.corpus_name()
     ))
 }
 
@@ -138,7 +139,7 @@ pub fn by_cases(grid: &Grid, axes: &[(&str, &str)], metric: &str) -> Result<Figu
     if series.is_empty() {
         return nothing();
     }
-    let title = format!("{metric} (n = {}, {} seeds, 95 % interval)", grid.corpus.test.len(), grid.config.seeds.len());
+    let title = format!("{metric} (n = {}, {} seeds, 95 % interval)", grid.task.test().len(), grid.config.seeds.len());
     figures::bands(&series, "training cases (log)", &title)
 }
 
@@ -154,7 +155,7 @@ pub fn differences(grid: &Grid, axes: &[&str], metric: &str) -> Result<Figure> {
     if rows.is_empty() {
         return nothing();
     }
-    let (n, seeds) = (grid.corpus.test.len(), grid.config.seeds.len());
+    let (n, seeds) = (grid.task.test().len(), grid.config.seeds.len());
     let title = format!("difference in {metric} (n = {n}, {seeds} seeds, 95 % intervals of single comparisons)");
     figures::paired_forest(&rows, &title)
 }
@@ -177,7 +178,7 @@ pub fn remedies(grid: &Grid, arm: &str, others: &[&str]) -> Result<Table> {
     };
     let there = others.iter().filter_map(|other| Some((*other, run(other)?)));
     let runs: Vec<(&str, &Run)> = [(arm, first)].into_iter().chain(there).collect();
-    let results = Results::of(grid.corpus.clone(), &runs)?;
+    let results = Results::of(grid.labels()?.clone(), &runs)?;
     let columns: Vec<_> = others.iter().map(|other| (head(other), run(other).map(|_| *other))).collect();
     failures::by_class(&Analysis::of(&results, BTreeMap::new()), arm, &columns)
 }

@@ -1,17 +1,18 @@
 //! What each ingredient of a prompt brings and costs: one way of asking beside another, on the same cases.
 use super::results::verdict;
-use crate::corpus::Corpus;
 use crate::error::Result;
+use crate::metric::Reading;
 use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval};
 use crate::report::kit::figures;
 use crate::run::Run;
-use crate::study::{Answered, Comparison, PredictConfig, Reading, Results};
+use crate::study::{Answered, Comparison, PredictConfig, Results};
+use crate::task::LabelTask;
 
-/// Every question put to the test cases of `corpus`: its run opened, or made.
-pub fn ask(corpus: &Corpus, questions: &[(&str, PredictConfig)]) -> Result<Results> {
+/// Every question put to the test cases of the task: its run opened, or made.
+pub fn ask(task: &LabelTask, questions: &[(&str, PredictConfig)]) -> Result<Results> {
     let runs = questions.iter().map(|(_, config)| Run::open_or_predict(config)).collect::<Result<Vec<_>>>()?;
     let named: Vec<(&str, &Run)> = questions.iter().map(|(name, _)| *name).zip(&runs).collect();
-    Results::of(corpus.clone(), &named)
+    Results::of(task.clone(), &named)
 }
 
 /// Tokens a case: of the prompt, and of all answers to it.

@@ -1,7 +1,7 @@
 //! The prompt chapter: which prompts there are, and that every case is encoded alike for training and serving.
-use crate::corpus::Case;
+use crate::corpus::Finding;
 use crate::error::Result;
-use crate::prompt::{Encoder, Prompt, PromptContext, Thinking};
+use crate::prompt::{Encoder, Exemplar, Prompt, PromptContext, Thinking};
 use crate::report::kit::display::Table;
 
 /// The prompts that come with dxlab, one row each. Tokens: all but the finding; retrieved examples come on top and are no part
@@ -18,8 +18,8 @@ pub fn library(encoder: &Encoder, context: &PromptContext) -> Result<Table> {
 }
 
 /// A case and the training cases that a prompt retrieves for it, the nearest last, with their labels.
-pub fn neighbours(prompt: &Prompt, case: &Case, pool: &[Case]) -> Table {
-    let row = |what: &str, case: &Case| vec![what.to_string(), case.case_id.clone(), case.labels.join(", ")];
+pub fn neighbours(prompt: &Prompt, case: &Finding, pool: &[Finding]) -> Table {
+    let row = |what: &str, case: &Finding| vec![what.to_string(), case.case_id.clone(), case.gold.join(", ")];
     let retrieved = prompt.retrieved(case);
     let found = retrieved.iter().filter_map(|id| pool.iter().find(|other| other.case_id == **id));
     let rows: Vec<_> = found.map(|near| row("example", near)).chain([row("question", case)]).collect();
@@ -27,7 +27,7 @@ pub fn neighbours(prompt: &Prompt, case: &Case, pool: &[Case]) -> Table {
 }
 
 /// Every case encoded for training and for serving with each prompt, thinking off and on; an error where the ids differ.
-pub fn audit(encoder: &Encoder, context: &PromptContext, names: &[&str], cases: &[Case]) -> Result<Table> {
+pub fn audit(encoder: &Encoder, context: &PromptContext, names: &[&str], cases: &[Exemplar]) -> Result<Table> {
     let mut rows = Vec::new();
     for name in names {
         for (thinking, said) in [(Thinking::Off, "off"), (Thinking::On, "on")] {

@@ -1,7 +1,8 @@
 //! What others published for the same task, beside ours: read from `data/published.toml`, never computed here.
 use crate::error::{Error, Result};
+use crate::metric::Reading;
 use crate::report::kit::display::{NONE, Table};
-use crate::study::{Reading, Results};
+use crate::study::Results;
 use serde::Deserialize;
 
 const METRICS: [&str; 4] = ["jaccard", "exact_match", "micro_f1", "macro_f1_gold"];
@@ -33,7 +34,7 @@ pub fn anchors(results: &Results, ours: &[&str]) -> Result<Table> {
         [vec![a.model.clone(), found.about.clone()], numbers.to_vec()].concat()
     };
     let mut rows: Vec<Vec<String>> = found.anchor.iter().map(row).collect();
-    let here = format!("{}, {} test cases", results.corpus.name, results.corpus.test.len());
+    let here = format!("{}, {} test cases", results.task.corpus.name, results.task.corpus.test.len());
     for name in ours {
         let evaluation = &results.get(name)?.evaluation;
         let value = |metric: &str| {

@@ -3,9 +3,9 @@
 //! [b₁, b₂] the paired interval of b − a lies inside [b₁ − a₂, b₂ − a₁] whatever the correlation, as sd(b − a) ≤ sd(a)
 //! + sd(b): intervals that do not overlap are a difference.
 use crate::error::{Error, Result};
-use crate::metric::Estimate;
+use crate::metric::{Estimate, Reading};
 use crate::report::kit::display::{interval, number};
-use crate::study::{Evaluation, Reading};
+use crate::study::Evaluation;
 
 /// An evaluation by its name, none where its file is missing.
 type Kept = (String, Option<Evaluation>);

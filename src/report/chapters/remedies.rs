@@ -7,6 +7,7 @@ use crate::failure::{CaseFailures, Fixed, Taxonomy, fixed};
 use crate::metric::{Bootstrap, Difference, Estimate};
 use crate::report::kit::display::{NONE, Table, detectable, difference, interval};
 use crate::study::Grid;
+use crate::task::typed_predictions;
 
 /// Every label error of some arms, seeds one after the other.
 pub struct ArmFailures {
@@ -21,13 +22,14 @@ pub type Remedy<'a> = (&'a str, &'a str, &'a str);
 impl ArmFailures {
     /// Of the arms that were run; the others are left out.
     pub fn of(grid: &Grid, arms: &[&str]) -> Result<Self> {
-        let taxonomy = Taxonomy::new(&grid.corpus.train, grid.names.clone());
+        let task = grid.labels()?;
+        let taxonomy = Taxonomy::new(&task.corpus.train, task.names.clone());
         let mut all = Vec::new();
         for arm in arms {
             let Some(tried) = grid.tried.get(*arm) else { continue };
             let mut cases = Vec::new();
-            for took in &tried.took {
-                let answers = tried.predictions(&grid.corpus, took.seed)?;
+            for (took, answers) in tried.took.iter().zip(grid.answers(arm)?) {
+                let answers = typed_predictions(task, answers)?;
                 cases.extend(taxonomy.cases(&answers, None).into_iter().map(|case| of_seed(case, took.seed)));
             }
             all.push((arm.to_string(), cases));

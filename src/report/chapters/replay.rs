@@ -6,7 +6,7 @@ use crate::study::{Answered, Results};
 
 /// Labels of all answers of a model, and those that are organs of the exercise.
 fn organs(model: &Answered) -> (usize, usize) {
-    let labels = || model.predictions.iter().flat_map(|p| &p.labels);
+    let labels = || model.predictions.iter().flat_map(|p| &p.answer);
     let named = labels().filter(|label| ORGANS.contains(&label.trim().to_lowercase().as_str()));
     (labels().count(), named.count())
 }
@@ -44,7 +44,7 @@ mod tests {
             .predictions
             .iter_mut()
             .take(5)
-            .for_each(|p| p.labels = vec!["Liver".into(), "bile duct".into()]);
+            .for_each(|p| p.answer = vec!["Liver".into(), "bile duct".into()]);
         let said = replayed(&results, &["bad", "good"]).unwrap();
         assert!(said[0].starts_with("bad: of the 25 labels in its answers 10 (40.0 %)"), "{said:?}");
         assert!(said[1].starts_with("good: of the 20 labels in its answers 0 (0.0 %)"), "{said:?}");

@@ -3,10 +3,10 @@
 use super::detail;
 use crate::corpus::synthetic::Truth;
 use crate::error::{Error, Result};
-use crate::metric::{Calibration, Metric, Signal};
+use crate::metric::{Calibration, Metric, Reading, Signal};
 use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval, spread};
 use crate::report::kit::{figures, tables};
-use crate::study::{Comparison, Evaluation, Reading, Results, Target};
+use crate::study::{Comparison, Evaluation, Results, Target};
 use std::collections::BTreeMap;
 
 /// One row a model, one column a metric with its interval.
@@ -199,9 +199,9 @@ pub(super) const BANDS: [(&str, usize); 6] =
 
 /// A metric of each model by how many training cases carry the label (normalised): what the long tail costs.
 pub fn by_frequency(results: &Results, models: &[&str], metric: &Metric) -> Result<Table> {
-    let normalise = |label: &str| results.names.normalise(label);
+    let normalise = |label: &str| results.task.names.normalise(label);
     let count = |cases| tables::label_counts(cases, Some(&normalise));
-    let (train, test) = (count(&results.corpus.train), count(&results.corpus.test));
+    let (train, test) = (count(&results.task.corpus.train), count(&results.task.corpus.test));
     let (mut rows, mut from) = (Vec::new(), 0);
     for (band, to) in BANDS {
         let inside = |label: &str| (from..=to).contains(&train.get(label).copied().unwrap_or(0));
@@ -226,14 +226,14 @@ pub fn per_label(results: &Results, model: &str, most: usize) -> Result<Table> {
 /// What each model answered on the first `count` test cases, as it wrote it, cut at `width` characters.
 pub fn answers(results: &Results, models: &[&str], count: usize, width: usize) -> Result<Table> {
     let chosen = models.iter().map(|name| results.get(name)).collect::<Result<Vec<_>>>()?;
-    let row = |case: &crate::corpus::Case| {
+    let row = |case: &crate::corpus::Finding| {
         let of = |model: &&crate::study::Answered| {
             let found = model.predictions.iter().find(|p| p.case_id == case.case_id);
             found.map_or(NONE.into(), |p| shortened(&p.raw, width))
         };
-        [vec![case.case_id.clone(), case.labels.join(", ")], chosen.iter().map(of).collect()].concat()
+        [vec![case.case_id.clone(), case.gold.join(", ")], chosen.iter().map(of).collect()].concat()
     };
-    let rows: Vec<Vec<String>> = results.corpus.test.iter().take(count).map(row).collect();
+    let rows: Vec<Vec<String>> = results.task.corpus.test.iter().take(count).map(row).collect();
     Ok(Table::from_rows(&[&["case", "gold"], models].concat(), &rows))
 }
 
@@ -255,7 +255,7 @@ pub fn reading(results: &Results) -> Table {
         let longest = rows.iter().map(|p| p.new_tokens).max().unwrap_or(0);
         let at_end = rows.iter().filter(|p| p.new_tokens == longest && longest > 0).count();
         let tokens: usize = rows.iter().map(|p| p.new_tokens).sum();
-        let labels = rows.iter().map(|p| p.labels.len()).sum::<usize>() as f64 / n.max(1) as f64;
+        let labels = rows.iter().map(|p| p.answer.len()).sum::<usize>() as f64 / n.max(1) as f64;
         let mean = if longest > 0 { format!("{:.1}", tokens as f64 / n.max(1) as f64) } else { NONE.into() };
         let (longest, at_end) =
             if longest > 0 { (longest.to_string(), at_end.to_string()) } else { (NONE.into(), NONE.into()) };
@@ -288,7 +288,8 @@ pub fn invented(results: &Results, models: &[&str], truths: &BTreeMap<String, Tr
             for label in case.invented() {
                 let truth = truths.get(&case.case_id);
                 let speaks = |t: &Truth| {
-                    let found = t.distractors.iter().find(|other| results.names.normalise(&other.concept) == label);
+                    let found =
+                        t.distractors.iter().find(|other| results.task.names.normalise(&other.concept) == label);
                     found.map(|other| other.why.clone())
                 };
                 let why = truth.and_then(speaks).unwrap_or_else(|| "not spoken of".into());

@@ -7,11 +7,11 @@ use crate::corpus::Corpus;
 use crate::corpus::shape::{Shape, Unseen};
 use crate::error::Result;
 use crate::label::Normaliser;
-use crate::metric::{ALPHA, Estimate};
+use crate::metric::{ALPHA, Estimate, Reading};
 use crate::model::{Checkpoint, resolve};
 use crate::report::kit::display::{difference, interval, number};
 use crate::study::Analysis;
-use crate::study::{Comparison, Evaluation, Grid, Reading, Results, TrainConfig};
+use crate::study::{Comparison, Evaluation, Grid, Results, TrainConfig};
 
 /// The cases and their labels.
 pub fn data(corpus: &Corpus) -> Result<Vec<String>> {
@@ -246,7 +246,7 @@ mod tests {
         let said = asked(&results, "bad", "bad", "good").unwrap();
         assert!(said.len() == 3 && said[2].starts_with("Held, the model is "), "no organs: {said:?}");
         let mut organs = toy(folder.path());
-        organs.models[0].predictions.iter_mut().for_each(|p| p.labels = vec!["liver".into()]);
+        organs.models[0].predictions.iter_mut().for_each(|p| p.answer = vec!["liver".into()]);
         assert!(asked(&organs, "bad", "bad", "good").unwrap()[1].starts_with("100 % of the labels"));
     }
 

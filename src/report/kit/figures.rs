@@ -462,7 +462,7 @@ mod tests {
         let row = |value: f64, detectable| {
             let (low, high) = (value - 0.1, value + 0.1);
             let difference = Difference { value, low, high, n: 9, detectable, ..Default::default() };
-            let reading = crate::study::Reading::Normalised;
+            let reading = crate::metric::Reading::Normalised;
             let row = Comparison::of("plain", "LoRA", "micro_f1", reading, Some(difference));
             Comparison { p_holm: Some(0.04), ..row }
         };

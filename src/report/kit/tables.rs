@@ -1,10 +1,10 @@
 //! Results as polars frames: what notebooks filter and show, one row a metric, a label, a case, a comparison or a run.
 use super::display::{NONE, detectable, difference, interval};
-use crate::corpus::Case;
+use crate::corpus::Finding;
 use crate::error::{Error, Result};
-use crate::metric::{Difference, Outcome};
+use crate::metric::{Difference, Outcome, Reading};
 use crate::run::{Prediction, Run, label_set, outcomes};
-use crate::study::{Comparison, Evaluation, Reading};
+use crate::study::{Comparison, Evaluation};
 use polars::prelude::{DataFrame, PolarsResult, df};
 use std::collections::BTreeMap;
 
@@ -90,15 +90,15 @@ fn bca(of: &Difference) -> String {
 }
 
 /// Cases that carry each label, as written or normalised.
-pub fn label_counts(cases: &[Case], normalise: Option<&dyn Fn(&str) -> String>) -> BTreeMap<String, usize> {
+pub fn label_counts(cases: &[Finding], normalise: Option<&dyn Fn(&str) -> String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    let labels = cases.iter().flat_map(|case| label_set(&case.labels, normalise));
+    let labels = cases.iter().flat_map(|case| label_set(&case.gold, normalise));
     labels.for_each(|label| *counts.entry(label).or_default() += 1);
     counts
 }
 
 /// One row a label, the most frequent in training first: cases in training and in test.
-pub fn labels(train: &[Case], test: &[Case], normalise: Option<&dyn Fn(&str) -> String>) -> Result<DataFrame> {
+pub fn labels(train: &[Finding], test: &[Finding], normalise: Option<&dyn Fn(&str) -> String>) -> Result<DataFrame> {
     let (train, test) = (label_counts(train, normalise), label_counts(test, normalise));
     let ranked = ranked(&train, &test);
     built(df![
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn labels_are_ranked_by_training_cases() {
-        let case = |labels: &[&str]| Case {
+        let case = |labels: &[&str]| Finding {
             case_id: "1".into(),
             group: "1".into(),
             input: String::new(),

@@ -12,17 +12,17 @@
 use super::space;
 use super::space::{Point, Space};
 use super::tpe::Tpe;
-use crate::corpus::{Case, Corpus};
+use crate::corpus::split::validation_split;
+use crate::corpus::{Corpus, Example, Finding};
 use crate::error::{Error, Result};
 use crate::generate::base_id;
 use crate::io;
-use crate::label::Normaliser;
-use crate::metric::{Bootstrap, Estimate, Metric, quantile};
-use crate::prompt::{Prompt, PromptContext};
-use crate::run::prediction::{Prediction, outcomes, write_predictions};
-use crate::run::{Run, Store};
+use crate::metric::{Bootstrap, Estimate, Reading, quantile};
+use crate::prompt::Prompt;
+use crate::run::{Run, Store, write_predictions};
 use crate::study::config::{PredictConfig, TrainConfig};
-use crate::study::experiment::{ask, open_corpus, validation_split};
+use crate::study::experiment::ask;
+use crate::task::{AnyTask, LabelTask, Task};
 use crate::train::{LogLine, Progress, Sequence, mean_loss, read_log};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -121,8 +121,7 @@ struct Ground<'a> {
     config: &'a SearchConfig,
     base: &'a TrainConfig,
     /// Its training cases are the inner ones, its test cases the outer ones.
-    corpus: Corpus,
-    context: PromptContext,
+    task: LabelTask,
 }
 
 impl Run {
@@ -131,16 +130,15 @@ impl Run {
     pub fn search_in(store: &Store, config: &SearchConfig, resume: bool) -> Result<Run> {
         config.check()?;
         let base = TrainConfig::named(&config.base)?;
-        let (corpus, context) = open_corpus(&base.corpus)?;
+        let task = LabelTask::open(&base.corpus)?;
+        let corpus = &task.corpus;
         let spec = serde_json::json!({
             "search": config, "base_config": base, "corpus": corpus.digest(), "synthetic": corpus.synthetic,
-            "base": base_id(&base.model)?, "prompt": Prompt::named(&base.prompt, &context)?.id(),
+            "base": base_id(&base.model)?, "prompt": Prompt::named(&base.prompt, Task::context(&task))?.id(),
         });
         let make = |dir: &Path| {
-            let corpus = nested(corpus, config);
-            let context =
-                PromptContext { document: context.document, target: context.target, ..PromptContext::of(&corpus) };
-            Ground { store, resume, config, base: &base, corpus, context }.search(dir)
+            let task = task.with_corpus(nested(corpus.clone(), config))?;
+            Ground { store, resume, config, base: &base, task }.search(dir)
         };
         match resume {
             true => store.open_or_resume("search", &config.name, &spec, make),
@@ -163,8 +161,8 @@ fn nested(corpus: Corpus, config: &SearchConfig) -> Corpus {
 
 impl Ground<'_> {
     fn search(&self, dir: &Path) -> Result<()> {
-        if self.corpus.train.is_empty() || self.corpus.test.is_empty() {
-            let (inner, outer) = (self.corpus.train.len(), self.corpus.test.len());
+        if self.task.corpus.train.is_empty() || self.task.corpus.test.is_empty() {
+            let (inner, outer) = (self.task.corpus.train.len(), self.task.corpus.test.len());
             return Err(Error::input(format!("{inner} inner and {outer} outer cases: choose another share as outer")));
         }
         let tpe = Tpe::new(self.config.seed, self.config.startup);
@@ -180,7 +178,7 @@ impl Ground<'_> {
         let chosen = chosen.ok_or_else(|| Error::failed("every trial was stopped: raise startup"))?;
         let best = &trials[chosen - 1];
         let (inner_f1, outer_f1) = self.scores(best, dir)?;
-        let (inner_cases, outer_cases) = (self.corpus.train.len(), self.corpus.test.len());
+        let (inner_cases, outer_cases) = (self.task.corpus.train.len(), self.task.corpus.test.len());
         let recommended =
             TrainConfig { name: format!("{}-best", self.config.name), ..space::apply(self.base, &best.values)? };
         let text = toml::to_string(&recommended).map_err(|e| Error::failed(e.to_string()))?;
@@ -203,7 +201,7 @@ impl Ground<'_> {
     fn trial(&self, number: usize, point: Point, earlier: &[Trial]) -> Result<Trial> {
         let values = space::values(&self.config.space, &point);
         let config = self.train_config(&values, earlier)?;
-        let run = Run::train_on(self.store, &config, &self.corpus, &self.context, self.resume)?;
+        let run = Run::train_on(self.store, &config, &self.task, self.resume)?;
         let progress: Progress = io::read_json(&run.path("progress.json"))?;
         let Some(inner_loss) = progress.best_loss else {
             return Err(Error::input("no validation cases to choose by: raise validation in the base config"));
@@ -217,18 +215,18 @@ impl Ground<'_> {
     }
 
     fn prompt(&self) -> Result<Prompt> {
-        Prompt::named(&self.base.prompt, &self.context)
+        Prompt::named(&self.base.prompt, Task::context(&self.task))
     }
 
     /// Mean loss of the outer cases, nats a supervised token.
     fn outer_loss(&self, run: &Run, config: &TrainConfig) -> Result<Option<f64>> {
-        let (local, prompt) = (PredictConfig::tuned(run, config).open(&self.corpus)?, self.prompt()?);
+        let (local, prompt) = (PredictConfig::tuned(run, config).open(&self.task)?, self.prompt()?);
         let encoder = local.encoder();
-        let one = |case: &Case| {
-            let example = encoder.train_case(&prompt, case)?;
+        let one = |case: &Finding| {
+            let example = encoder.train_case(&prompt, case, &self.task.target(&case.gold))?;
             Ok(Sequence::completion(example.ids, example.prompt_len))
         };
-        let outer = self.corpus.test.iter().map(one).collect::<Result<Vec<_>>>()?;
+        let outer = self.task.corpus.test.iter().map(one).collect::<Result<Vec<_>>>()?;
         mean_loss(&local.model, &outer, config.training.batch_tokens)
     }
 
@@ -237,16 +235,15 @@ impl Ground<'_> {
         let run = Run::load(&self.store.root().join(&best.run))?;
         let config: TrainConfig = serde_json::from_value(run.spec.spec["config"].clone())
             .map_err(|e| Error::failed(format!("{}: {e}", best.run)))?;
-        let (local, prompt) = (PredictConfig::tuned(&run, &config).open(&self.corpus)?, self.prompt()?);
-        let (_, validation) = validation_split(&self.corpus.train, config.validation, config.training.seed);
-        let names = Normaliser::new(self.corpus.vocabulary().keys())?;
-        let score = |cases: &[Case], file: &str| -> Result<Option<Estimate>> {
-            let answers: Vec<Prediction> = ask(&local, &prompt, cases)?;
+        let (local, prompt) = (PredictConfig::tuned(&run, &config).open(&self.task)?, self.prompt()?);
+        let (_, validation) = validation_split(&AnyTask::train(&self.task), config.validation, config.training.seed);
+        let score = |cases: &[Example<Value>], file: &str| -> Result<Option<Estimate>> {
+            let answers = ask(&local, &prompt, &self.task, cases)?;
             write_predictions(&dir.join(file), &answers)?;
-            let read = outcomes(&answers, Some(&|label: &str| names.normalise(label)));
-            Ok(Bootstrap::default().estimates(&Metric::table(&[Metric::MicroF1], &read)).remove(0))
+            let table = AnyTask::score(&self.task, &[&answers], Reading::Normalised)?.pop().unwrap_or_default();
+            Ok(Bootstrap::default().estimates(&table).into_iter().next().flatten())
         };
-        Ok((score(&validation, "inner.jsonl")?, score(&self.corpus.test, "outer.jsonl")?))
+        Ok((score(&validation, "inner.jsonl")?, score(&AnyTask::test(&self.task), "outer.jsonl")?))
     }
 }
 

@@ -1,0 +1,43 @@
+//! Training and validation cases: drawn by digest, so that they do not move when cases are added elsewhere.
+use super::Case;
+use sha2::{Digest, Sha256};
+
+/// Which of the training cases a run trains on and which it keeps for validation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Split {
+    /// Share of the training cases (by group) kept for validation.
+    pub validation: f64,
+    /// Maximum number of training cases, drawn after validation is taken.
+    pub cases: Option<usize>,
+    pub seed: u64,
+}
+
+impl Split {
+    /// (training, validation), each in the order of `all`.
+    pub fn of<T: AsRef<Case> + Clone>(&self, all: &[T]) -> (Vec<T>, Vec<T>) {
+        let (train, valid) = validation_split(all, self.validation, self.seed);
+        (drawn(train, self.cases.unwrap_or(usize::MAX), self.seed), valid)
+    }
+}
+
+/// Training and validation cases: validation is the share of groups whose digest comes first.
+pub fn validation_split<T: AsRef<Case> + Clone>(cases: &[T], share: f64, seed: u64) -> (Vec<T>, Vec<T>) {
+    let taken = |case: &T| {
+        let digest = Sha256::digest(format!("{seed}/{}", case.as_ref().group));
+        let at = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) as f64 / u32::MAX as f64;
+        at < share
+    };
+    let (valid, train) = cases.iter().cloned().partition(taken);
+    (train, valid)
+}
+
+/// At most `most` cases, those whose digest with the seed comes first, in their order: fewer are always among more.
+pub fn drawn<T: AsRef<Case>>(mut cases: Vec<T>, most: usize, seed: u64) -> Vec<T> {
+    let digest = |case: &T| Sha256::digest(format!("cases/{seed}/{}", case.as_ref().case_id));
+    let mut digests: Vec<_> = cases.iter().map(digest).collect();
+    digests.sort_unstable();
+    if let Some(bound) = digests.get(most) {
+        cases.retain(|case| digest(case) < *bound);
+    }
+    cases
+}

@@ -1,0 +1,279 @@
+//! Tasks whose answers are sets of labels: diagnoses from findings, and the diseases that an abstract names (BC5CDR, NCBI).
+use super::{Cell, Column, Combined, Parsed, Task, TrainingText, TrainingTexts};
+use crate::augment::Showing;
+use crate::corpus::split::Split;
+use crate::corpus::{Case, Corpus, Finding, Labels};
+use crate::ensemble::vote;
+use crate::error::{Error, Result};
+use crate::label::{Normaliser, parse};
+use crate::metric::{Metric, Reading, ScoreTable};
+use crate::prompt::{Exemplar, PromptContext};
+use crate::run::{Prediction, label_set, outcomes};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Metrics of label sets, the main one first; the rate of labels unknown to training comes after them where training is known.
+pub const LABEL_METRICS: [Metric; 18] = Metric::PLAIN;
+
+/// A corpus whose answers are sets of labels.
+#[derive(Clone, Debug)]
+pub struct LabelTask {
+    name: String,
+    pub corpus: Corpus,
+    context: PromptContext,
+    /// Makes labels alike before they are compared; knows the training labels.
+    pub names: Normaliser,
+    /// Labels of training as written; none where predictions are scored without a corpus.
+    vocabulary: Option<Vec<String>>,
+}
+
+impl LabelTask {
+    /// By the name that configs and the command line use; see [`super::open`].
+    pub fn open(corpus: &str) -> Result<Self> {
+        match corpus {
+            "findings" => Self::of(corpus, Corpus::from_env()?),
+            "bc5cdr" | "ncbi" => mentions(corpus),
+            path => Self::of("findings", Corpus::open(Path::new(path))?),
+        }
+    }
+
+    /// Findings that are at hand.
+    pub fn findings(corpus: Corpus) -> Result<Self> {
+        Self::of("findings", corpus)
+    }
+
+    fn of(name: &str, corpus: Corpus) -> Result<Self> {
+        let names = Normaliser::new(corpus.vocabulary().keys())?;
+        let vocabulary = Some(corpus.vocabulary().into_keys().collect());
+        Ok(Self { name: name.into(), context: context_of(&corpus), corpus, names, vocabulary })
+    }
+
+    /// For predictions whose corpus is not at hand: labels are named alike without those of training, and none counts as unknown.
+    pub fn without_corpus() -> Result<Self> {
+        let corpus = Corpus { name: "unknown".into(), synthetic: false, train: vec![], test: vec![] };
+        Ok(Self { vocabulary: None, ..Self::of("findings", corpus)? })
+    }
+
+    /// The same task with other training and test cases; words of prompts stay.
+    pub fn with_corpus(&self, corpus: Corpus) -> Result<Self> {
+        let mut task = Self::of(&self.name, corpus)?;
+        task.context.document.clone_from(&self.context.document);
+        task.context.target.clone_from(&self.context.target);
+        Ok(task)
+    }
+
+    /// Training labels as written; none without a corpus.
+    pub fn vocabulary(&self) -> Option<&[String]> {
+        self.vocabulary.as_deref()
+    }
+
+    /// The comparable name of a label.
+    pub fn normalise(&self, label: &str) -> String {
+        self.names.normalise(label)
+    }
+
+    fn texts(&self, cases: &[Finding]) -> Vec<TrainingText> {
+        let text = |case: &Finding| TrainingText { case: case.case.clone(), answer: self.target(&case.gold) };
+        cases.iter().map(text).collect()
+    }
+
+    /// What was right and wrong.
+    pub fn outcomes(&self, predictions: &[Prediction], reading: Reading) -> Vec<crate::metric::Outcome> {
+        let normalise = |label: &str| self.names.normalise(label);
+        outcomes(predictions, (reading == Reading::Normalised).then_some(&normalise))
+    }
+}
+
+/// Abstracts and the diseases that they name.
+fn mentions(name: &str) -> Result<LabelTask> {
+    let data = std::env::var_os("DXLAB_DATA").ok_or_else(|| {
+        let fetch = if name == "ncbi" { "ncbi-disease" } else { name };
+        Error::input(format!("corpus {name}: set DXLAB_DATA to the folder of open data (`dxlab data fetch {fetch}`)"))
+    })?;
+    let open = if name == "ncbi" { Corpus::ncbi } else { Corpus::bc5cdr };
+    let mut task = LabelTask::of(name, open(Path::new(&data))?)?;
+    task.context.document = "abstract".into();
+    task.context.target = "diseases that it names".into();
+    Ok(task)
+}
+
+/// Vocabulary and examples of a corpus's training cases, in the words of radiology reports.
+pub fn context_of(corpus: &Corpus) -> PromptContext {
+    let labels: BTreeSet<&String> = corpus.train.iter().flat_map(|case| &case.gold).collect();
+    let mut context = PromptContext { vocabulary: labels.into_iter().cloned().collect(), ..PromptContext::default() };
+    let exemplar = |case: &Finding| Exemplar {
+        case: case.case.clone(),
+        answer: written(&case.gold, &context.none),
+        shows: case.gold.clone(),
+    };
+    let examples = corpus.train.iter().map(exemplar).collect();
+    let json = serde_json::to_string(&corpus.train).unwrap_or_default(); // strings always have a JSON form
+    context.examples = examples;
+    context.pool = crate::io::hex(&Sha256::digest(json));
+    context
+}
+
+/// Labels as written, joined by `, `; without any, `none`.
+fn written<S: AsRef<str>>(labels: &[S], none: &str) -> String {
+    let labels: Vec<&str> = labels.iter().map(|l| l.as_ref().trim()).filter(|l| !l.is_empty()).collect();
+    if labels.is_empty() { none.to_string() } else { labels.join(", ") }
+}
+
+impl Task for LabelTask {
+    type Gold = Labels;
+    type Answer = Labels;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn corpus(&self) -> &Corpus {
+        &self.corpus
+    }
+
+    fn context(&self) -> &PromptContext {
+        &self.context
+    }
+
+    fn target(&self, gold: &Labels) -> String {
+        written(gold, &self.context.none)
+    }
+
+    fn parse(&self, raw: &str, _case: &Case) -> Parsed<Labels> {
+        let read = parse(raw);
+        Parsed { answer: read.labels, parsed: read.parsed }
+    }
+
+    fn combine(&self, samples: &[Parsed<Labels>], threshold: f64) -> Combined<Labels> {
+        let shares = vote(&samples.iter().map(|one| one.answer.clone()).collect::<Vec<_>>());
+        let won = shares.iter().filter(|(_, share)| *share >= threshold);
+        let answer: Labels = won.map(|(label, _)| label.clone()).collect();
+        let (raw, parsed) = (self.target(&answer), samples.iter().any(|one| one.parsed));
+        Combined { answer, raw, parsed, shares: shares.into_iter().collect() }
+    }
+
+    /// Distinct training labels, with the answer for none if training has it. Those with a comma cannot be told from two and are left
+    /// out.
+    fn closed_list(&self) -> Vec<String> {
+        let mut labels = self.corpus.vocabulary();
+        if self.corpus.train.iter().any(|case| case.gold.is_empty()) {
+            labels.insert(self.context.none.clone(), 0);
+        }
+        let all = labels.len();
+        let labels: Vec<String> = labels.into_keys().filter(|label| !label.contains(',')).collect();
+        if labels.len() < all {
+            println!("… {} of {all} training labels hold a comma and are not in the closed list", all - labels.len());
+        }
+        labels
+    }
+
+    fn readings(&self) -> &'static [Reading] {
+        &[Reading::Normalised, Reading::Raw]
+    }
+
+    fn score(&self, sets: &[&[Prediction]], reading: Reading) -> Vec<ScoreTable> {
+        let outcomes: Vec<_> = sets.iter().map(|set| self.outcomes(set, reading)).collect();
+        let normalise = |label: &str| self.names.normalise(label);
+        let normalise: Option<&dyn Fn(&str) -> String> = (reading == Reading::Normalised).then_some(&normalise);
+        let known = self.vocabulary().map(|labels| Metric::Hallucinated(label_set(labels, normalise)));
+        let metrics: Vec<Metric> = LABEL_METRICS.into_iter().chain(known).collect();
+        Metric::tables(&metrics, &outcomes.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
+    /// Labels with at least one gold case (what `macro_f1_gold` is the mean over), labels gold or predicted (`macro_f1_union`, and L of the
+    /// Hamming loss), and labels that count as known for the hallucinated-label rate.
+    fn counts(&self, predictions: &[Prediction], reading: Reading) -> BTreeMap<String, Option<usize>> {
+        let outcomes = self.outcomes(predictions, reading);
+        let normalise = |label: &str| self.names.normalise(label);
+        let normalise: Option<&dyn Fn(&str) -> String> = (reading == Reading::Normalised).then_some(&normalise);
+        let known = self.vocabulary().map(|labels| label_set(labels, normalise).len());
+        let distinct = |labels: Vec<&String>| Some(labels.into_iter().collect::<BTreeSet<_>>().len());
+        let gold = distinct(outcomes.iter().flat_map(|case| &case.gold).collect());
+        let union = distinct(outcomes.iter().flat_map(|case| case.gold.union(&case.predicted)).collect());
+        [("gold_labels", gold), ("union_labels", union), ("vocabulary", known)]
+            .map(|(key, count)| (key.to_string(), count))
+            .into()
+    }
+
+    fn training(&self, split: &Split, augmentation: &Showing, epochs: usize) -> Result<TrainingTexts> {
+        let (train, valid) = split.of(&self.corpus.train);
+        let shown = augmentation.show(train, epochs, split.seed)?;
+        Ok(TrainingTexts { train: self.texts(&shown.cases), times: shown.times, valid: self.texts(&valid) })
+    }
+
+    fn input_title(&self) -> &'static str {
+        if self.name == "findings" { "finding" } else { "abstract" }
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        let text = |title, width| Column { title, width };
+        vec![
+            text("labels", 32.0),
+            text("right", 28.0),
+            text("missed", 28.0),
+            text("invented", 28.0),
+            text("exact", 8.0),
+        ]
+    }
+
+    fn cells(&self, prediction: &Prediction) -> Vec<Cell> {
+        let outcome = prediction.outcome(Some(&|label: &str| self.names.normalise(label)));
+        let listed = |labels: Vec<&str>| Cell::Text(labels.join(", "));
+        vec![
+            Cell::Text(prediction.answer.join(", ")),
+            listed(outcome.right().collect()),
+            listed(outcome.missed().collect()),
+            listed(outcome.invented().collect()),
+            Cell::Number(Some(f64::from(outcome.exact()))),
+        ]
+    }
+
+    fn gold_text(&self, gold: &Labels) -> String {
+        gold.join(", ")
+    }
+
+    fn as_labels(&self) -> Option<&LabelTask> {
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::Prompt;
+
+    #[test]
+    fn the_embedded_findings_keep_their_digest() {
+        assert!(Corpus::embedded().unwrap().digest().starts_with("5c7d392d8d4b"), "runs are named by it");
+    }
+
+    /// Runs are named by these digests; what prompts learn to do must not move them.
+    #[test]
+    fn digests_of_prompts_are_what_they_were() {
+        let context = context_of(&Corpus::embedded().unwrap());
+        let id = |name: &str| Prompt::named(name, &context).unwrap().id();
+        assert_eq!(id("plain"), "plain@fc51ab14ebb3");
+        assert_eq!(id("closed"), "closed@2c23edf80010");
+        assert_eq!(id("examples"), "examples@d9587d838771");
+    }
+
+    #[test]
+    fn what_is_taught_is_read_back() {
+        let task = LabelTask::findings(Corpus::embedded().unwrap()).unwrap();
+        for case in task.corpus.train.iter().chain(&task.corpus.test) {
+            let read = task.parse(&task.target(&case.gold), &case.case);
+            let none = case.gold == [task.context.none.clone()];
+            assert!(read.parsed && (read.answer == case.gold || none), "{}: {:?}", case.case_id, read.answer);
+        }
+    }
+
+    #[test]
+    fn a_right_answer_is_rewarded_more_than_half_of_it() {
+        let task = LabelTask::findings(Corpus::embedded().unwrap()).unwrap();
+        let two = task.corpus.test.iter().find(|case| case.gold.len() == 2).unwrap();
+        let reward = |raw: &str| task.reward(two, raw);
+        assert_eq!((reward(&two.gold.join(", ")), reward("nothing like it at all, whatever")), (1.0, 0.0));
+        assert!((reward(&two.gold[0]) - 2.0 / 3.0).abs() < 1e-12);
+    }
+}
