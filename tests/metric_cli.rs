@@ -1,26 +1,26 @@
 //! `dxlab evaluate`, `compare`, `workbook` and `runs` as a user meets them.
+use dxlab::corpus::Finding;
 use dxlab::run::{Prediction, Store, write_predictions};
 use std::path::Path;
 use std::process::Command;
 
 fn answers(path: &Path, prompt: &str, right: usize) {
-    let answer = |i: usize| Prediction {
-        case_id: format!("c{i}"),
-        group: format!("c{i}"),
-        input: format!("Synthetic finding {i}."),
-        prompt: format!("{prompt}@1f"),
-        model: "embedded@9c".into(),
-        adapter: None,
-        constrain: None,
-        raw: "renal cyst".into(),
-        labels: vec![if i < right { "renal cyst" } else { "liver cyst" }.into()],
-        parsed: true,
-        gold: vec!["Renal cyst".into()],
-        logprob: None,
-        prompt_tokens: 10,
-        new_tokens: 3,
-        seconds: 0.1,
-        voted: None,
+    let answer = |i: usize| {
+        let label = if i < right { "renal cyst" } else { "liver cyst" };
+        let case = Finding::new(
+            format!("c{i}"),
+            format!("c{i}"),
+            format!("Synthetic finding {i}."),
+            vec!["Renal cyst".into()],
+        );
+        Prediction {
+            prompt: format!("{prompt}@1f"),
+            model: "embedded@9c".into(),
+            prompt_tokens: 10,
+            new_tokens: 3,
+            seconds: 0.1,
+            ..Prediction::of(&case, vec![label.to_string()], label)
+        }
     };
     write_predictions(path, &(0..40).map(answer).collect::<Vec<_>>()).unwrap();
 }
@@ -67,23 +67,20 @@ fn evaluate_prints_a_table_and_writes_metrics() {
 fn evaluate_says_how_near_wrong_labels_are_and_what_to_think_of_the_normaliser_and_of_confidence() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
-    let answer = |i: usize| Prediction {
-        case_id: format!("c{i}"),
-        group: format!("c{i}"),
-        input: format!("Synthetic finding {i}."),
-        prompt: "closed@1f".into(),
-        model: "embedded@9c".into(),
-        adapter: None,
-        constrain: None,
-        raw: "made up".into(),
-        labels: vec![["left renal cysts", "renal cell carcinoma", "hydronephrosis", "gallstone"][i % 4].into()],
-        parsed: true,
-        gold: vec![if i % 4 == 1 { "renal lesion".into() } else { "right renal cyst".into() }],
-        logprob: Some(if i % 4 == 0 { -0.5 } else { -5.0 }),
-        prompt_tokens: 10,
-        new_tokens: 3,
-        seconds: 0.1,
-        voted: None,
+    let answer = |i: usize| {
+        let label = ["left renal cysts", "renal cell carcinoma", "hydronephrosis", "gallstone"][i % 4];
+        let gold = if i % 4 == 1 { "renal lesion" } else { "right renal cyst" };
+        let input = format!("Synthetic finding {i}.");
+        let case = Finding::new(format!("c{i}"), format!("c{i}"), input, vec![gold.into()]);
+        Prediction {
+            prompt: "closed@1f".into(),
+            model: "embedded@9c".into(),
+            logprob: Some(if i % 4 == 0 { -0.5 } else { -5.0 }),
+            prompt_tokens: 10,
+            new_tokens: 3,
+            seconds: 0.1,
+            ..Prediction::of(&case, vec![label.to_string()], label)
+        }
     };
     write_predictions(&path, &(0..60).map(answer).collect::<Vec<_>>()).unwrap();
     let args =

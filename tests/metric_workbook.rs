@@ -1,41 +1,43 @@
 //! The workbook, read back with another library: all there, no formula, nothing that Excel could not hold.
 use calamine::{Data, Reader, Xlsx, open_workbook};
-use dxlab::metric::{Bootstrap, Metric, Reading};
+use dxlab::corpus::Example;
+use dxlab::metric::{Bootstrap, Reading};
 use dxlab::report::{Answers, Contents, write_workbook};
 use dxlab::run::Prediction;
-use dxlab::study::{Evaluation, Scoring, compare_with_first, evaluate};
+use dxlab::study::{Evaluation, compare_with_first, evaluate};
+use dxlab::task::{AnyPrediction, LabelTask};
+use serde_json::json;
 use std::path::Path;
 
-fn prediction(case_id: &str, gold: &str, raw: &str, adapter: Option<&str>) -> Prediction {
+fn prediction(case_id: &str, gold: &str, raw: &str, adapter: Option<&str>) -> AnyPrediction {
     let labels: Vec<String> = raw.split(", ").filter(|label| !label.is_empty()).map(String::from).collect();
+    let case = Example::new(case_id, case_id, "Synthetic finding.\nSecond line.", json!([gold]));
     Prediction {
-        case_id: case_id.into(),
-        group: case_id.into(),
-        input: "Synthetic finding.\nSecond line.".into(),
         prompt: "closed@1f".into(),
         model: "embedded@9c".into(),
         adapter: adapter.map(String::from),
-        constrain: None,
-        raw: raw.into(),
         parsed: !labels.is_empty(),
-        labels,
-        gold: vec![gold.into()],
         logprob: (case_id != "2").then_some(-0.75),
         prompt_tokens: 100,
         new_tokens: 5,
         seconds: 0.1,
-        voted: None,
+        ..Prediction::of(&case, json!(labels), raw)
     }
 }
 
-fn lower(label: &str) -> String {
-    label.to_lowercase()
+fn task() -> LabelTask {
+    LabelTask::without_corpus().unwrap()
 }
 
-fn answers<'a>(name: &str, predictions: &'a [Prediction], evaluation: &'a Evaluation) -> Answers<'a> {
-    let failures = predictions.iter().map(|p| format!("missed: {}", p.gold[0])).collect();
+fn answers<'a>(
+    name: &str,
+    task: &'a LabelTask,
+    predictions: &'a [AnyPrediction],
+    evaluation: &'a Evaluation,
+) -> Answers<'a> {
+    let failures = predictions.iter().map(|p| format!("missed: {}", p.gold[0].as_str().unwrap())).collect();
     let (run, settings) = (format!("predict-{}-1f3a", predictions.len()), vec![("spec.rank".into(), "8".into())]);
-    Answers { name: name.into(), predictions, evaluation, run, failures, settings }
+    Answers { name: name.into(), task, predictions, evaluation, run, synthetic: Some(true), failures, settings }
 }
 
 fn sheet(path: &Path, name: &str) -> Vec<Vec<String>> {
@@ -52,13 +54,12 @@ fn write(path: &Path) {
         prediction("3", "b", &long, None),
     ];
     let tuned = [prediction("1", "Renal cyst", "Renal cyst", Some("lora@77"))];
-    let scoring =
-        Scoring { bootstrap: Bootstrap { resamples: 100, ..Default::default() }, normalise: &lower, vocabulary: None };
-    let (e1, e2) = (evaluate(&base, &scoring).unwrap(), evaluate(&tuned, &scoring).unwrap());
+    let (task, bootstrap) = (task(), Bootstrap { resamples: 100, ..Default::default() });
+    let (e1, e2) = (evaluate(&task, &base, &bootstrap).unwrap(), evaluate(&task, &tuned, &bootstrap).unwrap());
     let name = "embedded / a name that is too long: closed";
-    let both = [answers(name, &base, &e1), answers(name, &tuned, &e2)];
-    let contents = Contents { answers: &both, comparisons: &[], grid: None, synthetic: Some(true) };
-    write_workbook(path, &contents, &lower).unwrap();
+    let both = [answers(name, &task, &base, &e1), answers(name, &task, &tuned, &e2)];
+    let contents = Contents { answers: &both, comparisons: &[], grid: None };
+    write_workbook(path, &contents).unwrap();
 }
 
 /// Where a cell leads to.
@@ -135,18 +136,19 @@ fn metrics_and_settings_name_the_sheet_they_belong_to() {
 fn comparisons_stand_in_a_sheet_and_lead_to_the_answers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("results.xlsx");
-    let rows = |right: usize| -> Vec<Prediction> {
+    let rows = |right: usize| -> Vec<AnyPrediction> {
         (0..40).map(|i| prediction(&i.to_string(), "a", if i < right { "a" } else { "b" }, None)).collect()
     };
     let named = [("it's the base".to_string(), rows(5)), ("tuned".into(), rows(35)), ("same".into(), rows(5))];
     let bootstrap = Bootstrap::default().for_comparisons(4);
-    let scoring = Scoring { bootstrap, normalise: &lower, vocabulary: None };
-    let evaluations: Vec<_> = named.iter().map(|(_, rows)| evaluate(rows, &scoring).unwrap()).collect();
-    let all: Vec<Answers> = named.iter().zip(&evaluations).map(|((name, rows), e)| answers(name, rows, e)).collect();
-    let comparisons =
-        compare_with_first(&named, &[Metric::MicroF1, Metric::Exact], Reading::Normalised, &scoring).unwrap();
-    let contents = Contents { answers: &all, comparisons: &comparisons, grid: None, synthetic: None };
-    write_workbook(&path, &contents, &lower).unwrap();
+    let task = task();
+    let evaluations: Vec<_> = named.iter().map(|(_, rows)| evaluate(&task, rows, &bootstrap).unwrap()).collect();
+    let all = named.iter().zip(&evaluations).map(|((name, rows), e)| answers(name, &task, rows, e));
+    let all: Vec<Answers> = all.collect();
+    let metrics = ["micro_f1", "exact_match"];
+    let comparisons = compare_with_first(&task, &named, &metrics, Reading::Normalised, &bootstrap).unwrap();
+    let contents = Contents { answers: &all, comparisons: &comparisons, grid: None };
+    write_workbook(&path, &contents).unwrap();
     let found = sheet(&path, "comparisons");
     let numbers = ["b − a", "low", "high", "p", "p (Holm)", "permutation (Holm)", "McNemar (Holm)", "detectable", "n"];
     assert_eq!(found[0][..4], ["a", "b", "metric", "family"]);

@@ -69,7 +69,7 @@ mod tests {
     use rand::SeedableRng;
 
     fn case(input: &str) -> Finding {
-        Finding::new("a".into(), "a".into(), input.into(), vec!["none".into()])
+        Finding::new("a", "a", input, vec!["none".into()])
     }
 
     #[test]

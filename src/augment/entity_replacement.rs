@@ -74,7 +74,7 @@ mod tests {
 
     fn case(input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Finding::new("1".into(), "1".into(), input.into(), labels)
+        Finding::new("1", "1", input, labels)
     }
 
     #[test]
@@ -88,7 +88,7 @@ mod tests {
         for _ in 0..50 {
             let mut made = cases[0].clone();
             names.exchange(&mut made, &mut rng);
-            let [a, b, unnamed] = &made.labels[..] else { panic!("{:?}", made.labels) };
+            let [a, b, unnamed] = &made.gold[..] else { panic!("{:?}", made.gold) };
             assert_eq!(unnamed, "unnamed", "not in the text, so it stays");
             // the shorter name is not torn out of the longer one, whichever of them stays
             assert_eq!(made.input, format!("{} after {a}: β-blockers and pseudoseizure, then {b}.", as_it_was(a)));

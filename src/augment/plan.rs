@@ -238,12 +238,8 @@ mod tests {
 
     fn case(id: usize, labels: &[&str]) -> Finding {
         let id = format!("c{id}");
-        Finding {
-            case_id: id.clone(),
-            group: id,
-            input: "History. One cyst. Two stones. Three ducts. Four.".into(),
-            labels: labels.iter().map(|l| l.to_string()).collect(),
-        }
+        let labels = labels.iter().map(|l| l.to_string()).collect();
+        Finding::new(&id, &id, "History. One cyst. Two stones. Three ducts. Four.", labels)
     }
 
     /// 64 cases: 63 with a common label, one with a rare one besides.

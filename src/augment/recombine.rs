@@ -71,12 +71,12 @@ impl<'a> Recombiner<'a> {
         (all > 0).then_some((right, all))
     }
 
-    /// Finding `at` with some sentences exchanged for those of others; as it is where nothing would be left to name.
+    /// Case `at` with some sentences exchanged for those of others; as it is where nothing would be left to name.
     pub fn draw(&self, at: usize, rng: &mut ChaCha8Rng) -> Finding {
         self.written(at, self.parts[at].as_ref().map(|parts| self.exchanged(parts, rng)))
     }
 
-    /// Finding `at` cut down to some of its sentences, one with a label among them; with `exchange` from the case that [`Self::draw`] makes.
+    /// Case `at` cut down to some of its sentences, one with a label among them; with `exchange` from the case that [`Self::draw`] makes.
     pub fn excerpt(&self, at: usize, exchange: bool, rng: &mut ChaCha8Rng) -> Finding {
         let Some(parts) = &self.parts[at] else { return self.cases[at].clone() };
         let made = if exchange { self.exchanged(parts, rng) } else { parts.clone() };
@@ -159,8 +159,8 @@ mod tests {
         for at in 0..cases.len() {
             let made = recombiner.draw(at, &mut rng);
             changed += usize::from(made.input != cases[at].input);
-            assert!(!made.labels.is_empty());
-            assert_eq!(made.labels.iter().collect::<BTreeSet<_>>().len(), made.labels.len(), "each once");
+            assert!(!made.gold.is_empty());
+            assert_eq!(made.gold.iter().collect::<BTreeSet<_>>().len(), made.gold.len(), "each once");
             for sentence in crate::label::sentences(&made.input) {
                 assert!(texts.iter().any(|t| t.contains(&sentence.text)), "{}", sentence.text);
             }
@@ -180,8 +180,8 @@ mod tests {
             let parts = recombiner.parts[at].as_ref().unwrap();
             let there = parts.iter().filter(|part| made.input.contains(&part.text));
             let labels: Vec<&String> = there.flat_map(|part| &part.labels).collect();
-            assert!(!made.labels.is_empty() && made.labels.iter().all(|label| labels.contains(&label)));
-            assert!(made.labels.iter().all(|label| cases[at].gold.contains(label)));
+            assert!(!made.gold.is_empty() && made.gold.iter().all(|label| labels.contains(&label)));
+            assert!(made.gold.iter().all(|label| cases[at].gold.contains(label)));
             before += cases[at].input.len();
             after += made.input.len();
         }

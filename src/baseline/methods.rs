@@ -339,7 +339,7 @@ mod tests {
 
     fn case(i: usize, labels: &[&str], input: &str) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Finding::new(i.to_string(), i.to_string(), input.into(), labels)
+        Finding::new(i.to_string(), i.to_string(), input, labels)
     }
 
     #[test]
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(fitted.labels, ["a", "b"]);
         assert_eq!(fitted.curve.len(), 10);
         let predictions = fitted.predict(&train[..1]);
-        assert_eq!((predictions[0].labels.as_slice(), predictions[0].raw.as_str()), (&fitted.labels[..], "a, b"));
+        assert_eq!((predictions[0].answer.as_slice(), predictions[0].raw.as_str()), (&fitted.labels[..], "a, b"));
         assert!(predictions[0].model.starts_with("most-frequent-2@"));
         assert_eq!(MostFrequent::fit(&train, Some(1), &Settings::default()).unwrap().labels, ["a"]);
     }
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn groups_stay_together_and_every_case_is_held_out_once() {
         let train: Vec<Finding> =
-            (0..40).map(|i| Finding { group: format!("p{}", i / 4), ..case(i, &["a"], "") }).collect();
+            (0..40).map(|i| Finding::new(i.to_string(), format!("p{}", i / 4), "", vec!["a".into()])).collect();
         let folds = folds(&train, &Settings::default()).unwrap();
         let mut held: Vec<usize> = folds.iter().flat_map(|(_, held)| held.clone()).collect();
         held.sort();
@@ -377,7 +377,7 @@ mod tests {
         let train: Vec<Finding> = (0..60).map(|i| case(i, &[texts[i % 3].1], texts[i % 3].0)).collect();
         let fitted = TfidfLogReg::fit(&train, &Settings::default()).unwrap();
         let predictions = fitted.predict(&train).unwrap();
-        assert!(predictions.iter().all(|p| p.labels == p.gold), "{:?}", predictions[0]);
+        assert!(predictions.iter().all(|p| p.answer == p.gold), "{:?}", predictions[0]);
         assert!((fitted.micro_f1 - 1.0).abs() < 1e-12);
         let again = TfidfLogReg::fit(&train, &Settings::default()).unwrap();
         let other = [case(99, &[], "a renal stone")];
@@ -397,7 +397,7 @@ mod tests {
         let store = Store::open(Some(folder.path()));
         for baseline in Baseline::ALL {
             let run = Run::open_or_baseline(&store, baseline, &corpus, &Settings::default()).unwrap();
-            assert_eq!(read_predictions(&run.path("preds.jsonl")).unwrap().len(), 4);
+            assert_eq!(read_predictions::<Vec<String>, Vec<String>>(&run.path("preds.jsonl")).unwrap().len(), 4);
             assert!(run.path("chosen.json").is_file() && run.synthetic() == Some(true));
             assert_eq!(Run::open_or_baseline(&store, baseline, &corpus, &Settings::default()).unwrap(), run);
         }

@@ -54,7 +54,7 @@ mod tests {
 
     fn case(input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Finding::new(input.into(), input.into(), input.into(), labels)
+        Finding::new(input, input, input, labels)
     }
 
     #[test]
@@ -63,6 +63,6 @@ mod tests {
         assert_eq!(search.labels("No renal cysts. Cystitis."), ["Renal cyst", "cyst"]);
         assert!(search.labels("Renal and other cystic change").is_empty());
         let answer = &search.predict(&[case("A stone.", &["stone"])])[0];
-        assert_eq!((answer.raw.as_str(), answer.parsed, &answer.labels), ("stone", true, &answer.gold));
+        assert_eq!((answer.raw.as_str(), answer.parsed, &answer.answer), ("stone", true, &answer.gold));
     }
 }

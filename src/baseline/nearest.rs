@@ -78,7 +78,7 @@ mod tests {
 
     fn case(id: usize, input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Finding::new(id.to_string(), id.to_string(), input.into(), labels)
+        Finding::new(id.to_string(), id.to_string(), input, labels)
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
         let fitted = Nearest::fit(&train, 5).unwrap();
         assert!(fitted.votes > 1 && fitted.micro_f1 < 0.7, "its own stray label is never found: {fitted:?}");
         let answer = &fitted.predict(&[case(99, "a renal cyst", &["renal cyst"])])[0];
-        assert_eq!(answer.labels, ["renal cyst"]);
+        assert_eq!(answer.answer, ["renal cyst"]);
         assert!(answer.model.starts_with(&format!("nearest-{}@", fitted.k)));
     }
 

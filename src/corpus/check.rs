@@ -206,10 +206,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bad.xlsx");
         let mut book = rust_xlsxwriter::Workbook::new();
-        for (name, columns) in [
-            ("Train", &["Finding Id", "output disease"][..]),
-            ("test", &["case_id", "input_finding", "output_disease"]),
-        ] {
+        for (name, columns) in
+            [("Train", &["Case Id", "output disease"][..]), ("test", &["case_id", "input_finding", "output_disease"])]
+        {
             let sheet = book.add_worksheet();
             sheet.set_name(name).unwrap();
             for (c, column) in columns.iter().enumerate() {

@@ -104,7 +104,7 @@ mod tests {
 
     fn case(id: &str, input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|l| l.to_string()).collect();
-        Finding { case_id: id.into(), group: id.into(), input: input.into(), labels }
+        Finding::new(id, id, input, labels)
     }
 
     fn small() -> Corpus {
@@ -140,7 +140,7 @@ mod tests {
         let path = folder.path().join("mine.csv");
         std::fs::write(
             &path,
-            "\u{feff} Finding ID ,INPUT-finding,Output_Disease, Patient\n7,Text one.,\"Cyst , stone\",p\n",
+            "\u{feff} Case ID ,INPUT-finding,Output_Disease, Patient\n7,Text one.,\"Cyst , stone\",p\n",
         )
         .unwrap();
         let read = Corpus::open(&path).unwrap();

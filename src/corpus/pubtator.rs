@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(cases[1].gold, ["odd", "odd pain"]);
         assert_eq!((cases[0].case_id.as_str(), cases[0].group.as_str()), ("11", "11"));
         assert!(cases[0].input.starts_with("Naïve cystitis, acute. Breast and"));
-        assert_eq!(as_cases(&read.documents, &["Chemical"])[0].labels, ["naïve"]);
+        assert_eq!(as_cases(&read.documents, &["Chemical"])[0].gold, ["naïve"]);
     }
 
     #[test]

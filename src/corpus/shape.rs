@@ -112,7 +112,7 @@ mod tests {
 
     fn case(id: &str, input: &str, labels: &[&str]) -> Finding {
         let labels = labels.iter().map(|label| label.to_string()).collect();
-        Finding { case_id: id.into(), group: "p".into(), input: input.into(), labels }
+        Finding::new(id, "p", input, labels)
     }
 
     #[test]

@@ -406,7 +406,7 @@ pub(crate) mod tests {
         ];
         let case = |i: usize| {
             let (input, label) = texts[i % 4];
-            Finding::new(i.to_string(), i.to_string(), input.into(), vec![label.into()])
+            Finding::new(i.to_string(), i.to_string(), input, vec![label.into()])
         };
         let train: Vec<Finding> = (0..80).map(case).collect();
         let labels = ["renal cyst", "kidney stone", "left hydronephrosis", "ascites", "colorectal cancer"];

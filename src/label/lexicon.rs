@@ -315,7 +315,7 @@ mod tests {
         ];
         let case = |i: usize| {
             let (input, label) = texts[i % 3];
-            Finding::new(i.to_string(), i.to_string(), input.into(), vec![label.into()])
+            Finding::new(i.to_string(), i.to_string(), input, vec![label.into()])
         };
         let train: Vec<Finding> = (0..60).map(case).collect();
         let lexicon = Lexicon::learn(&train, &|label| label.to_string());

@@ -58,11 +58,17 @@ mod tests {
         let corpus = Corpus::embedded().unwrap();
         let texts = corpus.train.iter().map(|case| case.input.as_str()).take(50);
         let tokenizer = Arc::new(Tokenizer::train(texts, 400).unwrap());
-        let prompt = Prompt::named("plain", &PromptContext::of(&corpus)).unwrap();
-        let free = Encoder::new(tokenizer.clone()).audit(&prompt, &corpus.test).unwrap();
-        assert_eq!((free.cases, free.shortened), (corpus.test.len(), 0));
+        let prompt = Prompt::named("plain", &PromptContext::default()).unwrap();
+        let exemplar = |one: &crate::corpus::Finding| Exemplar {
+            case: one.case.clone(),
+            answer: one.gold.join(", "),
+            shows: vec![],
+        };
+        let test: Vec<Exemplar> = corpus.test.iter().map(exemplar).collect();
+        let free = Encoder::new(tokenizer.clone()).audit(&prompt, &test).unwrap();
+        assert_eq!((free.cases, free.shortened), (test.len(), 0));
         let tight = Encoder::new(tokenizer).limit(free.longest_prompt / 2, Overlong::Shorten);
-        let tight = tight.audit(&prompt, &corpus.test).unwrap();
+        let tight = tight.audit(&prompt, &test).unwrap();
         assert!(tight.shortened > 0 && tight.longest_prompt <= free.longest_prompt / 2);
     }
 }

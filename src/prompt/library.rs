@@ -249,25 +249,31 @@ fn replace(text: &str, values: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
-    fn case(id: &str, input: &str, labels: &[&str]) -> Case {
-        let labels = labels.iter().map(|l| l.to_string()).collect();
-        Case { case_id: id.into(), group: id.into(), input: input.into(), labels }
+    fn case(id: &str, input: &str) -> Case {
+        Case { case_id: id.into(), group: id.into(), input: input.into() }
+    }
+
+    fn exemplar(id: &str, input: &str, labels: &[&str]) -> Exemplar {
+        let shows = labels.iter().map(|l| l.to_string()).collect();
+        Exemplar { case: case(id, input), answer: labels.join(", "), shows }
     }
 
     /// The conversation about a text of its own group.
     fn messages(prompt: &Prompt, input: &str) -> Vec<Message> {
-        prompt.messages(&case("new", input, &[]))
+        prompt.messages(&case("new", input))
     }
 
     fn context() -> PromptContext {
-        let train = vec![
-            case("1", "A cyst of the left kidney.", &["Renal cyst"]),
-            case("2", "Stones in the gallbladder.", &["Gallstone"]),
-            case("3", "Normal abdomen.", &[]),
-            case("4", "Cysts and stones, {vocabulary}.", &["Renal cyst", "Gallstone"]),
+        let examples = vec![
+            exemplar("1", "A cyst of the left kidney.", &["Renal cyst"]),
+            exemplar("2", "Stones in the gallbladder.", &["Gallstone"]),
+            exemplar("3", "Normal abdomen.", &[]),
+            exemplar("4", "Cysts and stones, {vocabulary}.", &["Renal cyst", "Gallstone"]),
         ];
-        PromptContext::of(&Corpus { name: "t".into(), synthetic: true, train, test: vec![] })
+        let vocabulary = vec!["Gallstone".into(), "Renal cyst".into()];
+        PromptContext { vocabulary, examples, pool: "of four".into(), ..PromptContext::default() }
     }
 
     #[test]
@@ -309,7 +315,7 @@ mod tests {
     #[test]
     fn neighbours_depend_on_the_case_and_spare_its_patient() {
         let prompt = Prompt::named("neighbours", &context()).unwrap();
-        let asked = case("1", "A cyst of the right kidney, and stones.", &[]);
+        let asked = case("1", "A cyst of the right kidney, and stones.");
         assert!(!prompt.retrieved(&asked).contains(&"1"), "its own group");
         let asked = Case { group: "other".into(), ..asked };
         assert_eq!(prompt.retrieved(&asked).last(), Some(&"1"));
@@ -317,18 +323,8 @@ mod tests {
         assert_eq!(messages.len(), 2 * prompt.retrieved(&asked).len() + 1);
         assert_eq!(messages[messages.len() - 2].content, "Renal cyst", "the nearest is the last answer");
         let mut other = context();
-        other.examples[2].labels.push("Splenomegaly".into());
+        other.pool = "of others".into();
         assert_ne!(prompt.digest(), Prompt::named("neighbours", &other).unwrap().digest());
-    }
-
-    /// Runs are named by these digests; what prompts learn to do must not move them.
-    #[test]
-    fn digests_of_prompts_without_neighbours_are_what_they_were() {
-        let context = PromptContext::of(&Corpus::embedded().unwrap());
-        let id = |name: &str| Prompt::named(name, &context).unwrap().id();
-        assert_eq!(id("plain"), "plain@fc51ab14ebb3");
-        assert_eq!(id("closed"), "closed@2c23edf80010");
-        assert_eq!(id("examples"), "examples@d9587d838771");
     }
 
     #[test]

@@ -266,38 +266,61 @@ pub fn names(sets: &[&[AnyPrediction]]) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::{Corpus, Finding};
     use crate::run::prediction::tests::answer;
+    use crate::task::LabelTask;
 
-    fn lower(label: &str) -> String {
-        label.trim().to_lowercase()
+    /// Label sets, with these as the labels of training if there are any.
+    fn task(known: &[&str]) -> LabelTask {
+        if known.is_empty() {
+            return LabelTask::without_corpus().unwrap();
+        }
+        let train = vec![Finding::new("t", "t", "", known.iter().map(|label| label.to_string()).collect())];
+        LabelTask::findings(Corpus { name: "t".into(), synthetic: true, train, test: vec![] }).unwrap()
     }
 
-    fn scoring(vocabulary: Option<&[String]>) -> Scoring<'_> {
-        Scoring { bootstrap: Bootstrap { resamples: 200, ..Default::default() }, normalise: &lower, vocabulary }
+    fn few() -> Bootstrap {
+        Bootstrap { resamples: 200, ..Default::default() }
+    }
+
+    fn any(rows: &[Prediction]) -> Vec<AnyPrediction> {
+        let one = |row: &Prediction| {
+            let (answer, gold) = (serde_json::json!(row.answer), serde_json::json!(row.gold));
+            row.clone().with(answer, gold)
+        };
+        rows.iter().map(one).collect()
+    }
+
+    fn scored(rows: &[Prediction], known: &[&str]) -> Result<Evaluation> {
+        evaluate(&task(known), &any(rows), &few())
     }
 
     #[test]
     fn normalisation_shows_in_the_scores_and_nothing_else_changes() {
         let rows =
             [answer("1", &["Renal cyst"], &["renal cyst"]), answer("2", &["a"], &["a"]), answer("3", &["b"], &["x"])];
-        let known = ["renal cyst".to_string(), "a".into(), "A".into(), "b".into()];
-        let evaluation = evaluate(&rows, &scoring(Some(&known))).unwrap();
+        let known = ["renal cyst", "a", "A", "b"];
+        let evaluation = scored(&rows, &known).unwrap();
         let value = |reading, metric| evaluation.get(reading, metric).unwrap().value;
         assert_eq!(value(Reading::Raw, "exact_match"), 1.0 / 3.0);
         assert_eq!(value(Reading::Normalised, "exact_match"), 2.0 / 3.0);
-        assert_eq!((evaluation.raw.union_labels, evaluation.normalised.union_labels), (5, 4));
-        assert_eq!((evaluation.raw.vocabulary, evaluation.normalised.vocabulary), (Some(4), Some(3)));
+        let count = |reading, key: &str| evaluation.scores(reading).counts[key];
+        assert_eq!(
+            (count(Reading::Raw, "union_labels"), count(Reading::Normalised, "union_labels")),
+            (Some(5), Some(4))
+        );
+        assert_eq!((count(Reading::Raw, "vocabulary"), count(Reading::Normalised, "vocabulary")), (Some(4), Some(3)));
         assert_eq!(value(Reading::Normalised, "hallucinated_rate"), 1.0 / 3.0);
         assert_eq!((evaluation.cases, evaluation.groups, evaluation.predictions.len()), (3, 3, 64));
-        assert_eq!(evaluation, evaluate(&rows, &scoring(Some(&known))).unwrap());
-        assert!(!evaluate(&rows, &scoring(None)).unwrap().raw.metrics.contains_key("hallucinated_rate"));
+        assert_eq!(evaluation, scored(&rows, &known).unwrap());
+        assert!(!scored(&rows, &[]).unwrap().raw.metrics.contains_key("hallucinated_rate"));
     }
 
     #[test]
     fn metrics_json_is_read_back_with_null_for_undefined() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.json");
-        let evaluation = evaluate(&[answer("1", &["a"], &[])], &scoring(None)).unwrap();
+        let evaluation = scored(&[answer("1", &["a"], &[])], &[]).unwrap();
         io::write_json(&path, &evaluation).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().contains("\"micro_precision\": null"));
         assert_eq!(io::read_json::<Evaluation>(&path).unwrap(), evaluation);
@@ -305,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_file_of_an_older_version_is_read() {
-        let evaluation = evaluate(&[answer("1", &["a"], &["a"])], &scoring(None)).unwrap();
+        let evaluation = scored(&[answer("1", &["a"], &["a"])], &[]).unwrap();
         let mut old = serde_json::to_value(&evaluation).unwrap();
         for reading in ["raw", "normalised"] {
             let scores = old[reading].as_object_mut().unwrap();
@@ -319,7 +342,7 @@ mod tests {
     #[test]
     fn a_point_in_an_older_file_gets_its_exact_interval() {
         let rows: Vec<Prediction> = (0..10).map(|i| answer(&format!("c{i}"), &["a"], &["b"])).collect();
-        let now = evaluate(&rows, &scoring(None)).unwrap();
+        let now = scored(&rows, &[]).unwrap();
         assert_eq!(now.clone().with_exact_ends(), now, "nothing is left to do");
         let mut old = now.clone();
         let point = |found: &mut Option<Estimate>| found.iter_mut().for_each(|e| (e.low, e.high) = (e.value, e.value));
@@ -336,34 +359,32 @@ mod tests {
     #[test]
     fn shares_of_cases_have_an_interval_where_the_bootstrap_has_none() {
         let rows: Vec<Prediction> = (0..10).map(|i| answer(&format!("c{i}"), &["a"], &["b"])).collect();
-        let scores = evaluate(&rows, &scoring(None)).unwrap().normalised;
+        let scores = scored(&rows, &[]).unwrap().normalised;
         let (percentile, wilson) = (scores.metrics["exact_match"].clone().unwrap(), &scores.wilson["exact_match"]);
         // resamples of nothing are nothing: 1 − 0.025^(1/10) in place of a point, and Wilson's
         assert!((percentile.high - 0.3085).abs() < 1e-4 && (wilson.high - 0.2775).abs() < 1e-4);
         let grouped: Vec<Prediction> = rows.into_iter().map(|row| Prediction { group: "p".into(), ..row }).collect();
-        assert!(
-            evaluate(&grouped, &scoring(None)).unwrap().normalised.wilson.is_empty(),
-            "cases of a patient are not independent"
-        );
+        assert!(scored(&grouped, &[]).unwrap().normalised.wilson.is_empty(), "cases of a patient are not independent");
     }
 
     #[test]
     fn predictions_of_two_prompts_are_refused() {
         let rows =
             [answer("1", &["a"], &["a"]), Prediction { prompt: "plain@00".into(), ..answer("2", &["a"], &["a"]) }];
-        let message = evaluate(&rows, &scoring(None)).unwrap_err().to_string();
+        let message = scored(&rows, &[]).unwrap_err().to_string();
         assert!(message.contains("case `2` was answered by `embedded · plain`"), "{message}");
-        assert!(evaluate(&[], &scoring(None)).is_err());
+        assert!(scored(&[], &[]).is_err());
     }
 
     #[test]
     fn every_pair_is_compared_and_corrected_together() {
-        let rows = |right: usize| -> Vec<Prediction> {
-            (0..60).map(|i| answer(&format!("c{i}"), &["a"], &[if i < right { "A" } else { "b" }])).collect()
+        let rows = |right: usize| {
+            let one = |i| answer(&format!("c{i}"), &["a"], &[if i < right { "A" } else { "b" }]);
+            any(&(0..60).map(one).collect::<Vec<_>>())
         };
         let named = [("low".to_string(), rows(10)), ("mid".into(), rows(30)), ("mid too".into(), rows(30))];
-        let metrics = [Metric::MicroF1, Metric::Exact];
-        let table = compare(&named, &metrics, Reading::Normalised, &scoring(None)).unwrap();
+        let metrics = ["micro_f1", "exact_match"];
+        let table = compare(&task(&[]), &named, &metrics, Reading::Normalised, &few()).unwrap();
         assert_eq!(table.len(), 6);
         assert_eq!((table[0].a.as_str(), table[0].b.as_str()), ("low", "mid"));
         let first = table[0].difference.as_ref().unwrap();
@@ -378,16 +399,17 @@ mod tests {
         assert!((table[1].p_mcnemar_holm.unwrap() - 3.0 * mcnemar(&table[1]).unwrap()).abs() < 1e-12, "of three tests");
         assert_eq!((table[0].p_mcnemar_holm, table[5].p_mcnemar_holm), (None, Some(1.0)));
         assert!(first.detectable.unwrap() > 0.1 && table[4].difference.as_ref().unwrap().detectable.is_none());
-        assert!(compare(&named[..1], &metrics, Reading::Raw, &scoring(None)).is_err());
+        assert!(compare(&task(&[]), &named[..1], &metrics, Reading::Raw, &few()).is_err());
     }
 
     #[test]
     fn the_first_is_compared_with_those_that_answered_the_same_cases() {
-        let rows = |cases: usize, right: usize| -> Vec<Prediction> {
-            (0..cases).map(|i| answer(&format!("c{i}"), &["a"], &[if i < right { "a" } else { "b" }])).collect()
+        let rows = |cases: usize, right: usize| {
+            let one = |i| answer(&format!("c{i}"), &["a"], &[if i < right { "a" } else { "b" }]);
+            any(&(0..cases).map(one).collect::<Vec<_>>())
         };
         let named = [("base".to_string(), rows(40, 5)), ("few".into(), rows(30, 5)), ("better".into(), rows(40, 30))];
-        let of = |named: &[_]| compare_with_first(named, &[Metric::MicroF1], Reading::Raw, &scoring(None)).unwrap();
+        let of = |named: &[_]| compare_with_first(&task(&[]), named, &["micro_f1"], Reading::Raw, &few()).unwrap();
         let found = of(&named);
         assert_eq!(found.iter().map(|row| (row.a.as_str(), row.b.as_str())).collect::<Vec<_>>(), [("base", "better")]);
         let difference = found[0].difference.as_ref().unwrap();
@@ -397,8 +419,8 @@ mod tests {
 
     #[test]
     fn names_tell_equal_sources_apart() {
-        let (a, b) = ([answer("1", &["a"], &["a"])], [answer("1", &["a"], &["b"])]);
-        let other = [Prediction { prompt: "plain@00".into(), ..answer("1", &["a"], &["a"]) }];
+        let (a, b) = (any(&[answer("1", &["a"], &["a"])]), any(&[answer("1", &["a"], &["b"])]));
+        let other = any(&[Prediction { prompt: "plain@00".into(), ..answer("1", &["a"], &["a"]) }]);
         let names = names(&[&a, &b, &other]).unwrap();
         assert!(names[0].starts_with("embedded · closed (") && names[0] != names[1]);
         assert_eq!(names[2], "embedded · plain");

@@ -398,8 +398,10 @@ pub(super) fn read(
 mod tests {
     use super::*;
     use crate::augment::Showing;
+    use crate::corpus::{Corpus, Finding};
     use crate::generate::{MAX_NEW, encoder_for};
     use crate::model::Tokenizer;
+    use crate::task::context_of;
     use std::sync::Arc;
 
     #[test]
@@ -409,11 +411,10 @@ mod tests {
         let plain = TrainConfig::named("lora-plain").unwrap();
         let config = TrainConfig { validation: 0.0, showing: Showing::default(), ..plain };
         let corpus = Corpus::embedded().unwrap();
-        let context = PromptContext::of(&corpus);
-        let prompt = Prompt::named(&config.prompt, &context).unwrap();
-        let few = |labels: usize| Corpus {
-            train: vec![Finding { labels: vec!["gallstone".into(); labels], ..corpus.train[0].clone() }],
-            ..corpus.clone()
+        let prompt = Prompt::named(&config.prompt, &context_of(&corpus)).unwrap();
+        let few = |labels: usize| {
+            let train = vec![Finding { gold: vec!["gallstone".into(); labels], ..corpus.train[0].clone() }];
+            LabelTask::findings(Corpus { train, ..corpus.clone() }).unwrap()
         };
         let encoded = |labels: usize, positions: usize| {
             let model = Config { max_position_embeddings: positions, ..Config::read(&folder).unwrap() };

@@ -93,11 +93,17 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::{Corpus, Finding};
+    use crate::task::LabelTask;
+
+    fn embedded() -> LabelTask {
+        LabelTask::findings(Corpus::embedded().unwrap()).unwrap()
+    }
 
     #[test]
     fn the_committed_configs_train_on_nothing_that_they_are_tested_on() {
         let config = TrainConfig::named("lora-plain").unwrap();
-        let leaks = training_leaks(&config, &Corpus::embedded().unwrap()).unwrap();
+        let leaks = training_leaks(&config, &embedded()).unwrap();
         assert_eq!(leaks.leaks, []);
         assert_eq!(leaks.parts.iter().map(|part| part.2).sum::<usize>(), 1236 + 236);
         if std::env::var_os("DXLAB_DATA").is_none() {
@@ -105,7 +111,7 @@ mod tests {
             return;
         }
         let config = TrainConfig::named("lora-bc5cdr").unwrap();
-        training_leaks(&config, &open_corpus(&config.corpus).unwrap().0).unwrap().refuse().unwrap();
+        training_leaks(&config, &*task::open(&config.corpus).unwrap()).unwrap().refuse().unwrap();
     }
 
     #[test]
@@ -122,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_benchmark_set_is_compared_and_a_config_without_one_is_written_as_before() {
-        let corpus = Corpus::embedded().unwrap();
+        let task = embedded();
         let mut config = TrainConfig::named("lora-plain").unwrap();
         assert!(!toml::to_string(&config).unwrap().contains("benchmarks"), "the digests of its runs stay");
         let folder = tempfile::tempdir().unwrap();
@@ -137,9 +143,9 @@ mod tests {
                 .unwrap();
             path.display().to_string()
         };
-        let (train, valid) = config.split(&corpus.train);
+        let (train, valid) = config.split().of(&task.corpus.train);
         config.benchmarks = vec![cases("bench.jsonl", "test", &train[7]), cases("set.jsonl", "train", &valid[0])];
-        let leaks = training_leaks(&config, &corpus).unwrap();
+        let leaks = training_leaks(&config, &task).unwrap();
         let said: Vec<String> = leaks.leaks.iter().map(ToString::to_string).collect();
         let (a, b) = (&train[7].case_id, &valid[0].case_id);
         let wanted =
@@ -147,6 +153,6 @@ mod tests {
         assert_eq!(said, wanted);
         assert!(leaks.refuse().unwrap_err().to_string().contains("bench test/copy"));
         config.benchmarks = vec!["gone.csv".into()];
-        assert!(training_leaks(&config, &corpus).unwrap_err().to_string().contains("gone.csv"));
+        assert!(training_leaks(&config, &task).unwrap_err().to_string().contains("gone.csv"));
     }
 }

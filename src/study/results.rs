@@ -193,30 +193,30 @@ pub fn kept(folder: &Path, names: &[&str]) -> Result<Vec<(String, Option<Evaluat
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::corpus::{Corpus, Finding};
     use crate::run::Store;
     use crate::run::prediction::write_predictions;
 
     /// Twenty cases of two labels; `good` gets all of the first label, `bad` only a quarter of it, in the plural.
     pub(crate) fn toy(folder: &std::path::Path) -> Results {
-        let case = |i: usize| crate::corpus::Finding {
-            case_id: format!("c{i:02}"),
-            group: format!("c{i:02}"),
-            input: "Synthetic.".into(),
-            labels: vec!["renal cyst".into(), if i % 2 == 0 { "gallstone" } else { "ascites" }.into()],
+        let case = |i: usize| {
+            let labels = vec!["renal cyst".into(), if i % 2 == 0 { "gallstone" } else { "ascites" }.into()];
+            Finding::new(format!("c{i:02}"), format!("c{i:02}"), "Synthetic.", labels)
         };
         let cases: Vec<_> = (0..20).map(case).collect();
         let store = Store::open(Some(folder));
         let answers = |name: &str, right: usize| {
-            let predict = |(i, case): (usize, &crate::corpus::Finding)| {
+            let predict = |(i, case): (usize, &Finding)| {
                 let label = if i < right { "renal cysts" } else { "liver cyst" };
-                crate::baseline::prediction(case, &format!("{name}@0"), vec![label.into()])
+                Prediction { model: format!("{name}@0"), ..Prediction::of(case, vec![label.into()], label) }
             };
             let rows: Vec<Prediction> = cases.iter().enumerate().map(predict).collect();
             let make = |dir: &std::path::Path| write_predictions(&dir.join("preds.jsonl"), &rows);
             store.open_or_make("predict", name, &right, make).unwrap()
         };
         let corpus = Corpus { name: "toy".into(), synthetic: true, train: cases.clone(), test: cases.clone() };
-        Results::of(corpus, &[("bad", &answers("bad", 5)), ("good", &answers("good", 20))]).unwrap()
+        let task = LabelTask::findings(corpus).unwrap();
+        Results::of(task, &[("bad", &answers("bad", 5)), ("good", &answers("good", 20))]).unwrap()
     }
 
     #[test]
@@ -234,7 +234,7 @@ pub(crate) mod tests {
             results.compare(pairs, "micro_f1").unwrap()[0].difference.as_ref().unwrap().resamples
         };
         assert_eq!((resamples(&[("bad", "good")]), resamples(&[("bad", "good"); 3])), (2000, 2400));
-        assert!(results.get("ugly").unwrap_err().to_string().contains("there are bad, good"));
+        assert!(results.get("ugly").err().unwrap().to_string().contains("there are bad, good"));
     }
 
     #[test]
@@ -252,7 +252,7 @@ pub(crate) mod tests {
     fn the_store_knows_which_runs_answered_a_corpus_and_kept_scores_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let results = toy(folder.path());
-        let found = Results::in_store(&Store::open(Some(folder.path())), results.corpus.clone()).unwrap();
+        let found = Results::in_store(&Store::open(Some(folder.path())), results.task.clone()).unwrap();
         assert!(found.models.is_empty(), "their specifications do not name the corpus");
         io::write_json(&folder.path().join("good.json"), &results.get("good").unwrap().evaluation).unwrap();
         io::write_json(&folder.path().join("also.json"), &results.get("bad").unwrap().evaluation).unwrap();
@@ -266,12 +266,7 @@ pub(crate) mod tests {
     fn a_run_that_left_cases_out_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut results = toy(folder.path());
-        results.corpus.test.push(crate::corpus::Finding {
-            case_id: "new".into(),
-            group: "new".into(),
-            input: String::new(),
-            labels: vec![],
-        });
+        results.task.corpus.test.push(Finding::new("new", "new", "", vec![]));
         let run = results.models[0].run.clone();
         assert!(results.add("again", &run).unwrap_err().to_string().contains("did not answer test case new"));
     }

@@ -82,8 +82,7 @@ fn together(raw: String, answers: &[Answer]) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::Corpus;
-    use crate::prompt::PromptContext;
+    use crate::task::LabelTask;
 
     /// Answers "cyst" always and "stone" to every other sample.
     struct Toy;
@@ -95,13 +94,13 @@ mod tests {
         fn adapter(&self) -> Option<&str> {
             None
         }
-        fn answer(&self, _: &Prompt, _: &[Finding], _: &mut dyn FnMut(usize)) -> Result<Vec<Answer>> {
+        fn answer(&self, _: &Prompt, _: &[Case], _: &mut dyn FnMut(usize)) -> Result<Vec<Answer>> {
             Ok(vec![])
         }
         fn sample(
             &self,
             _: &Prompt,
-            cases: &[Finding],
+            cases: &[Case],
             sampling: &Sampling,
             samples: usize,
             done: &mut dyn FnMut(usize),
@@ -121,18 +120,19 @@ mod tests {
 
     #[test]
     fn labels_above_the_threshold_win_and_every_answer_is_kept() {
-        let corpus = Corpus::embedded().unwrap();
-        let prompt = Prompt::named("plain", &PromptContext::of(&corpus)).unwrap();
+        let task = LabelTask::findings(crate::corpus::Corpus::embedded().unwrap()).unwrap();
+        let prompt = Prompt::named("plain", AnyTask::context(&task)).unwrap();
+        let cases = AnyTask::test(&task);
         let ask = |threshold: f64| {
             let voting = Voting { samples: 4, threshold, ..Voting::default() };
-            ask_voting(&Toy, &prompt, &corpus.test[..2], &voting).unwrap().remove(1)
+            ask_voting(&Toy, &prompt, &task, &cases[..2], &voting).unwrap().remove(1)
         };
         let half = ask(0.5);
-        assert_eq!((half.labels.join("|"), half.raw.as_str()), ("cyst|stone".into(), "cyst, stone"));
+        assert_eq!((&half.answer, half.raw.as_str()), (&serde_json::json!(["cyst", "stone"]), "cyst, stone"));
         let voted = half.voted.as_ref().unwrap();
         assert_eq!((voted.shares["cyst"], voted.shares["stone"], voted.samples.len()), (1.0, 0.5, 4));
         assert_eq!((half.prompt_tokens, half.new_tokens, half.seconds, half.logprob), (10, 12, 2.0, None));
-        assert_eq!(ask(0.6).labels, ["cyst"]);
+        assert_eq!(ask(0.6).answer, serde_json::json!(["cyst"]));
         assert!(half.source().ends_with("vote of 4"), "{}", half.source());
     }
 

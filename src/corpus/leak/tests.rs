@@ -2,17 +2,17 @@ use super::*;
 use crate::corpus::synthetic::{dice::Dice, fresh_cases};
 
 fn case(id: &str, input: String) -> Case {
-    Case { case_id: id.into(), group: format!("g{id}"), input, labels: vec!["x".into()] }
+    Case { case_id: id.into(), group: format!("g{id}"), input }
 }
 
 fn part<'a>(name: &str, role: Role, cases: &'a [Case]) -> Part<'a> {
-    Part { name: name.into(), role, space: "here".into(), cases }
+    Part { name: name.into(), role, space: "here".into(), cases: cases.iter().collect() }
 }
 
 /// `base`, and a copy of each with every word replaced with probability `share`.
 fn planted(share: f64) -> (Vec<Case>, Vec<Case>) {
     let mut dice = Dice::new(5, 0);
-    let base: Vec<Case> = fresh_cases(5, 120).unwrap();
+    let base: Vec<Case> = fresh_cases(5, 120).unwrap().into_iter().map(|one| one.case).collect();
     let edited = |case: &Case| {
         let word = |(i, word): (usize, &str)| match (dice.below(10_000) as f64) < share * 1e4 {
             true => format!("changed{i}"),

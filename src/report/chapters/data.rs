@@ -184,7 +184,7 @@ mod tests {
         let truths = truth::read(&crate::home().join("data/findings")).unwrap();
         let chosen = instructive(&corpus);
         assert_eq!(chosen.len(), 3);
-        assert!(chosen[0].labels.len() >= 3 && chosen[2].labels.len() == 1);
+        assert!(chosen[0].gold.len() >= 3 && chosen[2].gold.len() == 1);
         for case in &chosen {
             let table = explained(case, &truths).to_markdown();
             assert!(case.gold.iter().all(|label| table.contains(label.as_str())), "{table}");
@@ -197,7 +197,10 @@ mod tests {
     #[test]
     fn leaks_that_are_not_shown_are_counted() {
         let cases = &Corpus::embedded().unwrap().train[..3];
-        let part = |name: &str, role| Part { name: name.into(), role, space: name.into(), cases };
+        let part = |name: &str, role| {
+            let cases = cases.iter().map(|one| &one.case).collect();
+            Part { name: name.into(), role, space: name.into(), cases }
+        };
         let found = find(&[part("train", Role::Train), part("test", Role::Test)], LIMIT).unwrap();
         let (cut, all) = (leaks(&found, 2).to_text(), leaks(&found, 3).to_text());
         assert!(cut.matches(": exact").count() == 2 && cut.contains("… and 1 more"), "{cut}");

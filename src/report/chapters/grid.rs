@@ -241,7 +241,7 @@ arms = [{ name = "few", baseline = "most-frequent", set = { cases = 50 } }, { na
     pub fn tried(text: &str, folder: &std::path::Path) -> Grid {
         let (config, store): (GridConfig, _) = (toml::from_str(text).unwrap(), Store::open(Some(folder)));
         for arm in config.arms().unwrap().iter().filter(|arm| arm.baseline.is_some()) {
-            arm.open_or_try(&store).unwrap();
+            arm.open_or_try(&store, &*crate::task::open(&arm.config.corpus).unwrap()).unwrap();
         }
         config.found(&store).unwrap()
     }

@@ -53,12 +53,12 @@ mod tests {
     fn every_prompt_of_the_library_has_a_row() {
         let corpus = Corpus::embedded().unwrap();
         let tokenizer = Tokenizer::train(corpus.train.iter().take(30).map(|case| case.input.as_str()), 400).unwrap();
-        let (encoder, context) = (Encoder::new(Arc::new(tokenizer)), PromptContext::of(&corpus));
+        let (encoder, context) = (Encoder::new(Arc::new(tokenizer)), crate::task::context_of(&corpus));
         assert_eq!(library(&encoder, &context).unwrap().height(), Prompt::library().unwrap().len());
         let near =
             neighbours(&Prompt::named("neighbours", &context).unwrap(), &corpus.test[0], &corpus.train).to_text();
         assert!(near.lines().count() == 1 + 3 + 1 && near.contains(&corpus.test[0].case_id), "{near}");
-        let table = audit(&encoder, &context, &["plain"], &corpus.test[..3]).unwrap();
+        let table = audit(&encoder, &context, &["plain"], &context.examples[..3]).unwrap();
         assert_eq!(table.height(), 2);
     }
 }

@@ -276,7 +276,8 @@ arms = [
         let folder = tempfile::tempdir().unwrap();
         let grid: GridConfig = toml::from_str(GRID).unwrap();
         let store = Store::open(Some(folder.path()));
-        grid.arms().unwrap().iter().for_each(|arm| drop(arm.open_or_try(&store).unwrap()));
+        let task = crate::task::open("findings").unwrap();
+        grid.arms().unwrap().iter().for_each(|arm| drop(arm.open_or_try(&store, &*task).unwrap()));
         let found = grid.found(&store).unwrap();
         let said = choices(&found, "micro_f1").unwrap();
         assert!(

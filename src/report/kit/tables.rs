@@ -192,12 +192,7 @@ mod tests {
 
     #[test]
     fn labels_are_ranked_by_training_cases() {
-        let case = |labels: &[&str]| Finding {
-            case_id: "1".into(),
-            group: "1".into(),
-            input: String::new(),
-            labels: labels.iter().map(|label| label.to_string()).collect(),
-        };
+        let case = |labels: &[&str]| Finding::new("1", "1", "", labels.iter().map(|label| label.to_string()).collect());
         let frame = labels(&[case(&["b", "a"]), case(&["b"])], &[case(&["c", "a"])], None).unwrap();
         assert_eq!(
             Table::from(frame).to_text(),
