@@ -64,7 +64,7 @@ pub struct Local {
     id: String,
     adapter: Option<String>,
     hold: Option<(Constrain, Hold)>,
-    /// New tokens an answer, at most.
+    /// Maximum number of new tokens per answer.
     pub max_new: usize,
     /// Cases decoded at the same time.
     pub batch: usize,
@@ -78,21 +78,22 @@ impl Local {
 
     /// As `open`, with the weights in memory as `keep` says.
     pub fn open_as(name: &str, adapter: Option<&Path>, keep: Keep) -> Result<Self> {
-        let dir = resolve(name)?;
-        let mut model = Qwen3::load_as(&dir, keep)?;
-        let tokenizer = Tokenizer::open(&dir)?;
+        let mut local = Self::of(name, Qwen3::load_as(&resolve(name)?, keep)?)?;
+        if let Some(folder) = adapter {
+            let folder = adapter_folder(folder);
+            Adapter::load(&folder, &mut local.model)?.attach(&mut local.model, Mode::Infer)?;
+            warn_of_other_base(&folder, || Ok(local.id.clone()))?;
+            local.adapter = Some(adapter_id(&folder)?);
+        }
+        Ok(local)
+    }
+
+    /// A model that is loaded already, with the tokenizer that lies beside its weights.
+    pub fn of(name: &str, model: Qwen3) -> Result<Self> {
+        let tokenizer = Tokenizer::open(&resolve(name)?)?;
         tokenizer.fits(model.config.vocab_size)?;
         let (tokenizer, id) = (Arc::new(tokenizer), base_id(name)?);
-        let adapter = match adapter {
-            Some(folder) => {
-                let folder = adapter_folder(folder);
-                Adapter::load(&folder, &mut model)?.attach(&mut model, Mode::Infer)?;
-                warn_of_other_base(&folder, || Ok(id.clone()))?;
-                Some(adapter_id(&folder)?)
-            }
-            None => None,
-        };
-        Ok(Self { model, tokenizer, id, adapter, hold: None, max_new: MAX_NEW, batch: 16 })
+        Ok(Self { model, tokenizer, id, adapter: None, hold: None, max_new: MAX_NEW, batch: 16 })
     }
 
     /// Holds every later answer to this; `labels` is the closed list, for `Constrain::Labels` alone.
@@ -112,8 +113,8 @@ impl Local {
     }
 }
 
-/// New tokens an answer, at most, where nothing else is said.
-pub const MAX_NEW: usize = 96;
+/// Maximum number of new tokens per answer where nothing else is said, in training (whose prompts leave room for them) as in serving.
+pub const MAX_NEW: usize = 64;
 
 /// The encoder of a model's prompts, with room for `max_new` tokens after them.
 pub fn encoder_for(tokenizer: Arc<Tokenizer>, config: &Config, max_new: usize) -> Encoder {

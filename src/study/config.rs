@@ -3,7 +3,7 @@ use super::voting::Voting;
 use crate::adapter::{AdapterConfig, Init, Layers, Patterns, Targets};
 use crate::augment::Showing;
 use crate::error::{Error, Result};
-use crate::generate::EndpointConfig;
+use crate::generate::{EndpointConfig, MAX_NEW};
 use crate::model::Keep;
 use crate::prompt::Constrain;
 use crate::run::Run;
@@ -28,9 +28,12 @@ pub struct TrainConfig {
     /// Share of the training cases (by group) kept for validation: early stopping and the best checkpoint.
     #[serde(default = "tenth")]
     pub validation: f64,
-    /// Training cases, at most, drawn with the seed after validation is taken; for learning curves and quick looks.
+    /// Maximum number of training cases, drawn with the seed after validation is taken; for learning curves and quick looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<usize>,
+    /// Maximum number of new tokens per answer: prompts are shortened so that they fit, in training as when the trained model is asked.
+    #[serde(default = "max_new", skip_serializing_if = "is_usual")]
+    pub max_new: usize,
     /// A file that names pairs of cases and groups which training, validation and test may share, each with a reason
     /// ([`crate::corpus::leak::Allowed`]); without it a leak stops the training before it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +49,14 @@ pub struct TrainConfig {
     pub showing: Showing,
     pub adapter: Learns,
     pub training: LoopConfig,
+}
+
+fn max_new() -> usize {
+    MAX_NEW
+}
+
+fn is_usual(n: &usize) -> bool {
+    *n == MAX_NEW
 }
 
 fn is_f32(keep: &Keep) -> bool {
@@ -216,9 +227,9 @@ pub struct PredictConfig {
     pub adapter: Option<PathBuf>,
     pub corpus: String,
     pub prompt: String,
-    /// New tokens an answer, at most.
+    /// Maximum number of new tokens per answer.
     pub max_new: usize,
-    /// Test cases, at most.
+    /// Maximum number of test cases, drawn by digest as training cases are.
     pub cases: Option<usize>,
     /// What every answer is held to; free answers where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,7 +254,7 @@ impl PredictConfig {
             adapter: None,
             corpus: findings(),
             prompt: prompt.into(),
-            max_new: 64,
+            max_new: MAX_NEW,
             cases: None,
             constrain: None,
             endpoint: None,
@@ -284,7 +295,7 @@ impl PredictConfig {
             adapter,
             corpus: config.corpus.clone(),
             prompt: config.prompt.clone(),
-            max_new: 64,
+            max_new: config.max_new,
             cases: None,
             constrain: None,
             endpoint: None,

@@ -6,6 +6,7 @@ use super::leak::training_leaks;
 use super::voting::ask_voting;
 use crate::adapter::{Adapter, Mode, Noise};
 use crate::baseline::{Baseline, BaselineSettings};
+use crate::corpus::split::drawn;
 use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
 use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
@@ -128,8 +129,7 @@ impl Run {
         of_task(&mut spec, task);
         let folder = Spec::new("predict", &config.name, &spec)?.folder();
         store.open_or_make("predict", &config.name, &spec, |dir| {
-            let mut cases = task.test();
-            cases.truncate(config.cases.unwrap_or(usize::MAX));
+            let cases = drawn(task.test(), config.cases.unwrap_or(usize::MAX), CASES_SEED);
             let mut predictions = match &config.endpoint {
                 Some(endpoint) => ask_endpoint(endpoint, config, &prompt, (task, &cases), store, dir)?,
                 None => config.ask(&config.open(task)?, &prompt, task, &cases)?,
@@ -156,6 +156,9 @@ impl Run {
     }
 }
 
+/// Draws the test cases where not all are asked about; see [`drawn`].
+const CASES_SEED: u64 = 7;
+
 /// Puts the task into a specification where it is not told by the corpus alone, as it is for label sets of version 1: their runs were named
 /// before there were tasks.
 pub(super) fn of_task(spec: &mut Value, task: &dyn AnyTask) {
@@ -172,19 +175,19 @@ enum Learner {
 }
 
 impl Learner {
-    /// Makes `local`'s model ready to learn what `config` says; `dir` keeps what a resumed run has to start from.
-    fn new(config: &TrainConfig, local: &mut Local, dir: &Path) -> Result<Self> {
+    /// The model, loaded once, and what `config` trains of it; `dir` keeps what a resumed run has to start from.
+    fn open(config: &TrainConfig, dir: &Path) -> Result<(Local, Self)> {
         match config.adapter.adapter(&config.model)? {
             Some(settings) => {
+                let mut local = Local::open_as(&config.model, None, config.weights)?;
                 let mut adapter = Adapter::new(settings, &mut local.model, config.training.seed)?;
                 adapter.keep_start(&dir.join(START))?;
                 adapter.attach(&mut local.model, Mode::Train)?;
-                Ok(Self::Adapter(adapter))
+                Ok((local, Self::Adapter(adapter)))
             }
             None => {
-                let (model, parameters) = Qwen3::load_to_train(&crate::model::resolve(&config.model)?)?;
-                local.model = model;
-                Ok(Self::Whole(parameters))
+                let (model, parameters) = Qwen3::load_to_train(&resolve(&config.model)?)?;
+                Ok((Local::of(&config.model, model)?, Self::Whole(parameters)))
             }
         }
     }
@@ -235,8 +238,8 @@ fn train(config: &TrainConfig, task: &dyn AnyTask, prompt: &Prompt, dir: &Path) 
     let leaks = training_leaks(config, task)?;
     leaks.refuse()?;
     io::write_json(&dir.join("leaks.json"), &leaks)?;
-    let mut local = Local::open_as(&config.model, None, config.weights)?;
-    let learner = Learner::new(config, &mut local, dir)?;
+    let (mut local, learner) = Learner::open(config, dir)?;
+    local.max_new = config.max_new;
     let Sequences { train, times, valid, cut } =
         sequences(config, task, prompt, &local.encoder(), &local.model.config)?;
     if cut > 0 {

@@ -8,7 +8,7 @@ use super::config::{Learns, Method, TrainConfig};
 use super::experiment::{Sequences, sequences};
 use crate::adapter::{Adapter, Layers, Mode};
 use crate::error::{Error, Result};
-use crate::generate::{MAX_NEW, encoder_for};
+use crate::generate::encoder_for;
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
 use crate::prompt::Prompt;
 use crate::run::{peak_bytes, reset_peak, resident_bytes};
@@ -124,7 +124,7 @@ impl Forecast {
         let tokenizer = Arc::new(Tokenizer::open(&dir)?);
         let task = task::open(&config.corpus)?;
         let prompt = Prompt::named(&config.prompt, task.context())?;
-        let data = sequences(config, &*task, &prompt, &encoder_for(tokenizer, &shape, MAX_NEW), &shape)?;
+        let data = sequences(config, &*task, &prompt, &encoder_for(tokenizer, &shape, config.max_new), &shape)?;
         let work = Work::of(config, &data)?;
         let start = resident_bytes();
         let cost = Cost::measure(config, &shape, gguf.as_ref(), &work)?;

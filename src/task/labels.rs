@@ -63,6 +63,16 @@ impl LabelTask {
         Ok(task)
     }
 
+    /// Words, vocabulary and examples for prompts.
+    pub fn context(&self) -> &PromptContext {
+        &self.context
+    }
+
+    /// Cases with the answers that a model is to write.
+    pub fn exemplars(&self, cases: &[Finding]) -> Vec<Exemplar> {
+        cases.iter().map(|case| exemplar(case, &self.context.none)).collect()
+    }
+
     /// Training labels as written; none without a corpus.
     pub fn vocabulary(&self) -> Option<&[String]> {
         self.vocabulary.as_deref()
@@ -102,16 +112,15 @@ fn mentions(name: &str) -> Result<LabelTask> {
 pub fn context_of(corpus: &Corpus) -> PromptContext {
     let labels: BTreeSet<&String> = corpus.train.iter().flat_map(|case| &case.gold).collect();
     let mut context = PromptContext { vocabulary: labels.into_iter().cloned().collect(), ..PromptContext::default() };
-    let exemplar = |case: &Finding| Exemplar {
-        case: case.case.clone(),
-        answer: written(&case.gold, &context.none),
-        shows: case.gold.clone(),
-    };
-    let examples = corpus.train.iter().map(exemplar).collect();
+    let examples = corpus.train.iter().map(|case| exemplar(case, &context.none)).collect();
     let json = serde_json::to_string(&corpus.train).unwrap_or_default(); // strings always have a JSON form
     context.examples = examples;
     context.pool = crate::io::hex(&Sha256::digest(json));
     context
+}
+
+fn exemplar(case: &Finding, none: &str) -> Exemplar {
+    Exemplar { case: case.case.clone(), answer: written(&case.gold, none), shows: case.gold.clone() }
 }
 
 /// Labels as written, joined by `, `; without any, `none`.
