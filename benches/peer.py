@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """dxlab beside transformers and PEFT on this machine, turn by turn: the table of chapter 11.
 
-    python3 benches/peer.py CASE [--train] [--decode] [--repeat 3] [--out numbers.json]
+    python3 benches/peer.py CASE [--train] [--decode] [--prefill] [--repeat 3] [--out numbers.json]
 
-CASE is made by the peer's make_case.py. The peer runs in f32 and bf16, at the batch sizes given, and is held to its best; dxlab runs at its
-default batch in f32, in mixed precision (--weights mixed) and, where the checkpoint is stored narrower than f32, with the weights as stored
-(--weights stored); training also with --checkpointing, decoding of such a checkpoint also from Q8_0 blocks that `dxlab export` makes of it. Every
-round runs all of them once, ours and theirs in turn, so that a busy minute hits both; the table has medians over the rounds, beside the peer's
-best in f32 and its best of all.
+CASE is a folder made by the peer's make_case.py, or `smollm2`: the real base model that `make tools` installs, on the synthetic findings. That
+case is made into a temporary folder by benches/smollm2.py, which is the peer's side of it too (its Python also needs gguf). Only that case has
+long prompts: --prefill reads eight of 1,500 tokens each and decodes one token; its speed is in prompt tokens a second.
+
+The peer runs in f32 and bf16, at the batch sizes given, and is held to its best; dxlab runs at its default batch in f32, in mixed precision
+(--weights mixed) and, where the checkpoint is stored narrower than f32, with the weights as stored (--weights stored); training also with
+--checkpointing, decoding of such a checkpoint also from Q8_0 blocks that `dxlab export` makes of it, and decoding of smollm2 also from the GGUF
+file itself. Every round runs all of them once, ours and theirs in turn, so that a busy minute hits both; the table has medians over the rounds,
+beside the peer's best in f32 and its best of all.
 
 Beside the speed stands the proof: training also runs some steps on one batch, on both sides (same first loss in f32, |grad| above 0,
 losses that fall), and decoding compares the greedy tokens of every prompt, in f32.
@@ -23,12 +27,16 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+OWN = ROOT / "benches/smollm2.py"
+INSTALLED = ROOT / ".tools/models/smollm2/model.gguf"
 # Above this many waiting tasks when the first run starts, another program took part in the numbers.
 QUIET = 0.5
 # Bytes of weights from which a model is large: the peer then takes minutes for a few steps.
 LARGE = 500_000_000
 NEW = 32
-SPEED = {"train": "tokens_per_sec", "decode": "new_tokens_per_sec"}
+SMOLLM2 = "smollm2"
+SPEED = {"train": "tokens_per_sec", "decode": "new_tokens_per_sec", "prefill": "prompt_tokens_per_sec"}
+UNIT = {"train": "tokens/s", "decode": "new tokens/s", "prefill": "prompt tokens/s"}
 
 
 # ---- the pure part: from the lines that were measured to the table ----
@@ -70,8 +78,7 @@ def speeds(lines: list[dict], what: str) -> list[str]:
     """Speed and memory of every way, as ratios to the peer at its best."""
     entries = medians(lines, what)
     reference, plain = best(entries), best(entries, "f32")
-    unit = {"train": "tokens/s", "decode": "new tokens/s"}[what]
-    head = ["", unit, "÷ peer's f32", "÷ peer's best"] + (["peak MiB", "÷ peer's", "MFU"] if what == "train" else []) + ["rounds"]
+    head = ["", UNIT[what], "÷ peer's f32", "÷ peer's best"] + (["peak MiB", "÷ peer's", "MFU"] if what == "train" else []) + ["rounds"]
     table = [row(head), row([":---"] + ["---:"] * (len(head) - 1))]
     for entry in entries:
         name = ("dxlab, " if entry["side"] == "dxlab" else "transformers + PEFT, " if what == "train" else "transformers, ") + entry["label"]
@@ -112,6 +119,8 @@ def table(told: dict) -> str:
         text += ["\n".join(speeds(told["lines"], "train")), "\n".join(same_loss(told["lines"]))]
     if any(line["what"] == "decode" for line in told["lines"]):
         text += ["\n".join(speeds(told["lines"], "decode")), told["agreement"]]
+    if any(line["what"] == "prefill" for line in told["lines"]):
+        text.append("\n".join(speeds(told["lines"], "prefill")))
     text += [f"Failed: {failure}" for failure in told["failed"]]
     return "\n\n".join(text)
 
@@ -126,7 +135,12 @@ def ways(a, stored_narrow: bool) -> list[dict]:
         flags = [[]] + ([["--weights", "stored"]] if stored_narrow else []) + [["--weights", "mixed"]] + ([["--checkpointing"]] if what == "train" else [])
         if what == "decode" and a.q8_0:
             flags += [["--model", str(a.q8_0)], ["--model", str(a.q8_0), "--weights", "mixed"]]
+        if what != "train" and a.gguf:
+            flags += [["--model", str(a.gguf)], ["--model", str(a.gguf), "--weights", "stored"]]
         mine = [our_way(a, what, more, getattr(a, f"{what}_batch")[0]) for more in flags]
+        if what == "prefill":
+            tokens = prompt_tokens(a.case / "long")
+            mine, peers = ([way | {"tokens": tokens} for way in ways] for ways in (mine, peers))
         for turn in range(max(len(mine), len(peers))):
             made += mine[turn : turn + 1] + peers[turn : turn + 1]
     return made
@@ -134,17 +148,30 @@ def ways(a, stored_narrow: bool) -> list[dict]:
 
 def our_way(a, what: str, more: list[str], batch: int, proof: bool = False) -> dict:
     weights = {"stored": "stored weights", "mixed": "mixed precision"}[more[more.index("--weights") + 1]] if "--weights" in more else "f32"
-    label = ", ".join((["Q8_0 blocks"] if "--model" in more else []) + [weights, f"batch {batch}"] + [flag[2:] for flag in more if flag == "--checkpointing"])
-    command = [a.dxlab, "bench", what, str(a.case), "--batch", str(batch), *(["--steps", str(a.steps)] if what == "train" else ["--new", str(NEW)])]
-    command += more + (["--limit", str(a.limit)] if what == "decode" and a.limit else []) + (["--same-batch"] if proof else [])
+    file = (["from the GGUF file"] if a.gguf else ["Q8_0 blocks"]) if "--model" in more else []
+    label = ", ".join(file + [weights, f"batch {batch}"] + [flag[2:] for flag in more if flag == "--checkpointing"])
+    command = [a.dxlab, "bench", "train" if what == "train" else "decode", *work(a, what, batch)]
+    command += more + (["--same-batch"] if proof else [])
     return {"side": "dxlab", "what": what, "label": label, "proof": proof, "command": command}
 
 
 def peer_way(a, what: str, dtype: str, batch: int, proof: bool = False) -> dict:
-    script = {"train": "lora_step.py", "decode": "decode.py"}[what]
-    command = [a.python, str(a.peer / script), str(a.case), "--batch", str(batch), "--dtype", dtype]
-    command += ["--steps", str(a.steps)] if what == "train" else ["--new", str(NEW)] + (["--limit", str(a.limit)] if a.limit else [])
+    verb = "train" if what == "train" else "decode"
+    script = [str(OWN), verb] if a.gguf else [str(a.peer / {"train": "lora_step.py", "decode": "decode.py"}[verb])]
+    command = [a.python, *script, *work(a, what, batch), "--dtype", dtype]
     return {"side": "peer", "what": what, "label": f"{dtype}, batch {batch}", "proof": proof, "command": command}
+
+
+def work(a, what: str, batch: int) -> list[str]:
+    """What both sides are asked to do."""
+    if what == "prefill":
+        return [str(a.case / "long"), "--batch", str(batch), "--new", "1"]
+    most = ["--limit", str(a.limit)] if what == "decode" and a.limit else []
+    return [str(a.case), "--batch", str(batch), *(["--steps", str(a.steps)] if what == "train" else ["--new", str(NEW)]), *most]
+
+
+def prompt_tokens(case: Path) -> int:
+    return sum(len(json.loads(line)["prompt_ids"]) for line in (case / "pairs.jsonl").read_text().splitlines())
 
 
 def blocks(a, folder: Path, failed: list[str]) -> Path | None:
@@ -167,7 +194,10 @@ def measured(way: dict, failed: list[str]) -> list[dict]:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         failed.append(f"{way['what']}, {way['side']}, {way['label']}: exit code {done.returncode}, {last}")
         return []
-    return [json.loads(lines[-1]) | {key: way[key] for key in ("side", "what", "label", "proof")}]
+    line = json.loads(lines[-1])
+    if way["what"] == "prefill":
+        line["prompt_tokens_per_sec"] = round(way["tokens"] / line["seconds"], 1)
+    return [line | {key: way[key] for key in ("side", "what", "label", "proof")}]
 
 
 def proofs(a, failed: list[str]) -> list[dict]:
@@ -214,52 +244,83 @@ def cpu() -> str:
     return names[0] if names else "unknown processor"
 
 
-def arguments() -> tuple[argparse.Namespace, dict]:
-    """What was asked for, with the defaults that fit the model, and the model's config.json."""
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("case", type=Path, help="folder with model/ and pairs.jsonl, made by the peer's make_case.py")
-    ap.add_argument("--train", action="store_true", help="only training, unless --decode is there too")
-    ap.add_argument("--decode", action="store_true", help="only decoding, unless --train is there too")
+    ap.add_argument("case", type=Path, help="folder with model/ and pairs.jsonl, made by the peer's make_case.py; or smollm2")
+    ap.add_argument("--train", action="store_true", help="only training, unless another is asked for too")
+    ap.add_argument("--decode", action="store_true", help="only decoding, unless another is asked for too")
+    ap.add_argument("--prefill", action="store_true", help="only reading long prompts (smollm2), unless another is asked for too")
     ap.add_argument("--repeat", type=int, default=3, help="rounds (default: 3)")
-    ap.add_argument("--steps", type=int, help="training steps of a run (default: 8; 3 for a large model)")
-    ap.add_argument("--limit", type=int, help="prompts to decode, at most (default: all; 8 for a large model)")
-    ap.add_argument("--train-batch", type=int, nargs="+", help="batch sizes of the peer, dxlab takes the first (default: 8 16; 4 for a large model)")
+    ap.add_argument("--steps", type=int, help="training steps of a run (default: 8; 4 for smollm2, 3 for a large model)")
+    ap.add_argument("--limit", type=int, help="prompts to decode, at most (default: all; 16 for smollm2, 8 for a large model)")
+    ap.add_argument("--train-batch", type=int, nargs="+", help="batch sizes of the peer, dxlab takes the first (default: 8 16; 8 for smollm2, 4 for a large model)")
     ap.add_argument("--decode-batch", type=int, nargs="+", default=[8], help="as --train-batch, for decoding (default: 8)")
+    ap.add_argument("--prefill-batch", type=int, nargs="+", default=[4, 1], help="as --train-batch, for long prompts (default: 4 1)")
+    ap.add_argument("--gguf", type=Path, help="the file of smollm2 (default: where `make tools` puts it)")
     ap.add_argument("--peer", type=Path, default=ROOT.parent / "shared" / "peer", help="folder of the peer's scripts")
     ap.add_argument("--python", default=str(Path("~/.cache/peer/bin/python").expanduser()), help="python with torch, transformers and peft")
     ap.add_argument("--dxlab", help="the command (default: what `cargo build` made)")
     ap.add_argument("--out", type=Path, help="where the measured lines go, with date, processor and load")
     a = ap.parse_args()
-    if not (a.train or a.decode):
-        a.train = a.decode = True
     a.dxlab = a.dxlab or str(built())
-    needed = {"CASE": a.case / "pairs.jsonl", "--peer": a.peer / "lora_step.py", "--python": Path(a.python), "--dxlab": Path(a.dxlab)}
-    for name, path in needed.items():
+    real = str(a.case) == SMOLLM2 and not a.case.exists()
+    a.gguf = (a.gguf or INSTALLED) if real else None
+    needed = {"--gguf (run `make tools`)": a.gguf} if real else {"CASE": a.case / "pairs.jsonl", "--peer": a.peer / "lora_step.py"}
+    for name, path in (needed | {"--python": Path(a.python), "--dxlab": Path(a.dxlab)}).items():
         if not path.exists():
             sys.exit(f"peer.py: {name}: expected {path} to exist")
-    config = json.loads((a.case / "model" / "config.json").read_text())
+    if a.prefill and not real:
+        sys.exit("peer.py: --prefill: only the case smollm2 has long prompts")
+    if not (a.train or a.decode or a.prefill):
+        a.train, a.decode, a.prefill = True, True, real
+    return a
+
+
+def fit(a) -> dict:
+    """Gives what was not asked for the defaults that fit the model; the model's config.json."""
     large = sum(path.stat().st_size for path in (a.case / "model").glob("*.safetensors")) > LARGE
-    usual = {"steps": 3, "limit": 8, "train_batch": [4]} if large else {"steps": 8, "limit": None, "train_batch": [8, 16]}
+    usual = {"steps": 8, "limit": None, "train_batch": [8, 16]}
+    if a.gguf:
+        usual = {"steps": 4, "limit": 16, "train_batch": [8]}
+    elif large:
+        usual = {"steps": 3, "limit": 8, "train_batch": [4]}
     for name, value in usual.items():
         setattr(a, name, getattr(a, name) or value)
     if a.repeat < 1 or a.steps < 2:
         sys.exit("peer.py: expected --repeat of at least 1 and --steps of at least 2")
-    return a, config
+    return json.loads((a.case / "model" / "config.json").read_text())
+
+
+def made_case(a, folder: Path) -> Path:
+    """The case smollm2, in `folder`."""
+    case = folder / SMOLLM2
+    print("… the checkpoint and the token ids of smollm2", file=sys.stderr, flush=True)
+    done = subprocess.run([a.python, str(OWN), "case", str(case), "--gguf", str(a.gguf)], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"peer.py: smollm2.py case: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return case
 
 
 def main() -> None:
-    a, config = arguments()
+    a = arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        if a.gguf:
+            a.case = made_case(a, Path(folder))
+        measure(a, fit(a), Path(folder))
+
+
+def measure(a, config: dict, folder: Path) -> None:
     narrow = str(config.get("dtype") or config.get("torch_dtype") or "float32") in ("bfloat16", "float16")
     told = {
         "case": a.case.name, "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "cpu": cpu(), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg(), "rounds": a.repeat, "steps": a.steps, "new": NEW, "limit": a.limit,
         "lines": [], "failed": [], "agreement": None,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        a.q8_0 = blocks(a, Path(folder), told["failed"]) if a.decode and narrow else None
-        for _ in range(a.repeat):
-            for way in ways(a, narrow):
-                told["lines"] += measured(way, told["failed"])
+    a.q8_0 = blocks(a, folder, told["failed"]) if a.decode and narrow else None
+    for _ in range(a.repeat):
+        for way in ways(a, narrow):
+            told["lines"] += measured(way, told["failed"])
     if a.train:
         told["lines"] += proofs(a, told["failed"])
     if a.decode:

@@ -1,7 +1,8 @@
 """Steps that say what they do, why, how long it takes and how long it took; done steps are skipped.
 
 A step is in place when its stamp in `.tools/stamps` holds the key it would be made from (versions, digests).
-Estimates come from this machine's own last run where there was one, else from the table below (two cores).
+Estimates come from this machine's own last run where there was one, else from the table below (two cores). A first guess of a step that
+computes is multiplied by this machine's pace: how long the steps done here for the first time took against theirs (`.tools/pace.json`).
 """
 import hashlib
 import json
@@ -17,12 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 STAMPS = TOOLS / "stamps"
 SECONDS = TOOLS / "seconds.json"
+PACE = TOOLS / "pace.json"
 HEARTBEAT = 10.0
 
 # Seconds on two idle cores with empty caches, for a machine that has no record of its own yet.
 FIRST_GUESS = {
     "rust-src": 10,
     "python": 60,
+    "smollm2": 20,
+    "hpo": 20,
     "evcxr_jupyter": 600,
     "mdbook-pandoc": 120,
     "preprocessor": 60,
@@ -32,6 +36,8 @@ FIRST_GUESS = {
     "book": 10,
     "workbook": 20,
 }
+# These wait for the network: how long they take says nothing about the machine.
+DOWNLOADS = {"rust-src", "python", "smollm2", "hpo"}
 
 
 def spell(seconds: float) -> str:
@@ -55,23 +61,43 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def known_seconds() -> dict:
+def read_numbers(path: Path) -> dict:
     try:
-        return json.loads(SECONDS.read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
 
 
+def write_numbers(path: Path, numbers: dict) -> None:
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(numbers, indent=1, sort_keys=True))
+    part.replace(path)
+
+
 def remember(name: str, seconds: float) -> None:
-    known = known_seconds() | {name: round(seconds, 1)}
-    TOOLS.mkdir(exist_ok=True)
-    part = SECONDS.with_suffix(".part")
-    part.write_text(json.dumps(known, indent=1, sort_keys=True))
-    part.replace(SECONDS)
+    """Keeps how long a step took; the first time also for the estimates of the steps that were never done here."""
+    known = read_numbers(SECONDS)
+    if name in FIRST_GUESS.keys() - DOWNLOADS - known.keys():
+        sums = read_numbers(PACE)
+        took, guessed = sums.get("took", 0) + seconds, sums.get("guessed", 0) + FIRST_GUESS[name]
+        write_numbers(PACE, {"took": round(took, 1), "guessed": guessed})
+    write_numbers(SECONDS, known | {name: round(seconds, 1)})
+
+
+def pace() -> float:
+    """Seconds that this machine takes for one second of the first guesses: a ratio of sums, so long steps weigh more; 1 before any step."""
+    sums = read_numbers(PACE)
+    return sums["took"] / sums["guessed"] if sums.get("took") and sums.get("guessed") else 1.0
 
 
 def estimate(name: str) -> float | None:
-    return known_seconds().get(name, FIRST_GUESS.get(name))
+    """Seconds that a step will take: what it took here, else its first guess at this machine's pace."""
+    known = read_numbers(SECONDS).get(name)
+    guess = FIRST_GUESS.get(name)
+    if known is not None or guess is None:
+        return known
+    return guess if name in DOWNLOADS else guess * pace()
 
 
 class Plan:
@@ -101,14 +127,22 @@ class Plan:
     def stamped(self, name: str, key: str, there: bool, what: str, why: str, make) -> None:
         """Run `make` unless its product is there and the stamp says that it was made from the same `key`."""
         stamp = STAMPS / name
-        if there and stamp.exists() and stamp.read_text() == key:
+
+        def make_and_stamp() -> None:
+            make()
+            STAMPS.mkdir(parents=True, exist_ok=True)
+            stamp.write_text(key)
+
+        self.unless(there and stamp.exists() and stamp.read_text() == key, name, what, why, make_and_stamp)
+
+    def unless(self, there: bool, name: str, what: str, why: str, make) -> None:
+        """Run `make` unless its product is known to be there."""
+        if there:
             self.at += 1
             say(f"[{self.at}/{self.total}] {what}: in place")
             return
         with self.step(name, what, why):
             make()
-        STAMPS.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(key)
 
 
 class Heartbeat:

