@@ -109,7 +109,9 @@ fn a_killed_search_ends_as_one_that_was_left_alone() {
     assert!(config.training.stop_above.is_empty());
 
     let corpus = Corpus::embedded().unwrap();
-    let outer = read_predictions::<Vec<String>, Vec<String>>(&runs(alone.path(), "search-tiny-")[0].join("outer.jsonl")).unwrap();
+    let outer =
+        read_predictions::<Vec<String>, Vec<String>>(&runs(alone.path(), "search-tiny-")[0].join("outer.jsonl"))
+            .unwrap();
     assert_eq!(outer.len(), one.outer_cases);
     assert!(outer.iter().all(|p| corpus.train.iter().any(|case| case.case_id == p.case_id && case.input == p.input)));
 }

@@ -2,7 +2,7 @@
 use crate::error::{Error, Result};
 use crate::model::registry::{self, Knowledge, Model, Registry, Source, State};
 use crate::model::{Hub, resolve};
-use crate::report::{NONE, Table};
+use crate::report::kit::{NONE, Table};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
