@@ -155,7 +155,7 @@ fn fresh_reports_repeat_from_their_seed_and_are_no_test_cases() {
     let fresh = synthetic::fresh_cases(3, 60).unwrap();
     assert_eq!(fresh[..40], synthetic::fresh_cases(3, 40).unwrap()[..]);
     assert_ne!(fresh[0].input, synthetic::fresh_cases(4, 1).unwrap()[0].input);
-    let test: BTreeSet<String> = Corpus::embedded().unwrap().test.into_iter().map(|c| c.input).collect();
+    let test: BTreeSet<String> = Corpus::embedded().unwrap().test.into_iter().map(|c| c.case.input).collect();
     assert!(synthetic::training_text(3, 60).unwrap().iter().all(|text| !test.contains(text)));
     let labels: usize = fresh.iter().map(|case| case.gold.len()).sum();
     assert!((100..180).contains(&labels), "{labels}");

@@ -1,5 +1,4 @@
 //! A grid over the run store: arms are trained and asked once, kept with every answer, and compared.
-use dxlab::metric::Metric;
 use dxlab::run::Store;
 use dxlab::study::GridConfig;
 use std::path::Path;
@@ -185,7 +184,7 @@ fn the_committed_grid_can_be_read_and_every_arm_is_a_training_config() {
     assert!(arms.len() > 20 && config.seeds.len() == 3);
     for arm in &arms {
         arm.config.training.check().unwrap();
-        arm.config.showing.check().unwrap();
+        arm.config.augmentation.check().unwrap();
         arm.config.adapter.adapter("embedded").unwrap();
     }
     let folder = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ fn decision_values_agree_with_scikit_learn() {
     let kernel = Kernel::new(tfidf.transform(&train)).unwrap();
     let against = kernel.against(&tfidf.transform(&test)).unwrap();
     for (c, labels) in golden.decision {
-        let carries = |label: &String| golden.train.iter().map(|case| case.gold.contains(label)).collect();
+        let carries = |label: &String| golden.train.iter().map(|case| case.labels.contains(label)).collect();
         let y: Vec<Vec<bool>> = labels.keys().map(carries).collect();
         let got = kernel.fit(&y, c.parse().unwrap(), 1e-4).unwrap().decision(&against).unwrap();
         for (column, (label, expected)) in labels.iter().enumerate() {

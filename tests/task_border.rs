@@ -146,7 +146,7 @@ fn a_grid_compares_it_and_a_workbook_shows_it() {
     .unwrap();
     let store = Store::open(Some(&folder.path().join("runs")));
     for arm in grid.arms().unwrap() {
-        arm.open_or_try(&store, &*task).unwrap();
+        arm.open_or_run(&store, &*task).unwrap();
     }
     let found = grid.found_on(&store, task.clone()).unwrap();
     let rows = found.comparisons("absolute_error").unwrap();
@@ -187,6 +187,6 @@ fn reward_vote_and_refusals_follow_from_the_task() {
     let error = any.score(&[&[stranger.next().unwrap()]], Reading::Raw).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("not an answer of task `sizes`"), "{error}");
     let recombined = TrainConfig::named("lora-plain").unwrap();
-    let refused = any.training(&recombined.split(), &recombined.showing, 1).unwrap_err();
+    let refused = any.training(&recombined.split(), &recombined.augmentation, 1).unwrap_err();
     assert!(refused.to_string().contains("`sizes` has no augmentation"), "{refused}");
 }

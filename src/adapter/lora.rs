@@ -66,7 +66,7 @@ struct Adapted {
 
 enum Magnitude {
     /// m [n], and ‖w_i‖² of every row.
-    Learns(Tensor, Vec<f64>),
+    AdapterSection(Tensor, Vec<f64>),
     /// m / ‖W + s BA‖, once and for all.
     Fixed(Tensor),
 }
@@ -81,7 +81,7 @@ impl Delta for Adapted {
         let by = match &self.magnitude {
             None => return Ok(adapted_linear(x, weight, &low(drop))?),
             Some(Magnitude::Fixed(by)) => by.clone(),
-            Some(Magnitude::Learns(m, squares)) => (m / norms(weight, squares, &self.a, &self.b, self.scale)?)?,
+            Some(Magnitude::AdapterSection(m, squares)) => (m / norms(weight, squares, &self.a, &self.b, self.scale)?)?,
         };
         match drop {
             None => Ok(scale_columns(&adapted_linear(x, weight, &low(None))?, &by)?),
@@ -245,7 +245,7 @@ impl Adapter {
             let (a, b, scale) = (self.tensor(&a, mode)?, self.tensor(&b, mode)?, self.config.scale(&layer.name));
             let magnitude = match (self.config.use_dora, mode) {
                 (false, _) => None,
-                (true, Mode::Train) => Some(Magnitude::Learns(
+                (true, Mode::Train) => Some(Magnitude::AdapterSection(
                     self.tensor(&magnitude_name(&layer.name), mode)?,
                     layer.weight.row_squares()?,
                 )),

@@ -5,5 +5,5 @@ mod entity_replacement;
 mod plan;
 mod recombine;
 
-pub use plan::{Showing, Shown};
+pub use plan::{Augmentation, Augmented};
 pub use recombine::Recombiner;

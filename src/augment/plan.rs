@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Showing {
+pub struct Augmentation {
     /// Labels are learnt as the normaliser writes them, not as the file does.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub normalised: bool,
@@ -35,18 +35,18 @@ pub struct Showing {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shuffled: bool,
     /// Share of the cases of an epoch to which another is joined, drawn anew every epoch.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub joined: f64,
+    #[serde(rename = "joined", alias = "concatenate", skip_serializing_if = "is_zero")]
+    pub concatenate: f64,
     /// Share of the cases of an epoch that are recombined, anew every epoch; see [`super::recombine`].
-    #[serde(skip_serializing_if = "is_zero")]
-    pub recombined: f64,
+    #[serde(rename = "recombined", alias = "recombine", skip_serializing_if = "is_zero")]
+    pub recombine: f64,
     /// Share of the cases of the first epoch that are shown as excerpts of themselves; it falls evenly to none in the last epoch.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub excerpts: f64,
+    #[serde(rename = "excerpts", alias = "sentence_subsets", skip_serializing_if = "is_zero")]
+    pub sentence_subsets: f64,
     /// Share of the cases of an epoch in which labels that the text names are exchanged for others, in text and labels alike; see
     /// [`super::entity_replacement`].
-    #[serde(skip_serializing_if = "is_zero")]
-    pub renamed: f64,
+    #[serde(rename = "renamed", alias = "entity_replacement", skip_serializing_if = "is_zero")]
+    pub entity_replacement: f64,
     /// Cases to learn copying from, among those of the first epoch; see [`super::copying`].
     #[serde(skip_serializing_if = "is_none")]
     pub copying: usize,
@@ -64,13 +64,13 @@ fn is_none(n: &usize) -> bool {
 const MOST_COPYING: usize = 1_000_000;
 
 /// What a model is shown: cases, and how often each comes in each epoch.
-pub struct Shown {
+pub struct Augmented {
     pub cases: Vec<Finding>,
     /// times[epoch][case]
     pub times: Vec<Vec<u32>>,
 }
 
-impl Showing {
+impl Augmentation {
     pub fn is_plain(&self) -> bool {
         *self == Self::default()
     }
@@ -78,36 +78,39 @@ impl Showing {
     /// Keys that are shares of the cases of an epoch.
     fn shares(&self) -> [(&'static str, f64); 4] {
         [
-            ("joined", self.joined),
-            ("recombined", self.recombined),
-            ("excerpts", self.excerpts),
-            ("renamed", self.renamed),
+            ("concatenate", self.concatenate),
+            ("recombine", self.recombine),
+            ("sentence_subsets", self.sentence_subsets),
+            ("entity_replacement", self.entity_replacement),
         ]
     }
 
     pub fn check(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.oversample) {
             return Err(Error::input(format!(
-                "showing.oversample is {}, expected a share from 0 to 1",
+                "augmentation.oversample is {}, expected a share from 0 to 1",
                 self.oversample
             )));
         }
         for (key, share) in self.shares() {
             if !(0.0..=1.0).contains(&share) {
-                return Err(Error::input(format!("showing.{key} is {share}, expected a share from 0 to 1")));
+                return Err(Error::input(format!("augmentation.{key} is {share}, expected a share from 0 to 1")));
             }
         }
         if self.copying > MOST_COPYING {
-            return Err(Error::input(format!("showing.copying is {}, expected at most {MOST_COPYING}", self.copying)));
+            return Err(Error::input(format!(
+                "augmentation.copying is {}, expected at most {MOST_COPYING}",
+                self.copying
+            )));
         }
         if self.curriculum && self.oversample == 0.0 {
-            return Err(Error::input("showing.curriculum grows repeats: give showing.oversample too"));
+            return Err(Error::input("augmentation.curriculum grows repeats: give augmentation.oversample too"));
         }
         Ok(())
     }
 
     /// The cases of `epochs` epochs. Chance comes from `seed`, apart from that of the batches.
-    pub fn show(&self, cases: Vec<Finding>, epochs: usize, seed: u64) -> Result<Shown> {
+    pub fn apply(&self, cases: Vec<Finding>, epochs: usize, seed: u64) -> Result<Augmented> {
         self.check()?;
         let cases = if self.normalised { normalised(cases)? } else { cases };
         let factors = repeat_factors(&cases, self.oversample);
@@ -121,16 +124,16 @@ impl Showing {
         let copies = |rng: &mut ChaCha8Rng| copying(&cases, self.copying, rng);
         if !self.shuffled && self.shares().iter().all(|(_, share)| *share == 0.0) {
             let copies = copies(&mut rng);
-            return Ok(Shown { cases, times }.beginning_with(copies));
+            return Ok(Augmented { cases, times }.beginning_with(copies));
         }
         let (mut all, n) = (Vec::new(), cases.len());
         let joinable = joinable(&cases);
         let names = Names::of(&cases);
-        let recombiner = (self.recombined > 0.0 || self.excerpts > 0.0).then(|| Recombiner::new(&cases));
+        let recombiner = (self.recombine > 0.0 || self.sentence_subsets > 0.0).then(|| Recombiner::new(&cases));
         for epoch in 0..epochs {
-            let excerpts = self.excerpts * (1.0 - epoch as f64 / (epochs - 1).max(1) as f64);
+            let excerpts = self.sentence_subsets * (1.0 - epoch as f64 / (epochs - 1).max(1) as f64);
             for (at, (case, may)) in cases.iter().zip(&joinable).enumerate() {
-                let exchange = self.recombined > 0.0 && rng.random::<f64>() < self.recombined;
+                let exchange = self.recombine > 0.0 && rng.random::<f64>() < self.recombine;
                 let mut shown = match &recombiner {
                     Some(cases) if excerpts > 0.0 && rng.random::<f64>() < excerpts => {
                         cases.excerpt(at, exchange, &mut rng)
@@ -138,13 +141,13 @@ impl Showing {
                     Some(cases) if exchange => cases.draw(at, &mut rng),
                     _ => case.clone(),
                 };
-                if self.renamed > 0.0 && rng.random::<f64>() < self.renamed {
+                if self.entity_replacement > 0.0 && rng.random::<f64>() < self.entity_replacement {
                     names.exchange(&mut shown, &mut rng);
                 }
                 if self.shuffled {
                     shown.input = shuffled(&shown.input, &mut rng);
                 }
-                if *may && rng.random::<f64>() < self.joined {
+                if *may && rng.random::<f64>() < self.concatenate {
                     let at = rng.random_range(0..n);
                     if joinable[at] {
                         join(&mut shown, &cases[at]);
@@ -158,12 +161,12 @@ impl Showing {
             all[epoch * n..][..n].copy_from_slice(&times);
             all
         };
-        let shown = Shown { cases: all, times: times.into_iter().enumerate().map(only).collect() };
+        let shown = Augmented { cases: all, times: times.into_iter().enumerate().map(only).collect() };
         Ok(shown.beginning_with(copies(&mut rng)))
     }
 }
 
-impl Shown {
+impl Augmented {
     /// With `more` cases in the first epoch.
     fn beginning_with(mut self, more: Vec<Finding>) -> Self {
         for (epoch, times) in self.times.iter_mut().enumerate() {
@@ -249,30 +252,30 @@ mod tests {
 
     #[test]
     fn plain_showing_is_every_case_once_an_epoch() {
-        let shown = Showing::default().show(cases(), 3, 7).unwrap();
+        let shown = Augmentation::default().apply(cases(), 3, 7).unwrap();
         assert_eq!((shown.cases, shown.times), (cases(), vec![vec![1; 64]; 3]));
     }
 
     #[test]
     fn rare_labels_come_as_often_as_their_repeat_factor_says() {
         // f = 1/64, t = 1/4: r = 4
-        let showing = Showing { oversample: 0.25, ..Default::default() };
-        let times = showing.show(cases(), 2, 7).unwrap().times;
+        let plan = Augmentation { oversample: 0.25, ..Default::default() };
+        let times = plan.apply(cases(), 2, 7).unwrap().times;
         assert!(times.iter().all(|epoch| epoch[63] == 4 && epoch[..63].iter().all(|&n| n == 1)));
         // t = 0.1: r = 2.53, drawn
-        let showing = Showing { oversample: 0.1, ..Default::default() };
-        let times = showing.show(cases(), 400, 7).unwrap().times;
+        let plan = Augmentation { oversample: 0.1, ..Default::default() };
+        let times = plan.apply(cases(), 400, 7).unwrap().times;
         let mean = times.iter().map(|epoch| epoch[63] as f64).sum::<f64>() / 400.0;
         assert!((mean - 6.4f64.sqrt()).abs() < 0.1, "{mean}");
-        let showing = Showing { oversample: 0.25, curriculum: true, ..Default::default() };
-        let times = showing.show(cases(), 4, 7).unwrap().times;
+        let plan = Augmentation { oversample: 0.25, curriculum: true, ..Default::default() };
+        let times = plan.apply(cases(), 4, 7).unwrap().times;
         assert_eq!(times.iter().map(|epoch| epoch[63]).collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
 
     #[test]
     fn shuffled_sentences_are_the_same_sentences() {
-        let showing = Showing { shuffled: true, ..Default::default() };
-        let shown = showing.show(cases(), 2, 7).unwrap();
+        let plan = Augmentation { shuffled: true, ..Default::default() };
+        let shown = plan.apply(cases(), 2, 7).unwrap();
         assert_eq!((shown.cases.len(), shown.times.len()), (128, 2));
         assert!(shown.times[0][..64].iter().all(|&n| n == 1) && shown.times[0][64..].iter().all(|&n| n == 0));
         let sorted = |text: &str| {
@@ -290,7 +293,7 @@ mod tests {
         let mut all = cases();
         all.extend((64..70).map(|i| case(i, &["nothing"])));
         all.extend((70..90).map(|i| case(i, &["stone", "Renal cysts"])));
-        let shown = Showing { joined: 0.5, ..Default::default() }.show(all.clone(), 2, 7).unwrap();
+        let shown = Augmentation { concatenate: 0.5, ..Default::default() }.apply(all.clone(), 2, 7).unwrap();
         assert_eq!(shown.cases.len(), 180);
         let joined = |c: &&Finding| c.input.matches("History.").count() == 2;
         let share = shown.cases.iter().filter(joined).count() as f64 / 180.0;
@@ -303,9 +306,10 @@ mod tests {
     #[test]
     fn cases_for_copying_come_in_the_first_epoch_alone_and_change_no_other() {
         let cases: Vec<Finding> = (0..10).map(|i| case(i, &["stone"])).collect();
-        for plain in [Showing::default(), Showing { shuffled: true, joined: 0.5, ..Default::default() }] {
-            let without = plain.show(cases.clone(), 3, 7).unwrap();
-            let with = Showing { copying: 25, ..plain.clone() }.show(cases.clone(), 3, 7).unwrap();
+        for plain in [Augmentation::default(), Augmentation { shuffled: true, concatenate: 0.5, ..Default::default() }]
+        {
+            let without = plain.apply(cases.clone(), 3, 7).unwrap();
+            let with = Augmentation { copying: 25, ..plain.clone() }.apply(cases.clone(), 3, 7).unwrap();
             let n = without.cases.len();
             assert_eq!((&with.cases[..n], with.cases.len()), (&without.cases[..], n + 25));
             assert!(with.cases[n..].iter().all(|case| case.case_id.starts_with("copying-")));
@@ -318,17 +322,31 @@ mod tests {
 
     #[test]
     fn labels_are_normalised_and_settings_without_sense_refused() {
-        let showing = Showing { normalised: true, ..Default::default() };
+        let plan = Augmentation { normalised: true, ..Default::default() };
         assert_eq!(
-            showing.show(vec![case(0, &["Renal cysts", "renal cyst"])], 1, 7).unwrap().cases[0].gold,
+            plan.apply(vec![case(0, &["Renal cysts", "renal cyst"])], 1, 7).unwrap().cases[0].gold,
             ["renal cyst"]
         );
-        let refused = |showing: Showing| showing.check().unwrap_err().to_string();
-        assert!(refused(Showing { oversample: 2.0, ..Default::default() }).contains("showing.oversample is 2"));
-        assert!(refused(Showing { curriculum: true, ..Default::default() }).contains("showing.curriculum"));
-        assert!(refused(Showing { joined: -0.1, ..Default::default() }).contains("showing.joined is -0.1"));
-        assert!(refused(Showing { renamed: 2.0, ..Default::default() }).contains("showing.renamed is 2"));
-        assert!(refused(Showing { copying: 2_000_000, ..Default::default() }).contains("showing.copying is 2000000"));
-        assert!(refused(Showing { excerpts: 1.1, ..Default::default() }).contains("showing.excerpts is 1.1"));
+        let refused = |augmentation: Augmentation| augmentation.check().unwrap_err().to_string();
+        assert!(
+            refused(Augmentation { oversample: 2.0, ..Default::default() }).contains("augmentation.oversample is 2")
+        );
+        assert!(refused(Augmentation { curriculum: true, ..Default::default() }).contains("augmentation.curriculum"));
+        assert!(
+            refused(Augmentation { concatenate: -0.1, ..Default::default() })
+                .contains("augmentation.concatenate is -0.1")
+        );
+        assert!(
+            refused(Augmentation { entity_replacement: 2.0, ..Default::default() })
+                .contains("augmentation.renamed is 2")
+        );
+        assert!(
+            refused(Augmentation { copying: 2_000_000, ..Default::default() })
+                .contains("augmentation.copying is 2000000")
+        );
+        assert!(
+            refused(Augmentation { sentence_subsets: 1.1, ..Default::default() })
+                .contains("augmentation.sentence_subsets is 1.1")
+        );
     }
 }

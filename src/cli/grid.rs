@@ -54,7 +54,7 @@ impl GridOf {
                 ),
             };
             println!("arm {} ({} of {all}{left})", arm.name, done + 1);
-            arm.open_or_try(&store, &*task)?;
+            arm.open_or_run(&store, &*task)?;
         }
         let metric = task.main_metric()?;
         let found = config.found_on(&store, task)?;

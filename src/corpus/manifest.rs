@@ -28,7 +28,7 @@ pub struct File {
     /// Below `DXLAB_DATA`.
     pub path: String,
     pub sha256: String,
-    /// Tried in order.
+    /// ArmResult in order.
     pub urls: Vec<String>,
     /// Of a zip archive: what [`contents`] gives, for one that was packed anew.
     pub contents: Option<String>,

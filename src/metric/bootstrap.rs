@@ -74,7 +74,7 @@ impl Bootstrap {
         let units = self.units(groups);
         let estimate = |(statistic, found): (&&Statistic, Option<(f64, Vec<f64>)>)| {
             let (value, mut draws) = found?;
-            if statistic.off_centre() {
+            if statistic.needs_recentring() {
                 recentre(&mut draws, value);
             }
             let exact = self.alike(statistic, &units, value);

@@ -66,7 +66,7 @@ pub fn with_errors(
         .iter()
         .zip(alike)
         .map(|(case, &alike)| {
-            let right = case.right().count();
+            let right = case.true_positives().count();
             let alike = alike.min(right);
             Counts { gold: case.gold.len(), predicted: case.predicted.len(), alike, matched: right - alike }
         })
@@ -173,7 +173,7 @@ mod tests {
     fn the_metrics_are_those_of_the_outcomes_when_nothing_flips() {
         let rates = ErrorRates { right: 1, wrong: 0, missed: 0 };
         let bootstrap = Bootstrap { resamples: 300, ..Bootstrap::default() };
-        let alike: Vec<usize> = outcomes().iter().map(|case| case.right().count()).collect();
+        let alike: Vec<usize> = outcomes().iter().map(|case| case.true_positives().count()).collect();
         for (with, plain) in with_errors(&outcomes(), &alike, rates, &bootstrap)
             .iter()
             .zip(bootstrap.estimates(&Metric::table(&FLIPPED, &outcomes())))

@@ -173,9 +173,9 @@ fn per_label(outcomes: &[Outcome], score: Score, mean: Mean) -> Statistic {
     let index: BTreeMap<&str, usize> = space.iter().enumerate().map(|(i, label)| (*label, i)).collect();
     let hits = |case: &Outcome| {
         let of = |label: &String| index[label.as_str()];
-        let right = case.gold.intersection(&case.predicted).map(|label| (of(label), Hit::Right));
-        let invented = case.predicted.difference(&case.gold).map(|label| (of(label), Hit::Invented));
-        let missed = case.gold.difference(&case.predicted).map(|label| (of(label), Hit::Missed));
+        let right = case.gold.intersection(&case.predicted).map(|label| (of(label), Hit::TruePositive));
+        let invented = case.predicted.difference(&case.gold).map(|label| (of(label), Hit::FalsePositive));
+        let missed = case.gold.difference(&case.predicted).map(|label| (of(label), Hit::FalseNegative));
         right.chain(invented).chain(missed).collect()
     };
     Statistic::PerLabel { labels: space.len(), score, mean, cases: outcomes.iter().map(hits).collect() }

@@ -53,15 +53,15 @@ pub struct Outcome {
 
 impl Outcome {
     /// Labels asked for and given.
-    pub fn right(&self) -> impl Iterator<Item = &str> {
+    pub fn true_positives(&self) -> impl Iterator<Item = &str> {
         self.gold.intersection(&self.predicted).map(String::as_str)
     }
     /// Labels asked for and not given.
-    pub fn missed(&self) -> impl Iterator<Item = &str> {
+    pub fn false_negatives(&self) -> impl Iterator<Item = &str> {
         self.gold.difference(&self.predicted).map(String::as_str)
     }
     /// Labels given and not asked for.
-    pub fn invented(&self) -> impl Iterator<Item = &str> {
+    pub fn false_positives(&self) -> impl Iterator<Item = &str> {
         self.predicted.difference(&self.gold).map(String::as_str)
     }
     pub fn exact(&self) -> bool {

@@ -83,7 +83,7 @@ pub fn compare(
         let value = minus(both, &vec![1; a.cases()])?;
         let unmoved: Vec<f64> = draws.iter().filter_map(|draw| draw[i]).collect();
         let mut moved = unmoved.clone();
-        if both[0].off_centre() {
+        if both[0].needs_recentring() {
             recentre(&mut moved, value);
         }
         let left_out = bootstrap.jackknife(&groups, |weights| minus(both, weights));

@@ -35,7 +35,7 @@ pub fn over_seeds(runs: &[ScoreTable], key: &str, bootstrap: &Bootstrap) -> Resu
     });
     let mut draws: Vec<f64> = draws.into_iter().flatten().collect();
     let value = values.iter().sum::<f64>() / values.len() as f64;
-    if statistics[0].off_centre() {
+    if statistics[0].needs_recentring() {
         recentre(&mut draws, value);
     }
     // where all seeds agree on nothing (or all) in every unit: the widest of their bounds, of the units and not of units times seeds
@@ -64,7 +64,7 @@ pub fn compare_seeds(
         Some(side(&second, of_b)? - side(&first, of_a)?)
     });
     let (value, mut draws): (f64, Vec<f64>) = (to - from, draws.into_iter().flatten().collect());
-    if first[0].off_centre() {
+    if first[0].needs_recentring() {
         recentre(&mut draws, value);
     }
     Ok(Difference::of(value, draws, a[0].cases(), bootstrap))

@@ -35,9 +35,9 @@ pub enum Mean {
 /// What became of one label in one case.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Hit {
-    Right,
-    Invented,
-    Missed,
+    TruePositive,
+    FalsePositive,
+    FalseNegative,
 }
 
 impl Score {
@@ -102,14 +102,14 @@ impl Statistic {
     ///
     /// A label with one case is absent from a third of the resamples and then leaves a mean over labels, and where it is drawn twice
     /// it outweighs what was invented under its name.
-    pub fn off_centre(&self) -> bool {
+    pub fn needs_recentring(&self) -> bool {
         matches!(self, Statistic::PerLabel { .. })
     }
 
     /// An interval of moved values cut to where the metric can be: a mean over labels lies in [0, 1]. Values that were not moved
     /// never leave their range.
     pub(super) fn within(&self, (low, high): (f64, f64)) -> (f64, f64) {
-        match self.off_centre() {
+        match self.needs_recentring() {
             true => (low.clamp(0.0, 1.0), high.clamp(0.0, 1.0)),
             false => (low, high),
         }

@@ -1,5 +1,5 @@
 //! What a run was made with: code, compiler, machine, time and memory. Recorded beside a run, never part of its digest.
-use super::sessions::Leg;
+use super::sessions::Session;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::process::Command;
@@ -29,14 +29,14 @@ pub struct Environment {
     pub peak_bytes: Option<u64>,
     /// Every leg, where there was more than one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub legs: Vec<Leg>,
+    pub legs: Vec<Session>,
 }
 
 impl Environment {
     /// As of the run whose last leg this is.
-    pub(super) fn after(mut self, earlier: Vec<Leg>) -> Self {
+    pub(super) fn after(mut self, earlier: Vec<Session>) -> Self {
         let Some(first) = earlier.first().map(|leg| leg.started.clone()) else { return self };
-        let last = Leg { started: self.started, seconds: self.wall_seconds, peak_bytes: self.peak_bytes };
+        let last = Session { started: self.started, seconds: self.wall_seconds, peak_bytes: self.peak_bytes };
         self.legs = earlier;
         self.legs.push(last);
         self.started = first;
@@ -103,8 +103,8 @@ impl Stopwatch {
     }
 
     /// What was taken so far.
-    pub fn leg(&self) -> Leg {
-        Leg { started: self.started(), seconds: self.elapsed().as_secs_f64(), peak_bytes: self.peak_bytes() }
+    pub fn leg(&self) -> Session {
+        Session { started: self.started(), seconds: self.elapsed().as_secs_f64(), peak_bytes: self.peak_bytes() }
     }
 
     pub fn finish(self) -> Environment {
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_run_of_several_legs_took_all_their_time_and_the_memory_of_the_largest() {
-        let leg = |started: &str, seconds, peak_bytes| Leg { started: started.into(), seconds, peak_bytes };
+        let leg = |started: &str, seconds, peak_bytes| Session { started: started.into(), seconds, peak_bytes };
         let last = || {
             let (started, peak_bytes) = ("2026-01-03T00:00:00Z".into(), Some(5));
             Environment { started, wall_seconds: 2.0, peak_bytes, ..Stopwatch::start().finish() }

@@ -11,6 +11,6 @@ pub use environment::{Environment, Stopwatch, peak_bytes};
 pub(crate) use environment::{reset_peak, resident_bytes};
 pub use prediction::{Prediction, Sample, Voted, label_set, outcomes, read_predictions, write_predictions};
 pub use provenance::provenance;
-pub use sessions::Leg;
+pub use sessions::Session;
 pub use settings::{differences, flatten};
 pub use store::{Leftover, NUMERICS_VERSION, Run, Spec, Store, size};

@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// What one process took for its share of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Leg {
+pub struct Session {
     /// UTC, `2026-01-31T23:59:59Z`.
     pub started: String,
     pub seconds: f64,
@@ -32,7 +32,7 @@ pub struct Leg {
 #[derive(Serialize, Deserialize)]
 struct Line {
     leg: usize,
-    took: Leg,
+    took: Session,
 }
 
 pub fn path(dir: &Path) -> PathBuf {
@@ -40,14 +40,14 @@ pub fn path(dir: &Path) -> PathBuf {
 }
 
 /// The legs that were recorded in `dir` by their numbers; none where none was. A line that a crash tore is passed over.
-fn read(dir: &Path) -> BTreeMap<usize, Leg> {
+fn read(dir: &Path) -> BTreeMap<usize, Session> {
     let text = std::fs::read(path(dir)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     lines.map(|line| (line.leg, line.took)).collect()
 }
 
 /// Lets `make` fill `dir` and records how long it takes meanwhile, also where it fails; gives the legs before this one.
-pub fn record(dir: &Path, watch: &Stopwatch, make: impl FnOnce() -> Result<()>) -> Result<Vec<Leg>> {
+pub fn record(dir: &Path, watch: &Stopwatch, make: impl FnOnce() -> Result<()>) -> Result<Vec<Session>> {
     let (earlier, path) = (read(dir), path(dir));
     let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
     let leg = earlier.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -86,11 +86,11 @@ fn add(file: &mut impl Write, leg: usize, watch: &Stopwatch) -> std::io::Result<
 mod tests {
     use super::*;
 
-    fn leg(seconds: f64) -> Leg {
-        Leg { started: "2026-01-31T23:59:59Z".into(), seconds, peak_bytes: Some(1000) }
+    fn leg(seconds: f64) -> Session {
+        Session { started: "2026-01-31T23:59:59Z".into(), seconds, peak_bytes: Some(1000) }
     }
 
-    fn line(leg: usize, took: Leg) -> String {
+    fn line(leg: usize, took: Session) -> String {
         serde_json::to_string(&Line { leg, took }).unwrap()
     }
 

@@ -45,7 +45,7 @@ pub struct Arm {
 
 /// What the training of one seed took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Took {
+pub struct TrainingCost {
     pub seed: u64,
     /// Training cases, without those kept for validation.
     pub cases: usize,
@@ -77,9 +77,9 @@ pub struct SeedAnswer {
 
 /// An arm that was run, read back.
 #[derive(Clone, Debug)]
-pub struct Tried {
+pub struct ArmResult {
     pub run: Run,
-    pub took: Vec<Took>,
+    pub took: Vec<TrainingCost>,
     pub answers: Vec<SeedAnswer>,
 }
 
@@ -104,26 +104,26 @@ impl Arm {
     }
 
     /// The arm's run if it is in the store.
-    pub fn find(&self, store: &Store, task: &dyn AnyTask) -> Result<Option<Tried>> {
+    pub fn find(&self, store: &Store, task: &dyn AnyTask) -> Result<Option<ArmResult>> {
         let prompt = Prompt::named(&self.config.prompt, task.context())?;
-        store.find("arm", &self.name, &self.spec(task, &prompt)?)?.map(Tried::read).transpose()
+        store.find("arm", &self.name, &self.spec(task, &prompt)?)?.map(ArmResult::read).transpose()
     }
 
     /// Opened, or trained and asked seed by seed; a stopped one goes on with the seed and update where it stopped.
-    pub fn open_or_try(&self, store: &Store, task: &dyn AnyTask) -> Result<Tried> {
+    pub fn open_or_run(&self, store: &Store, task: &dyn AnyTask) -> Result<ArmResult> {
         let prompt = Prompt::named(&self.config.prompt, task.context())?;
         let spec = self.spec(task, &prompt)?;
         // its seeds are runs of their own; what is resumed here is the count of what the arm took
-        let run = store.open_or_resume("arm", &self.name, &spec, |dir| self.try_seeds(store, task, dir))?;
-        Tried::read(run)
+        let run = store.open_or_resume("arm", &self.name, &spec, |dir| self.run_seeds(store, task, dir))?;
+        ArmResult::read(run)
     }
 
-    fn try_seeds(&self, store: &Store, task: &dyn AnyTask, dir: &Path) -> Result<()> {
+    fn run_seeds(&self, store: &Store, task: &dyn AnyTask, dir: &Path) -> Result<()> {
         let (mut took, mut lines) = (Vec::new(), String::new());
         for &seed in &self.seeds {
             let (one, answers) = match self.baseline {
                 Some(baseline) => self.fit_seed(task, baseline, seed)?,
-                None => self.try_seed(store, task, seed)?,
+                None => self.run_seed(store, task, seed)?,
             };
             took.push(one);
             for answer in answers {
@@ -135,7 +135,7 @@ impl Arm {
     }
 
     /// A baseline on the training cases that a model of this arm and seed would see, without those kept for its validation.
-    fn fit_seed(&self, task: &dyn AnyTask, baseline: Baseline, seed: u64) -> Result<(Took, Vec<SeedAnswer>)> {
+    fn fit_seed(&self, task: &dyn AnyTask, baseline: Baseline, seed: u64) -> Result<(TrainingCost, Vec<SeedAnswer>)> {
         let started = Instant::now();
         let labels = task.as_labels().ok_or_else(|| {
             let (arm, task) = (&self.name, task.name());
@@ -149,7 +149,7 @@ impl Arm {
         corpus.train = config.split().of(&corpus.train).0;
         let cases = corpus.train.len();
         if self.shown {
-            let shown = config.showing.show(corpus.train, config.training.epochs, seed)?;
+            let shown = config.augmentation.apply(corpus.train, config.training.epochs, seed)?;
             let often = |(at, case): (usize, &Finding)| {
                 let times = shown.times.iter().map(|epoch| epoch[at] as usize).sum();
                 std::iter::repeat_n(case.clone(), times)
@@ -158,7 +158,7 @@ impl Arm {
         }
         let (predictions, _) = baseline.answers(&corpus, &BaselineSettings::default())?;
         let seconds = started.elapsed().as_secs_f64();
-        let took = Took { seed, cases, seconds, ..Took::default() };
+        let took = TrainingCost { seed, cases, seconds, ..TrainingCost::default() };
         let answer = |p: Prediction| {
             let Prediction { case_id, raw, logprob, new_tokens, answer, .. } = p;
             SeedAnswer { seed, case_id, raw, logprob, new_tokens, labels: Some(answer) }
@@ -176,7 +176,7 @@ impl Arm {
         config
     }
 
-    fn try_seed(&self, store: &Store, task: &dyn AnyTask, seed: u64) -> Result<(Took, Vec<SeedAnswer>)> {
+    fn run_seed(&self, store: &Store, task: &dyn AnyTask, seed: u64) -> Result<(TrainingCost, Vec<SeedAnswer>)> {
         let config = self.seeded(seed);
         let trained = Run::train_on(store, &config, task, true)?;
         let mut question = PredictConfig::tuned(&trained, &config);
@@ -184,7 +184,7 @@ impl Arm {
         let asked = Run::predict_on(store, &question, task)?;
         let progress: Progress = io::read_json(&trained.path("progress.json"))?;
         let environment: Environment = io::read_json(&trained.path("environment.json"))?;
-        let took = Took {
+        let took = TrainingCost {
             seed,
             cases: config.split().of(&task.train()).0.len(),
             parameters: learning(&config)?,
@@ -212,7 +212,7 @@ fn learning(config: &TrainConfig) -> Result<usize> {
     }
 }
 
-impl Tried {
+impl ArmResult {
     fn read(run: Run) -> Result<Self> {
         let path = run.path("answers.jsonl");
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;

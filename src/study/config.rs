@@ -1,7 +1,7 @@
 //! What a training run and an asking run are told: the TOML files of `configs/`, and the questions of the notebooks.
 use super::voting::Voting;
 use crate::adapter::{AdapterConfig, Init, Layers, Patterns, Targets};
-use crate::augment::Showing;
+use crate::augment::Augmentation;
 use crate::error::{Error, Result};
 use crate::generate::{EndpointConfig, MAX_NEW};
 use crate::model::Keep;
@@ -45,9 +45,9 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "is_f32")]
     pub weights: Keep,
     /// How often and in what form training cases come; each once an epoch as written where not given.
-    #[serde(default, skip_serializing_if = "Showing::is_plain")]
-    pub showing: Showing,
-    pub adapter: Learns,
+    #[serde(rename = "showing", alias = "augmentation", default, skip_serializing_if = "Augmentation::is_plain")]
+    pub augmentation: Augmentation,
+    pub adapter: AdapterSection,
     pub training: LoopConfig,
 }
 
@@ -66,7 +66,7 @@ fn is_f32(keep: &Keep) -> bool {
 /// What learns: an adapter's tensors, or with `method = "full"` every weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Learns {
+pub struct AdapterSection {
     #[serde(default, skip_serializing_if = "Method::is_lora")]
     pub method: Method,
     /// Rank and α, of every method but `full`.
@@ -126,7 +126,7 @@ fn is_nothing(x: &f64) -> bool {
     *x == 0.0
 }
 
-impl Learns {
+impl AdapterSection {
     /// LoRA of rank `r` on every linear layer.
     pub fn lora(r: usize, alpha: f64) -> Self {
         Self {

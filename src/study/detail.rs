@@ -165,7 +165,7 @@ fn normaliser(
         ));
     }
     let alike: Vec<usize> = predictions.iter().zip(outcomes).map(|(p, case)| spelled_alike(p, case, names)).collect();
-    let right: usize = outcomes.iter().map(|case| case.right().count()).sum();
+    let right: usize = outcomes.iter().map(|case| case.true_positives().count()).sum();
     let metrics = FLIPPED.iter().map(Metric::to_string).zip(with_errors(outcomes, &alike, rates, bootstrap)).collect();
     Ok(NormaliserError {
         pairs: pairs.len(),
@@ -183,14 +183,14 @@ fn spelled_alike(prediction: &Prediction, case: &Outcome, names: &Normaliser) ->
         |labels: &[String]| -> BTreeSet<String> { labels.iter().map(|label| label.trim().to_lowercase()).collect() };
     let (gold, predicted) = (spellings(&prediction.gold), spellings(&prediction.answer));
     let common: BTreeSet<String> = gold.intersection(&predicted).map(|label| names.normalise(label)).collect();
-    case.right().filter(|label| common.contains(*label)).count()
+    case.true_positives().filter(|label| common.contains(*label)).count()
 }
 
 fn calibration(predictions: &[Prediction], outcomes: &[Outcome], bootstrap: &Bootstrap) -> Vec<Calibrated> {
     let right = |target: Target, case: &Outcome| match target {
         Target::ExactMatch => f64::from(case.exact()),
         Target::CaseF1 if case.gold.is_empty() && case.predicted.is_empty() => 1.0,
-        Target::CaseF1 => 2.0 * case.right().count() as f64 / (case.gold.len() + case.predicted.len()) as f64,
+        Target::CaseF1 => 2.0 * case.true_positives().count() as f64 / (case.gold.len() + case.predicted.len()) as f64,
     };
     let scored = |target: Target| -> Option<Vec<Scored>> {
         let of = |(p, case): (&Prediction, &Outcome)| {

@@ -290,7 +290,7 @@ pub(super) fn sequences(
     encoder: &Encoder,
     model: &Config,
 ) -> Result<Sequences> {
-    let texts = task.training(&config.split(), &config.showing, config.training.epochs)?;
+    let texts = task.training(&config.split(), &config.augmentation, config.training.epochs)?;
     let encode = |texts: &[TrainingText]| -> Result<(Vec<Sequence>, usize)> {
         let (mut made, mut cut) = (Vec::with_capacity(texts.len()), 0);
         for TrainingText { case, answer } in texts {
@@ -400,7 +400,7 @@ pub(super) fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::Showing;
+    use crate::augment::Augmentation;
     use crate::corpus::{Corpus, Finding};
     use crate::generate::{MAX_NEW, encoder_for};
     use crate::model::Tokenizer;
@@ -412,7 +412,7 @@ mod tests {
         let folder = resolve("embedded").unwrap();
         let tokenizer = Arc::new(Tokenizer::open(&folder).unwrap());
         let plain = TrainConfig::named("lora-plain").unwrap();
-        let config = TrainConfig { validation: 0.0, showing: Showing::default(), ..plain };
+        let config = TrainConfig { validation: 0.0, augmentation: Augmentation::default(), ..plain };
         let corpus = Corpus::embedded().unwrap();
         let prompt = Prompt::named(&config.prompt, &context_of(&corpus)).unwrap();
         let few = |labels: usize| {

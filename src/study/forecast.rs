@@ -4,7 +4,7 @@
 //! config's own shape with random weights (those of the file, where the base is a GGUF file) and two and four layers, by the trainer's own
 //! steps on the plan's longest micro-batches that are learnt from at the same time, and extended to all layers: both grow by the same amount
 //! with every layer of its kind (adapted, above an adapted one, below all adapted ones).
-use super::config::{Learns, Method, TrainConfig};
+use super::config::{AdapterSection, Method, TrainConfig};
 use super::experiment::{Sequences, sequences};
 use crate::adapter::{Adapter, Layers, Mode};
 use crate::error::{Error, Result};
@@ -156,7 +156,7 @@ impl Forecast {
     }
 }
 
-fn describe(learns: &Learns) -> String {
+fn describe(learns: &AdapterSection) -> String {
     match learns.r {
         0 => learns.method.name().to_string(),
         r => format!("{} of rank {r}", learns.method.name()),

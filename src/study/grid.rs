@@ -1,6 +1,6 @@
 //! The experiment grid: axes, each a question with arms that answer it; the first arm of an axis is what the others are compared with.
 //! An arm may stand on several axes and is run once.
-use super::arm::{Arm, Tried};
+use super::arm::{Arm, ArmResult};
 use super::config::TrainConfig;
 use super::evaluation::{Comparison, correct};
 use crate::baseline::Baseline;
@@ -69,7 +69,7 @@ pub struct Grid {
     pub bootstrap: Bootstrap,
     pub config: GridConfig,
     /// Those in the store, by name.
-    pub tried: BTreeMap<String, Tried>,
+    pub tried: BTreeMap<String, ArmResult>,
     /// Names of the runs without seeds that stand in every table.
     pub beside: Vec<String>,
     /// Answers of every seed of the arms and of the runs beside them.
@@ -162,7 +162,7 @@ impl Grid {
         Ok((axis, run.collect()))
     }
 
-    pub fn tried(&self, arm: &str) -> Result<&Tried> {
+    pub fn tried(&self, arm: &str) -> Result<&ArmResult> {
         self.tried.get(arm).ok_or_else(|| missing(arm))
     }
 
@@ -278,7 +278,7 @@ impl Grid {
 #[cfg(test)]
 impl Grid {
     /// An arm with the scores of another.
-    pub(crate) fn insert_like(&mut self, other: &str, name: &str, tried: Tried) {
+    pub(crate) fn insert_like(&mut self, other: &str, name: &str, tried: ArmResult) {
         self.scored.insert(name.into(), self.scored[other].clone());
         self.tried.insert(name.into(), tried);
     }

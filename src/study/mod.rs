@@ -17,8 +17,8 @@ mod training;
 mod voting;
 
 pub use analysis::Analysis;
-pub use arm::{Arm, SeedAnswer, Took, Tried};
-pub use config::{Learns, Method, PredictConfig, TrainConfig};
+pub use arm::{Arm, ArmResult, SeedAnswer, TrainingCost};
+pub use config::{AdapterSection, Method, PredictConfig, TrainConfig};
 pub use detail::{Calibrated, Depth, Detail, NormaliserError, Part, Target, detail};
 pub use evaluation::{Comparison, Evaluation, Scores, compare, compare_with_first, digest, evaluate, names};
 pub use experiment::ask;

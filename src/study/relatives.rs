@@ -1,5 +1,5 @@
 //! The relatives of LoRA side by side on one base model: what each trains, and that each starts as the base.
-use super::config::{Learns, Method, TrainConfig};
+use super::config::{AdapterSection, Method, TrainConfig};
 use super::experiment::sequences;
 use crate::adapter::{Adapter, Mode};
 use crate::error::Result;
@@ -29,7 +29,7 @@ pub fn relatives(config: &TrainConfig) -> Result<Vec<Relative>> {
     let base = batch.score(&local.model)?;
     let mut all = Vec::new();
     for method in [Method::Lora, Method::Rslora, Method::Dora, Method::Pissa] {
-        let learns = Learns { method, ..Learns::lora(config.adapter.r, config.adapter.alpha) };
+        let learns = AdapterSection { method, ..AdapterSection::lora(config.adapter.r, config.adapter.alpha) };
         let Some(settings) = learns.adapter(&config.model)? else { continue };
         if method == Method::Pissa && Adapter::numbers(&settings, &local.model.config).is_err() {
             continue; // a layer has fewer singular directions than this rank

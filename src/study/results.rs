@@ -1,5 +1,5 @@
 //! Answers of several models on the test cases of one corpus, read and scored alike: what a results chapter shows.
-use super::arm::Tried;
+use super::arm::ArmResult;
 use super::detail::{Depth, Detail, detail};
 use super::evaluation::{Comparison, Evaluation, correct, evaluate};
 use crate::error::{Error, Result};
@@ -66,7 +66,7 @@ impl<T: Task> Results<T> {
 
     fn add(&mut self, name: &str, run: &Run) -> Result<()> {
         let answers = match run.spec.kind.as_str() {
-            "arm" => Tried::first_seed(run, &self.task)?,
+            "arm" => ArmResult::first_seed(run, &self.task)?,
             _ => run.answers(&self.task)?,
         };
         let answered: std::collections::BTreeSet<&str> = answers.iter().map(|p| p.case_id.as_str()).collect();

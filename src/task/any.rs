@@ -1,7 +1,7 @@
 //! A task with its types taken out: gold and answers are JSON. All that works on files (runs, grids, the workbook, the command line) takes
 //! this; it is implemented for every [`Task`].
 use super::{Cell, Column, Combined, LabelTask, Parsed, Task, TrainingTexts};
-use crate::augment::Showing;
+use crate::augment::Augmentation;
 use crate::corpus::split::Split;
 use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ pub trait AnyTask: Send + Sync {
     fn score(&self, sets: &[&[AnyPrediction]], reading: Reading) -> Result<Vec<ScoreTable>>;
     fn counts(&self, predictions: &[AnyPrediction], reading: Reading) -> Result<BTreeMap<String, Option<usize>>>;
     fn reward(&self, example: &Example<Value>, raw: &str) -> Result<f64>;
-    fn training(&self, split: &Split, augmentation: &Showing, epochs: usize) -> Result<TrainingTexts>;
+    fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts>;
     fn input_title(&self) -> &'static str;
     fn columns(&self) -> Vec<Column>;
     fn cells(&self, prediction: &AnyPrediction) -> Result<Vec<Cell>>;
@@ -144,7 +144,7 @@ impl<T: Task> AnyTask for T {
         let gold = typed(Task::name(self), "a gold answer", &example.case_id, &example.gold)?;
         Ok(Task::reward(self, &Example { case: example.case.clone(), gold }, raw))
     }
-    fn training(&self, split: &Split, augmentation: &Showing, epochs: usize) -> Result<TrainingTexts> {
+    fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
         Task::training(self, split, augmentation, epochs)
     }
     fn input_title(&self) -> &'static str {

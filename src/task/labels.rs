@@ -1,6 +1,6 @@
 //! Tasks whose answers are sets of labels: diagnoses from findings, and the diseases that an abstract names (BC5CDR, NCBI).
 use super::{Cell, Column, Combined, Parsed, Task, TrainingText, TrainingTexts};
-use crate::augment::Showing;
+use crate::augment::Augmentation;
 use crate::corpus::split::Split;
 use crate::corpus::{Case, Corpus, Finding, Labels};
 use crate::ensemble::vote;
@@ -205,9 +205,9 @@ impl Task for LabelTask {
             .into()
     }
 
-    fn training(&self, split: &Split, augmentation: &Showing, epochs: usize) -> Result<TrainingTexts> {
+    fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
         let (train, valid) = split.of(&self.corpus.train);
-        let shown = augmentation.show(train, epochs, split.seed)?;
+        let shown = augmentation.apply(train, epochs, split.seed)?;
         Ok(TrainingTexts { train: self.texts(&shown.cases), times: shown.times, valid: self.texts(&valid) })
     }
 
@@ -231,9 +231,9 @@ impl Task for LabelTask {
         let listed = |labels: Vec<&str>| Cell::Text(labels.join(", "));
         vec![
             Cell::Text(prediction.answer.join(", ")),
-            listed(outcome.right().collect()),
-            listed(outcome.missed().collect()),
-            listed(outcome.invented().collect()),
+            listed(outcome.true_positives().collect()),
+            listed(outcome.false_negatives().collect()),
+            listed(outcome.false_positives().collect()),
             Cell::Number(Some(f64::from(outcome.exact()))),
         ]
     }

@@ -10,7 +10,7 @@ mod labels;
 pub use any::{AnyPrediction, AnyTask, typed_predictions};
 pub use labels::{LABEL_METRICS, LabelTask, context_of};
 
-use crate::augment::Showing;
+use crate::augment::Augmentation;
 use crate::corpus::split::Split;
 use crate::corpus::{Case, Corpus, Example};
 use crate::error::{Error, Result};
@@ -129,7 +129,7 @@ pub trait Task: Send + Sync {
     }
 
     /// What a run trains and validates on. A task without augmentation of its own refuses one that is asked for.
-    fn training(&self, split: &Split, augmentation: &Showing, epochs: usize) -> Result<TrainingTexts> {
+    fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
         if !augmentation.is_plain() {
             return Err(Error::input(format!("task `{}` has no augmentation: remove [augmentation]", self.name())));
         }

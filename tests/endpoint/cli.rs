@@ -2,6 +2,7 @@
 use super::KEY;
 use super::server::{Act, Server, answer};
 use dxlab::run::{Run, Store, read_predictions};
+use dxlab::task::LabelTask;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ fn a_killed_run_asks_nothing_twice_that_it_had_and_loses_nothing() {
     assert!(times.iter().all(|(n, times)| asked[n] == *times), "what was in the journal at a kill is not asked again");
     let twice = asked.values().sum::<usize>() - 300;
     assert!(twice <= 2 * 4, "{twice} asked again: at most those in flight at either kill");
-    let predictions = read_predictions(&project.path().join("preds.jsonl")).unwrap();
+    let predictions = read_predictions::<Value, Value>(&project.path().join("preds.jsonl")).unwrap();
     assert_eq!(predictions.len(), 300);
     assert!(predictions.iter().enumerate().all(|(n, p)| p.raw == format!("Label {n}, Synthetic cyst")));
     let before = server.asked();
@@ -155,8 +156,8 @@ fn the_run_holds_the_answers_as_they_came_and_what_they_took() {
     assert_eq!(spec["endpoint"], json!({"url": server.url, "request": request}));
     let body = server.log.lock().unwrap().bodies[0].clone();
     assert_eq!((&body["top_p"], &body["stream_options"]["include_usage"]), (&json!(0.9), &json!(true)));
-    let predictions = run.predictions().unwrap();
-    assert!(predictions.iter().enumerate().all(|(n, p)| p.raw == format!("Label {n}") && p.gold == p.labels));
+    let predictions = run.answers(&LabelTask::without_corpus().unwrap()).unwrap();
+    assert!(predictions.iter().enumerate().all(|(n, p)| p.raw == format!("Label {n}") && p.gold == p.answer));
     assert!(predictions[0].logprob.is_none() && predictions[0].adapter.is_none());
     let answers = std::fs::read_to_string(run.path("answers.jsonl")).unwrap();
     let first: Value = serde_json::from_str(answers.lines().next().unwrap()).unwrap();
@@ -181,7 +182,7 @@ fn a_budget_ends_the_command_and_a_higher_one_goes_on() {
     assert!((10..20).contains(&before), "{before}");
     let output = with("1");
     assert!(output.status.success() && server.asked() == 40, "{}", said(&output));
-    assert_eq!(read_predictions(&project.path().join("preds.jsonl")).unwrap().len(), 40);
+    assert_eq!(read_predictions::<Value, Value>(&project.path().join("preds.jsonl")).unwrap().len(), 40);
 }
 
 #[test]
@@ -218,7 +219,7 @@ fn the_key_is_sent_and_shows_nowhere() {
             assert!(!bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()), "{}", file.display());
         }
         if exit == Some(0) {
-            let raw = &read_predictions(&project.path().join("preds.jsonl")).unwrap()[2].raw;
+            let raw = &read_predictions::<Value, Value>(&project.path().join("preds.jsonl")).unwrap()[2].raw;
             assert_eq!(raw, "Label 2, [key]");
         }
     }

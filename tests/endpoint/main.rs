@@ -4,11 +4,12 @@
 mod cli;
 mod server;
 
-use dxlab::corpus::Finding;
+use dxlab::corpus::{Case, Example};
 use dxlab::generate::{Answers, Endpoint, EndpointConfig, Key, Manners, Usage};
 use dxlab::prompt::{Prompt, PromptContext};
-use dxlab::run::Prediction;
 use dxlab::study::{PredictConfig, ask};
+use dxlab::task::{AnyPrediction, LabelTask};
+use serde_json::{Value, json};
 use server::{Act, Server, answer, json_response};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,14 +17,16 @@ use std::time::Duration;
 
 const KEY: &str = "sk-synthetic-0123456789abcdef";
 
-fn cases(from: usize, to: usize) -> Vec<Finding> {
-    let case = |n: usize| Finding {
-        case_id: format!("case-{n}"),
-        group: format!("case-{n}"),
-        input: format!("Synthetic finding number {n}."),
-        labels: vec![format!("Label {n}")],
+fn cases(from: usize, to: usize) -> Vec<Example<Value>> {
+    let case = |n: usize| {
+        let (id, input) = (format!("case-{n}"), format!("Synthetic finding number {n}."));
+        Example::new(&id, &id, input, json!([format!("Label {n}")]))
     };
     (from..to).map(case).collect()
+}
+
+fn task() -> LabelTask {
+    LabelTask::without_corpus().unwrap()
 }
 
 fn prompt() -> Prompt {
@@ -40,9 +43,9 @@ fn open(config: &EndpointConfig, folder: &Path) -> Endpoint {
 }
 
 /// Answers to questions `from` to `to`, and what they took.
-fn asked(config: &EndpointConfig, folder: &Path, from: usize, to: usize) -> (dxlab::Result<Vec<Prediction>>, Usage) {
+fn asked(config: &EndpointConfig, folder: &Path, from: usize, to: usize) -> (dxlab::Result<Vec<AnyPrediction>>, Usage) {
     let endpoint = open(config, folder);
-    let predictions = ask(&endpoint, &prompt(), &cases(from, to));
+    let predictions = ask(&endpoint, &prompt(), &task(), &cases(from, to));
     let usage = endpoint.usage();
     (predictions, usage)
 }
@@ -94,7 +97,7 @@ fn a_thousand_questions_to_a_server_that_misbehaves_are_each_answered_once() {
         assert_eq!(predictions.len(), 1000);
         for (n, prediction) in predictions.iter().enumerate() {
             assert_eq!(prediction.raw, format!("Label {n}, Synthetic cyst"));
-            assert_eq!(prediction.labels, [format!("Label {n}"), "Synthetic cyst".into()]);
+            assert_eq!(prediction.answer, json!([format!("Label {n}"), "Synthetic cyst"]));
             assert_eq!((prediction.logprob, prediction.prompt_tokens, prediction.new_tokens), (Some(-0.75), 40, 6));
             assert!(prediction.seconds > 0.0 && prediction.model.starts_with("m@127.0.0.1:"));
         }
@@ -247,7 +250,7 @@ fn reasoning_refusals_and_odd_ends_are_kept_and_counted() {
 #[test]
 fn cases_with_the_same_text_share_an_answer() {
     let (server, folder) = (Server::start(|_, _| Act::Answer), tempfile::tempdir().unwrap());
-    let twice = [cases(0, 3), cases(0, 3)].concat();
+    let twice: Vec<Case> = [cases(0, 3), cases(0, 3)].concat().into_iter().map(|one| one.case).collect();
     let (mut heard, endpoint) = (Vec::new(), open(&config(&server), folder.path()));
     let answers = endpoint.answer(&prompt(), &twice, &mut |done| heard.push(done)).unwrap();
     assert_eq!((server.asked(), answers[0].raw == answers[3].raw, heard.last()), (3, true, Some(&6)));
@@ -327,6 +330,6 @@ fn a_question_that_holds_the_key_is_not_asked() {
     let endpoint = Endpoint::with_key(&config(&server), "m", 8, folder.path(), key).unwrap();
     let mut leaky = cases(0, 1);
     leaky[0].input += KEY;
-    let error = ask(&endpoint, &prompt(), &leaky).unwrap_err();
+    let error = ask(&endpoint, &prompt(), &task(), &leaky).unwrap_err();
     assert!(error.exit_code() == 2 && !error.to_string().contains(KEY) && server.asked() == 0, "{error}");
 }

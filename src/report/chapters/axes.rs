@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::report::chapters::grid::tests::tried;
     use crate::run::Store;
-    use crate::study::{GridConfig, Took, Tried};
+    use crate::study::{ArmResult, GridConfig, TrainingCost};
 
     const GRID: &str = r#"
 base = "lora-plain"
@@ -156,8 +156,8 @@ arms = [
         let mut found = tried(GRID, folder);
         let like = found.tried["all"].clone();
         for (name, updates, best_update) in [("lora", 400, 400), ("long", 1200, 1100), ("near", 410, 410)] {
-            let took = vec![Took { seed: 1, updates, best_update, ..Took::default() }];
-            found.insert_like("all", name, Tried { took, ..like.clone() });
+            let took = vec![TrainingCost { seed: 1, updates, best_update, ..TrainingCost::default() }];
+            found.insert_like("all", name, ArmResult { took, ..like.clone() });
         }
         found
     }

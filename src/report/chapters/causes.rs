@@ -97,7 +97,7 @@ pub fn most_missed(results: &Results, model: &str) -> Result<String> {
     for case in &outcomes {
         case.gold.iter().for_each(|label| counts.entry(label).or_default()[0] += 1);
         case.predicted.iter().for_each(|label| counts.entry(label).or_default()[1] += 1);
-        case.right().for_each(|label| counts.entry(label).or_default()[2] += 1);
+        case.true_positives().for_each(|label| counts.entry(label).or_default()[2] += 1);
     }
     let missed = |[gold, _, right]: &[usize; 3]| gold - right;
     let all = counts.values().fold([0; 3], |sum, one| [0, 1, 2].map(|i| sum[i] + one[i]));

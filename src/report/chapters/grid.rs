@@ -8,7 +8,7 @@ use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, i
 use crate::report::kit::figures;
 use crate::run::{Run, flatten};
 use crate::study::Analysis;
-use crate::study::{Grid, Results, Setting, Took};
+use crate::study::{Grid, Results, Setting, TrainingCost};
 use plotters::prelude::Text;
 use std::collections::BTreeMap;
 
@@ -20,7 +20,8 @@ pub fn arms(grid: &Grid) -> Table {
         if rows.iter().any(|row| row[0] == setting.name) {
             continue;
         }
-        let mean = |of: &dyn Fn(&Took) -> f64| tried.took.iter().map(of).sum::<f64>() / tried.took.len().max(1) as f64;
+        let mean =
+            |of: &dyn Fn(&TrainingCost) -> f64| tried.took.iter().map(of).sum::<f64>() / tried.took.len().max(1) as f64;
         let trained = setting.baseline.is_none();
         let only = |text: String| if trained { text } else { NONE.into() };
         rows.push(vec![
@@ -241,7 +242,7 @@ arms = [{ name = "few", baseline = "most-frequent", set = { cases = 50 } }, { na
     pub fn tried(text: &str, folder: &std::path::Path) -> Grid {
         let (config, store): (GridConfig, _) = (toml::from_str(text).unwrap(), Store::open(Some(folder)));
         for arm in config.arms().unwrap().iter().filter(|arm| arm.baseline.is_some()) {
-            arm.open_or_try(&store, &*crate::task::open(&arm.config.corpus).unwrap()).unwrap();
+            arm.open_or_run(&store, &*crate::task::open(&arm.config.corpus).unwrap()).unwrap();
         }
         config.found(&store).unwrap()
     }

@@ -1,11 +1,11 @@
 //! What a training config says, in words, so that a chapter's text is about the config that it runs.
-use crate::augment::Showing;
+use crate::augment::Augmentation;
 use crate::study::{Method, TrainConfig};
 use crate::train::LoopConfig;
 
 /// What learns, by which optimiser and loss, how long, and how the cases are shown: a few sentences.
 pub fn sentences(config: &TrainConfig) -> Vec<String> {
-    vec![learns(config), moved(&config.training), shown(&config.showing)]
+    vec![learns(config), moved(&config.training), shown(&config.augmentation)]
 }
 
 /// The method by its name, `LoRA`.
@@ -56,14 +56,14 @@ fn moved(t: &LoopConfig) -> String {
     )
 }
 
-fn shown(showing: &Showing) -> String {
+fn shown(showing: &Augmentation) -> String {
     let share = |of: f64, what: &str| (of > 0.0).then(|| format!("{:.0} % {what}", 100.0 * of));
     let flag = |on: bool, what: &str| on.then(|| what.to_string());
     let parts: Vec<String> = [
-        share(showing.recombined, "are recombined"),
-        share(showing.excerpts, "are excerpts in the first epoch, falling to none in the last"),
-        share(showing.joined, "have another joined to them"),
-        share(showing.renamed, "have the names of their labels exchanged"),
+        share(showing.recombine, "are recombined"),
+        share(showing.sentence_subsets, "are excerpts in the first epoch, falling to none in the last"),
+        share(showing.concatenate, "have another joined to them"),
+        share(showing.entity_replacement, "have the names of their labels exchanged"),
         (showing.oversample > 0.0)
             .then(|| format!("cases with a label of fewer than {} % come more often", 100.0 * showing.oversample)),
         flag(showing.curriculum, "repeats grow over the epochs"),

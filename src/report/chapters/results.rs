@@ -268,11 +268,12 @@ pub fn reading(results: &Results) -> Table {
 /// The `most` test cases with the most errors of a model: gold, and what was missed and invented.
 pub fn worst(results: &Results, model: &str, most: usize) -> Result<Table> {
     let mut outcomes = results.outcomes(model, Reading::Normalised)?;
-    let errors = |case: &crate::metric::Outcome| case.missed().count() + case.invented().count();
+    let errors = |case: &crate::metric::Outcome| case.false_negatives().count() + case.false_positives().count();
     outcomes.sort_by_key(|case| (std::cmp::Reverse(errors(case)), case.case_id.clone()));
     let list = |labels: Vec<&str>| if labels.is_empty() { NONE.into() } else { labels.join(", ") };
     let row = |case: &crate::metric::Outcome| {
-        let (right, missed, invented) = (case.right().collect(), case.missed().collect(), case.invented().collect());
+        let (right, missed, invented) =
+            (case.true_positives().collect(), case.false_negatives().collect(), case.false_positives().collect());
         vec![case.case_id.clone(), list(right), list(missed), list(invented)]
     };
     let rows: Vec<_> = outcomes.iter().take(most).map(row).collect();
@@ -285,7 +286,7 @@ pub fn invented(results: &Results, models: &[&str], truths: &BTreeMap<String, Tr
     let mut counts = BTreeMap::<String, Vec<usize>>::new();
     for (column, model) in models.iter().enumerate() {
         for case in results.outcomes(model, Reading::Normalised)? {
-            for label in case.invented() {
+            for label in case.false_positives() {
                 let truth = truths.get(&case.case_id);
                 let speaks = |t: &Truth| {
                     let found =

@@ -277,7 +277,7 @@ arms = [
         let grid: GridConfig = toml::from_str(GRID).unwrap();
         let store = Store::open(Some(folder.path()));
         let task = crate::task::open("findings").unwrap();
-        grid.arms().unwrap().iter().for_each(|arm| drop(arm.open_or_try(&store, &*task).unwrap()));
+        grid.arms().unwrap().iter().for_each(|arm| drop(arm.open_or_run(&store, &*task).unwrap()));
         let found = grid.found(&store).unwrap();
         let said = choices(&found, "micro_f1").unwrap();
         assert!(

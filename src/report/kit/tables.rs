@@ -126,7 +126,7 @@ pub fn per_label(outcomes: &[Outcome]) -> Result<DataFrame> {
     for case in outcomes {
         case.gold.iter().for_each(|label| counts.entry(label).or_default()[0] += 1);
         case.predicted.iter().for_each(|label| counts.entry(label).or_default()[1] += 1);
-        case.right().for_each(|label| counts.entry(label).or_default()[2] += 1);
+        case.true_positives().for_each(|label| counts.entry(label).or_default()[2] += 1);
     }
     let mut rows: Vec<(&str, [u64; 3])> = counts.into_iter().collect();
     rows.sort_by_key(|&(label, [gold, predicted, _])| (std::cmp::Reverse((gold, predicted)), label));
@@ -151,9 +151,9 @@ pub fn examples(predictions: &[Prediction], normalise: &dyn Fn(&str) -> String) 
         "finding" => of(|p| p.input.clone()),
         "gold" => of(|p| p.gold.join(", ")),
         "answer" => of(|p| p.raw.clone()),
-        "right" => outcomes.iter().map(|o| join(o.right())).collect::<Vec<_>>(),
-        "missed" => outcomes.iter().map(|o| join(o.missed())).collect::<Vec<_>>(),
-        "invented" => outcomes.iter().map(|o| join(o.invented())).collect::<Vec<_>>(),
+        "right" => outcomes.iter().map(|o| join(o.true_positives())).collect::<Vec<_>>(),
+        "missed" => outcomes.iter().map(|o| join(o.false_negatives())).collect::<Vec<_>>(),
+        "invented" => outcomes.iter().map(|o| join(o.false_positives())).collect::<Vec<_>>(),
         "exact" => outcomes.iter().map(Outcome::exact).collect::<Vec<_>>(),
         "logprob" => predictions.iter().map(|p| p.logprob).collect::<Vec<_>>(),
     ])

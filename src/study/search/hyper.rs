@@ -115,7 +115,7 @@ impl SearchConfig {
 }
 
 /// What all trials share.
-struct Ground<'a> {
+struct SearchContext<'a> {
     store: &'a Store,
     resume: bool,
     config: &'a SearchConfig,
@@ -138,7 +138,7 @@ impl Run {
         });
         let make = |dir: &Path| {
             let task = task.with_corpus(nested(corpus.clone(), config))?;
-            Ground { store, resume, config, base: &base, task }.search(dir)
+            SearchContext { store, resume, config, base: &base, task }.search(dir)
         };
         match resume {
             true => store.open_or_resume("search", &config.name, &spec, make),
@@ -159,7 +159,7 @@ fn nested(corpus: Corpus, config: &SearchConfig) -> Corpus {
     Corpus { name: format!("{}, training cases alone", corpus.name), train: inner, test: outer, ..corpus }
 }
 
-impl Ground<'_> {
+impl SearchContext<'_> {
     fn search(&self, dir: &Path) -> Result<()> {
         if self.task.corpus.train.is_empty() || self.task.corpus.test.is_empty() {
             let (inner, outer) = (self.task.corpus.train.len(), self.task.corpus.test.len());

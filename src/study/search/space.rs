@@ -97,9 +97,28 @@ pub fn apply(base: &TrainConfig, values: &BTreeMap<String, Value>) -> Result<Tra
     })
 }
 
+/// The parts of a key under the names that a config is written with: `augmentation.recombine` is stored as `showing.recombined`, as runs are
+/// named by it.
+fn canonical(key: &str) -> Vec<&str> {
+    let mut parts: Vec<&str> = key.split('.').collect();
+    if let ["augmentation" | "showing", rest @ ..] = parts.as_mut_slice() {
+        for part in rest {
+            *part = match *part {
+                "concatenate" => "joined",
+                "recombine" => "recombined",
+                "sentence_subsets" => "excerpts",
+                "entity_replacement" => "renamed",
+                other => other,
+            };
+        }
+        parts[0] = "showing";
+    }
+    parts
+}
+
 fn set(config: &mut Value, key: &str, value: Value) -> Result<()> {
     let mut at = config;
-    for part in key.split('.') {
+    for part in canonical(key) {
         let Value::Object(table) = at else {
             return Err(Error::input(format!("`{key}` is no key of a training config: `{part}` stands below a value")));
         };
