@@ -7,7 +7,7 @@ use crate::corpus::{Corpus, Finding};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::run::prediction::{Prediction, write_predictions};
-use crate::run::{Run, Store};
+use crate::run::{BaselineSpec, Run, RunSpec, Store};
 use candle_core::Tensor;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -95,8 +95,11 @@ impl Run {
     /// The baseline's predictions for the test cases: opened, or fitted and made. `preds.jsonl` as of any model, and what was
     /// chosen on training cases in `chosen.json`.
     pub fn open_or_baseline(store: &Store, baseline: Baseline, corpus: &Corpus, settings: &Settings) -> Result<Run> {
-        let spec = serde_json::json!({
-            "settings": settings, "corpus": corpus.digest(), "corpus_name": corpus.name, "synthetic": corpus.synthetic,
+        let spec = RunSpec::Baseline(BaselineSpec {
+            settings: io::to_value(settings)?,
+            corpus: corpus.digest(),
+            corpus_name: corpus.name.clone(),
+            synthetic: corpus.synthetic,
         });
         store.open_or_make("baseline", baseline.name(), &spec, |dir| {
             let (predictions, chosen) = baseline.answers(corpus, settings)?;

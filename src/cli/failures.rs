@@ -1,6 +1,6 @@
 //! `dxlab failures preds.jsonl`: the taxonomy of label errors as a table, and a record of every one as a file.
 use super::evaluate::{How, describe, reread};
-use super::workbook::{limit, run_of};
+use super::workbook::run_of;
 use crate::corpus::Corpus;
 use crate::corpus::synthetic::truth;
 use crate::error::{Error, Result};
@@ -45,7 +45,8 @@ impl Failures {
             )));
         }
         let taxonomy = Taxonomy::new(&labels.corpus.train, labels.names.clone());
-        let cases = taxonomy.cases(&predictions, self.max_new.or_else(|| run.as_ref().and_then(limit)));
+        let cases =
+            taxonomy.cases(&predictions, self.max_new.or_else(|| run.as_ref().and_then(|run| run.known().max_new)));
         let bootstrap = self.how.bootstrap();
         let errors: usize = cases.iter().map(|case| case.errors.len()).sum();
         let caption = format!(

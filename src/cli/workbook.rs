@@ -91,13 +91,8 @@ impl Workbook {
 fn failures(task: &dyn AnyTask, predictions: &[AnyPrediction], run: Option<&Run>) -> Result<Vec<String>> {
     let Some(labels) = task.as_labels() else { return Ok(Vec::new()) };
     let taxonomy = Taxonomy::new(&labels.corpus.train, labels.names.clone());
-    let cases = taxonomy.cases(&typed_predictions(labels, predictions)?, run.and_then(limit));
+    let cases = taxonomy.cases(&typed_predictions(labels, predictions)?, run.and_then(|run| run.known().max_new));
     Ok(cases.iter().map(CaseFailures::summary).collect())
-}
-
-/// The maximum number of new tokens per answer that a run allowed.
-pub fn limit(run: &Run) -> Option<usize> {
-    run.spec.spec.get("max_new")?.as_u64().map(|limit| limit as usize)
 }
 
 /// The run that made the predictions: the one whose folder the file lies in, else the one that they name, where it is in the store.

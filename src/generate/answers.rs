@@ -11,8 +11,10 @@ use crate::error::{Error, Result};
 use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
 use crate::prompt::{Constrain, Encoder, Overlong, Prompt, Thinking};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// What came back for one case.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,15 +186,49 @@ impl Answers for Local {
     }
 }
 
-/// `embedded@<12 hex>`: the model's name and the digest of its config, weights and tokenizer.
+/// `embedded@<12 hex>`: the model's name and the digest of its config, weights and tokenizer. The files are read once per process, and again
+/// where their size or time has changed.
 pub fn base_id(name: &str) -> Result<String> {
+    static READ: Mutex<BTreeMap<(PathBuf, Vec<Stamp>), String>> = Mutex::new(BTreeMap::new());
     let dir = resolve(name)?;
+    let key = (dir.clone(), stamps(&dir)?);
+    let known = |read: &BTreeMap<_, String>| read.get(&key).cloned();
+    let digest = match known(&READ.lock().unwrap_or_else(PoisonError::into_inner)) {
+        Some(digest) => digest,
+        None => {
+            let digest = model_digest(&dir)?;
+            READ.lock().unwrap_or_else(PoisonError::into_inner).insert(key, digest.clone());
+            digest
+        }
+    };
+    Ok(format!("{}@{digest}", last_part(Path::new(name))))
+}
+
+/// A file's name, size in bytes and time of change.
+type Stamp = (PathBuf, u64, Option<SystemTime>);
+
+/// Of a file, or of every file of a folder in order of name.
+fn stamps(path: &Path) -> Result<Vec<Stamp>> {
+    let stamp = |path: PathBuf| {
+        let data = std::fs::metadata(&path).map_err(Error::io(&path))?;
+        Ok((path, data.len(), data.modified().ok()))
+    };
+    if !path.is_dir() {
+        return Ok(vec![stamp(path.to_path_buf())?]);
+    }
+    let entries = std::fs::read_dir(path).map_err(Error::io(path))?;
+    let mut all = entries.map(|entry| stamp(entry.map_err(Error::io(path))?.path())).collect::<Result<Vec<_>>>()?;
+    all.sort();
+    Ok(all)
+}
+
+fn model_digest(dir: &Path) -> Result<String> {
     let mut hash = Sha256::new();
-    hash.update(Checkpoint::open(&dir)?.digest()?);
-    if let Some(tokenizer) = Tokenizer::find(&dir)? {
+    hash.update(Checkpoint::open(dir)?.digest()?);
+    if let Some(tokenizer) = Tokenizer::find(dir)? {
         hash.update(tokenizer.digest()?);
     }
-    Ok(format!("{}@{}", last_part(Path::new(name)), &hex(hash)[..12]))
+    Ok(hex(hash)[..12].to_string())
 }
 
 /// `<run or folder>@<12 hex>` of an adapter's two files.

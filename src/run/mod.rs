@@ -5,6 +5,7 @@ pub mod prediction;
 mod provenance;
 mod sessions;
 mod settings;
+mod spec;
 mod store;
 
 pub use environment::{Environment, Stopwatch, peak_bytes};
@@ -13,4 +14,5 @@ pub use prediction::{Prediction, Sample, Voted, label_set, outcomes, read_predic
 pub use provenance::provenance;
 pub use sessions::Session;
 pub use settings::{differences, flatten};
+pub use spec::{ArmSpec, BaselineSpec, Known, PredictSpec, RunSpec, SearchSpec, TrainSpec};
 pub use store::{Leftover, NUMERICS_VERSION, Run, Spec, Store, size};

@@ -1,4 +1,5 @@
 //! A run as a flat list of settings: for the workbook's sheet, and for what tells two runs apart.
+use super::spec::Known;
 use super::store::Run;
 use crate::error::Result;
 use crate::io;
@@ -31,6 +32,11 @@ impl Run {
         let environment = flatten(&io::to_value(&self.environment()?)?);
         settings.extend(environment.into_iter().map(|(key, value)| (format!("environment.{key}"), value)));
         Ok(settings)
+    }
+
+    /// What its specification says; see [`Known`].
+    pub fn known(&self) -> Known {
+        serde_json::from_value(self.spec.spec.clone()).unwrap_or_default() // of a kind that says other things
     }
 
     /// Whether the run's specification says that its data are synthetic: a key `synthetic` anywhere in it.

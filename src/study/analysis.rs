@@ -20,8 +20,7 @@ impl Analysis {
     pub fn of(results: &Results, truths: BTreeMap<String, Truth>) -> Self {
         let taxonomy = Taxonomy::new(&results.task.corpus.train, results.task.names.clone());
         let cases = |model: &crate::study::Answered| {
-            let limit = model.run.spec.spec.get("max_new").and_then(|limit| limit.as_u64());
-            (model.name.clone(), taxonomy.cases(&model.predictions, limit.map(|limit| limit as usize)))
+            (model.name.clone(), taxonomy.cases(&model.predictions, model.run.known().max_new))
         };
         let models = results.models.iter().map(cases).collect();
         Self { names: results.task.names.clone(), bootstrap: results.bootstrap.clone(), truths, models }

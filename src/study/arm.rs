@@ -7,7 +7,7 @@
 //! runs/train-dora-s7-…   the seeds' own runs, opened if they are there; not committed
 //! ```
 use super::config::{PredictConfig, TrainConfig};
-use super::experiment::of_task;
+use super::experiment::told;
 use crate::adapter::Adapter;
 use crate::baseline::{Baseline, BaselineSettings};
 use crate::corpus::{Example, Finding};
@@ -17,7 +17,7 @@ use crate::io;
 use crate::model::{Checkpoint, resolve};
 use crate::prompt::Constrain;
 use crate::prompt::Prompt;
-use crate::run::{Environment, Prediction, Run, Store};
+use crate::run::{ArmSpec, Environment, Prediction, Run, RunSpec, Store};
 use crate::task::{AnyPrediction, AnyTask};
 use crate::train::Progress;
 use serde::{Deserialize, Serialize};
@@ -85,22 +85,25 @@ pub struct ArmResult {
 
 impl Arm {
     /// Everything that determines the arm.
-    fn spec(&self, task: &dyn AnyTask, prompt: &Prompt) -> Result<serde_json::Value> {
+    fn spec(&self, task: &dyn AnyTask, prompt: &Prompt) -> Result<RunSpec> {
         let mut config = self.config.clone();
         config.name.clone_from(&self.name);
         config.training.seed = 0;
-        let mut spec = serde_json::json!({
-            "config": config, "seeds": self.seeds, "constrain": self.constrain, "corpus": task.corpus_digest(),
-            "base": base_id(&self.config.model)?, "prompt": prompt.id(), "synthetic": task.synthetic(),
-        });
-        if let Some(baseline) = self.baseline {
-            spec["baseline"] = io::to_value(&(baseline, BaselineSettings::default()))?; // absent from the digest of models
-        }
-        if self.shown {
-            spec["shown"] = true.into();
-        }
-        of_task(&mut spec, task);
-        Ok(spec)
+        // absent from the digest of models
+        let baseline =
+            self.baseline.map(|baseline| io::to_value(&(baseline, BaselineSettings::default()))).transpose()?;
+        Ok(RunSpec::Arm(ArmSpec {
+            config: io::to_value(&config)?,
+            seeds: self.seeds.clone(),
+            constrain: self.constrain,
+            corpus: task.corpus_digest(),
+            base: base_id(&self.config.model)?,
+            prompt: prompt.id(),
+            synthetic: task.synthetic(),
+            baseline,
+            shown: self.shown,
+            task: told(task),
+        }))
     }
 
     /// The arm's run if it is in the store.
@@ -234,9 +237,7 @@ impl ArmResult {
     pub fn predictions(&self, task: &dyn AnyTask, seed: u64) -> Result<Vec<AnyPrediction>> {
         let answers: BTreeMap<&str, &SeedAnswer> =
             self.answers.iter().filter(|a| a.seed == seed).map(|a| (a.case_id.as_str(), a)).collect();
-        let spec = &self.run.spec.spec;
-        let said = |key: &str| spec[key].as_str().unwrap_or_default().to_string();
-        let constrain = serde_json::from_value(spec["constrain"].clone()).unwrap_or_default();
+        let known = self.run.known();
         let reader = task;
         let (id, corpus, folder) = (task.id(), task.corpus_digest()[..12].to_string(), self.run.folder());
         let read = |example: &Example<Value>| {
@@ -260,10 +261,10 @@ impl ArmResult {
                 None => {
                     let parsed = reader.parse(&answer.raw, &example.case);
                     Prediction {
-                        model: said("base"),
-                        prompt: said("prompt"),
+                        model: known.base.clone().unwrap_or_default(),
+                        prompt: known.prompt.clone().unwrap_or_default(),
                         adapter: Some(format!("{} (seed {seed})", self.run.spec.name)),
-                        constrain,
+                        constrain: known.constrain,
                         parsed: parsed.parsed,
                         ..Prediction::of(example, parsed.answer, &answer.raw)
                     }

@@ -17,8 +17,8 @@ use crate::task::{AnyPrediction, AnyTask};
 use serde_json::Value;
 use std::path::Path;
 
-/// Adds to a run's specification what determines an endpoint's answers.
-pub(super) fn specify(endpoint: &EndpointConfig, config: &PredictConfig, spec: &mut Value) -> Result<()> {
+/// What determines an endpoint's answers, for a run's specification.
+pub(super) fn specify(endpoint: &EndpointConfig, config: &PredictConfig) -> Result<Value> {
     let refused = [
         (config.adapter.is_some(), "an adapter cannot be given to an endpoint from here: name it as the server does"),
         (
@@ -33,8 +33,7 @@ pub(super) fn specify(endpoint: &EndpointConfig, config: &PredictConfig, spec: &
     if let Some((_, why)) = refused.iter().find(|(given, _)| *given) {
         return Err(Error::input(*why));
     }
-    spec["endpoint"] = endpoint.spec(&config.model, config.max_new)?;
-    Ok(())
+    endpoint.spec(&config.model, config.max_new)
 }
 
 /// Asks about the cases; says what it took, also where it ends with an error.

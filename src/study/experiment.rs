@@ -13,7 +13,7 @@ use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
 use crate::io;
 use crate::model::{Checkpoint, Config, Keep, Qwen3, export, resolve};
 use crate::prompt::{Constrain, Encoder, Prompt};
-use crate::run::{Prediction, Run, Spec, Store, read_predictions, write_predictions};
+use crate::run::{PredictSpec, Prediction, Run, RunSpec, Spec, Store, TrainSpec, read_predictions, write_predictions};
 use crate::task::{self, AnyPrediction, AnyTask, LabelTask, TrainingText};
 use crate::train::{Sequence, Trainer};
 use candle_core::{DType, Var};
@@ -77,11 +77,14 @@ impl Run {
     /// As `train_in` on a task that is at hand.
     pub fn train_on(store: &Store, config: &TrainConfig, task: &dyn AnyTask, resume: bool) -> Result<Run> {
         let prompt = Prompt::named(&config.prompt, task.context())?;
-        let mut spec = serde_json::json!({
-            "config": config, "corpus": task.corpus_digest(), "base": base_id(&config.model)?, "prompt": prompt.id(),
-            "synthetic": task.synthetic(),
+        let spec = RunSpec::Train(TrainSpec {
+            config: io::to_value(config)?,
+            corpus: task.corpus_digest(),
+            base: base_id(&config.model)?,
+            prompt: prompt.id(),
+            synthetic: task.synthetic(),
+            task: told(task),
         });
-        of_task(&mut spec, task);
         let make = |dir: &Path| train(config, task, &prompt, dir);
         match resume {
             true => store.open_or_resume("train", &config.name, &spec, make),
@@ -109,24 +112,24 @@ impl Run {
         if let Some(thinking) = config.endpoint.as_ref().and_then(|endpoint| endpoint.thinking) {
             prompt = prompt.with_thinking(thinking);
         }
-        let mut spec = serde_json::json!({
-            "model": model, "adapter": adapter, "prompt": prompt.id(), "corpus": task.corpus_digest(),
-            "corpus_name": task.corpus_name(), "synthetic": task.synthetic(), "max_new": config.max_new, "cases": config.cases,
-        });
-        if let Some(how) = config.constrain {
-            spec["constrain"] = io::to_value(&how)?; // absent from the digest of free answers
-        }
-        if let Some(endpoint) = &config.endpoint {
-            specify(endpoint, config, &mut spec)?;
-        }
         if let Some(vote) = &config.vote {
             vote.check()?;
-            spec["vote"] = io::to_value(vote)?; // as above
         }
-        if config.weights != Keep::F32 {
-            spec["weights"] = io::to_value(&config.weights)?; // as above
-        }
-        of_task(&mut spec, task);
+        let spec = RunSpec::Predict(PredictSpec {
+            model,
+            adapter,
+            prompt: prompt.id(),
+            corpus: task.corpus_digest(),
+            corpus_name: task.corpus_name().into(),
+            synthetic: task.synthetic(),
+            max_new: config.max_new,
+            cases: config.cases,
+            constrain: config.constrain,
+            endpoint: config.endpoint.as_ref().map(|endpoint| specify(endpoint, config)).transpose()?,
+            vote: config.vote.as_ref().map(io::to_value).transpose()?,
+            weights: (config.weights != Keep::F32).then(|| io::to_value(&config.weights)).transpose()?,
+            task: told(task),
+        });
         let folder = Spec::new("predict", &config.name, &spec)?.folder();
         store.open_or_make("predict", &config.name, &spec, |dir| {
             let cases = drawn(task.test(), config.cases.unwrap_or(usize::MAX), CASES_SEED);
@@ -159,12 +162,9 @@ impl Run {
 /// Draws the test cases where not all are asked about; see [`drawn`].
 const CASES_SEED: u64 = 7;
 
-/// Puts the task into a specification where it is not told by the corpus alone, as it is for label sets of version 1: their runs were named
-/// before there were tasks.
-pub(super) fn of_task(spec: &mut Value, task: &dyn AnyTask) {
-    if task.as_labels().is_none() || task.version() > 1 {
-        spec["task"] = task.id().into();
-    }
+/// The task, where it is not told by the corpus alone, as it is for label sets of version 1: their runs were named before there were tasks.
+pub(super) fn told(task: &dyn AnyTask) -> Option<String> {
+    (task.as_labels().is_none() || task.version() > 1).then(|| task.id())
 }
 
 /// The part of a model that learns.

@@ -45,16 +45,14 @@ impl<T: Task> Results<T> {
     pub fn in_store(store: &Store, task: T) -> Result<Self> {
         let (digest, id) = (task.corpus().digest(), (&task as &dyn AnyTask).id());
         let answers = |run: &Run| {
-            let spec = &run.spec.spec;
-            let asked_all = spec.get("cases").is_none_or(|cases| cases.is_null());
-            let same_task = spec.get("task").map_or(task.as_labels().is_some(), |of| *of == id);
-            spec.get("corpus").is_some_and(|of| *of == digest)
-                && asked_all
-                && same_task
+            let known = run.known();
+            known.corpus.as_ref() == Some(&digest)
+                && known.cases.is_none()
+                && known.task.map_or(task.as_labels().is_some(), |of| of == id)
                 && (run.spec.kind == "arm" || run.path("preds.jsonl").is_file())
         };
         let mut runs: Vec<Run> = store.list()?.into_iter().filter(answers).collect();
-        let tuned = |run: &Run| run.spec.spec.get("adapter").is_some_and(|adapter| !adapter.is_null());
+        let tuned = |run: &Run| run.known().adapter.is_some();
         runs.sort_by_key(|run| (run.spec.kind == "arm", run.spec.kind != "baseline", tuned(run), run.folder()));
         let name = |run: &Run| match runs.iter().filter(|other| other.spec.name == run.spec.name).count() {
             1 => run.spec.name.clone(),

@@ -8,7 +8,7 @@ use crate::run::{Run, Store};
 /// arm's run; their own runs are not listed.
 pub fn log(store: &Store, corpus: &Corpus) -> Result<Table> {
     let digest = corpus.digest();
-    let about = |run: &Run| run.spec.spec.get("corpus").is_some_and(|of| *of == digest);
+    let about = |run: &Run| run.known().corpus.as_ref() == Some(&digest);
     let mut rows = Vec::new();
     for run in store.list()?.iter().filter(|run| about(run) && !is_seed(&run.spec.name)) {
         let Some(made) = run.environment_or_told() else { continue };

@@ -7,7 +7,7 @@ use crate::study::{Relative, Training};
 
 /// The run's settings as `config.toml` has them, one row a setting.
 pub fn settings(run: &Run) -> Result<Table> {
-    let config = run.spec.spec.get("config").cloned().unwrap_or_default();
+    let config = run.known().config.unwrap_or_default();
     let rows: Vec<_> = flatten(&config).into_iter().map(|(key, value)| vec![key, value]).collect();
     Ok(Table::from_rows(&["setting", "value"], &rows))
 }

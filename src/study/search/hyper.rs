@@ -19,7 +19,7 @@ use crate::generate::base_id;
 use crate::io;
 use crate::metric::{Bootstrap, Estimate, Reading, quantile};
 use crate::prompt::Prompt;
-use crate::run::{Run, Store, write_predictions};
+use crate::run::{Run, RunSpec, SearchSpec, Store, write_predictions};
 use crate::study::config::{PredictConfig, TrainConfig};
 use crate::study::experiment::ask;
 use crate::task::{AnyTask, LabelTask, Task};
@@ -132,9 +132,13 @@ impl Run {
         let base = TrainConfig::named(&config.base)?;
         let task = LabelTask::open(&base.corpus)?;
         let corpus = &task.corpus;
-        let spec = serde_json::json!({
-            "search": config, "base_config": base, "corpus": corpus.digest(), "synthetic": corpus.synthetic,
-            "base": base_id(&base.model)?, "prompt": Prompt::named(&base.prompt, Task::context(&task))?.id(),
+        let spec = RunSpec::Search(SearchSpec {
+            search: io::to_value(config)?,
+            base_config: io::to_value(&base)?,
+            corpus: corpus.digest(),
+            synthetic: corpus.synthetic,
+            base: base_id(&base.model)?,
+            prompt: Prompt::named(&base.prompt, Task::context(&task))?.id(),
         });
         let make = |dir: &Path| {
             let task = task.with_corpus(nested(corpus.clone(), config))?;
@@ -233,7 +237,7 @@ impl SearchContext<'_> {
     /// Micro-F1 of the chosen trial's greedy answers to the validation and the outer cases, which are kept beside.
     fn scores(&self, best: &Trial, dir: &Path) -> Result<(Option<Estimate>, Option<Estimate>)> {
         let run = Run::load(&self.store.root().join(&best.run))?;
-        let config: TrainConfig = serde_json::from_value(run.spec.spec["config"].clone())
+        let config: TrainConfig = serde_json::from_value(run.known().config.unwrap_or_default())
             .map_err(|e| Error::failed(format!("{}: {e}", best.run)))?;
         let (local, prompt) = (PredictConfig::tuned(&run, &config).open(&self.task)?, self.prompt()?);
         let (_, validation) = validation_split(&AnyTask::train(&self.task), config.validation, config.training.seed);
