@@ -1,7 +1,6 @@
 //! The address of an endpoint, checked once: nothing secret is in it, and it is known whether a key may travel there.
 use crate::error::{Error, Result};
-use std::net::IpAddr;
-use ureq::http::Uri;
+use url::{Host, Url};
 
 /// `scheme://host[:port]/path`, without the last `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,22 +21,18 @@ impl Address {
                 "--endpoint: {what}: give an address such as http://localhost:8000/v1, with the key in the environment (DXLAB_API_KEY)"
             ))
         };
-        if url.contains(['@', '?', '#']) {
-            return Err(wrong("a user, a password, a query or a fragment is in it"));
+        if url.contains(['@', '?', '#']) || url.contains(":///") {
+            return Err(wrong("a user, a password, a query, a fragment or an empty host is in it"));
         }
-        let uri: Uri = url.trim().parse().map_err(|_| wrong("this is not an address"))?;
-        let scheme = uri.scheme_str().unwrap_or_default().to_lowercase();
-        let name = uri.host().unwrap_or_default().to_lowercase();
-        if !["http", "https"].contains(&scheme.as_str()) || name.is_empty() {
-            return Err(wrong("http:// or https:// and a host are missing"));
-        }
-        let secure = scheme == "https";
-        let port = uri.port_u16().filter(|&port| port != if secure { 443 } else { 80 });
-        let host = port.map_or(name.clone(), |port| format!("{name}:{port}"));
-        let path = uri.path().trim_end_matches('/');
+        let url = Url::parse(url.trim()).map_err(|_| wrong("this is not an address"))?;
+        let host = url.host().filter(|_| ["http", "https"].contains(&url.scheme()));
+        let Some(host) = host else { return Err(wrong("http:// or https:// and a host are missing")) };
+        let (loopback, secure) = (is_loopback(&host), url.scheme() == "https");
+        let host = url.port().map_or(host.to_string(), |port| format!("{host}:{port}"));
+        let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix("/chat/completions").unwrap_or(path);
         let path = if path.is_empty() { "/v1" } else { path };
-        Ok(Self { base: format!("{scheme}://{host}{path}"), host, loopback: is_loopback(&name), secure })
+        Ok(Self { base: format!("{}://{host}{path}", url.scheme()), host, loopback, secure })
     }
 
     pub fn base(&self) -> &str {
@@ -63,9 +58,12 @@ impl Address {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.ends_with(".localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback(),
+    }
 }
 
 #[cfg(test)]
