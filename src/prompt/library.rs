@@ -15,7 +15,7 @@ use std::path::Path;
 const FINDING: &str = "{finding}";
 
 /// The prompts that come with dxlab.
-const LIBRARY: [&str; 13] = [
+const LIBRARY: [&str; 16] = [
     include_str!("../../data/prompts/ask.toml"),
     include_str!("../../data/prompts/plain.toml"),
     include_str!("../../data/prompts/role.toml"),
@@ -29,6 +29,9 @@ const LIBRARY: [&str; 13] = [
     include_str!("../../data/prompts/closed.toml"),
     include_str!("../../data/prompts/examples.toml"),
     include_str!("../../data/prompts/everything.toml"),
+    include_str!("../../data/prompts/instruct.toml"),
+    include_str!("../../data/prompts/instruct-shots.toml"),
+    include_str!("../../data/prompts/instruct-neighbours.toml"),
 ];
 
 /// A prompt's TOML file.
