@@ -8,8 +8,9 @@ use super::trained_on::warn_of_other_base;
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
-use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, resolve};
 use crate::prompt::{Encoder, Overlong, Prompt, Thinking};
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ enum Hold {
 
 /// A checkpoint in this process, with or without an adapter, decoding greedily.
 pub struct Local {
-    pub model: Qwen3,
+    pub model: CausalLm,
     pub tokenizer: Arc<Tokenizer>,
     id: String,
     adapter: Option<String>,
@@ -96,13 +97,13 @@ pub struct Local {
 impl Local {
     /// `name`: a folder, a .gguf file, a hub id or `embedded`. `adapter`: a PEFT folder, or a run folder that holds `adapter/`.
     pub fn open(name: &str, adapter: Option<&Path>) -> Result<Self> {
-        Self::open_as(name, adapter, Keep::F32)
+        Self::open_as(name, adapter, Precision::F32)
     }
 
     /// As `open`, with the weights in memory as `keep` says.
-    pub fn open_as(name: &str, adapter: Option<&Path>, keep: Keep) -> Result<Self> {
+    pub fn open_as(name: &str, adapter: Option<&Path>, precision: Precision) -> Result<Self> {
         let dir = resolve(name)?;
-        let mut model = Qwen3::load_as(&dir, keep)?;
+        let mut model = CausalLm::load(&dir, precision, &Device::Cpu)?;
         let tokenizer = Tokenizer::open(&dir)?;
         tokenizer.fits(model.config.vocab_size)?;
         let (tokenizer, id) = (Arc::new(tokenizer), base_id(name)?);

@@ -5,7 +5,7 @@ use super::voting::Voting;
 use crate::adapter::{AdapterConfig, Init, Layers, Patterns, Targets};
 use crate::error::{Error, Result};
 use crate::generate::{Constrain, EndpointConfig};
-use crate::model::Keep;
+use crate::model::Precision;
 use crate::train::LoopConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ pub struct TrainConfig {
     pub benchmarks: Vec<String>,
     /// How the base model's weights lie in memory.
     #[serde(default, skip_serializing_if = "is_f32")]
-    pub weights: Keep,
+    pub weights: Precision,
     /// How often and in what form training cases come; each once an epoch as written where not given.
     #[serde(default, skip_serializing_if = "Showing::is_plain")]
     pub showing: Showing,
@@ -47,8 +47,8 @@ pub struct TrainConfig {
     pub training: LoopConfig,
 }
 
-fn is_f32(keep: &Keep) -> bool {
-    *keep == Keep::F32
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 /// What learns: an adapter's tensors, or with `method = "full"` every weight.
@@ -182,7 +182,7 @@ impl TrainConfig {
             let is = self.validation;
             return Err(Error::input(format!("validation is {is}, expected a share of at least 0 and less than 1")));
         }
-        if self.adapter.method == Method::Full && self.weights != Keep::F32 {
+        if self.adapter.method == Method::Full && self.weights != Precision::F32 {
             return Err(Error::input(
                 "weights is for a base that stays as it is: with [adapter] method = \"full\" every weight learns in f32, \
                  remove the key",
@@ -230,7 +230,7 @@ pub struct PredictConfig {
     pub vote: Option<Voting>,
     /// How the weights of a model in this process lie in memory.
     #[serde(default, skip_serializing_if = "is_f32")]
-    pub weights: Keep,
+    pub weights: Precision,
 }
 
 impl PredictConfig {
@@ -247,7 +247,7 @@ impl PredictConfig {
             constrain: None,
             endpoint: None,
             vote: None,
-            weights: Keep::F32,
+            weights: Precision::F32,
         }
     }
 

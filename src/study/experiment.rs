@@ -11,10 +11,10 @@ use crate::adapter::{Adapter, Mode, Noise};
 use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
 use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
-use crate::model::{Checkpoint, Config, Keep, Qwen3, export, resolve};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, export, resolve};
 use crate::prompt::{Encoder, NONE, Prompt, PromptContext};
 use crate::train::{Sequence, Trainer};
-use candle_core::{DType, Var};
+use candle_core::{DType, Device, Var};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -175,7 +175,7 @@ impl Run {
             vote.check()?;
             spec["vote"] = file::to_value(vote)?; // as above
         }
-        if config.weights != Keep::F32 {
+        if config.weights != Precision::F32 {
             spec["weights"] = file::to_value(&config.weights)?; // as above
         }
         store.open_or_make("predict", &config.name, &spec, |dir| {
@@ -216,7 +216,8 @@ impl Learner {
                 Ok(Self::Adapter(adapter))
             }
             None => {
-                let (model, parameters) = Qwen3::load_to_train(&crate::model::resolve(&config.model)?)?;
+                let (model, parameters) =
+                    CausalLm::load_to_train(&crate::model::resolve(&config.model)?, &Device::Cpu)?;
                 local.model = model;
                 Ok(Self::Whole(parameters))
             }
