@@ -13,11 +13,11 @@ use candle_core::{DType, Device, Tensor, Var};
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use dxlab::error::Result;
 use dxlab::generate::{Place, Sampling};
-use dxlab::model::Weight;
 use dxlab::model::ops::{
     Dropout, Heads, LowRank, Segments, Turns, Window, adapted_linear, add, attend_past, causal_attention, dropout,
     linear, on_workers, rms_norm, rope, scale_columns, swiglu, token_logprob,
 };
+use dxlab::model::{Rope, Weight};
 use dxlab::train::{AdamW, Gradients, Moments, orthogonal};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,7 +45,7 @@ const MINI: Case = Case {
     hidden: 256,
     intermediate: 768,
     layers: 8,
-    heads: Heads { heads: 4, kv_heads: 2, dim: 64 },
+    heads: Heads { heads: 4, kv_heads: 2, dim: 64, reach: None },
     vocabulary: 8192,
     head: DType::F32,
     lengths: &[120, 150, 170, 180, 190, 200, 230, 260],
@@ -57,7 +57,7 @@ const LARGE: Case = Case {
     hidden: 1024,
     intermediate: 3072,
     layers: 28,
-    heads: Heads { heads: 16, kv_heads: 8, dim: 128 },
+    heads: Heads { heads: 16, kv_heads: 8, dim: 128, reach: None },
     vocabulary: 151_936,
     head: DType::BF16,
     lengths: &[150, 180, 200, 230],
@@ -186,7 +186,7 @@ fn row_by_row(bench: &mut Bench, case: &Case) -> Result<()> {
 
     let wide = heads.heads * heads.dim;
     let q = variable(&[tokens, heads.heads, heads.dim], 11)?;
-    let turns = Turns::new(&case.segments().positions(), heads.dim, 1e6);
+    let turns = Turns::new(&case.segments().positions(), &Rope::plain(1e6).frequencies(heads.dim).0, 1.0);
     bench.both("rope", name("queries", wide), [tokens * wide; 2], || Ok(rope(&q, &turns)?))?;
 
     let (gate, up) = (variable(&[tokens, case.intermediate], 12)?, variable(&[tokens, case.intermediate], 13)?);
@@ -199,19 +199,20 @@ fn row_by_row(bench: &mut Bench, case: &Case) -> Result<()> {
 
 /// Forward: q kᵀ and p v. Backward: both again, and the gradients of q, k and v. Two operations a dimension and visible pair.
 fn attention(bench: &mut Bench, case: &Case) -> Result<()> {
-    let (tokens, segments, Heads { heads, kv_heads, dim }) = (case.tokens(), case.segments(), case.heads);
+    let (tokens, segments, Heads { heads, kv_heads, dim, .. }) = (case.tokens(), case.segments(), case.heads);
     let q = variable(&[tokens, heads, dim], 14)?;
     let (k, v) = (variable(&[tokens, kv_heads, dim], 15)?, variable(&[tokens, kv_heads, dim], 16)?);
     let pairs: usize = case.lengths.iter().map(|n| n * (n + 1) / 2).sum();
     let product = 2 * pairs * heads * dim;
     let name = format!("{} {} sequences, {tokens} tokens", case.name, case.lengths.len());
-    bench
-        .both("attention", name, [2 * product, 5 * product], || Ok(causal_attention(&q, &k, &v, &segments, &segments)?))
+    bench.both("attention", name, [2 * product, 5 * product], || {
+        Ok(causal_attention(&q, &k, &v, &segments, &segments, None)?)
+    })
 }
 
 /// Attention of the one newest token of every sequence, with all its keys in the cache.
 fn newest_tokens(bench: &mut Bench, case: &Case) -> Result<()> {
-    let (tokens, Heads { heads, kv_heads, dim }) = (case.tokens(), case.heads);
+    let (tokens, Heads { heads, kv_heads, dim, .. }) = (case.tokens(), case.heads);
     let numbers = |len: usize, seed| Ok::<Vec<f32>, dxlab::error::Error>(noise(&[len], seed)?.to_vec1()?);
     let (row, wide) = (kv_heads * dim, heads * dim);
     let (q, k, v) = (numbers(case.lengths.len() * wide, 17)?, numbers(tokens * row, 18)?, numbers(tokens * row, 19)?);
@@ -238,7 +239,7 @@ fn head(bench: &mut Bench, case: &Case) -> Result<()> {
 
 /// One AdamW update of an adapter on all seven linear layers of every layer.
 fn update(bench: &mut Bench, case: &Case) -> Result<()> {
-    let Heads { heads, kv_heads, dim } = case.heads;
+    let Heads { heads, kv_heads, dim, .. } = case.heads;
     let (h, i, q, kv) = (case.hidden, case.intermediate, heads * dim, kv_heads * dim);
     let linears = [(q, h), (kv, h), (kv, h), (h, q), (i, h), (i, h), (h, i)];
     let mut parameters = BTreeMap::new();

@@ -4,7 +4,7 @@
 //! Mutations are drawn from seeds, so a failure names what repeats it.
 use dxlab::adapter::Adapter;
 use dxlab::error::Result;
-use dxlab::model::{Checkpoint, Config, Keep, Tokenizer, tensors};
+use dxlab::model::{Checkpoint, Config, Precision, Tokenizer, tensors};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -223,7 +223,7 @@ fn a_damaged_gguf_file_is_an_error_or_a_model() {
         let file = dir.join("tiny.gguf");
         read_all(&file)?;
         let checkpoint = Checkpoint::open(&file)?;
-        for keep in [Keep::F32, Keep::Stored] {
+        for keep in [Precision::F32, Precision::Stored] {
             checkpoint.weight("model.layers.0.mlp.up_proj.weight", &[64, 256], keep)?;
         }
         Tokenizer::find(&file)?.map_or(Ok(()), |t| talk(&t))

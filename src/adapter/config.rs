@@ -8,7 +8,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
 
-/// The linear layers of a Qwen3 block, all of which are adapted unless told otherwise.
+/// The linear layers of a decoder's block, all of which are adapted unless told otherwise.
 pub const ALL_LINEAR: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 /// Field names are PEFT's. Keys that PEFT writes and that change nothing for inference are ignored when read; those that would
@@ -335,7 +335,7 @@ impl AdapterConfig {
                 format!("lora_dropout is {}, expected a probability below 1", self.lora_dropout),
             ),
             (self.bias != "none", format!("bias is {}, expected none", self.bias)),
-            (self.fan_in_fan_out, "fan_in_fan_out is true, which is not Qwen3's layout".into()),
+            (self.fan_in_fan_out, "fan_in_fan_out is true, which is not the layout of these models".into()),
             (strange.is_some(), format!("{} is set, which is not supported", strange.unwrap_or(&""))),
             (empty, "target_modules is empty".into()),
             (patterns.is_some(), format!("`{}` is not a regular expression", patterns.unwrap_or_default())),

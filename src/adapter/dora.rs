@@ -25,7 +25,7 @@ pub fn norms(weight: &Weight, squares: &[f64], a: &Tensor, b: &Tensor, scale: f6
         let own: f64 = b.iter().enumerate().map(|(j, &bj)| bj as f64 * dot(b, &aa[j * r..(j + 1) * r])).sum();
         (squares[i] + 2.0 * scale * along + scale * scale * own).max(0.0).sqrt() as f32
     };
-    Ok(Tensor::from_vec((0..n).map(row).collect::<Vec<f32>>(), n, &Device::Cpu)?)
+    Ok(Tensor::from_vec((0..n).map(row).collect::<Vec<f32>>(), n, a.device())?)
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

@@ -13,7 +13,7 @@ use super::pissa;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::model::ops::{Dropout, LowRank, adapted_linear, dropout, key, linear, scale_columns};
-use crate::model::{Config, Delta, Qwen3, Weight, tensors};
+use crate::model::{CausalLm, Config, Delta, Weight, tensors};
 use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -104,7 +104,7 @@ fn magnitude_name(linear: &str) -> String {
 }
 
 /// Name and weight of every layer of `model` that `config` adapts.
-fn adapted(config: &AdapterConfig, model: &mut Qwen3) -> Result<Vec<(String, Weight)>> {
+fn adapted(config: &AdapterConfig, model: &mut CausalLm) -> Result<Vec<(String, Weight)>> {
     let found: Vec<_> = (model.linears_mut().filter(|l| config.targets(&l.name)))
         .map(|linear| (linear.name.clone(), linear.weight.clone()))
         .collect();
@@ -117,7 +117,7 @@ fn adapted(config: &AdapterConfig, model: &mut Qwen3) -> Result<Vec<(String, Wei
 }
 
 /// As `adapted`, for an adapter that is to be made: fails for a rank that is of no use in a layer, and names it.
-fn to_adapt(config: &AdapterConfig, model: &mut Qwen3) -> Result<Vec<(String, Weight)>> {
+fn to_adapt(config: &AdapterConfig, model: &mut CausalLm) -> Result<Vec<(String, Weight)>> {
     config.supported().map_err(Error::input)?;
     let layers = adapted(config, model)?;
     for (name, weight) in &layers {
@@ -134,15 +134,15 @@ fn to_adapt(config: &AdapterConfig, model: &mut Qwen3) -> Result<Vec<(String, We
 }
 
 /// A model without numbers: one zero seen as every matrix.
-fn shape_only(model: &Config) -> Result<Qwen3> {
+fn shape_only(model: &Config) -> Result<CausalLm> {
     let zero = |shape: &[usize]| Tensor::zeros(1, DType::F32, &Device::Cpu)?.broadcast_as(shape);
-    Qwen3::new(model, &mut |_, shape| Ok(zero(shape)?.into()))
+    CausalLm::new(model, &mut |_, shape| Ok(zero(shape)?.into()))
 }
 
 impl Adapter {
     /// A fresh adapter for `model`, by `config.init_lora_weights`: A uniform in ±1/√k as in PEFT and B zero, or PiSSA's directions.
-    pub fn new(config: AdapterConfig, model: &mut Qwen3, seed: u64) -> Result<Self> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    pub fn new(config: AdapterConfig, model: &mut CausalLm, seed: u64) -> Result<Self> {
+        let (mut rng, device) = (ChaCha8Rng::seed_from_u64(seed), model.device().clone());
         let (mut parameters, mut start) = (BTreeMap::new(), BTreeMap::new());
         for (name, weight) in to_adapt(&config, model)? {
             let ((n, k), r) = (weight.dims()?, config.rank(&name));
@@ -150,17 +150,18 @@ impl Adapter {
             let (a, b) = match config.pissa() {
                 Some(iterations) => {
                     let (a, b) = pissa::directions(&weight, r, config.scale(&name), iterations, &mut rng)?;
+                    let (a, b) = (a.to_device(&device)?, b.to_device(&device)?);
                     start.insert(name.clone(), (a.clone(), b.clone()));
                     (Var::from_tensor(&a)?, Var::from_tensor(&b)?)
                 }
                 None => {
                     let bound = (k as f32).powf(-0.5);
                     let draws: Vec<f32> = (0..r * k).map(|_| rng.random_range(-bound..bound)).collect();
-                    (Var::from_vec(draws, (r, k), &Device::Cpu)?, Var::zeros((n, r), DType::F32, &Device::Cpu)?)
+                    (Var::from_vec(draws, (r, k), &device)?, Var::zeros((n, r), DType::F32, &device)?)
                 }
             };
             if config.use_dora {
-                parameters.insert(magnitude_name(&name), Var::from_tensor(&magnitudes(&weight)?)?);
+                parameters.insert(magnitude_name(&name), Var::from_tensor(&magnitudes(&weight)?.to_device(&device)?)?);
             }
             parameters.insert(a_name, a);
             parameters.insert(b_name, b);
@@ -182,7 +183,7 @@ impl Adapter {
         let mut found = tensors::read(path)?;
         for (layer, (a, b)) in &mut self.start {
             for (name, start) in names(layer).into_iter().zip([a, b]) {
-                *start = take(&mut found, path, &name, start.dims())?;
+                *start = take(&mut found, path, &name, start.dims())?.to_device(start.device())?;
                 if let Some(var) = self.parameters.get(&name) {
                     var.set(start)?;
                 }
@@ -192,7 +193,7 @@ impl Adapter {
     }
 
     /// Strict: unknown, missing, misshapen or non-finite tensors are errors that name the tensor.
-    pub fn load(dir: &Path, model: &mut Qwen3) -> Result<Self> {
+    pub fn load(dir: &Path, model: &mut CausalLm) -> Result<Self> {
         let config = AdapterConfig::read(dir)?;
         let path = dir.join("adapter_model.safetensors");
         let mut found = tensors::read(&path)?;
@@ -205,7 +206,7 @@ impl Adapter {
                 wanted.push((magnitude_name(&layer), vec![n]));
             }
             for (name, shape) in wanted {
-                let t = take(&mut found, &path, &name, &shape)?;
+                let t = take(&mut found, &path, &name, &shape)?.to_device(model.device())?;
                 parameters.insert(name, Var::from_tensor(&t)?);
             }
         }
@@ -239,7 +240,7 @@ impl Adapter {
     }
 
     /// Puts the adapter on its layers of `model`; replaces whatever was there.
-    pub fn attach(&self, model: &mut Qwen3, mode: Mode) -> Result<()> {
+    pub fn attach(&self, model: &mut CausalLm, mode: Mode) -> Result<()> {
         for (place, layer) in model.linears_mut().enumerate().filter(|(_, l)| self.config.targets(&l.name)) {
             let [a, b] = names(&layer.name);
             let (a, b, scale) = (self.tensor(&a, mode)?, self.tensor(&b, mode)?, self.config.scale(&layer.name));

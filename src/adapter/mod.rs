@@ -8,4 +8,6 @@ pub use config::{ALL_LINEAR, AdapterConfig, Init, Layers, Patterns, Targets};
 pub use lora::{Adapter, Mode, Noise};
 
 #[cfg(test)]
+mod family_tests;
+#[cfg(test)]
 mod tests;

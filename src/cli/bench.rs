@@ -3,9 +3,10 @@ use super::weights::Weights;
 use crate::adapter::{Adapter, AdapterConfig, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{Limits, greedy, read_pairs};
-use crate::model::Qwen3;
+use crate::model::CausalLm;
 use crate::model::ops::peak_gflops;
 use crate::train::{AdamW, Batch, Gradients, Loss, Moments, Sequence, gradients};
+use candle_core::Device;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
@@ -95,11 +96,15 @@ impl Bench {
 }
 
 impl Case {
-    fn open(&self) -> Result<Qwen3> {
+    fn open(&self) -> Result<CausalLm> {
         if self.batch == 0 {
             return Err(Error::input("--batch 0: expected at least 1 sequence at a time"));
         }
-        Qwen3::load_as(&self.model.clone().unwrap_or_else(|| self.case.join("model")), self.weights.keep())
+        CausalLm::load(
+            &self.model.clone().unwrap_or_else(|| self.case.join("model")),
+            self.weights.precision(),
+            &Device::Cpu,
+        )
     }
 
     fn pairs(&self) -> PathBuf {
@@ -155,7 +160,7 @@ impl Training {
         Ok(line)
     }
 
-    fn steps(&self, model: &mut Qwen3, sequences: &[Sequence]) -> Result<Steps> {
+    fn steps(&self, model: &mut CausalLm, sequences: &[Sequence]) -> Result<Steps> {
         let mut settings = AdapterConfig::lora(self.rank, 2.0 * self.rank as f64);
         settings.use_dora = self.dora;
         let adapter = Adapter::new(settings, model, 0)?;
@@ -183,7 +188,7 @@ impl Training {
 }
 
 /// How many numbers the decoder's linear layers hold, and how they are stored.
-fn decoder(model: &mut Qwen3) -> Result<(usize, String)> {
+fn decoder(model: &mut CausalLm) -> Result<(usize, String)> {
     let (mut count, mut kinds) = (0, std::collections::BTreeSet::new());
     for linear in model.linears_mut() {
         let (n, k) = linear.weight.dims()?;

@@ -91,7 +91,7 @@ impl Predict {
             }),
             endpoint,
             vote,
-            weights: self.weights.keep(),
+            weights: self.weights.precision(),
         };
         let run = Run::open_or_predict(&config)?;
         let made = run.path("preds.jsonl");

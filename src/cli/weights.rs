@@ -1,5 +1,5 @@
 //! `--weights`, of every command that opens a model.
-use crate::model::Keep;
+use crate::model::Precision;
 use clap::{Args, ValueEnum};
 
 #[derive(Args)]
@@ -22,12 +22,12 @@ enum Kept {
 }
 
 impl Weights {
-    pub fn keep(&self) -> Keep {
+    pub fn precision(&self) -> Precision {
         match self.weights {
-            Kept::F32 => Keep::F32,
-            Kept::Stored => Keep::Stored,
-            Kept::Bf16 => Keep::Bf16,
-            Kept::Mixed => Keep::Mixed,
+            Kept::F32 => Precision::F32,
+            Kept::Stored => Precision::Stored,
+            Kept::Bf16 => Precision::Bf16,
+            Kept::Mixed => Precision::Mixed,
         }
     }
 }

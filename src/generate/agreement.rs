@@ -6,7 +6,7 @@
 use super::decode::{Limits, greedy};
 use super::pairs::Pair;
 use crate::error::Result;
-use crate::model::Qwen3;
+use crate::model::CausalLm;
 use crate::model::ops::{Numbers, Segments};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn of(model: &Qwen3, pairs: &[Pair], limits: &Limits) -> Result<Self> {
+    pub fn of(model: &CausalLm, pairs: &[Pair], limits: &Limits) -> Result<Self> {
         let prompts: Vec<Vec<u32>> = pairs.iter().map(|p| p.prompt_ids.clone()).collect();
         let answers = answers(model, &prompts, limits)?;
         let sequence = |(pair, answer): (&Pair, &Vec<u32>)| {
@@ -74,7 +74,7 @@ impl Seen {
     }
 
     /// `other` on the same sequences; also its own greedy answers.
-    pub fn against(&self, other: &Qwen3, limits: &Limits) -> Result<(Agreement, Vec<Vec<u32>>)> {
+    pub fn against(&self, other: &CausalLm, limits: &Limits) -> Result<(Agreement, Vec<Vec<u32>>)> {
         let theirs = answers(other, &self.prompts, limits)?;
         let mut far = Agreement {
             prompts: self.prompts.len(),
@@ -126,12 +126,12 @@ fn most(a: f64, b: f64) -> f64 {
     if b.is_nan() { f64::INFINITY } else { a.max(b) }
 }
 
-fn answers(model: &Qwen3, prompts: &[Vec<u32>], limits: &Limits) -> Result<Vec<Vec<u32>>> {
+fn answers(model: &CausalLm, prompts: &[Vec<u32>], limits: &Limits) -> Result<Vec<Vec<u32>>> {
     Ok(greedy(model, prompts, limits)?.into_iter().map(|g| g.tokens).collect())
 }
 
 /// Hands over the logits after every `stride`-th of `ids`, the last one always among them.
-fn rows(model: &Qwen3, ids: &[u32], stride: usize, take: &mut dyn FnMut(&[f32])) -> Result<()> {
+fn rows(model: &CausalLm, ids: &[u32], stride: usize, take: &mut dyn FnMut(&[f32])) -> Result<()> {
     let hidden = model.hidden(ids, &Segments::of_lengths([ids.len()]))?;
     let mut at: Vec<u32> = (0..ids.len() as u32).rev().step_by(stride).collect();
     at.reverse();

@@ -8,8 +8,9 @@ use super::trained_on::warn_of_other_base;
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
-use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, resolve};
 use crate::prompt::{Constrain, Encoder, Overlong, Prompt, Thinking};
+use candle_core::Device;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ enum Hold {
 
 /// A checkpoint in this process, with or without an adapter, decoding greedily.
 pub struct Local {
-    pub model: Qwen3,
+    pub model: CausalLm,
     pub tokenizer: Arc<Tokenizer>,
     id: String,
     adapter: Option<String>,
@@ -75,12 +76,12 @@ pub struct Local {
 impl Local {
     /// `name`: a folder, a .gguf file, a hub id or `embedded`. `adapter`: a PEFT folder, or a run folder that holds `adapter/`.
     pub fn open(name: &str, adapter: Option<&Path>) -> Result<Self> {
-        Self::open_as(name, adapter, Keep::F32)
+        Self::open_as(name, adapter, Precision::F32)
     }
 
-    /// As `open`, with the weights in memory as `keep` says.
-    pub fn open_as(name: &str, adapter: Option<&Path>, keep: Keep) -> Result<Self> {
-        let mut local = Self::of(name, Qwen3::load_as(&resolve(name)?, keep)?)?;
+    /// As `open`, with the weights in memory as `precision` says.
+    pub fn open_as(name: &str, adapter: Option<&Path>, precision: Precision) -> Result<Self> {
+        let mut local = Self::of(name, CausalLm::load(&resolve(name)?, precision, &Device::Cpu)?)?;
         if let Some(folder) = adapter {
             let folder = adapter_folder(folder);
             Adapter::load(&folder, &mut local.model)?.attach(&mut local.model, Mode::Infer)?;
@@ -91,7 +92,7 @@ impl Local {
     }
 
     /// A model that is loaded already, with the tokenizer that lies beside its weights.
-    pub fn of(name: &str, model: Qwen3) -> Result<Self> {
+    pub fn of(name: &str, model: CausalLm) -> Result<Self> {
         let tokenizer = Tokenizer::open(&resolve(name)?)?;
         tokenizer.fits(model.config.vocab_size)?;
         let (tokenizer, id) = (Arc::new(tokenizer), base_id(name)?);

@@ -15,7 +15,7 @@ use super::sample::{Place, Sampling};
 use super::text::{Cut, StopStrings, Watch};
 use crate::error::{Error, Result};
 use crate::model::ops::{Numbers, Segments, each, log_sum_exp, on_workers};
-use crate::model::{Cache, Config, Qwen3, Tokenizer};
+use crate::model::{Cache, CausalLm, Config, Tokenizer};
 use candle_core::Tensor;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -179,13 +179,13 @@ impl Generated {
 }
 
 /// One greedy answer a prompt, in their order; the same tokens as decoding one by one.
-pub fn greedy(model: &Qwen3, prompts: &[Vec<u32>], limits: &Limits) -> Result<Vec<Generated>> {
+pub fn greedy(model: &CausalLm, prompts: &[Vec<u32>], limits: &Limits) -> Result<Vec<Generated>> {
     greedy_with(model, prompts, limits, &mut |_| {})
 }
 
 /// As `greedy`, calling `done` with the number of finished answers whenever that grows.
 pub fn greedy_with(
-    model: &Qwen3,
+    model: &CausalLm,
     prompts: &[Vec<u32>],
     limits: &Limits,
     done: &mut dyn FnMut(usize),
@@ -196,7 +196,7 @@ pub fn greedy_with(
 /// `how.samples` answers of every prompt, in order; `done` hears the number of finished answers whenever that grows. An
 /// answer does not depend on how many are decoded at a time.
 pub fn decode(
-    model: &Qwen3,
+    model: &CausalLm,
     prompts: &[Vec<u32>],
     how: &Decoding,
     done: &mut dyn FnMut(usize),
@@ -206,7 +206,7 @@ pub fn decode(
 
 /// As `decode`, reading `at_once` tokens a pass.
 pub(super) fn decode_by(
-    model: &Qwen3,
+    model: &CausalLm,
     prompts: &[Vec<u32>],
     how: &Decoding,
     at_once: usize,
@@ -237,7 +237,7 @@ pub(super) fn decode_by(
 }
 
 struct Decoder<'a, 'p> {
-    model: &'a Qwen3,
+    model: &'a CausalLm,
     how: &'a Decoding<'a>,
     /// Tokens that a pass reads.
     at_once: usize,
@@ -288,7 +288,7 @@ impl<'p> Decoder<'_, 'p> {
                 self.active.push(next);
                 self.retire(); // its first token may have ended it
             } else if let Some((prompt, ids)) = waiting.next() {
-                self.active.push(Active::new(self.how, (prompt, 0), ids.into(), Cache::default())?);
+                self.active.push(Active::new(self.how, (prompt, 0), ids.into(), self.model.cache())?);
             } else {
                 break;
             }

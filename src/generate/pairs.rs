@@ -1,6 +1,6 @@
 //! `pairs` files: prompts and completions as token ids or text, and their log-probabilities under a model.
 use crate::error::{Error, Result};
-use crate::model::{Config, Qwen3};
+use crate::model::{CausalLm, Config};
 use crate::train::{Batch, Sequence, plan};
 use serde::Deserialize;
 use std::path::Path;
@@ -76,7 +76,7 @@ pub fn check_pairs(path: &Path, pairs: &[Pair], model: &Config, read: impl Fn(&P
 }
 
 /// log p of every completion token of every pair (natural logarithm), packed up to `batch_tokens` at a time.
-pub fn score(model: &Qwen3, pairs: &[Pair], batch_tokens: usize) -> Result<Vec<Vec<f64>>> {
+pub fn score(model: &CausalLm, pairs: &[Pair], batch_tokens: usize) -> Result<Vec<Vec<f64>>> {
     let sequences: Vec<Sequence> = pairs.iter().map(Pair::sequence).collect();
     let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
     let mut scores = vec![Vec::new(); pairs.len()];

@@ -9,8 +9,8 @@
 //! The sum is what the model believes of the whole answer and favours short candidates; the mean over tokens does not,
 //! and favours long ones whose later tokens follow from the first.
 use crate::error::{Error, Result};
+use crate::model::CausalLm;
 use crate::model::ops::{Numbers, Segments, log_sum_exp};
-use crate::model::{Cache, Qwen3};
 use serde::Serialize;
 
 /// A candidate with its likelihood after one prompt.
@@ -42,7 +42,7 @@ pub enum By {
 /// answer with the end of turn; `batch` copies of a prompt's cache are held at a time. Fails for an empty list or
 /// candidate.
 pub fn rank(
-    model: &Qwen3,
+    model: &CausalLm,
     prompts: &[Vec<u32>],
     candidates: &[Vec<u32>],
     by: By,
@@ -72,8 +72,8 @@ pub fn rank(
 }
 
 /// log p of every candidate, in their order.
-fn score_candidates(model: &Qwen3, prompt: &[u32], candidates: &[Vec<u32>], batch: usize) -> Result<Vec<f64>> {
-    let mut cache = Cache::default();
+fn score_candidates(model: &CausalLm, prompt: &[u32], candidates: &[Vec<u32>], batch: usize) -> Result<Vec<f64>> {
+    let mut cache = model.cache();
     let (all, newest) = (Segments::of_lengths([prompt.len()]), Segments::of_lengths([1]));
     let logits = model.logits(&model.extend_tail(prompt, &all, &newest, &mut [&mut cache])?)?; // [1, vocab_size]
     let logits = Numbers::of(&logits)?;

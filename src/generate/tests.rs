@@ -7,7 +7,7 @@ use super::text::{Pieces, StopStrings, tests::tokenizer};
 use super::{Decoding, Finish, Generated, Held, Limits, Pair, Place, Sampling, decode, greedy, score};
 use crate::adapter::{Adapter, Mode};
 use crate::error::Result;
-use crate::model::Qwen3;
+use crate::model::CausalLm;
 use crate::model::golden::{json, model, pairs, path};
 use crate::model::ops::Segments;
 
@@ -68,7 +68,7 @@ fn warm(batch: usize, samples: usize) -> Decoding<'static> {
 }
 
 /// The answer by running everything anew for every token, without a cache.
-fn naive(m: &Qwen3, prompt: &[u32], how: &Decoding, mut place: Place) -> Generated {
+fn naive(m: &CausalLm, prompt: &[u32], how: &Decoding, mut place: Place) -> Generated {
     let mut ids = prompt.to_vec();
     let (tokens, logprobs, constrained) = (vec![], vec![], vec![]);
     let mut made = Generated { tokens, logprobs, constrained, finish: Finish::Length, text: None, seconds: 0.0 };

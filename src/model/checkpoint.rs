@@ -5,8 +5,10 @@
 //! against the length of the file before anything is read, so a cut or hostile file ends in an error, never in a panic or a wild
 //! allocation. Tensors come as f32 on the CPU, one at a time: peak memory is the model plus one tensor as stored.
 use super::config::Config;
+use super::foreign::foreign;
 use super::gguf::Gguf;
 use super::ops::Weight;
+use super::precision::Precision;
 use crate::error::{Error, Result};
 use crate::io::write_beside;
 use candle_core::{DType, Device, Tensor};
@@ -23,35 +25,10 @@ use std::sync::Mutex;
 pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 const HEAD: &str = "lm_head.weight";
+/// Old conversions of Llama store what follows from config.json: the rotary frequencies of every layer.
+const FREQUENCIES: &str = ".self_attn.rotary_emb.inv_freq";
 /// A header lists names and shapes only; safetensors itself refuses longer ones.
 const LONGEST_HEADER: u64 = 100_000_000;
-
-/// How weights lie in memory. Norms are f32 always, and so are all products but those of `Mixed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Keep {
-    /// Widened to f32: fastest. Q8_0, Q4_K and Q6_K of a GGUF file stay blocks: who gives such a file wants its memory.
-    #[default]
-    F32,
-    /// As the file has them: a bf16 checkpoint takes half the memory and gives the same numbers. (Blocks that the forward does
-    /// not widen, such as Q5_K, become bf16.)
-    Stored,
-    /// Rounded to bf16.
-    Bf16,
-    /// Mixed precision: rounded to bf16, and so is what they are multiplied with; sums and everything between the products stay f32.
-    /// Q8_0, Q4_K and Q6_K stay blocks and are rounded as they are multiplied.
-    Mixed,
-}
-
-impl Keep {
-    /// A matrix of this way of keeping, from the tensor in the type it keeps.
-    pub fn weight(self, t: Tensor) -> Weight {
-        match self {
-            Self::Mixed if t.rank() == 2 => Weight::from(t).mixed(),
-            _ => t.into(),
-        }
-    }
-}
 
 /// One opened checkpoint. See the file's header.
 #[derive(Debug)]
@@ -129,19 +106,19 @@ impl Checkpoint {
         }
     }
 
-    /// The tensor called `name`, which must have `shape`, as `keep` wants it in memory.
-    pub fn weight(&self, name: &str, shape: &[usize], keep: Keep) -> Result<Weight> {
+    /// The tensor called `name`, which must have `shape`, as `precision` wants it in memory.
+    pub fn weight(&self, name: &str, shape: &[usize], precision: Precision) -> Result<Weight> {
         let stored = match &self.files {
-            Files::Gguf(gguf) => return gguf.weight(name, shape, keep),
+            Files::Gguf(gguf) => return gguf.weight(name, shape, precision),
             Files::Folder(entries) => self.entry(entries, name, shape)?.info.dtype,
         };
-        let dtype = match (keep, stored) {
-            _ if shape.len() == 1 => DType::F32, // norms are small, and their loops are f32
-            (Keep::Stored, Dtype::BF16) | (Keep::Bf16 | Keep::Mixed, _) => DType::BF16,
-            (Keep::Stored, Dtype::F16) => DType::F16,
+        let dtype = match (precision, stored) {
+            _ if shape.len() == 1 => DType::F32, // norms and biases are small, and their loops are f32
+            (Precision::Stored, Dtype::BF16) | (Precision::Bf16 | Precision::Mixed, _) => DType::BF16,
+            (Precision::Stored, Dtype::F16) => DType::F16,
             _ => DType::F32,
         };
-        Ok(keep.weight(self.tensor(name, shape)?.to_dtype(dtype)?))
+        Ok(precision.weight(self.tensor(name, shape)?.to_dtype(dtype)?))
     }
 
     fn entry<'a>(&self, entries: &'a BTreeMap<String, Entry>, name: &str, shape: &[usize]) -> Result<&'a Entry> {
@@ -173,15 +150,18 @@ impl Checkpoint {
         self.finish()
     }
 
-    /// Fails if a tensor of the files was never asked for. A tied checkpoint may still carry its head, if it equals the embedding.
+    /// Fails if a tensor of the files was never asked for. A tied checkpoint may still carry its head, if it equals the embedding; rotary
+    /// frequencies are left aside.
     pub fn finish(&self) -> Result<()> {
         let Files::Folder(entries) = &self.files else { return Ok(()) };
         let asked = self.asked.lock().unwrap_or_else(|e| e.into_inner());
-        for (name, entry) in entries.iter().filter(|(name, _)| !asked.contains(*name)) {
+        let rest = entries.iter().filter(|(name, _)| !asked.contains(*name) && !name.ends_with(FREQUENCIES));
+        for (name, entry) in rest {
             let file = entry.file.display();
             if name != HEAD || !self.config.tie_word_embeddings {
                 return Err(Error::input(format!(
-                    "{file}: tensor `{name}` is not part of a Qwen3 with this config.json"
+                    "{file}: tensor `{name}` is not part of a {} with this config.json",
+                    self.config.family.model_type()
                 )));
             }
             let tied = entries.get("model.embed_tokens.weight");
@@ -283,7 +263,10 @@ impl Entry {
 
 /// The tensors of one safetensors file, once its header is known to fit the file's length.
 fn header(path: &Path) -> Result<BTreeMap<String, Entry>> {
-    let bad = |what: String| Error::input(format!("{}: {what}; is the file cut or not safetensors?", path.display()));
+    let bad = |what: String| match foreign(path) {
+        Some(other) => Error::input(format!("{}: this is {other}", path.display())),
+        None => Error::input(format!("{}: {what}; is the file cut or not safetensors?", path.display())),
+    };
     let mut file = File::open(path).map_err(Error::io(path))?;
     let size = file.metadata().map_err(Error::io(path))?.len();
     let mut length = [0; 8];

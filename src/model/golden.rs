@@ -1,5 +1,5 @@
 //! The committed reference values under `tests/golden` (made by `tests/reference/*.py`), as the tests read them.
-use super::{Config, Qwen3, tensors};
+use super::{CausalLm, Config, tensors};
 use crate::error::Error;
 use candle_core::{DType, Tensor};
 use std::collections::BTreeMap;
@@ -19,10 +19,10 @@ pub fn weights(name: &str) -> BTreeMap<String, Tensor> {
     all.map(|(n, t)| (n, t.to_dtype(DType::F32).unwrap())).collect()
 }
 
-pub fn model(name: &str) -> Qwen3 {
+pub fn model(name: &str) -> CausalLm {
     let all = weights(name);
     let config = Config::read(&path(name)).unwrap();
-    Qwen3::new(&config, &mut |name, shape| {
+    CausalLm::new(&config, &mut |name, shape| {
         let t = all.get(name).ok_or_else(|| Error::failed(name))?;
         assert_eq!(t.dims(), shape, "{name}");
         Ok(t.clone().into())

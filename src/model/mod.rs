@@ -1,23 +1,31 @@
-//! Qwen3 on candle as one differentiable forward over packed sequences.
+//! Decoders (Llama, Mistral, Qwen2, Qwen3) on candle as one differentiable forward over packed sequences, and their files.
+mod block;
+mod causal_lm;
 mod checkpoint;
 mod config;
 pub mod export;
+mod family;
+mod foreign;
 mod gguf;
 mod hub;
 pub mod ops;
+mod precision;
 pub mod registry;
-
-mod qwen3;
+mod rope;
 pub mod tensors;
 mod tokenizer;
 mod vocabulary;
 
-pub use checkpoint::{Checkpoint, Keep};
-pub use config::Config;
+pub use block::{AttentionBlock, Block, Delta, LayerState, Linear, Pass, Tail, Weights};
+pub use causal_lm::{Cache, CausalLm};
+pub use checkpoint::Checkpoint;
+pub use config::{Absent, Config, Keys, SlidingWindow};
+pub use family::{FAMILIES, Family, Llama, Mistral, Qwen2, Qwen3};
 pub use gguf::{Gguf, Quality, Written};
 pub use hub::{Hub, Place, locate, resolve};
 pub use ops::Weight;
-pub use qwen3::{Cache, Delta, Linear, Qwen3, Weights};
+pub use precision::Precision;
+pub use rope::{Rope, Scaling};
 pub use tokenizer::{Control, Tokenizer};
 
 #[cfg(test)]

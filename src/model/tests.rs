@@ -1,7 +1,7 @@
 //! The whole forward against transformers (golden values, `tests/reference/logits.py`) and candle-transformers.
 use super::golden::{distance, model, path, weights};
 use super::ops::Segments;
-use super::{Cache, Qwen3, tensors};
+use super::{CausalLm, tensors};
 use candle_core::{DType, Device, Tensor};
 
 fn golden_sequences(name: &str) -> Vec<(Vec<u32>, Tensor)> {
@@ -14,7 +14,7 @@ fn golden_sequences(name: &str) -> Vec<(Vec<u32>, Tensor)> {
         .collect()
 }
 
-fn logits(m: &Qwen3, ids: &[u32], segments: &Segments) -> Tensor {
+fn logits(m: &CausalLm, ids: &[u32], segments: &Segments) -> Tensor {
     m.logits(&m.hidden(ids, segments).unwrap()).unwrap()
 }
 
@@ -42,7 +42,7 @@ fn hidden_states_agree_with_candle_transformers() {
     let config = serde_json::json!({
         "vocab_size": m.config.vocab_size, "hidden_size": m.config.hidden_size, "intermediate_size": m.config.intermediate_size,
         "num_hidden_layers": m.config.num_hidden_layers, "num_attention_heads": m.config.num_attention_heads,
-        "num_key_value_heads": m.config.num_key_value_heads, "head_dim": m.config.head_dim, "rope_theta": m.config.rope_theta,
+        "num_key_value_heads": m.config.num_key_value_heads, "head_dim": m.config.head_dim, "rope_theta": m.config.rope.theta,
         "rms_norm_eps": m.config.rms_norm_eps, "tie_word_embeddings": true, "attention_bias": false, "sliding_window": null,
         "max_position_embeddings": m.config.max_position_embeddings, "max_window_layers": 0, "use_sliding_window": false,
         "hidden_act": "silu",
@@ -65,7 +65,7 @@ fn extending_caches_step_by_step_equals_one_forward() {
     let (a, b): (Vec<u32>, Vec<u32>) = ((0..11).collect(), (40..47).collect());
     let whole: Vec<u32> = a.iter().chain(&b).copied().collect();
     let want = m.hidden(&whole, &Segments::of_lengths([11, 7])).unwrap();
-    let (mut ca, mut cb) = (Cache::default(), Cache::default());
+    let (mut ca, mut cb) = (m.cache(), m.cache());
     let prompt: Vec<u32> = a[..9].iter().chain(&b[..6]).copied().collect();
     m.extend(&prompt, &Segments::of_lengths([9, 6]), &mut [&mut ca, &mut cb]).unwrap();
     let step = m.extend(&[a[9], b[6]], &Segments::of_lengths([1, 1]), &mut [&mut ca, &mut cb]).unwrap();

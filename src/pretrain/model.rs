@@ -1,7 +1,7 @@
 //! Pretraining a small Qwen3 from nothing: its settings and its random weights. What it reads is [`super::mixture`]'s.
 use super::mixture::Mixture;
 use crate::error::{Error, Result};
-use crate::model::{Config, Qwen3};
+use crate::model::{CausalLm, Config};
 use crate::train::LoopConfig;
 use candle_core::{Device, Var};
 use rand::{Rng, SeedableRng};
@@ -36,7 +36,7 @@ pub struct Shape {
 
 /// Random weights: normal with deviation 0.02, the projections back into the residual stream smaller by √(2 · layers)
 /// (Radford et al. 2019, §2.3), norms 1.
-pub fn fresh(config: &PretrainConfig, vocab_size: usize, eos: &[u32]) -> Result<(Qwen3, BTreeMap<String, Var>)> {
+pub fn fresh(config: &PretrainConfig, vocab_size: usize, eos: &[u32]) -> Result<(CausalLm, BTreeMap<String, Var>)> {
     let s = &config.shape;
     let mut shape = Config::small(vocab_size, s.hidden_size, s.num_hidden_layers, s.num_attention_heads);
     shape.intermediate_size = s.intermediate_size;
@@ -48,7 +48,7 @@ pub fn fresh(config: &PretrainConfig, vocab_size: usize, eos: &[u32]) -> Result<
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
     let mut parameters = BTreeMap::new();
     let back = 0.02 / (2.0 * s.num_hidden_layers as f32).sqrt();
-    let model = Qwen3::new(&shape, &mut |name, dims| {
+    let model = CausalLm::new(&shape, &mut |name, dims| {
         let deviation = if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") { back } else { 0.02 };
         let n = dims.iter().product();
         let values: Vec<f32> = match dims.len() {

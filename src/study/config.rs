@@ -4,7 +4,7 @@ use crate::adapter::{AdapterConfig, Init, Layers, Patterns, Targets};
 use crate::augment::Augmentation;
 use crate::error::{Error, Result};
 use crate::generate::{EndpointConfig, MAX_NEW};
-use crate::model::Keep;
+use crate::model::Precision;
 use crate::prompt::Constrain;
 use crate::run::Run;
 use crate::train::LoopConfig;
@@ -43,7 +43,7 @@ pub struct TrainConfig {
     pub benchmarks: Vec<String>,
     /// How the base model's weights lie in memory.
     #[serde(default, skip_serializing_if = "is_f32")]
-    pub weights: Keep,
+    pub weights: Precision,
     /// How often and in what form training cases come; each once an epoch as written where not given.
     #[serde(rename = "showing", alias = "augmentation", default, skip_serializing_if = "Augmentation::is_plain")]
     pub augmentation: Augmentation,
@@ -59,8 +59,8 @@ fn is_usual(n: &usize) -> bool {
     *n == MAX_NEW
 }
 
-fn is_f32(keep: &Keep) -> bool {
-    *keep == Keep::F32
+fn is_f32(keep: &Precision) -> bool {
+    *keep == Precision::F32
 }
 
 /// What learns: an adapter's tensors, or with `method = "full"` every weight.
@@ -194,7 +194,7 @@ impl TrainConfig {
             let is = self.validation;
             return Err(Error::input(format!("validation is {is}, expected a share of at least 0 and less than 1")));
         }
-        if self.adapter.method == Method::Full && self.weights != Keep::F32 {
+        if self.adapter.method == Method::Full && self.weights != Precision::F32 {
             return Err(Error::input(
                 "weights is for a base that stays as it is: with [adapter] method = \"full\" every weight learns in f32, \
                  remove the key",
@@ -242,7 +242,7 @@ pub struct PredictConfig {
     pub vote: Option<Voting>,
     /// How the weights of a model in this process lie in memory.
     #[serde(default, skip_serializing_if = "is_f32")]
-    pub weights: Keep,
+    pub weights: Precision,
 }
 
 impl PredictConfig {
@@ -259,7 +259,7 @@ impl PredictConfig {
             constrain: None,
             endpoint: None,
             vote: None,
-            weights: Keep::F32,
+            weights: Precision::F32,
         }
     }
 

@@ -11,12 +11,12 @@ use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
 use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
 use crate::io;
-use crate::model::{Checkpoint, Config, Keep, Qwen3, export, resolve};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, export, resolve};
 use crate::prompt::{Constrain, Encoder, Prompt};
 use crate::run::{PredictSpec, Prediction, Run, RunSpec, Spec, Store, TrainSpec, read_predictions, write_predictions};
 use crate::task::{self, AnyPrediction, AnyTask, LabelTask, TrainingText};
 use crate::train::{Sequence, Trainer};
-use candle_core::{DType, Var};
+use candle_core::{DType, Device, Var};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -127,7 +127,7 @@ impl Run {
             constrain: config.constrain,
             endpoint: config.endpoint.as_ref().map(|endpoint| specify(endpoint, config)).transpose()?,
             vote: config.vote.as_ref().map(io::to_value).transpose()?,
-            weights: (config.weights != Keep::F32).then(|| io::to_value(&config.weights)).transpose()?,
+            weights: (config.weights != Precision::F32).then(|| io::to_value(&config.weights)).transpose()?,
             task: told(task),
         });
         let folder = Spec::new("predict", &config.name, &spec)?.folder();
@@ -186,7 +186,7 @@ impl Learner {
                 Ok((local, Self::Adapter(adapter)))
             }
             None => {
-                let (model, parameters) = Qwen3::load_to_train(&resolve(&config.model)?)?;
+                let (model, parameters) = CausalLm::load_to_train(&resolve(&config.model)?, &Device::Cpu)?;
                 Ok((Local::of(&config.model, model)?, Self::Whole(parameters)))
             }
         }

@@ -9,7 +9,7 @@ use super::experiment::{Sequences, sequences};
 use crate::adapter::{Adapter, Layers, Mode};
 use crate::error::{Error, Result};
 use crate::generate::encoder_for;
-use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, resolve};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, resolve};
 use crate::prompt::Prompt;
 use crate::run::{peak_bytes, reset_peak, resident_bytes};
 use crate::task;
@@ -259,11 +259,11 @@ fn subject(
     shape: &Config,
     gguf: Option<&Checkpoint>,
     adapted: Option<Vec<usize>>,
-) -> Result<(Qwen3, BTreeMap<String, Var>, Option<Adapter>)> {
+) -> Result<(CausalLm, BTreeMap<String, Var>, Option<Adapter>)> {
     let Some(mut settings) = config.adapter.adapter(&config.model)? else {
         let mut parameters = BTreeMap::new();
-        let model = Qwen3::new(shape, &mut |name, dims| {
-            let start = gguf.map_or_else(|| random(dims, Keep::F32), |file| file.tensor(name, dims))?;
+        let model = CausalLm::new(shape, &mut |name, dims| {
+            let start = gguf.map_or_else(|| random(dims, Precision::F32), |file| file.tensor(name, dims))?;
             let var = Var::from_tensor(&start)?;
             parameters.insert(name.to_string(), var.clone());
             Ok(var.as_tensor().clone().into())
@@ -272,7 +272,7 @@ fn subject(
     };
     settings.layers_to_transform = adapted.map(Layers::Some);
     settings.rank_pattern.0.clear(); // may name layers that few layers do not have
-    let mut model = Qwen3::new(shape, &mut |name, dims| match gguf {
+    let mut model = CausalLm::new(shape, &mut |name, dims| match gguf {
         Some(file) => file.weight(name, dims, config.weights),
         None => Ok(config.weights.weight(random(dims, config.weights)?)),
     })?;
@@ -282,16 +282,18 @@ fn subject(
     Ok((model, parameters, Some(adapter)))
 }
 
-/// Small numbers without pattern; norms 1.
-fn random(dims: &[usize], keep: Keep) -> Result<Tensor> {
+/// Small numbers without pattern; vectors (norms, biases) 1.
+fn random(dims: &[usize], precision: Precision) -> Result<Tensor> {
     if dims.len() == 1 {
         return Ok(Tensor::ones(dims, DType::F32, &Device::Cpu)?);
     }
     let number = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
     let n = dims.iter().product::<usize>() as u64;
-    match keep {
-        Keep::F32 => Ok(Tensor::from_vec((0..n).map(|i| 0.05 * number(i)).collect::<Vec<f32>>(), dims, &Device::Cpu)?),
-        Keep::Stored | Keep::Bf16 | Keep::Mixed => {
+    match precision {
+        Precision::F32 => {
+            Ok(Tensor::from_vec((0..n).map(|i| 0.05 * number(i)).collect::<Vec<f32>>(), dims, &Device::Cpu)?)
+        }
+        Precision::Stored | Precision::Bf16 | Precision::Mixed => {
             let all: Vec<half::bf16> = (0..n).map(|i| half::bf16::from_f32(0.05 * number(i))).collect();
             Ok(Tensor::from_vec(all, dims, &Device::Cpu)?)
         }

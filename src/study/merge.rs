@@ -13,10 +13,10 @@ use crate::generate::{
     stop_tokens, warn_of_other_base,
 };
 use crate::io;
-use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, Weight, export, resolve};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, Weight, export, resolve};
 use crate::prompt::Prompt;
 use crate::task::{LabelTask, Task};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -110,14 +110,14 @@ pub fn merge(config: &MergeConfig, show: &mut dyn FnMut(&Gate)) -> Result<Gate> 
     export::beside(&config.out, |dir| {
         let folder = adapter_folder(&config.adapter);
         // the least memory that gives the exact numbers: products are f32 whatever is stored
-        let keep = if source.is_file() { Keep::F32 } else { Keep::Stored };
-        let mut model = Qwen3::load_as(&source, keep)?;
+        let precision = if source.is_file() { Precision::F32 } else { Precision::Stored };
+        let mut model = CausalLm::load(&source, precision, &Device::Cpu)?;
         let adapter = Adapter::load(&folder, &mut model)?;
         adapter.attach(&mut model, Mode::Infer)?;
         let seen = Seen::of(&model, &pairs, &limits)?;
         drop(model);
         let layers = write(dir, &source, &checkpoint, &adapter, (dtype, config.shard))?;
-        let (agreement, answers) = seen.against(&Qwen3::load_as(dir, Keep::Stored)?, &limits)?;
+        let (agreement, answers) = seen.against(&CausalLm::load(dir, Precision::Stored, &Device::Cpu)?, &limits)?;
         let model = base_id(&config.model)?;
         warn_of_other_base(&folder, || Ok(model.clone()))?;
         let gate = Gate {
@@ -252,7 +252,7 @@ mod tests {
             let config = MergeConfig { adapter: path(adapter), ..golden(&out, dtype) };
             let gate = merge(&config, &mut |_| shown += 1).unwrap();
             assert_eq!((gate.layers, shown, gate.same_labels), (21, 1, None));
-            let merged = Qwen3::load(&out).unwrap();
+            let merged = CausalLm::load(&out, Precision::F32, &Device::Cpu).unwrap();
             let got = score(&merged, &pairs, 256).unwrap();
             for (got, want) in got.iter().zip(want.as_array().unwrap()) {
                 for (got, want) in got.iter().zip(numbers(want)) {
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_layer_left_out_does_not_pass_the_widest_bounds() {
         let pairs = read_pairs(&path("pairs.jsonl"), None).unwrap();
-        let mut model = Qwen3::load(&path("tied")).unwrap();
+        let mut model = CausalLm::load(&path("tied"), Precision::F32, &Device::Cpu).unwrap();
         let adapter = Adapter::load(&path("adapter"), &mut model).unwrap();
         adapter.attach(&mut model, Mode::Infer).unwrap();
         let limits = Limits::exactly(4);

@@ -2,7 +2,7 @@
 use super::loss::Loss;
 use super::optimizer::Gradients;
 use crate::error::Result;
-use crate::model::Qwen3;
+use crate::model::CausalLm;
 use crate::model::ops::Segments;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
@@ -58,20 +58,20 @@ impl Batch {
     }
 
     /// log p of every target → [targets], differentiable.
-    pub fn logprobs(&self, model: &Qwen3) -> Result<Tensor> {
+    pub fn logprobs(&self, model: &CausalLm) -> Result<Tensor> {
         let hidden = model.hidden_tail(&self.ids, &self.segments, &self.tails)?;
         model.logprobs(&hidden, &self.targets)
     }
 
     /// log p of every target without a graph: memory is one layer's.
-    pub fn score(&self, model: &Qwen3) -> Result<Vec<f32>> {
+    pub fn score(&self, model: &CausalLm) -> Result<Vec<f32>> {
         let hidden = model.hidden_detached(&self.ids, &self.segments, &self.tails)?;
         Ok(model.logprobs(&hidden, &self.targets)?.to_vec1()?)
     }
 
     /// Adds the gradients of `loss`, summed over the targets, to `grads` and returns that sum and the cross-entropy, also summed.
     /// With `by_layers` one layer's graph is alive at a time; the gradients are the same.
-    pub fn backward(&self, model: &Qwen3, loss: &Loss, by_layers: bool, grads: &mut Gradients) -> Result<Sums> {
+    pub fn backward(&self, model: &CausalLm, loss: &Loss, by_layers: bool, grads: &mut Gradients) -> Result<Sums> {
         let mut cross_entropy = 0.0;
         let objective = |hidden: &Tensor| -> Result<Tensor> {
             let tokens = model.smoothed_logprobs(hidden, &self.targets, loss.label_smoothing)?;

@@ -3,10 +3,11 @@
 use super::*;
 use crate::adapter::{Adapter, AdapterConfig, Mode};
 use crate::model::golden::{distance, json, model, numbers, pairs, path};
-use crate::model::{Qwen3, tensors};
+use crate::model::{CausalLm, tensors};
+use candle_core::Device;
 use std::path::Path;
 
-fn golden() -> (Qwen3, Adapter, Vec<Sequence>) {
+fn golden() -> (CausalLm, Adapter, Vec<Sequence>) {
     let mut m = model("tied");
     let adapter = Adapter::load(&path("adapter"), &mut m).unwrap();
     adapter.attach(&mut m, Mode::Train).unwrap();
@@ -16,12 +17,12 @@ fn golden() -> (Qwen3, Adapter, Vec<Sequence>) {
     (m, adapter, pairs().into_iter().map(join).collect())
 }
 
-fn gradients<'a>(m: &Qwen3, adapter: &'a Adapter, sequences: &[&Sequence]) -> (f64, Gradients<'a>) {
+fn gradients<'a>(m: &CausalLm, adapter: &'a Adapter, sequences: &[&Sequence]) -> (f64, Gradients<'a>) {
     gradients_of(m, adapter, sequences, &Loss::default(), false)
 }
 
 fn gradients_of<'a>(
-    m: &Qwen3,
+    m: &CausalLm,
     adapter: &'a Adapter,
     sequences: &[&Sequence],
     loss: &Loss,
@@ -107,7 +108,7 @@ fn twenty() -> Vec<Sequence> {
     (0..20).map(|_| Sequence::completion((0..16).map(|_| rng.random_range(2..256)).collect(), 12)).collect()
 }
 
-fn learn(dir: &Path, config: &LoopConfig, data: &[Sequence], until: &[Option<usize>]) -> (Adapter, Progress, Qwen3) {
+fn learn(dir: &Path, config: &LoopConfig, data: &[Sequence], until: &[Option<usize>]) -> (Adapter, Progress, CausalLm) {
     let mut result = None;
     for &until in until {
         // a new process: nothing but the folder survives
@@ -265,7 +266,7 @@ fn every_loss_and_its_gradients_agree_with_pytorch() {
 
 /// Gradients of every parameter with the whole graph alive, and with one layer's.
 fn both_ways(
-    m: &Qwen3,
+    m: &CausalLm,
     adapter: &Adapter,
     sequences: &[Sequence],
 ) -> [std::collections::BTreeMap<String, Vec<f32>>; 2] {
@@ -303,7 +304,7 @@ fn checkpointing_by_layers_changes_no_bit_of_any_gradient() {
 fn a_whole_model_learns_with_and_without_checkpointing() {
     let sequences = golden().2;
     let all: Vec<&Sequence> = sequences.iter().collect();
-    let (m, parameters) = Qwen3::load_to_train(&path("tied")).unwrap();
+    let (m, parameters) = CausalLm::load_to_train(&path("tied"), &Device::Cpu).unwrap();
     let grads = [false, true].map(|by_layers| {
         let mut grads = Gradients::of(&parameters);
         Batch::pack(all.iter().copied()).backward(&m, &Loss::default(), by_layers, &mut grads).unwrap();
@@ -370,7 +371,7 @@ fn a_whole_model_and_pissa_by_muon_end_bitwise_alike_however_often_they_are_stop
     let config = LoopConfig { muon: Some(Muon::default()), ..config(4, 2e-3) };
     let run = |dir: &Path, pissa: bool, until: Option<usize>| {
         // a new process: nothing but the folder survives
-        let (mut m, mut parameters) = Qwen3::load_to_train(&path("tied")).unwrap();
+        let (mut m, mut parameters) = CausalLm::load_to_train(&path("tied"), &Device::Cpu).unwrap();
         if pissa {
             m = model("tied");
             let init_lora_weights = crate::adapter::Init::Named("pissa_niter_4".into());

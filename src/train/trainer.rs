@@ -8,7 +8,7 @@ use super::state::{Progress, State, detached, set};
 use crate::adapter::Noise;
 use crate::error::{Error, Result};
 use crate::io;
-use crate::model::{Qwen3, tensors};
+use crate::model::{CausalLm, tensors};
 use candle_core::{DType, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub struct LoopConfig {
     /// Learning rate of B and of magnitudes as a multiple of A's (LoRA+, Hayou et al. 2024: about 16).
     #[serde(default = "one_norm", skip_serializing_if = "is_one")]
     pub lora_plus: f64,
-    /// Keep only the layers' inputs and make each layer again in the backward pass: less memory, about a third more work.
+    /// Precision only the layers' inputs and make each layer again in the backward pass: less memory, about a third more work.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub checkpointing: bool,
 }
@@ -130,7 +130,7 @@ pub struct LogLine {
 
 pub struct Trainer<'a> {
     pub config: &'a LoopConfig,
-    pub model: &'a Qwen3,
+    pub model: &'a CausalLm,
     pub parameters: &'a BTreeMap<String, Var>,
     /// The adapter's dropout, if it has one.
     pub noise: Option<&'a Noise>,
@@ -356,7 +356,7 @@ pub(crate) fn side_by_side(drops: bool) -> usize {
 /// Adds the gradients of micro-batches to `grads`. They are made side by side, each on a thread of its own where there is one, and added
 /// in their order: the sums are the same on any number of threads.
 pub fn gradients(
-    model: &Qwen3,
+    model: &CausalLm,
     batches: &[Batch],
     loss: &Loss,
     by_layers: bool,
@@ -379,7 +379,7 @@ pub fn gradients(
 }
 
 /// Mean cross-entropy (nats a supervised token) of sequences, in batches of at most `batch_tokens`; None without any.
-pub fn mean_loss(model: &Qwen3, sequences: &[Sequence], batch_tokens: usize) -> Result<Option<f64>> {
+pub fn mean_loss(model: &CausalLm, sequences: &[Sequence], batch_tokens: usize) -> Result<Option<f64>> {
     let (mut loss, mut targets) = (0.0, 0);
     let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
     for batch in plan(&lengths, batch_tokens, 1, 0) {

@@ -2,13 +2,15 @@
 """Outside readers on what `dxlab export` and `dxlab merge` write. Not part of the tests: it needs `pip install gguf llama-cpp-python` and a built dxlab.
 
     python tests/reference/gguf_check.py target/debug/dxlab [RUN_FOLDER_OF_AN_ADAPTER]
+    python tests/reference/gguf_check.py target/debug/dxlab --families          Llama, Mistral and Qwen2 of tests/golden/families (no llama.cpp)
 
 1. every type of GGUF, by PyPI's gguf reader: metadata, names, shapes, and the dequantised values against those that dxlab reads
    (it exports its own GGUF as safetensors in f32);
 2. the f32 GGUF and the safetensors folder, by transformers: log-probabilities against `dxlab score`, token ids against transformers' own;
 3. the f32 and f16 GGUF, by llama.cpp: greedy tokens of eight prompts against `dxlab generate` on the same file, and token ids of texts.
 
-With an adapter, all of it is done for the model that `dxlab merge` makes.
+With an adapter, all of it is done for the model that `dxlab merge` makes. For the families: the rows of queries and keys as PyPI's reader finds
+them against llama.cpp's order, biases, divisors of rotary frequencies, and transformers' log-probabilities on the file and on dxlab's folder.
 """
 import json, os, subprocess, sys, tempfile
 import numpy as np, torch
@@ -30,8 +32,8 @@ PARTS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
 def hugging_face(name):
     fixed = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight"}
     if name in fixed: return fixed[name]
-    _, layer, part, _ = name.split(".")
-    return f"model.layers.{layer}.{PARTS[part]}.weight"
+    _, layer, part, kind = name.split(".")
+    return f"model.layers.{layer}.{PARTS[part]}.{kind}"
 
 def run(*args):
     done = subprocess.run([str(a) for a in args], capture_output=True, text=True)
@@ -81,8 +83,61 @@ def check_transformers(dxlab, what, source, model, tokenizer, pairs, tmp):
     print(f"transformers   {what}: log-probabilities within {worst:.1e}")
     return {t: tokenizer(t, add_special_tokens=False).input_ids for t in TEXTS}
 
+def turned(w, heads):
+    """llama.cpp's order of the rows of queries and keys (conversion/llama.py)."""
+    return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+
+def check_family(dxlab, name, tmp):
+    """One checkpoint of tests/golden/families as dxlab writes it, read by PyPI's reader and by transformers."""
+    golden = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "families")
+    source, pairs, scores = f"{golden}/{name}", f"{tmp}/pairs.jsonl", f"{tmp}/scores.jsonl"
+    with open(pairs, "w") as f: f.writelines(json.dumps(p) + "\n" for p in json.load(open(f"{golden}/losses.json"))["pairs"])
+    run(dxlab, "export", "--model", source, "--format", "safetensors", "--type", "f32", "--out", f"{tmp}/folder")
+    base, c = load_file(f"{tmp}/folder/model.safetensors"), json.load(open(f"{tmp}/folder/config.json"))
+    config = AutoConfig.from_pretrained(f"{tmp}/folder")
+    readers = [("folder", f"{tmp}/folder", {"pretrained_model_name_or_path": f"{tmp}/folder"})]
+    for kind in ("f32", "q8_0"):
+        file = f"{tmp}/{kind}.gguf"
+        done = subprocess.run([dxlab, "export", "--model", source, "--format", "gguf", "--type", kind, "--out", file], capture_output=True, text=True)
+        if done.returncode == 2 and "sliding window in some layers" in done.stderr:
+            print(f"{name:12} {kind:5} refused: {done.stderr.strip()}")
+            continue
+        assert done.returncode == 0, done.stderr
+        reader, arch = GGUFReader(file), "qwen2" if c["model_type"] == "qwen2" else "llama"
+        assert reader.get_field("general.architecture").contents() == arch
+        heads = {"q_proj": c["num_attention_heads"], "k_proj": c["num_key_value_heads"]}
+        found = {t.name: dequantize(t.data, t.tensor_type).reshape([int(d) for d in reversed(t.shape)]) for t in reader.tensors}
+        assert ("rope_freqs.weight" in found) == ((c["rope_scaling"] or {}).get("rope_type") == "llama3")
+        for theirs, values in found.items():
+            if theirs == "rope_freqs.weight": continue
+            ours = hugging_face(theirs)
+            want, part = base[ours], ours.split(".")[-2]
+            if arch == "llama" and part in heads: want = turned(want, heads[part])
+            assert values.shape == want.shape and np.abs(values - want).max() <= (0 if kind == "f32" else np.abs(want).max() / 100), ours
+        assert {hugging_face(t) for t in found if t != "rope_freqs.weight"} == set(base)
+        readers.append((f"{kind}.gguf", file, {"pretrained_model_name_or_path": tmp, "gguf_file": f"{kind}.gguf"}))
+    for what, place, how in readers:
+        # transformers does not read biases or divisors of a Llama's GGUF file into its config: so it is told
+        model = AutoModelForCausalLM.from_pretrained(**how, config=config, dtype=torch.float32, attn_implementation="eager").eval()
+        run(dxlab, "score", "--model", place, "--pairs", pairs, "--out", scores)
+        worst = 0.0
+        with torch.no_grad():
+            for pair, line in zip(lines(pairs), lines(scores)):
+                p, c_ids = pair["prompt_ids"], pair["completion_ids"]
+                z = model(input_ids=torch.tensor([p + c_ids])).logits[0, len(p) - 1:-1].log_softmax(-1)
+                theirs = z.gather(1, torch.tensor(c_ids)[:, None])[:, 0].numpy()
+                worst = max(worst, float(np.abs(theirs - np.array(line["logprobs"])).max()))
+        assert worst < 1e-4, (name, what, worst)
+        print(f"{name:12} {what}: transformers' log-probabilities within {worst:.1e}")
+
+def check_families(dxlab):
+    for name in ("llama3", "llama_bias", "mistral", "qwen2"):
+        with tempfile.TemporaryDirectory() as tmp: check_family(dxlab, name, tmp)
+    print("all as wanted")
+
 def main():
     dxlab, adapter = sys.argv[1], sys.argv[2:3]
+    if adapter == ["--families"]: return check_families(dxlab)
     with tempfile.TemporaryDirectory() as tmp:
         model = "embedded"
         if adapter:

@@ -8,12 +8,12 @@ import json, os, sys, warnings
 sys.path = [p for p in sys.path if os.path.abspath(p or ".") != os.path.dirname(os.path.abspath(__file__))]   # peft the package, not peft.py beside this file
 import torch
 from peft import PeftModel
-from transformers import Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM
 
 model, adapter, pairs, scores = sys.argv[1:5]
 with warnings.catch_warnings():
     warnings.filterwarnings("error", category=UserWarning)   # peft only warns of missing and of unknown tensors
-    m = PeftModel.from_pretrained(Qwen3ForCausalLM.from_pretrained(model, dtype=torch.float32), adapter).eval()
+    m = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), adapter).eval()
 worst = 0.0
 with torch.no_grad():
     for pair, line in zip(open(pairs), open(scores)):

@@ -17,7 +17,7 @@ const ALIGNMENT: u64 = 32;
 /// Names are short; a text (chat template) may be as long as the file.
 const LONGEST_NAME: u64 = 1024;
 
-/// A value of the metadata. Lists of lists are refused: nothing about a Qwen3 is told that way.
+/// A value of the metadata. Lists of lists are refused: nothing about these models is told that way.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Int(i128),
@@ -46,18 +46,35 @@ pub struct Header {
     pub tensors: BTreeMap<String, Entry>,
 }
 
+/// Why a header is of no use; neither says the file's name.
+#[derive(Debug)]
+pub enum Fault {
+    /// Not as the format wants it: the file is cut, damaged or of another format.
+    Broken(String),
+    /// A sound file with a type of numbers that is not computed here.
+    Unsupported(String),
+}
+
+impl From<String> for Fault {
+    fn from(what: String) -> Self {
+        Self::Broken(what)
+    }
+}
+
 impl Header {
-    /// Reads the header of a file of `size` bytes. An error says what is wrong, without the file's name.
-    pub fn read(file: impl Read, size: u64) -> Result<Self, String> {
+    /// Reads the header of a file of `size` bytes.
+    pub fn read(file: impl Read, size: u64) -> Result<Self, Fault> {
         let mut at = Cursor { file, at: 0, size };
         let magic = at.take(4, "the mark of GGUF")?;
         if magic != b"GGUF" {
-            return Err(format!("starts with {magic:02x?}, expected \"GGUF\""));
+            return Err(format!("starts with {magic:02x?}, expected \"GGUF\"").into());
         }
         match at.u32()? {
             2 | 3 => {}
-            version if matches!(version.swap_bytes(), 1..=3) => return Err("big-endian, expected little-endian".into()),
-            version => return Err(format!("GGUF version {version}, expected 2 or 3")),
+            version if matches!(version.swap_bytes(), 1..=3) => {
+                return Err(Fault::Broken("big-endian, expected little-endian".into()));
+            }
+            version => return Err(format!("GGUF version {version}, expected 2 or 3").into()),
         }
         let (tensors, entries) = (at.u64()?, at.u64()?);
         at.room(tensors, 24, "tensors")?;
@@ -66,6 +83,16 @@ impl Header {
         let tensors = (0..tensors).map(|_| described(&mut at)).collect::<Result<Vec<_>, _>>()?;
         let start = at.at.next_multiple_of(alignment(&metadata)?);
         Ok(Self { tensors: placed(tensors, start, size, alignment(&metadata)?)?, metadata })
+    }
+}
+
+impl Header {
+    /// The text under `key`; None also for what is no text.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        match self.metadata.get(key) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
     }
 }
 
@@ -90,15 +117,16 @@ fn metadata<R: Read>(at: &mut Cursor<R>, entries: u64) -> Result<BTreeMap<String
 }
 
 /// Name, type, shape and offset (still from the start of the data) of the next tensor.
-fn described<R: Read>(at: &mut Cursor<R>) -> Result<(String, Entry), String> {
+fn described<R: Read>(at: &mut Cursor<R>) -> Result<(String, Entry), Fault> {
     let name = at.name()?;
     let dims = at.u32()?;
     if !(1..=4).contains(&dims) {
-        return Err(format!("tensor `{name}` has {dims} dimensions, expected 1 to 4"));
+        return Err(format!("tensor `{name}` has {dims} dimensions, expected 1 to 4").into());
     }
     let mut shape = (0..dims).map(|_| at.u64()).collect::<Result<Vec<_>, _>>()?;
     shape.reverse(); // the file has the fastest first
-    let kind = Kind::of(at.u32()?).map_err(|e| format!("tensor `{name}` is of {e}"))?;
+    let unsupported = |e| Fault::Unsupported(format!("tensor `{name}`: {e}"));
+    let kind = Kind::of(at.u32()?).map_err(unsupported)?;
     let offset = at.u64()?;
     let bad = || {
         format!("tensor `{name}` of {shape:?} {}: rows are not whole blocks of {}, or too many", kind.name, kind.block)
@@ -262,7 +290,9 @@ mod tests {
     /// Bytes in the order in which they are given.
     fn file(parts: &[&[u8]]) -> Result<Header, String> {
         let all = parts.concat();
-        Header::read(&all[..], all.len() as u64)
+        Header::read(&all[..], all.len() as u64).map_err(|fault| match fault {
+            Fault::Broken(what) | Fault::Unsupported(what) => what,
+        })
     }
 
     fn text(t: &str) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! The types that a tensor of a GGUF file can have: ggml's numbers, block sizes and where a block keeps its scales.
 //!
 //! A quantised row is a run of blocks; a block is `block` numbers in `bytes` bytes, each `scale · q` or `scale · q + min`. Only
-//! what candle computes with is here: importance-weighted types (IQ…) and ternary ones are refused by number.
+//! what candle computes with is here: importance-weighted types (IQ…), ternary and 4-bit float ones are refused by name.
 use crate::error::{Error, Result};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
@@ -55,11 +55,43 @@ static Q5_K: Kind = kind("Q5_K", 13, GgmlDType::Q5K, 256, 176, &[0, 2]);
 
 static ALL: [&Kind; 13] = [&F32, &F16, &BF16, &Q8_0, &Q4_K, &Q6_K, &Q4_0, &Q4_1, &Q5_0, &Q5_1, &Q2_K, &Q3_K, &Q5_K];
 
+/// Types of ggml that are not computed here (ggml.h, `enum ggml_type`).
+const OTHERS: [(u32, &str); 24] = [
+    (9, "Q8_1"),
+    (15, "Q8_K"),
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (31, "Q4_0_4_4"),
+    (32, "Q4_0_4_8"),
+    (33, "Q4_0_8_8"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
+    (40, "NVFP4"),
+    (41, "Q1_0"),
+];
+
 impl Kind {
-    /// By ggml's number.
+    /// By ggml's number; an error says `IQ4_NL is not supported`.
     pub(super) fn of(id: u32) -> Result<&'static Kind, String> {
-        let names = || ALL.map(|k| k.name).join(", ");
-        ALL.iter().find(|k| k.id == id).copied().ok_or_else(|| format!("ggml's type {id}, expected one of {}", names()))
+        let other = || {
+            let name = OTHERS.iter().find(|(other, _)| *other == id).map(|(_, name)| name.to_string());
+            let name = name.unwrap_or_else(|| format!("ggml's type {id}"));
+            format!("{name} is not supported; dxlab reads {}", ALL.map(|k| k.name).join(", "))
+        };
+        ALL.iter().find(|k| k.id == id).copied().ok_or_else(other)
     }
 
     /// One of the three float types.
@@ -167,7 +199,9 @@ mod tests {
             assert_eq!((kind.block, kind.bytes), (kind.dtype.block_size(), kind.dtype.type_size()), "{}", kind.name);
             assert_eq!(Kind::of(kind.id).unwrap(), kind);
         }
-        assert!(Kind::of(16).unwrap_err().contains("type 16"), "IQ2_XXS");
+        assert!(Kind::of(16).unwrap_err().starts_with("IQ2_XXS is not supported"));
+        assert!(Kind::of(99).unwrap_err().starts_with("ggml's type 99 is not supported"));
+        assert!(OTHERS.iter().all(|(id, _)| ALL.iter().all(|kind| kind.id != *id)));
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! GGUF, llama.cpp's file format, for Qwen3: read as a base model, written as an export.
+//! GGUF, llama.cpp's file format: read as a base model, written as an export. Architectures `llama` (Llama, Mistral), `qwen2`, `qwen3`.
+mod description;
 mod header;
 mod kinds;
+mod metadata;
 mod names;
 mod read;
+mod rows;
 mod tokens;
 mod write;
 

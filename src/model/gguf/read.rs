@@ -1,34 +1,21 @@
-//! A Qwen3 in a GGUF file: its config, its tensors by their Hugging Face names, its tokenizer.
+//! A model in a GGUF file: its config, its tensors by their Hugging Face names and in its order of rows, its tokenizer.
 //!
 //! Strict as a checkpoint folder is: another architecture, a missing, unknown or misshapen tensor, NaN and infinity are errors that
 //! name the file and the tensor.
-use super::header::{Entry, Header, Value};
+use super::description;
+use super::header::{Entry, Fault, Header, Value};
 use super::kinds::Kind;
-use super::names::{self, HEAD};
+use super::names;
+use super::rows::Rows;
 use super::tokens;
 use crate::error::{Error, Result};
+use crate::model::foreign::foreign;
 use crate::model::ops::Weight;
-use crate::model::{Config, Keep};
+use crate::model::{Config, Precision};
 use candle_core::{DType, Tensor};
-use serde_json::{Map, Value as Json, json};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-
-const ARCHITECTURE: &str = "qwen3";
-
-/// Our keys, and GGUF's behind `qwen3.`.
-const KEYS: [(&str, &str); 9] = [
-    ("num_hidden_layers", "block_count"),
-    ("max_position_embeddings", "context_length"),
-    ("hidden_size", "embedding_length"),
-    ("intermediate_size", "feed_forward_length"),
-    ("num_attention_heads", "attention.head_count"),
-    ("num_key_value_heads", "attention.head_count_kv"),
-    ("head_dim", "attention.key_length"),
-    ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
-    ("rope_theta", "rope.freq_base"),
-];
 
 /// One opened file. See the module's header.
 #[derive(Debug)]
@@ -39,15 +26,22 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Reads the header and checks that exactly a Qwen3's tensors are there; no tensor yet.
+    /// Reads the header and checks that exactly the model's tensors are there; of those only the divisors of rotary frequencies.
     pub fn open(path: &Path) -> Result<Self> {
+        let at = |what: String| Error::input(format!("{}: {what}", path.display()));
         let file = File::open(path).map_err(Error::io(path))?;
         let size = file.metadata().map_err(Error::io(path))?.len();
-        let header = Header::read(BufReader::new(file), size).map_err(|what| {
-            Error::input(format!("{}: {what}; is the file cut, or not a GGUF file?", path.display()))
+        let header = Header::read(BufReader::new(file), size).map_err(|fault| match (foreign(path), fault) {
+            (Some(what), _) => at(format!("this is {what}")),
+            (None, Fault::Broken(what)) => at(format!("{what}; is the file cut, or not a GGUF file?")),
+            (None, Fault::Unsupported(what)) => at(what),
         })?;
-        let at = |e| Error::input(format!("{}: {e}", path.display()));
-        let config = config(&header, path)?;
+        whole(&header).map_err(at)?;
+        let divisors = match header.tensors.get(names::DIVISORS) {
+            Some(entry) => Some(divisors(path, entry)?),
+            None => None,
+        };
+        let config = description::config(&header, divisors, path)?;
         let gguf = Self { path: path.to_path_buf(), header, config };
         gguf.complete().map_err(at)?;
         Ok(gguf)
@@ -59,12 +53,12 @@ impl Gguf {
 
     /// The file's own name for the model, as in `general.name`.
     pub fn name(&self) -> Option<&str> {
-        text(&self.header, "general.name")
+        self.header.text("general.name")
     }
 
     /// The template that the file carries.
     pub fn chat_template(&self) -> Option<&str> {
-        text(&self.header, "tokenizer.chat_template")
+        self.header.text("tokenizer.chat_template")
     }
 
     /// The tokenizer, if the file has one.
@@ -91,20 +85,21 @@ impl Gguf {
         Ok(kind.tensor(bytes.get(), shape)?.to_dtype(DType::F32)?)
     }
 
-    /// The same as `keep` wants it in memory.
-    pub fn weight(&self, name: &str, shape: &[usize], keep: Keep) -> Result<Weight> {
+    /// The same as `precision` wants it in memory.
+    pub fn weight(&self, name: &str, shape: &[usize], precision: Precision) -> Result<Weight> {
+        use Precision::{Bf16, F32, Mixed, Stored};
         let (kind, bytes) = self.read(name, shape)?;
         let blocks = shape.len() == 2 && !kind.is_float();
-        if blocks && (keep == Keep::Stored || matches!(keep, Keep::F32 | Keep::Mixed) && kind.widens()) {
+        if blocks && (precision == Stored || matches!(precision, F32 | Mixed) && kind.widens()) {
             let weight = Weight::quantised(kind.blocks(bytes.get(), shape)?)?;
-            return Ok(if keep == Keep::Mixed { weight.mixed() } else { weight });
+            return Ok(if precision == Mixed { weight.mixed() } else { weight });
         }
         let tensor = kind.tensor(bytes.get(), shape)?;
-        Ok(keep.weight(match keep {
-            _ if shape.len() == 1 => tensor.to_dtype(DType::F32)?, // norms are small, and their loops are f32
-            Keep::F32 => tensor.to_dtype(DType::F32)?,
-            Keep::Bf16 | Keep::Mixed => tensor.to_dtype(DType::BF16)?,
-            Keep::Stored => tensor,
+        Ok(precision.weight(match precision {
+            _ if shape.len() == 1 => tensor.to_dtype(DType::F32)?, // norms and biases are small, and their loops are f32
+            F32 => tensor.to_dtype(DType::F32)?,
+            Bf16 | Mixed => tensor.to_dtype(DType::BF16)?,
+            Stored => tensor,
         }))
     }
 
@@ -115,11 +110,14 @@ impl Gguf {
         if entry.shape != shape {
             return Err(wrong(format!("has shape {:?}, expected {shape:?}", entry.shape)));
         }
-        let bytes = Aligned::read(&self.path, entry)?;
-        match entry.kind.not_finite(bytes.get()) {
-            Some(at) => Err(wrong(format!("holds NaN or infinity at number {at}: the file is damaged"))),
-            None => Ok((entry.kind, bytes)),
+        let mut bytes = Aligned::read(&self.path, entry)?;
+        if let Some(at) = entry.kind.not_finite(bytes.get()) {
+            return Err(wrong(format!("holds NaN or infinity at number {at}: the file is damaged")));
         }
+        if let Some(rows) = Rows::of(&self.config, name) {
+            rows.from_file(bytes.get_mut());
+        }
+        Ok((entry.kind, bytes))
     }
 
     /// Every tensor of the config with its shape, and nothing else.
@@ -138,91 +136,45 @@ impl Gguf {
             }
             unknown.remove(theirs.as_str());
         }
+        unknown.remove(names::DIVISORS); // read with the config
         match unknown.first() {
-            Some(name) => Err(format!("tensor `{name}` is not part of a Qwen3 with this metadata")),
+            Some(name) => {
+                let family = self.config.family.model_type();
+                Err(format!("tensor `{name}` is not part of a {family} with this metadata"))
+            }
             None => Ok(()),
         }
     }
 }
 
-fn text<'a>(header: &'a Header, key: &str) -> Option<&'a str> {
-    match header.metadata.get(key) {
-        Some(Value::Text(text)) => Some(text),
-        _ => None,
-    }
-}
-
-/// The metadata as a config.json would have it, checked as a config.json is.
-fn config(header: &Header, path: &Path) -> Result<Config> {
-    let wrong = |key: &str, what: String| Error::input(format!("{}: `{key}` {what}", path.display()));
-    match text(header, "general.architecture") {
-        Some(ARCHITECTURE) => {}
-        other => {
-            let got = other.map_or("missing".into(), |name| format!("`{name}`"));
-            return Err(wrong("general.architecture", format!("is {got}, expected `{ARCHITECTURE}`")));
-        }
-    }
-    let mut map = Map::new();
-    for (ours, theirs) in KEYS {
-        let key = format!("{ARCHITECTURE}.{theirs}");
-        let value = match header.metadata.get(&key) {
-            Some(Value::Int(n)) => u64::try_from(*n).map_or(json!(*n as f64), Json::from),
-            Some(Value::Float(x)) => Json::from(*x),
-            Some(other) => return Err(wrong(&key, format!("is {}, expected a number", short(other)))),
-            None => by_default(theirs, &map).ok_or_else(|| wrong(&key, "is missing".into()))?,
-        };
-        map.insert(ours.into(), value);
-    }
-    let embedding = header.tensors.get(names::EMBEDDING);
-    let Some([rows, _]) = embedding.map(|e| &e.shape[..]) else {
-        return Err(wrong(names::EMBEDDING, "is missing or not a matrix".into()));
+/// Fails for a part of a split file.
+fn whole(header: &Header) -> Result<(), String> {
+    let number = |key: &str| match header.metadata.get(key) {
+        Some(Value::Int(n)) => *n,
+        _ => 0,
     };
-    map.extend([
-        ("vocab_size".to_string(), json!(rows)),
-        ("model_type".to_string(), json!("qwen3")),
-        ("tie_word_embeddings".to_string(), json!(!header.tensors.contains_key(HEAD))),
-        ("eos_token_id".to_string(), json!(tokens::ends(&header.metadata))),
-        ("pad_token_id".to_string(), json!(tokens::id(&header.metadata, "padding"))),
-    ]);
-    let config = Config::from_keys(path, map)?;
-    refuse(header, &config).map_err(|(key, what)| wrong(key, what))?;
-    Ok(config)
-}
-
-/// What llama.cpp takes where a key is missing.
-fn by_default(key: &str, known: &Map<String, Json>) -> Option<Json> {
-    let size = |key: &str| known.get(key).and_then(Json::as_u64);
-    match key {
-        "attention.head_count_kv" => size("num_attention_heads").map(Json::from),
-        "attention.key_length" => size("hidden_size")?.checked_div(size("num_attention_heads")?).map(Json::from),
-        "rope.freq_base" => Some(json!(10_000.0)),
-        _ => None,
-    }
-}
-
-/// Keys that would make the file's forward another one than ours.
-fn refuse(header: &Header, config: &Config) -> Result<(), (&'static str, String)> {
-    let get = |key: &str| header.metadata.get(key);
-    for key in ["qwen3.attention.value_length", "qwen3.rope.dimension_count"] {
-        if let Some(value) = get(key).filter(|v| **v != Value::Int(config.head_dim as i128)) {
-            return Err((key, format!("is {}, expected {}, the length of a key", short(value), config.head_dim)));
-        }
-    }
-    if let Some(value) = get("qwen3.vocab_size").filter(|v| **v != Value::Int(config.vocab_size as i128)) {
-        return Err(("qwen3.vocab_size", format!("is {}, the embedding has {} rows", short(value), config.vocab_size)));
-    }
-    match get("qwen3.rope.scaling.type") {
-        None => Ok(()),
-        Some(Value::Text(kind)) if kind == "none" => Ok(()),
-        Some(other) => Err((
-            "qwen3.rope.scaling.type",
-            format!("is {}, expected `none`: scaled positions are not computed here", short(other)),
+    match number("split.count") {
+        count if count > 1 => Err(format!(
+            "this is part {} of {count} of a split file; put the parts together first (`llama-gguf-split --merge`)",
+            number("split.no") + 1
         )),
+        _ => Ok(()),
     }
 }
 
-fn short(value: &Value) -> String {
-    format!("{value:?}").chars().take(80).collect()
+/// `rope_freqs.weight` [head_dim / 2].
+fn divisors(path: &Path, entry: &Entry) -> Result<Vec<f64>> {
+    let wrong = |what: &str| Error::input(format!("{}: tensor `{}` {what}", path.display(), names::DIVISORS));
+    if entry.kind.name != "F32" || entry.shape.len() != 1 {
+        return Err(wrong("is not a list of F32 numbers"));
+    }
+    let bytes = Aligned::read(path, entry)?;
+    let all = bytes.get().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+    let all: Vec<f64> = all.collect();
+    match all.iter().all(|by| by.is_finite() && *by > 0.0) {
+        true => Ok(all),
+        false => Err(wrong("holds a number that is not positive: the file is damaged")),
+    }
 }
 
 /// The bytes of a tensor at an address that candle's blocks can lie on.
@@ -245,5 +197,9 @@ impl Aligned {
 
     fn get(&self) -> &[u8] {
         &self.bytes[self.from..self.from + self.len]
+    }
+
+    fn get_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.from..self.from + self.len]
     }
 }

@@ -2,8 +2,8 @@
 use super::*;
 use crate::model::golden::{distance, json, model, numbers, path};
 use crate::model::ops::Segments;
-use crate::model::{Checkpoint, Config, Keep, Qwen3, Tokenizer, Weight, tensors};
-use candle_core::{DType, Tensor};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, Rope, Tokenizer, Weight, tensors};
+use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -34,25 +34,25 @@ fn every_type_is_read_as_pypis_reader_reads_it() {
         assert!((sum - want["sum"].as_f64().unwrap()).abs() < 1e-4, "{name}: {sum}");
         assert!((squares / want["squares"].as_f64().unwrap() - 1.0).abs() < 1e-6, "{name}: {squares}");
         // in memory exact by default; as stored the same to the rounding of bf16, which the rarer types become
-        for (keep, step) in [(Keep::F32, 0.0), (Keep::Stored, 1.0 / 256.0), (Keep::Bf16, 1.0 / 256.0)] {
+        for (keep, step) in [(Precision::F32, 0.0), (Precision::Stored, 1.0 / 256.0), (Precision::Bf16, 1.0 / 256.0)] {
             let kept = flat(&gguf.weight(&name, &shape, keep).unwrap().dense().unwrap());
             assert!(kept.iter().zip(&got).all(|(a, b)| (a - b).abs() <= b.abs() * step), "{name} {keep:?}");
         }
     }
     assert_eq!(kinds.len(), 13, "all types: {kinds:?}");
-    for (keep, stays) in [(Keep::F32, true), (Keep::Stored, true), (Keep::Bf16, false)] {
+    for (keep, stays) in [(Precision::F32, true), (Precision::Stored, true), (Precision::Bf16, false)] {
         let weight = gguf.weight("model.layers.0.self_attn.q_proj.weight", &[64, 256], keep).unwrap();
         assert_eq!(matches!(weight, Weight::Quantised(_)), stays, "{keep:?}");
     }
-    let mixed = gguf.weight("model.layers.0.self_attn.q_proj.weight", &[64, 256], Keep::Mixed).unwrap();
+    let mixed = gguf.weight("model.layers.0.self_attn.q_proj.weight", &[64, 256], Precision::Mixed).unwrap();
     assert!(mixed.kind().starts_with("mixed Q"), "blocks stay blocks: {}", mixed.kind());
 }
 
 #[test]
 fn logits_of_a_gguf_file_agree_with_transformers() {
     let golden = tensors::read(&path("gguf/logits.safetensors")).unwrap();
-    for (keep, most) in [(Keep::F32, 1e-4), (Keep::Stored, 0.03), (Keep::Mixed, 0.1)] {
-        let m = Qwen3::load_as(&tiny(), keep).unwrap();
+    for (keep, most) in [(Precision::F32, 1e-4), (Precision::Stored, 0.03), (Precision::Mixed, 0.1)] {
+        let m = CausalLm::load(&tiny(), keep, &Device::Cpu).unwrap();
         for i in 0..2 {
             let ids: Vec<u32> =
                 golden[&format!("ids.{i}")].to_vec1::<i64>().unwrap().into_iter().map(|i| i as u32).collect();
@@ -70,7 +70,7 @@ fn the_config_is_that_of_the_metadata() {
         intermediate_size: 64,
         num_key_value_heads: 1,
         head_dim: 32,
-        rope_theta: 1e5,
+        rope: Rope::plain(1e5),
         max_position_embeddings: 128,
         eos_token_id: config.eos_token_id.clone(),
         pad_token_id: config.pad_token_id,
@@ -172,12 +172,16 @@ fn the_head_of_a_q4_file_is_q6() {
     let written = write(&dir.path().join("m.gguf"), &contents, wave).unwrap();
     let kinds: Vec<_> = written.iter().map(|w| (w.kind, w.tensors, w.why.as_str())).collect();
     assert_eq!(kinds, [("F32", 5, "norms"), ("Q4_K", 7, "matrices"), ("Q6_K", 1, "the head")]);
-    Qwen3::load_as(&dir.path().join("m.gguf"), Keep::Stored).unwrap();
+    CausalLm::load(&dir.path().join("m.gguf"), Precision::Stored, &Device::Cpu).unwrap();
 }
 
 /// The tiny file with `from` replaced by `to` (of the same length) wherever it stands.
 fn edited(from: &[u8], to: &[u8]) -> Result<(), String> {
-    let mut bytes = std::fs::read(tiny()).unwrap();
+    edited_of(&tiny(), from, to)
+}
+
+fn edited_of(whole: &std::path::Path, from: &[u8], to: &[u8]) -> Result<(), String> {
+    let mut bytes = std::fs::read(whole).unwrap();
     assert_eq!(from.len(), to.len());
     let places: Vec<usize> =
         bytes.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(i, _)| i).collect();
@@ -187,7 +191,7 @@ fn edited(from: &[u8], to: &[u8]) -> Result<(), String> {
     let file = dir.path().join("edited.gguf");
     std::fs::write(&file, bytes).unwrap();
     let opened = Gguf::open(&file).and_then(|gguf| {
-        Tokenizer::open(&file)?;
+        Tokenizer::find(&file)?;
         gguf.config().tensors().into_iter().try_for_each(|(n, s)| gguf.tensor(&n, &s).map(drop))
     });
     opened.map_err(|e| {
@@ -204,7 +208,11 @@ fn another_model_or_a_broken_one_is_refused_by_name() {
         assert!(error.contains(wanted), "{error}, expected {wanted}");
     };
     edited(b"tiny", b"TINY").unwrap();
-    says("\x05\0\0\0\0\0\0\0qwen3", "\x05\0\0\0\0\0\0\0llama", "`general.architecture` is `llama`, expected `qwen3`");
+    says(
+        "\x05\0\0\0\0\0\0\0qwen3",
+        "\x05\0\0\0\0\0\0\0gemma",
+        "`general.architecture` is `gemma`, expected one of the architectures that dxlab computes: llama, qwen2, qwen3",
+    );
     says("blk.1.ffn_up.weight", "blk.1.ffn_uq.weight", "`blk.1.ffn_up.weight` [64, 256] is missing");
     says("blk.1.attn_k.weight", "blk.2.attn_k.weight", "`blk.1.attn_k.weight` [32, 256] is missing");
     says("qwen3.block_count", "qwen3.blocc_count", "`qwen3.block_count` is missing");
@@ -216,6 +224,79 @@ fn another_model_or_a_broken_one_is_refused_by_name() {
     says("<|im_end|>", "<|im_enD|>", "token `<|im_end|>` is missing");
     says("\u{120}n o", "\u{120}n q", "`\u{120}nq`"); // a merge into a word that is not there
     says("<|image_pad|>", "<|video_pad|>", "listed twice");
+}
+
+/// A file with one more entry of metadata, of a number of 32 bits; another one keeps the alignment of what follows.
+fn with_entry(whole: &std::path::Path, key: &str, value: u32) -> (tempfile::TempDir, PathBuf) {
+    let text = |t: &str| [&(t.len() as u64).to_le_bytes()[..], t.as_bytes()].concat();
+    let mut added = [&text(key)[..], &4u32.to_le_bytes(), &value.to_le_bytes()].concat();
+    let beside = [&text("beside")[..], &8u32.to_le_bytes()].concat();
+    let padding = (added.len() + beside.len() + 8).next_multiple_of(32) - (added.len() + beside.len() + 8);
+    added.extend([beside, text(&"x".repeat(padding))].concat());
+    let mut bytes = std::fs::read(whole).unwrap();
+    let entries = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
+    bytes[16..24].copy_from_slice(&(entries + 2).to_le_bytes());
+    bytes.splice(24..24, added);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("m.gguf");
+    std::fs::write(&file, bytes).unwrap();
+    (dir, file)
+}
+
+#[test]
+fn a_part_of_a_split_file_and_types_that_are_not_computed_are_named() {
+    let (_dir, file) = with_entry(&tiny(), "split.count", 2);
+    let error = Gguf::open(&file).unwrap_err();
+    assert!(error.exit_code() == 2 && error.to_string().contains("m.gguf: this is part 1 of 2"), "{error}");
+    let (_dir, file) = with_entry(&tiny(), "split.count", 1);
+    Gguf::open(&file).unwrap();
+    // the type of the embedding stands behind its two dimensions
+    let (dims, embedding) = ([256u64, 320].map(u64::to_le_bytes).concat(), b"token_embd.weight\x02\0\0\0");
+    let described = |kind: u32| [&embedding[..], &dims, &kind.to_le_bytes()].concat();
+    let error = edited(&described(8), &described(20)).unwrap_err();
+    assert!(error.contains("tensor `token_embd.weight`: IQ4_NL is not supported; dxlab reads F32"), "{error}");
+    assert!(!error.contains("cut"), "{error}");
+}
+
+#[test]
+fn a_llama_whose_metadata_lies_or_lacks_is_refused_by_name() {
+    let llama = path("families/llama3.gguf");
+    edited_of(&llama, b"general.name", b"general.nams").unwrap();
+    let says = |from: &str, to: &str, wanted: &str| {
+        let error = edited_of(&llama, from.as_bytes(), to.as_bytes()).unwrap_err();
+        assert!(error.contains(wanted), "{error}, expected {wanted}");
+    };
+    says(
+        "llama.attention.head_count_kv",
+        "llama.attention.head_count_kx",
+        "`llama.attention.head_count_kv` is 4, by default, and 4 heads of 16 are 64 rows, but `blk.0.attn_k.weight` has 32",
+    );
+    says("llama.rope.dimension_count", "llama.rope.dimension_counx", "4 heads of 8 are 32 rows");
+    says("rope_freqs.weight", "rope_frexs.weight", "tensor `rope_frexs.weight` is not part of a llama");
+    for (key, value, said) in [
+        ("llama.attention.value_length", 8, "is Int(8), expected 16, the length of a key"),
+        ("llama.rope.scaling.type", 1, "expected `none`, `linear` or `yarn`"),
+        ("llama.rope.scaling.factor", 4, "stands beside another rotary scaling"),
+    ] {
+        let (_dir, file) = with_entry(&llama, key, value);
+        let error = Gguf::open(&file).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(said), "{key}: {error}");
+    }
+}
+
+#[test]
+fn a_bare_factor_means_linear_and_the_older_key_too() {
+    for key in ["qwen3.rope.scaling.factor", "qwen3.rope.scale_linear"] {
+        let (_dir, file) = with_entry(&tiny(), key, 4);
+        let config = Gguf::open(&file).unwrap().config().clone();
+        assert_eq!(config.rope, Rope { theta: 1e5, scaling: crate::model::Scaling::Linear { factor: 4.0 } }, "{key}");
+    }
+    let (_dir, file) = with_entry(&path("families/qwen2.gguf"), "qwen2.attention.sliding_window", 7);
+    let config = Gguf::open(&file).unwrap().config().clone();
+    assert!((0..3).all(|i| config.reach(i) == Some(7)));
+    let (_dir, file) = with_entry(&path("families/llama3.gguf"), "llama.attention.sliding_window", 7);
+    let config = Gguf::open(&file).unwrap().config().clone();
+    assert_eq!((config.family.model_type(), config.reach(2)), ("mistral", Some(7)));
 }
 
 #[test]
@@ -231,7 +312,7 @@ fn nan_is_found_in_blocks_and_in_plain_numbers() {
         bytes[at..at + 2].copy_from_slice(&[0, 0x7e]);
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("nan.gguf"), bytes).unwrap();
-        let error = Qwen3::load(&dir.path().join("nan.gguf")).err().unwrap();
+        let error = CausalLm::load(&dir.path().join("nan.gguf"), Precision::F32, &Device::Cpu).err().unwrap();
         assert!(error.to_string().contains(&format!("`blk.0.{theirs}.weight` holds NaN")), "{error}");
         assert_eq!(error.exit_code(), 2);
     }

@@ -1,18 +1,24 @@
-//! Writes a Qwen3 as a GGUF file (version 3): header, metadata, then one tensor at a time, so that memory holds one tensor.
+//! Writes a model as a GGUF file (version 3): header, metadata, then one tensor at a time, so that memory holds one tensor.
 //!
-//! Types are mixed as llama.cpp mixes them: norms are F32 whatever was asked for; under Q4_K the head (or the embedding that serves
-//! as head) is Q6_K; a row that is not a whole number of blocks falls back, from 256 to Q8_0's 32 and from there to F16.
+//! Types are mixed as llama.cpp mixes them: norms and biases are F32 whatever was asked for; under Q4_K the head (or the embedding that serves
+//! as head) is Q6_K; a row that is not a whole number of blocks falls back, from 256 to Q8_0's 32 and from there to F16. A Llama's rows of queries and keys are put into llama.cpp's order ([`rows`](super::rows)), and
+//! its scaled frequencies go into a tensor of divisors, `rope_freqs.weight`.
 use super::kinds::{self, Kind};
+use super::metadata::push_text;
 use super::names;
+use super::rows::Rows;
 use super::tokens;
 use crate::error::{Error, Result};
 use crate::io::write_beside;
+use crate::model::rope::{Scaling, yarn_attention};
 use crate::model::{Config, Tokenizer};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+
+pub use super::metadata::Metadata;
 
 const ALIGNMENT: u64 = 32;
 /// ggml's number for its present way of laying out blocks.
@@ -71,7 +77,7 @@ pub struct Written {
 
 /// One tensor of the file to be.
 struct Planned {
-    /// Hugging Face's name.
+    /// Hugging Face's name; GGUF's for the divisors of rotary frequencies, which Hugging Face has no tensor for.
     name: String,
     shape: Vec<usize>,
     kind: &'static Kind,
@@ -93,9 +99,16 @@ pub fn write(
         file.write_all(&head).map_err(io)?;
         pad(&mut file, head.len() as u64).map_err(io)?;
         for planned in &plan {
-            let tensor = weights(&planned.name, &planned.shape)?;
+            let tensor = match planned.name == names::DIVISORS {
+                true => Tensor::from_vec(divisors(contents.config), planned.shape.as_slice(), &Device::Cpu)?,
+                false => weights(&planned.name, &planned.shape)?,
+            };
             let bytes = planned.kind.encode(&tensor);
             let bytes = bytes.map_err(|e| Error::input(format!("tensor `{}`: {e}", planned.name)))?;
+            let bytes = match Rows::of(contents.config, &planned.name) {
+                Some(rows) => rows.to_file(&bytes),
+                None => bytes,
+            };
             if bytes.len() as u64 != planned.bytes {
                 let (got, name, wanted) = (bytes.len(), &planned.name, planned.bytes);
                 return Err(Error::failed(format!("tensor `{name}` came as {got} bytes, {wanted} were planned")));
@@ -125,13 +138,31 @@ fn plan(contents: &Contents) -> Result<Vec<Planned>> {
     let layer =
         |name: &str| name.strip_prefix("model.layers.").and_then(|n| n.split('.').next()?.parse::<usize>().ok());
     plan.sort_by_key(|p| layer(&p.name).map_or(0, |n| n + 1)); // stable: by name within a layer
+    let divisors = divisors(config).len();
+    if divisors > 0 {
+        let (name, kind, why) = (names::DIVISORS.to_string(), &kinds::F32, "rotary frequencies".to_string());
+        plan.push(Planned { name, shape: vec![divisors], kind, why, bytes: 4 * divisors as u64 });
+    }
     Ok(plan)
+}
+
+/// What `rope_freqs.weight` divides the frequencies by [head_dim / 2]; empty where they are not scaled so.
+fn divisors(config: &Config) -> Vec<f32> {
+    match &config.rope.scaling {
+        Scaling::Divisors(by) => by.iter().map(|by| *by as f32).collect(),
+        Scaling::Llama3 { .. } => {
+            let plain =
+                (0..config.head_dim / 2).map(|i| config.rope.theta.powf(-2.0 * i as f64 / config.head_dim as f64));
+            plain.map(|w| config.rope.divisor(w) as f32).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The type of one tensor, and why.
 fn choose(quality: Quality, config: &Config, name: &str, shape: &[usize]) -> (&'static Kind, String) {
     let &[_, row] = shape else {
-        return (&kinds::F32, "norms".into());
+        return (&kinds::F32, if name.ends_with(".bias") { "biases" } else { "norms" }.into());
     };
     let head = if config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
     let (wanted, what) = match quality {
@@ -155,7 +186,11 @@ fn head(contents: &Contents, plan: &[Planned]) -> Result<Vec<u8>> {
     head.extend(metadata.bytes);
     let mut offset = 0;
     for p in plan {
-        let name = names::gguf(&p.name).ok_or_else(|| Error::failed(format!("`{}` has no GGUF name", p.name)))?;
+        let theirs = match p.name == names::DIVISORS {
+            true => Some(p.name.clone()),
+            false => names::gguf(&p.name),
+        };
+        let name = theirs.ok_or_else(|| Error::failed(format!("`{}` has no GGUF name", p.name)))?;
         push_text(&mut head, &name);
         head.extend((p.shape.len() as u32).to_le_bytes());
         p.shape.iter().rev().for_each(|d| head.extend((*d as u64).to_le_bytes())); // fastest first
@@ -172,7 +207,8 @@ fn metadata(contents: &Contents, plan: &[Planned]) -> Result<Metadata> {
         u32::try_from(n).map_err(|_| Error::input(format!("{key} = {n} is too large for a GGUF file")))
     };
     let mut out = Metadata::default();
-    out.text("general.architecture", "qwen3");
+    let arch = c.family.gguf();
+    out.text("general.architecture", arch);
     out.text("general.type", "model");
     out.text("general.name", contents.name);
     out.u32("general.file_type", contents.quality.file_type());
@@ -191,10 +227,14 @@ fn metadata(contents: &Contents, plan: &[Planned]) -> Result<Metadata> {
         ("attention.value_length", c.head_dim),
         ("vocab_size", c.vocab_size),
     ] {
-        out.u32(&format!("qwen3.{key}"), size(key, n)?);
+        out.u32(&format!("{arch}.{key}"), size(key, n)?);
     }
-    out.f32("qwen3.attention.layer_norm_rms_epsilon", c.rms_norm_eps as f32);
-    out.f32("qwen3.rope.freq_base", c.rope_theta as f32);
+    out.f32(&format!("{arch}.attention.layer_norm_rms_epsilon"), c.rms_norm_eps as f32);
+    out.f32(&format!("{arch}.rope.freq_base"), c.rope.theta as f32);
+    if c.family.gguf_turns_neighbours() {
+        out.u32(&format!("{arch}.rope.dimension_count"), size("head_dim", c.head_dim)?);
+    }
+    stretched(c, &mut out)?;
     match contents.tokenizer {
         Some(tokenizer) => tokens::write(tokenizer, c.vocab_size, c.eos_token_id.first().copied(), &mut out)?,
         None => {
@@ -208,6 +248,56 @@ fn metadata(contents: &Contents, plan: &[Planned]) -> Result<Metadata> {
     Ok(out)
 }
 
+/// The keys of a scaled rope and of a sliding window. What GGUF has no key for is an error: another reader would compute another model.
+fn stretched(c: &Config, out: &mut Metadata) -> Result<()> {
+    let key = |name: &str| format!("{}.{name}", c.family.gguf());
+    let unknown =
+        |what: &str| Err(Error::input(format!("a GGUF file cannot say {what}: export to safetensors instead")));
+    let scaled = |out: &mut Metadata, kind: &str, factor: f64| {
+        out.text(&key("rope.scaling.type"), kind);
+        out.f32(&key("rope.scaling.factor"), factor as f32);
+    };
+    match &c.rope.scaling {
+        Scaling::Default | Scaling::Divisors(_) => {}
+        Scaling::Linear { factor } => scaled(out, "linear", *factor),
+        Scaling::Dynamic { .. } => return unknown("`dynamic` rotary scaling"),
+        Scaling::Llama3 { .. } if !c.family.gguf_turns_neighbours() => {
+            return unknown("`llama3` rotary scaling of another architecture than llama");
+        }
+        // the divisors are all that llama.cpp reads; the length tells the scaling that they are of
+        Scaling::Llama3 { original_max_position_embeddings: length, .. } => {
+            out.u32(&key("rope.scaling.original_context_length"), *length as u32);
+        }
+        Scaling::Yarn { truncate: false, .. } => return unknown("`yarn` with bounds that are not rounded"),
+        Scaling::Yarn {
+            factor,
+            original_max_position_embeddings: length,
+            beta_fast,
+            beta_slow,
+            attention_factor,
+            ..
+        } => {
+            scaled(out, "yarn", *factor);
+            out.u32(&key("rope.scaling.original_context_length"), *length as u32);
+            out.f32(&key("rope.scaling.yarn_beta_fast"), *beta_fast as f32);
+            out.f32(&key("rope.scaling.yarn_beta_slow"), *beta_slow as f32);
+            // llama.cpp multiplies it with what YaRN's paper has
+            let beside = attention_factor / yarn_attention(*factor, 1.0);
+            if (beside - 1.0).abs() > 1e-6 {
+                out.f32(&key("rope.scaling.attn_factor"), beside as f32);
+            }
+        }
+    }
+    match &c.window {
+        Some(window) if window.layers.is_some() => unknown("a sliding window in some layers only"),
+        Some(window) => {
+            out.u32(&key("attention.sliding_window"), window.size.min(u32::MAX as usize) as u32);
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
 fn summary(plan: &[Planned]) -> Vec<Written> {
     let mut groups: BTreeMap<(u64, &str, &str), Written> = BTreeMap::new();
     for p in plan {
@@ -218,50 +308,4 @@ fn summary(plan: &[Planned]) -> Vec<Written> {
         group.bytes += p.bytes;
     }
     groups.into_values().collect()
-}
-
-fn push_text(out: &mut Vec<u8>, text: &str) {
-    out.extend((text.len() as u64).to_le_bytes());
-    out.extend(text.as_bytes());
-}
-
-/// Entries of metadata, as they stand in the file.
-#[derive(Default)]
-pub struct Metadata {
-    count: u64,
-    bytes: Vec<u8>,
-}
-
-impl Metadata {
-    fn key(&mut self, key: &str, kind: u32) -> &mut Vec<u8> {
-        self.count += 1;
-        push_text(&mut self.bytes, key);
-        self.bytes.extend(kind.to_le_bytes());
-        &mut self.bytes
-    }
-    pub fn u32(&mut self, key: &str, value: u32) {
-        self.key(key, 4).extend(value.to_le_bytes());
-    }
-    pub fn f32(&mut self, key: &str, value: f32) {
-        self.key(key, 6).extend(value.to_le_bytes());
-    }
-    pub fn bool(&mut self, key: &str, value: bool) {
-        self.key(key, 7).push(value.into());
-    }
-    pub fn text(&mut self, key: &str, value: &str) {
-        push_text(self.key(key, 8), value);
-    }
-    pub fn texts(&mut self, key: &str, values: &[String]) {
-        let out = self.list(key, 8, values.len());
-        values.iter().for_each(|text| push_text(out, text));
-    }
-    pub fn i32s(&mut self, key: &str, values: &[i32]) {
-        self.list(key, 5, values.len()).extend(values.iter().flat_map(|n| n.to_le_bytes()));
-    }
-    fn list(&mut self, key: &str, kind: u32, count: usize) -> &mut Vec<u8> {
-        let out = self.key(key, 9);
-        out.extend(kind.to_le_bytes());
-        out.extend((count as u64).to_le_bytes());
-        out
-    }
 }

@@ -2,7 +2,8 @@
 //!
 //! y = softmax(q kᵀ / √d) v for each head; query heads h·g … h·g + g − 1 share key/value head h. Scores live for a block
 //! of rows at a time and are recomputed in the backward pass from the saved log Σ e^s (Dao et al. 2022), so memory
-//! grows with the longest segment and not with its square.
+//! grows with the longest segment and not with its square. With a sliding window a query sees the last `reach` keys only, itself
+//! included, and only those are multiplied (Beltagy et al. 2020; Jiang et al. 2023, Mistral).
 use super::lanes::{dispatch, dot, exp_row, exp_shifted, scale};
 use super::matrix::{Threads, View, ViewMut, multiply};
 use super::skinny::strided_dots;
@@ -10,6 +11,7 @@ use super::slices::{Numbers, has_loops, operand, result};
 use super::workers::each;
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 const BLOCK: usize = 128;
@@ -44,17 +46,30 @@ impl Segments {
 
 /// `q` [rows, heads, d], `k` and `v` [tokens, kv_heads, d] → [rows, heads, d]. Differentiable in all three.
 ///
-/// `segments` says whose the tokens are; the `queries` of a segment are its last ones (all of them, but in a last layer).
-pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, queries: &Segments, segments: &Segments) -> Result<Tensor> {
+/// `segments` says whose the tokens are; the `queries` of a segment are its last ones (all of them, but in a last layer). `reach`: keys
+/// that a query sees at most, itself included; None: all before it.
+pub fn causal_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    queries: &Segments,
+    segments: &Segments,
+    reach: Option<usize>,
+) -> Result<Tensor> {
     if !has_loops(&[q, k, v]) {
-        return causal_attention_naive(q, k, v, queries, segments);
+        return causal_attention_naive(q, k, v, queries, segments, reach);
     }
     let (heads, dim, kv_heads) = (q.dim(1)?, q.dim(2)?, k.dim(1)?);
     let fits = (0..segments.len()).all(|i| queries.range(i).len() <= segments.range(i).len());
-    if q.dim(0)? != queries.tokens() || k.dim(0)? != segments.tokens() || heads % kv_heads != 0 || !fits {
+    if q.dim(0)? != queries.tokens()
+        || k.dim(0)? != segments.tokens()
+        || heads % kv_heads != 0
+        || !fits
+        || reach == Some(0)
+    {
         bail!("attention: q {:?}, k {:?}, {} tokens in segments", q.shape(), k.shape(), segments.tokens())
     }
-    let shape = Heads { heads, kv_heads, dim };
+    let shape = Heads { heads, kv_heads, dim, reach };
     let op = Attention { shape, queries: queries.clone(), segments: segments.clone(), lse: Mutex::default() };
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
@@ -66,6 +81,7 @@ pub fn causal_attention_naive(
     v: &Tensor,
     queries: &Segments,
     segments: &Segments,
+    reach: Option<usize>,
 ) -> Result<Tensor> {
     let (_, heads, dim) = q.dims3()?;
     let group = heads / k.dim(1)?;
@@ -78,8 +94,12 @@ pub fn causal_attention_naive(
     for (asking, range) in (0..segments.len()).map(|i| (queries.range(i), segments.range(i))) {
         let (n, rows) = (range.len(), asking.len());
         let past = n - rows;
-        let future = |at: usize| if at % n > past + at / n { f32::NEG_INFINITY } else { 0.0 };
-        let mask = Tensor::from_vec((0..rows * n).map(future).collect::<Vec<f32>>(), (1, rows, n), q.device())?;
+        let unseen = |at: usize| {
+            let (key, query) = (at % n, past + at / n);
+            let hidden = key > query || reach.is_some_and(|reach| key + reach <= query);
+            if hidden { f32::NEG_INFINITY } else { 0.0 }
+        };
+        let mask = Tensor::from_vec((0..rows * n).map(unseen).collect::<Vec<f32>>(), (1, rows, n), q.device())?;
         let mask = mask.to_dtype(q.dtype())?;
         let (k, v) = (spread(k, range.start, n)?, spread(v, range.start, n)?);
         let q = q.narrow(0, asking.start, rows)?.transpose(0, 1)?.contiguous()?;
@@ -96,11 +116,18 @@ pub struct Heads {
     pub heads: usize,
     pub kv_heads: usize,
     pub dim: usize,
+    /// Keys that a query sees at most, itself included; None: all before it.
+    pub reach: Option<usize>,
 }
 
 impl Heads {
     fn group(&self) -> usize {
         self.heads / self.kv_heads
+    }
+
+    /// The first key that the query at `position` sees.
+    fn first_seen(&self, position: usize) -> usize {
+        self.reach.map_or(0, |reach| (position + 1).saturating_sub(reach))
     }
 }
 
@@ -116,7 +143,7 @@ pub struct Window<'a> {
 
 /// Attention of one query head of one window: `out` gets [queries, d], the result is log Σ e^s of every query.
 fn attend_head(shape: Heads, window: Window, head: usize, out: &mut [f32]) -> Vec<f32> {
-    let Heads { heads, kv_heads, dim } = shape;
+    let Heads { heads, kv_heads, dim, .. } = shape;
     let (q_row, k_row) = (heads * dim, kv_heads * dim);
     let (queries, keys) = (window.q.len() / q_row, window.k.len() / k_row);
     let past = keys - queries;
@@ -126,26 +153,29 @@ fn attend_head(shape: Heads, window: Window, head: usize, out: &mut [f32]) -> Ve
     let mut scores = vec![0f32; BLOCK.min(queries) * keys];
     for first in (0..queries).step_by(BLOCK) {
         let rows = BLOCK.min(queries - first);
-        let seen = past + first + rows;
+        let from = shape.first_seen(past + first); // of all rows of the block: no other key is multiplied
+        let seen = past + first + rows - from;
         let scores = &mut scores[..rows * seen];
-        score_block(shape, window.q, k, head, first, rows, scores);
+        score_block(shape, window.q, &k[from * k_row..], head, first, rows, scores);
         for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
-            let visible = past + first + i + 1;
-            let (max, sum) = exp_row(&mut row[..visible]);
-            scale(&mut row[..visible], 1.0 / sum);
-            row[visible..].fill(0.0);
+            let at = past + first + i;
+            let visible = shape.first_seen(at) - from..at + 1 - from;
+            let (max, sum) = exp_row(&mut row[visible.clone()]);
+            scale(&mut row[visible.clone()], 1.0 / sum);
+            row[..visible.start].fill(0.0);
+            row[visible.end..].fill(0.0);
             lse.push(max + sum.ln());
         }
         let out = &mut out[first * dim..(first + rows) * dim];
-        let weights = View::new(scores, rows, seen, seen);
-        multiply(ViewMut::new(out, rows, dim, dim), weights, View::new(v, seen, dim, k_row), 1.0, false, Threads::One);
+        let (weights, v) = (View::new(scores, rows, seen, seen), View::new(&v[from * k_row..], seen, dim, k_row));
+        multiply(ViewMut::new(out, rows, dim, dim), weights, v, 1.0, false, Threads::One);
     }
     lse
 }
 
-/// scores [rows, seen] = q[first..first + rows] kᵀ / √d
+/// scores [rows, seen] = q[first..first + rows] kᵀ / √d; `k` starts with the first key of the scores.
 fn score_block(shape: Heads, q: &[f32], k: &[f32], head: usize, first: usize, rows: usize, scores: &mut [f32]) {
-    let Heads { heads, kv_heads, dim } = shape;
+    let Heads { heads, kv_heads, dim, .. } = shape;
     let seen = scores.len() / rows;
     let by = (dim as f32).powf(-0.5);
     let q = &q[first * heads * dim + head * dim..];
@@ -173,7 +203,7 @@ fn attend_newest(shape: Heads, windows: &[Window]) -> Vec<f32> {
     let mut y = vec![0f32; windows.len() * row];
     let mut rows: Vec<&mut [f32]> = y.chunks_exact_mut(row).collect();
     each(&mut rows, |i, y| {
-        let (w, mut weights) = (windows[i], Vec::new());
+        let (w, mut weights) = (newest_keys(shape, windows[i]), Vec::new());
         for kv in 0..shape.kv_heads {
             let at = kv * shape.group() * shape.dim;
             let wide = shape.group() * shape.dim;
@@ -181,6 +211,13 @@ fn attend_newest(shape: Heads, windows: &[Window]) -> Vec<f32> {
         }
     });
     y
+}
+
+/// The keys and values that the last query of `w` sees.
+fn newest_keys(shape: Heads, w: Window) -> Window {
+    let row = shape.kv_heads * shape.dim;
+    let from = shape.first_seen((w.k.len() / row).saturating_sub(1)) * row;
+    Window { k: &w.k[from..], v: &w.v[from..], ..w }
 }
 
 /// The query heads `q` [group, d] of one key/value head → `y` [group, d].
@@ -281,7 +318,7 @@ struct Attention {
 
 impl Attention {
     fn window<'a>(&self, segment: usize, q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> Window<'a> {
-        let Heads { heads, kv_heads, dim } = self.shape;
+        let Heads { heads, kv_heads, dim, .. } = self.shape;
         let (asking, r) = (self.queries.range(segment), self.segments.range(segment));
         let kv = r.start * kv_heads * dim..r.end * kv_heads * dim;
         Window { q: &q[asking.start * heads * dim..asking.end * heads * dim], k: &k[kv.clone()], v: &v[kv] }
@@ -289,7 +326,7 @@ impl Attention {
 
     /// Gradients of one key/value head of one segment: dq [queries, group, d], dk [keys, d], dv [keys, d].
     fn backward_head(&self, w: Window, y: &[f32], g: &[f32], kv: usize, lse: &[Vec<f32>]) -> [Vec<f32>; 3] {
-        let Heads { heads, kv_heads, dim } = self.shape;
+        let Heads { heads, kv_heads, dim, .. } = self.shape;
         let (group, row) = (self.shape.group(), heads * dim);
         let (n, keys) = (w.q.len() / row, w.k.len() / (kv_heads * dim));
         let past = keys - n;
@@ -301,8 +338,10 @@ impl Attention {
         for (j, head) in (kv * group..(kv + 1) * group).enumerate() {
             for first in (0..n).step_by(BLOCK) {
                 let rows = BLOCK.min(n - first);
-                let seen = past + first + rows;
+                let from = self.shape.first_seen(past + first);
+                let seen = past + first + rows - from;
                 let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
+                let (k, v) = (&k[from * kv_heads * dim..], &v[from * kv_heads * dim..]);
                 score_block(self.shape, w.q, k, head, first, rows, p);
                 let at = first * row + head * dim;
                 let dy = View::new(&g[at..], rows, dim, row);
@@ -315,14 +354,16 @@ impl Attention {
                     Threads::One,
                 );
                 for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate() {
-                    let at = at + i * row;
+                    let (at, position) = (at + i * row, past + first + i);
                     let along = dot(&g[at..at + dim], &y[at..at + dim]); // Σ p · dp = g · y
-                    score_gradient(p, ds, past + first + i + 1, lse[head][first + i], along, by);
+                    let visible = self.shape.first_seen(position) - from..position + 1 - from;
+                    score_gradient(p, ds, visible, lse[head][first + i], along, by);
                 }
                 let (p, ds) = (View::new(p, rows, seen, seen), View::new(ds, rows, seen, seen));
-                multiply(ViewMut::new(&mut dv, seen, dim, dim), p.t(), dy, 1.0, true, Threads::One);
-                let q = View::new(&w.q[at..], rows, dim, row);
-                multiply(ViewMut::new(&mut dk, seen, dim, dim), ds.t(), q, 1.0, true, Threads::One);
+                let dv = &mut dv[from * dim..];
+                multiply(ViewMut::new(dv, seen, dim, dim), p.t(), dy, 1.0, true, Threads::One);
+                let (q, dk) = (View::new(&w.q[at..], rows, dim, row), &mut dk[from * dim..]);
+                multiply(ViewMut::new(dk, seen, dim, dim), ds.t(), q, 1.0, true, Threads::One);
                 let dq = ViewMut::new(&mut dq[(first * group + j) * dim..], rows, dim, group * dim);
                 multiply(dq, ds, View::new(k, seen, dim, kv_heads * dim), 1.0, false, Threads::One);
             }
@@ -331,10 +372,11 @@ impl Attention {
     }
 }
 
-/// Scores become weights p, upstream dp becomes ds = p (dp − Σ p dp) / √d; positions past `visible` become 0.
-fn score_gradient(p: &mut [f32], ds: &mut [f32], visible: usize, lse: f32, along: f32, by: f32) {
-    exp_shifted(&mut p[..visible], lse);
-    p[visible..].fill(0.0);
+/// Scores become weights p, upstream dp becomes ds = p (dp − Σ p dp) / √d; positions outside `visible` become 0.
+fn score_gradient(p: &mut [f32], ds: &mut [f32], visible: Range<usize>, lse: f32, along: f32, by: f32) {
+    exp_shifted(&mut p[visible.clone()], lse);
+    p[..visible.start].fill(0.0);
+    p[visible.end..].fill(0.0);
     ds.iter_mut().zip(p.iter()).for_each(|(d, p)| *d = p * (*d - along) * by);
 }
 
@@ -370,7 +412,7 @@ impl CustomOp3 for Attention {
         y: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Heads { heads, kv_heads, dim } = self.shape;
+        let Heads { heads, kv_heads, dim, .. } = self.shape;
         let g = g.contiguous()?;
         let (qs, ks, vs, ys, gs) =
             (Numbers::of(q)?, Numbers::of(k)?, Numbers::of(v)?, Numbers::of(y)?, Numbers::of(&g)?);

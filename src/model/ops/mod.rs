@@ -17,7 +17,7 @@ mod token_logprob;
 mod weight;
 mod workers;
 
-pub use add::{add, add_over};
+pub use add::{add, add_bias_over, add_over};
 pub use attention::{Heads, Segments, Window, attend_past, attend_windows, causal_attention, causal_attention_naive};
 pub use dropout::{Dropout, dropout, key};
 pub use lanes::{largest, log_sum_exp};

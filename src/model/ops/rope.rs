@@ -1,5 +1,6 @@
-//! Rotary positions (Su et al. 2021) in the half-split layout of Qwen: pair i is (x[i], x[i + d/2]), turned by
-//! position · θ^(−2i/d). The gradient is the turn in the other direction.
+//! Rotary positions (Su et al. 2021) in the half-split layout of Hugging Face: pair i is (x[i], x[i + d/2]), turned by position · w_i
+//! and multiplied with a factor (1 but for YaRN). The gradient is the turn in the other direction with the same factor. Which w_i
+//! a model has is said by its config ([`Rope`](crate::model::Rope)).
 use super::lanes::dispatch;
 use super::slices::{Numbers, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite, result, zeros};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
@@ -15,15 +16,15 @@ pub struct Turns {
 }
 
 impl Turns {
-    pub fn new(positions: &[usize], head_dim: usize, theta: f64) -> Self {
-        let half = head_dim / 2;
-        let turns: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect(); // of position 1
+    /// `frequencies` [head_dim / 2]: the angles of position 1; cos and sin are multiplied with `factor`.
+    pub fn new(positions: &[usize], frequencies: &[f64], factor: f64) -> Self {
+        let half = frequencies.len();
         let (mut cos, mut sin) = (zeros(positions.len() * half), zeros(positions.len() * half));
         let rows = cos.par_chunks_mut(half.max(1)).zip(sin.par_chunks_mut(half.max(1))).zip(positions);
         rows.with_min_len(ROWS_A_TASK).for_each(|((cos, sin), &p)| {
-            for ((cos, sin), turn) in cos.iter_mut().zip(sin).zip(&turns) {
+            for ((cos, sin), turn) in cos.iter_mut().zip(sin).zip(frequencies) {
                 let (s, c) = (p as f64 * turn).sin_cos();
-                (*cos, *sin) = (c as f32, s as f32);
+                (*cos, *sin) = ((factor * c) as f32, (factor * s) as f32);
             }
         });
         Self { cos: Arc::new(cos), sin: Arc::new(sin), half }

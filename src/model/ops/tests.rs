@@ -64,9 +64,14 @@ fn rms_norm_and_its_gradients() {
     agrees(&|t| rms_norm(&t[0], &t[1], 1e-6), &|t| rms_norm_naive(&t[0], &t[1], 1e-6), &inputs);
 }
 
+/// Of heads of 16.
+fn frequencies(theta: f64) -> Vec<f64> {
+    crate::model::Rope::plain(theta).frequencies(16).0
+}
+
 #[test]
 fn rope_and_its_gradient() {
-    let turns = Turns::new(&[0, 1, 2, 0, 1, 900], 16, 1e6);
+    let turns = Turns::new(&[0, 1, 2, 0, 1, 900], &frequencies(1e6), 1.25);
     agrees(&|t| rope(&t[0], &turns), &|t| rope_naive(&t[0], &turns), &[noise(&[6, 3, 16], 3)]);
 }
 
@@ -82,8 +87,8 @@ fn attention_and_its_gradients_over_ragged_segments() {
     let segments = Segments::of_lengths([5, 1, 140]);
     let inputs = [noise(&[146, 4, 8], 6), noise(&[146, 2, 8], 7), noise(&[146, 2, 8], 8)];
     agrees(
-        &|t| causal_attention(&t[0], &t[1], &t[2], &segments, &segments),
-        &|t| causal_attention_naive(&t[0], &t[1], &t[2], &segments, &segments),
+        &|t| causal_attention(&t[0], &t[1], &t[2], &segments, &segments, None),
+        &|t| causal_attention_naive(&t[0], &t[1], &t[2], &segments, &segments, None),
         &inputs,
     );
 }
@@ -93,28 +98,56 @@ fn attention_of_the_last_queries_only_is_that_part_of_the_whole() {
     let (segments, tails) = (Segments::of_lengths([5, 1, 140]), Segments::of_lengths([2, 1, 131]));
     let inputs = [noise(&[134, 4, 8], 6), noise(&[146, 2, 8], 7), noise(&[146, 2, 8], 8)];
     agrees(
-        &|t| causal_attention(&t[0], &t[1], &t[2], &tails, &segments),
-        &|t| causal_attention_naive(&t[0], &t[1], &t[2], &tails, &segments),
+        &|t| causal_attention(&t[0], &t[1], &t[2], &tails, &segments, None),
+        &|t| causal_attention_naive(&t[0], &t[1], &t[2], &tails, &segments, None),
         &inputs,
     );
     let q = Tensor::cat(&[noise(&[3, 4, 8], 9), inputs[0].narrow(0, 0, 2).unwrap()], 0).unwrap();
     let (k, v) = (inputs[1].narrow(0, 0, 5).unwrap(), inputs[2].narrow(0, 0, 5).unwrap());
     let five = Segments::of_lengths([5]);
-    let whole = causal_attention_naive(&q, &k, &v, &five, &five).unwrap().narrow(0, 3, 2).unwrap();
-    let tail = causal_attention_naive(&inputs[0], &inputs[1], &inputs[2], &tails, &segments).unwrap();
+    let whole = causal_attention_naive(&q, &k, &v, &five, &five, None).unwrap().narrow(0, 3, 2).unwrap();
+    let tail = causal_attention_naive(&inputs[0], &inputs[1], &inputs[2], &tails, &segments, None).unwrap();
     assert!(distance(&tail.narrow(0, 0, 2).unwrap(), &whole) < 1e-12);
+}
+
+#[test]
+fn attention_through_a_sliding_window_and_its_gradients() {
+    // windows shorter and longer than a block of rows, than a segment, and of one key
+    let (segments, tails) = (Segments::of_lengths([5, 1, 300]), Segments::of_lengths([2, 1, 290]));
+    for (reach, queries) in [(1, &segments), (3, &segments), (3, &tails), (140, &tails), (1000, &segments)] {
+        let inputs = [noise(&[queries.tokens(), 4, 8], 6), noise(&[306, 2, 8], 7), noise(&[306, 2, 8], 8)];
+        agrees(
+            &|t| causal_attention(&t[0], &t[1], &t[2], queries, &segments, Some(reach)),
+            &|t| causal_attention_naive(&t[0], &t[1], &t[2], queries, &segments, Some(reach)),
+            &inputs,
+        );
+    }
+    let [q, k, v] = [6, 7, 8].map(|seed| noise(&[306, 2, 8], seed).to_dtype(DType::F32).unwrap());
+    let wide = causal_attention(&q, &k, &v, &segments, &segments, Some(300)).unwrap();
+    let whole = causal_attention(&q, &k, &v, &segments, &segments, None).unwrap();
+    assert_eq!(distance(&wide, &whole), 0.0, "a window as long as the segment is none");
+}
+
+#[test]
+fn a_bias_and_its_gradients() {
+    let inputs = [noise(&[70, 20], 12), noise(&[20], 13)];
+    agrees(&|t| add_bias_over(t[0].clone(), &t[1]), &|t| t[0].broadcast_add(&t[1]), &inputs);
+    let y = inputs[0].to_dtype(DType::F32).unwrap();
+    let bias = inputs[1].to_dtype(DType::F32).unwrap();
+    let want = y.broadcast_add(&bias).unwrap();
+    assert_eq!(distance(&add_bias_over(y.copy().unwrap(), &bias).unwrap(), &want), 0.0, "in place");
 }
 
 #[test]
 fn no_token_sees_its_neighbour_or_the_future() {
     let segments = Segments::of_lengths([4, 3]);
     let [q, k, v] = [11, 12, 13].map(|s| noise(&[7, 2, 4], s).to_dtype(DType::F32).unwrap());
-    let y = causal_attention(&q, &k, &v, &segments, &segments).unwrap();
+    let y = causal_attention(&q, &k, &v, &segments, &segments, None).unwrap();
     // change the last token of the first segment: only its own row may move
     let bump =
         Tensor::from_vec((0..7 * 8).map(|i| if i / 8 == 3 { 1f32 } else { 0.0 }).collect(), (7, 2, 4), &Device::Cpu);
     let bump = bump.unwrap();
-    let z = causal_attention(&q, &(&k + &bump).unwrap(), &(&v + &bump).unwrap(), &segments, &segments).unwrap();
+    let z = causal_attention(&q, &(&k + &bump).unwrap(), &(&v + &bump).unwrap(), &segments, &segments, None).unwrap();
     for row in 0..7 {
         let moved = distance(&y.get(row).unwrap(), &z.get(row).unwrap());
         assert_eq!(moved > 0.0, row == 3, "row {row} moved by {moved}");
@@ -126,9 +159,9 @@ fn attention_with_a_cache_continues_attention_without() {
     let segments = Segments::of_lengths([9]);
     let [q, k, v] = [21, 22, 23].map(|s| noise(&[9, 2, 4], s).to_dtype(DType::F32).unwrap());
     let whole: Vec<f32> =
-        causal_attention(&q, &k, &v, &segments, &segments).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        causal_attention(&q, &k, &v, &segments, &segments, None).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     let (q, k, v) = (Numbers::of(&q).unwrap(), Numbers::of(&k).unwrap(), Numbers::of(&v).unwrap());
-    let shape = Heads { heads: 2, kv_heads: 2, dim: 4 };
+    let shape = Heads { heads: 2, kv_heads: 2, dim: 4, reach: None };
     let (tail, _) = attend_windows(shape, &[Window { q: &q[6 * 8..], k: &k, v: &v }]);
     for (got, want) in tail.iter().zip(&whole[6 * 8..]) {
         assert!((got - want).abs() < 1e-6, "{got} {want}");
@@ -138,11 +171,11 @@ fn attention_with_a_cache_continues_attention_without() {
 #[test]
 fn attention_of_the_newest_tokens_is_the_last_row_of_attention_without_a_cache() {
     for (heads, kv_heads, dim) in [(4, 2, 8), (6, 2, 40), (2, 2, 16)] {
-        let shape = Heads { heads, kv_heads, dim };
+        let shape = Heads { heads, kv_heads, dim, reach: None };
         let segments = Segments::of_lengths([9, 1, 30]);
         let [q, k, v] = [(24, heads), (25, kv_heads), (26, kv_heads)]
             .map(|(s, h)| noise(&[40, h, dim], s).to_dtype(DType::F32).unwrap());
-        let whole = causal_attention(&q, &k, &v, &segments, &segments).unwrap();
+        let whole = causal_attention(&q, &k, &v, &segments, &segments, None).unwrap();
         let (q, k, v) = (Numbers::of(&q).unwrap(), Numbers::of(&k).unwrap(), Numbers::of(&v).unwrap());
         let (row, kv) = (heads * dim, kv_heads * dim);
         let windows: Vec<Window> = (0..3)
@@ -298,7 +331,7 @@ fn a_target_outside_the_vocabulary_is_refused() {
 fn in_place_gives_the_same_bits_and_spares_what_a_gradient_needs() {
     let f32s = |shape: &[usize], seed| noise(shape, seed).to_dtype(DType::F32).unwrap();
     let bits = |t: &Tensor| -> Vec<f32> { t.flatten_all().unwrap().to_vec1().unwrap() };
-    let (turns, w) = (Turns::new(&[0, 5, 1, 130, 7, 2], 16, 1e4), f32s(&[16], 81));
+    let (turns, w) = (Turns::new(&[0, 5, 1, 130, 7, 2], &frequencies(1e4), 1.0), f32s(&[16], 81));
     type Pair<'a> = (&'a str, &'a dyn Fn(&Tensor) -> Result<Tensor>, &'a dyn Fn(Tensor) -> Result<Tensor>);
     let other = f32s(&[6, 3, 16], 82);
     let pairs: [Pair; 4] = [

@@ -54,6 +54,16 @@ impl Weight {
         }
     }
 
+    /// The same on `device`; an error for blocks on another device than the CPU, as only there are loops that widen them.
+    pub fn to_device(self, device: &Device) -> Result<Self> {
+        match self {
+            Self::Tensor(t) => Ok(Self::Tensor(t.to_device(device)?)),
+            Self::Mixed(w) => Ok(Self::Mixed(Arc::new(w.as_ref().clone().to_device(device)?))),
+            Self::Quantised(q) if device.is_cpu() => Ok(Self::Quantised(q)),
+            Self::Quantised(_) => bail!("blocks of a GGUF file are multiplied on the CPU only"),
+        }
+    }
+
     /// (n, k)
     pub fn dims(&self) -> Result<(usize, usize)> {
         match self {

@@ -1,15 +1,15 @@
 //! Passes that keep one layer's activations at a time: scoring without a graph, and gradient checkpointing by layers.
-use super::{Places, Qwen3};
+use super::{CausalLm, Places};
 use crate::error::Result;
 use crate::model::ops::{Segments, rms_norm};
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
-impl Qwen3 {
+impl CausalLm {
     /// As `hidden_tail` without a graph: memory is one layer's, whatever the adapter records.
     pub fn hidden_detached(&self, ids: &[u32], segments: &Segments, tails: &Segments) -> Result<Tensor> {
         let places = self.places(&segments.positions(), segments, tails)?;
-        let last = self.run_detached(ids, &places, segments, tails, &mut drop)?;
+        let last = self.run_detached(ids, &places, &mut drop)?;
         Ok(rms_norm(&last, &self.norm, self.config.rms_norm_eps)?.detach())
     }
 
@@ -26,7 +26,7 @@ impl Qwen3 {
     ) -> Result<Tensor> {
         let places = self.places(&segments.positions(), segments, tails)?;
         let mut inputs = Vec::with_capacity(self.layers.len());
-        let last = self.run_detached(ids, &places, segments, tails, &mut |x| inputs.push(x))?;
+        let last = self.run_detached(ids, &places, &mut |x| inputs.push(x))?;
         let top = Var::from_tensor(&last)?;
         let loss = loss(&rms_norm(&top, &self.norm, self.config.rms_norm_eps)?)?;
         let mut grads = loss.backward()?;
@@ -37,8 +37,7 @@ impl Qwen3 {
             // below the first layer nothing asks for a gradient but an embedding that learns
             let var = if i > 0 || self.embed_tokens.learns() { Some(Var::from_tensor(&x)?) } else { None };
             let x = var.as_ref().map_or(&x, |v| v.as_tensor());
-            let attend = &mut |q: &Tensor, k: &Tensor, v: &Tensor| self.attend(i, [q, k, v], segments, tails);
-            let y = self.layers[i].forward(&self.config, x, &places, i + 1 == self.layers.len(), attend)?;
+            let y = self.layers[i].forward(x, &self.pass(i, &places), None)?;
             let mut grads = (y * g)?.sum_all()?.backward()?;
             take(&grads)?;
             upstream = var.and_then(|v| grads.remove(&v));
@@ -50,19 +49,12 @@ impl Qwen3 {
     }
 
     /// What the last layer gives, detached; `passed` gets what every layer got, once it is done with it.
-    fn run_detached(
-        &self,
-        ids: &[u32],
-        places: &Places,
-        segments: &Segments,
-        tails: &Segments,
-        passed: &mut dyn FnMut(Tensor),
-    ) -> Result<Tensor> {
+    fn run_detached(&self, ids: &[u32], places: &Places, passed: &mut dyn FnMut(Tensor)) -> Result<Tensor> {
+        let segments = &places.segments;
         self.check(ids, segments, (0..segments.len()).map(|i| segments.range(i).len()))?;
         let mut x = self.embed(ids)?.detach();
         for (i, layer) in self.layers.iter().enumerate() {
-            let attend = &mut |q: &Tensor, k: &Tensor, v: &Tensor| self.attend(i, [q, k, v], segments, tails);
-            let y = layer.forward(&self.config, &x, places, i + 1 == self.layers.len(), attend)?.detach();
+            let y = layer.forward(&x, &self.pass(i, places), None)?.detach();
             passed(std::mem::replace(&mut x, y));
         }
         Ok(x)

@@ -1,0 +1,118 @@
+//! One layer of a decoder, as the model sees it: hidden states in, hidden states out, and for generation a state a sequence.
+//!
+//! A family's layers are [`Block`]s. What the passes have in common (packing, the tail of the last layer, checkpointing by layers,
+//! caches, logits) is written once, in [`CausalLm`](super::CausalLm).
+mod attention;
+
+pub use attention::AttentionBlock;
+
+use super::ops::{Segments, Turns, Weight, add_bias_over, linear, linear_each};
+use crate::error::Result;
+use candle_core::Tensor;
+use std::sync::Arc;
+
+/// One layer.
+pub trait Block: Send + Sync {
+    /// `x` [tokens, hidden_size] of all segments of `pass`, packed → the same, or [rows of the tail, hidden_size] where `pass` has one.
+    ///
+    /// `states`: what the layer knows of the tokens before these, one a segment; it is brought up to date. None where every segment
+    /// starts here: then the result is differentiable.
+    fn forward(&self, x: &Tensor, pass: &Pass, states: Option<&mut [&mut LayerState]>) -> Result<Tensor>;
+
+    /// Its linear layers, in the order of the computation: what adapters change.
+    fn linears_mut(&mut self) -> Vec<&mut Linear>;
+
+    /// The state before the first token of a sequence.
+    fn state(&self) -> LayerState;
+}
+
+/// What a layer keeps of the tokens that a sequence has read.
+#[derive(Clone)]
+pub enum LayerState {
+    /// Of attention: keys and values, [position, kv_heads, d] each, f32 where the loops over a past read them.
+    KeyValue { k: Vec<f32>, v: Vec<f32> },
+    /// Of a linear recurrence: its state, and the last inputs of its convolution. No family here has such layers yet.
+    Recurrent { state: Tensor, inputs: Tensor },
+}
+
+/// The tokens of one forward pass, as every layer needs them.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    pub segments: &'a Segments,
+    /// Rotary positions of all tokens.
+    pub turns: &'a Turns,
+    /// What the last layer has to answer for; None: every token.
+    pub tail: Option<&'a Tail>,
+}
+
+/// The last tokens of every segment.
+pub struct Tail {
+    /// How many of each.
+    pub segments: Segments,
+    /// Their row numbers among all tokens [rows], u32.
+    pub rows: Tensor,
+    pub turns: Turns,
+}
+
+/// Where the weights come from: a tensor by its checkpoint name and wanted shape.
+pub type Weights<'a> = dyn FnMut(&str, &[usize]) -> Result<Weight> + 'a;
+
+/// A linear layer as an adapter makes it.
+pub trait Delta: Send + Sync {
+    /// `x` [tokens, k] and the layer's own `weight` [n, k] → the adapted output [tokens, n], before the bias.
+    fn forward(&self, x: &Tensor, weight: &Weight) -> Result<Tensor>;
+}
+
+/// y = x Wᵀ + b, or what an adapter makes of x Wᵀ, + b.
+pub struct Linear {
+    /// As in the checkpoint, without `.weight`: `model.layers.0.self_attn.q_proj`.
+    pub name: String,
+    pub weight: Weight,
+    /// [n]; it stands outside whatever an adapter does (DoRA's scale as well, as in PEFT).
+    pub bias: Option<Tensor>,
+    pub delta: Option<Arc<dyn Delta>>,
+}
+
+impl Linear {
+    /// The layer `name` of `n` outputs and `k` inputs.
+    pub fn new(name: String, [n, k]: [usize; 2], bias: bool, weights: &mut Weights) -> Result<Self> {
+        let weight = weights(&format!("{name}.weight"), &[n, k])?;
+        let bias = match bias {
+            true => Some(weights(&format!("{name}.bias"), &[n])?.dense()?),
+            false => None,
+        };
+        Ok(Self { name, weight, bias, delta: None })
+    }
+
+    /// `x` [tokens, k] → [tokens, n]
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = match &self.delta {
+            Some(delta) => delta.forward(x, &self.weight)?,
+            None => linear(x, &self.weight)?,
+        };
+        self.biased(y)
+    }
+
+    /// Several layers of the same input.
+    pub fn forward_each<const N: usize>(layers: [&Self; N], x: &Tensor) -> Result<[Tensor; N]> {
+        let mut ys = layers.map(|_| x.clone());
+        if layers.iter().all(|layer| layer.delta.is_none()) {
+            let made = linear_each(x, layers.map(|layer| &layer.weight))?;
+            for ((y, layer), made) in ys.iter_mut().zip(layers).zip(made) {
+                *y = layer.biased(made)?;
+            }
+            return Ok(ys);
+        }
+        for (y, layer) in ys.iter_mut().zip(layers) {
+            *y = layer.forward(x)?;
+        }
+        Ok(ys)
+    }
+
+    fn biased(&self, y: Tensor) -> Result<Tensor> {
+        match &self.bias {
+            Some(bias) => Ok(add_bias_over(y, bias)?),
+            None => Ok(y),
+        }
+    }
+}

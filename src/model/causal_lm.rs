@@ -1,0 +1,190 @@
+//! A decoder for causal language modelling, whatever its family: embedding, [`Block`]s, a last norm, and a head that may be the embedding.
+//!
+//! One forward serves training, scoring and generation. Tokens of many sequences lie packed in one dimension; attention
+//! alone knows where a sequence starts. Tensors are named as in the checkpoint.
+mod layerwise;
+mod load;
+
+use super::block::{Block, LayerState, Linear, Pass, Tail, Weights};
+use super::config::Config;
+use super::ops::{Segments, TokenLogProbs, Turns, Weight, linear, rms_norm, smoothed_token_logprob, token_logprob};
+use crate::error::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+
+pub struct CausalLm {
+    pub config: Config,
+    embed_tokens: Weight,
+    layers: Vec<Box<dyn Block>>,
+    norm: Tensor,
+    /// None where the embedding serves as the head.
+    lm_head: Option<Weight>,
+    /// Of rotary positions, and what cos and sin are multiplied with.
+    frequencies: (Vec<f64>, f64),
+}
+
+/// What a model keeps of one sequence, for generation; made by [`CausalLm::cache`]. The default belongs to no model: it only holds a place.
+#[derive(Clone, Default)]
+pub struct Cache {
+    layers: Vec<LayerState>,
+    len: usize,
+}
+
+impl Cache {
+    /// Positions held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// Rotary positions of one pass, and which rows its last layer has to answer for.
+struct Places {
+    segments: Segments,
+    turns: Turns,
+    tail: Option<Tail>,
+}
+
+impl CausalLm {
+    pub fn new(config: &Config, weights: &mut Weights) -> Result<Self> {
+        let c = config;
+        let embed_tokens = weights("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size])?;
+        let layers = (0..c.num_hidden_layers).map(|i| c.family.block(c, i, weights)).collect::<Result<_>>()?;
+        let norm = weights("model.norm.weight", &[c.hidden_size])?.dense()?;
+        let lm_head = match c.tie_word_embeddings {
+            true => None,
+            false => Some(weights("lm_head.weight", &[c.vocab_size, c.hidden_size])?),
+        };
+        let frequencies = c.rope.frequencies(c.head_dim);
+        Ok(Self { config: config.clone(), embed_tokens, layers, norm, lm_head, frequencies })
+    }
+
+    /// Where the model lies, and with it whatever is made for it.
+    pub fn device(&self) -> &Device {
+        self.norm.device()
+    }
+
+    /// Every linear layer of the decoder, from the first to the last.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.layers.iter_mut().flat_map(|layer| layer.linears_mut())
+    }
+
+    /// For a sequence of which nothing has been read.
+    pub fn cache(&self) -> Cache {
+        Cache { layers: self.layers.iter().map(|layer| layer.state()).collect(), len: 0 }
+    }
+
+    /// `ids` of all segments, packed → hidden states after the last norm, [tokens, hidden_size]. Differentiable.
+    pub fn hidden(&self, ids: &[u32], segments: &Segments) -> Result<Tensor> {
+        self.hidden_tail(ids, segments, segments)
+    }
+
+    /// Hidden states of the last `tails` tokens of every segment only, [Σ tails, hidden_size]: the last layer makes no others.
+    pub fn hidden_tail(&self, ids: &[u32], segments: &Segments, tails: &Segments) -> Result<Tensor> {
+        self.check(ids, segments, (0..segments.len()).map(|i| segments.range(i).len()))?;
+        let places = self.places(&segments.positions(), segments, tails)?;
+        self.run(ids, &places, None)
+    }
+
+    fn places(&self, positions: &[usize], segments: &Segments, tails: &Segments) -> Result<Places> {
+        let turns = |positions: &[usize]| Turns::new(positions, &self.frequencies.0, self.frequencies.1);
+        let (segments, turns_of_all) = (segments.clone(), turns(positions));
+        if &segments == tails {
+            return Ok(Places { segments, turns: turns_of_all, tail: None });
+        }
+        let rows: Vec<u32> = (0..segments.len())
+            .flat_map(|i| (segments.range(i).end - tails.range(i).len()..segments.range(i).end).map(|row| row as u32))
+            .collect();
+        let kept: Vec<usize> = rows.iter().map(|&row| positions[row as usize]).collect();
+        let rows = Tensor::new(rows.as_slice(), self.device())?;
+        let tail = Tail { segments: tails.clone(), rows, turns: turns(&kept) };
+        Ok(Places { segments, turns: turns_of_all, tail: Some(tail) })
+    }
+
+    /// As `hidden`, for tokens that continue the sequences in `caches` (one a segment). Inference only.
+    pub fn extend(&self, ids: &[u32], segments: &Segments, caches: &mut [&mut Cache]) -> Result<Tensor> {
+        self.extend_tail(ids, segments, segments, caches)
+    }
+
+    /// As `extend`, with the hidden states of the last `tails` new tokens of every sequence only.
+    pub fn extend_tail(
+        &self,
+        ids: &[u32],
+        segments: &Segments,
+        tails: &Segments,
+        caches: &mut [&mut Cache],
+    ) -> Result<Tensor> {
+        if caches.iter().any(|c| c.layers.len() != self.layers.len()) {
+            return Err(Error::failed("a cache that was made by another model"));
+        }
+        let ends = caches.iter().enumerate().map(|(i, c)| c.len + segments.range(i).len());
+        self.check(ids, segments, ends)?;
+        let positions: Vec<usize> = (0..segments.len())
+            .flat_map(|i| (0..segments.range(i).len()).map(|p| p + caches[i].len).collect::<Vec<_>>())
+            .collect();
+        let places = self.places(&positions, segments, tails)?;
+        let hidden = self.run(ids, &places, Some(caches))?;
+        caches.iter_mut().enumerate().for_each(|(i, c)| c.len += segments.range(i).len());
+        Ok(hidden)
+    }
+
+    fn check(&self, ids: &[u32], segments: &Segments, ends: impl Iterator<Item = usize>) -> Result<()> {
+        let c = &self.config;
+        let an_empty_one = (0..segments.len()).any(|i| segments.range(i).is_empty());
+        c.reads(if an_empty_one { &[] } else { ids })?;
+        ends.max().map_or(Ok(()), |tokens| c.holds(tokens))
+    }
+
+    /// [tokens, hidden_size]
+    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        match &self.embed_tokens {
+            Weight::Tensor(t) if t.dtype() == DType::F32 || !t.device().is_cpu() => {
+                Ok(t.index_select(&Tensor::new(ids, t.device())?, 0)?)
+            }
+            stored => Ok(stored.rows(ids)?),
+        }
+    }
+
+    /// What layer `i` needs to know; the last one alone has a tail.
+    fn pass<'a>(&self, i: usize, places: &'a Places) -> Pass<'a> {
+        let tail = places.tail.as_ref().filter(|_| i + 1 == self.layers.len());
+        Pass { segments: &places.segments, turns: &places.turns, tail }
+    }
+
+    fn run(&self, ids: &[u32], places: &Places, mut caches: Option<&mut [&mut Cache]>) -> Result<Tensor> {
+        let mut x = self.embed(ids)?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let pass = self.pass(i, places);
+            x = match &mut caches {
+                Some(caches) => {
+                    let mut states: Vec<&mut LayerState> = caches.iter_mut().map(|c| &mut c.layers[i]).collect();
+                    layer.forward(&x, &pass, Some(&mut states))?
+                }
+                None => layer.forward(&x, &pass, None)?,
+            };
+        }
+        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
+    }
+
+    fn head(&self) -> &Weight {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// Rows of hidden states [n, hidden_size] → logits [n, vocab_size].
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(linear(hidden, self.head())?)
+    }
+
+    /// log p of `targets` (n ids) after rows of hidden states [n, hidden_size] → [n], differentiable, natural logarithm.
+    pub fn logprobs(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
+        self.config.knows(targets)?;
+        Ok(token_logprob(hidden, self.head(), targets)?)
+    }
+
+    /// As `logprobs`, with label smoothing.
+    pub fn smoothed_logprobs(&self, hidden: &Tensor, targets: &[u32], epsilon: f64) -> Result<TokenLogProbs> {
+        self.config.knows(targets)?;
+        Ok(smoothed_token_logprob(hidden, self.head(), targets, epsilon)?)
+    }
+}
