@@ -18,6 +18,7 @@ pub use hub::{Hub, resolve};
 pub use ops::Weight;
 pub use qwen3::{Cache, Delta, Linear, Qwen3, Weights};
 pub use tokenizer::{Control, Tokenizer};
+pub(crate) use vocabulary::letter;
 
 #[cfg(test)]
 pub(crate) mod golden;

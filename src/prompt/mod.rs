@@ -1,10 +1,12 @@
-//! Named, versioned prompts; Qwen3's chat format; one encoding into token ids for training and for serving.
+//! Named, versioned prompts; a checkpoint's own chat template, or Qwen3's format; one encoding into token ids for training and for serving.
 mod audit;
 pub mod chat;
 mod choose;
 mod encode;
+mod jinja;
 mod library;
 mod retrieve;
+pub mod template;
 
 pub use audit::Audit;
 pub use chat::{Message, Role, Thinking};
@@ -12,6 +14,7 @@ pub use choose::choose;
 pub use encode::{Encoded, Encoder, Example, Overlong, Tokens};
 pub use library::{Prompt, PromptContext, Recipe, Shot};
 pub use retrieve::{Bm25, Neighbours};
+pub use template::ChatTemplate;
 
 /// What is answered when there is nothing to name.
 pub const NONE: &str = "no acute abnormality";

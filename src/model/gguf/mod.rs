@@ -1,4 +1,4 @@
-//! GGUF, llama.cpp's file format, for Qwen3: read as a base model, written as an export.
+//! GGUF, llama.cpp's file format: read as a base model, written as an export; tokenizers of every family in `tokens`.
 mod header;
 mod kinds;
 mod names;
@@ -8,6 +8,7 @@ mod write;
 
 pub use kinds::Kind;
 pub use read::Gguf;
+pub(super) use tokens::{ENDS, of_file};
 pub use write::{Contents, Quality, Written, write};
 
 #[cfg(test)]
