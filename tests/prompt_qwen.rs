@@ -75,7 +75,8 @@ fn sentences_have_the_ids_that_transformers_gives() {
     let Some(tokenizer) = qwen() else { return };
     assert_eq!(tokenizer.encode("Hello world", false).unwrap(), [9707, 1879]);
     let c = tokenizer.control();
-    assert_eq!([c.endoftext, c.im_start, c.im_end, c.think, c.end_think], [151643, 151644, 151645, 151667, 151668]);
+    assert_eq!([c.text_end, c.turn_end], [151643, 151645]);
+    assert_eq!([c.im_start, c.think, c.end_think], [151644, 151667, 151668].map(Some));
     assert_eq!(tokenizer.vocab_size(), 151669);
     let rows: Vec<Sentence> = golden("tokenizer.json");
     assert_eq!(rows.len(), 200);

@@ -55,7 +55,7 @@ fn pretrain(config: &PretrainConfig, open: Option<&Path>, dir: &Path) -> Result<
     let material = material(config, open, known)?;
     material.tokenizer.save(&folder)?;
     let control = material.tokenizer.control();
-    let (model, parameters) = fresh(config, material.tokenizer.vocab_size(), &[control.im_end, control.endoftext])?;
+    let (model, parameters) = fresh(config, material.tokenizer.vocab_size(), &[control.turn_end, control.text_end])?;
     let count: usize = parameters.values().map(|v| v.elem_count()).sum();
     let tokens: usize = material.train.iter().map(|s| s.ids.len()).sum();
     println!("{count} parameters, {} sequences of {tokens} tokens", material.train.len());

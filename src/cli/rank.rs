@@ -42,7 +42,7 @@ impl Rank {
         let tokenizer = opened.tokenizer.as_ref().ok_or_else(|| {
             Error::input("ranking labels needs a tokenizer: expected tokenizer.json in the model folder")
         })?;
-        let end = tokenizer.control().im_end;
+        let end = tokenizer.control().turn_end;
         let candidate = |label: &String| Ok([tokenizer.encode(label, false)?, vec![end]].concat());
         let candidates = labels.iter().map(candidate).collect::<Result<Vec<_>>>()?;
         let longest = candidates.iter().map(Vec::len).max().unwrap_or(1);

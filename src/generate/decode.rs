@@ -39,11 +39,12 @@ impl Limits {
     }
 }
 
-/// Tokens that end an answer: those of the checkpoint's files, and the end of turn of its tokenizer, which a base model's files may
-/// not name.
+/// Tokens that end an answer: those of the checkpoint's files, and those that its tokenizer and chat template tell, which the files of a
+/// base model or of a fine-tune may not name.
 pub fn stop_tokens(config: &Config, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
     let mut stop = config.eos_token_id.clone();
-    stop.extend(tokenizer.map(|t| t.control().im_end).filter(|end| !config.eos_token_id.contains(end)));
+    let more = tokenizer.into_iter().flat_map(Tokenizer::ends);
+    stop.extend(more.filter(|end| (**end as usize) < config.vocab_size && !config.eos_token_id.contains(end)));
     stop
 }
 

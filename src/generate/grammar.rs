@@ -66,7 +66,7 @@ impl Grammar {
     }
 
     fn new(what: &str, grammar: GrammarWithLexer, tokenizer: Arc<Tokenizer>) -> Result<Self> {
-        let end = tokenizer.control().im_end;
+        let end = tokenizer.control().turn_end;
         let env: TokEnv = Arc::new(Vocabulary::new(tokenizer)?);
         let mut factory = ParserFactory::new_simple(&env).map_err(|e| Error::failed(format!("{what}: {e:#}")))?;
         factory.quiet().limits_mut().verbose_errors = false;
@@ -126,7 +126,7 @@ impl Vocabulary {
             false => pieces.bytes(id).to_vec(),
         };
         let words: Vec<Vec<u8>> = (0..pieces.len() as u32).map(word).collect();
-        let info = TokRxInfo::new(words.len() as u32, tokenizer.control().im_end);
+        let info = TokRxInfo::new(words.len() as u32, tokenizer.control().turn_end);
         Ok(Self { trie: TokTrie::from(&info, &words), tokenizer })
     }
 }

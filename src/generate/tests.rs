@@ -175,7 +175,7 @@ fn constrained_answers_are_labels_and_keep_both_probabilities() {
     let (m, t) = (model("untied"), tokenizer());
     let names = ["renal cyst", "liver cyst", "gallstone", "cyst (liver)"].map(String::from);
     let labels = Labels::new(&names, Count::Many, &t).unwrap();
-    let stop = vec![t.control().im_end, t.control().endoftext];
+    let stop = vec![t.control().turn_end, t.control().text_end];
     for (sampling, samples) in [(Sampling::default(), 1), (warm(1, 1).sampling, 2)] {
         let limits = Limits { max_new: 40, batch: 3, stop: stop.clone() };
         let how = Decoding { sampling, samples, held: Held::Alike(&labels), ..Decoding::greedy(limits) };

@@ -9,7 +9,7 @@
 //! Where a stop string begins inside a token, that token is kept whole: the text is then a beginning of what the tokens
 //! spell.
 use crate::error::{Error, Result};
-use crate::model::Tokenizer;
+use crate::model::{Tokenizer, letter};
 use crate::prompt::Tokens;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,15 +61,6 @@ impl Pieces {
 
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
-    }
-}
-
-/// GPT-2's letter for a byte: itself where it can be printed, else the next of those from U+0100 on.
-fn letter(byte: u8) -> char {
-    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    match printable(byte) {
-        true => byte as char,
-        false => char::from_u32(0x100 + (0..byte).filter(|&b| !printable(b)).count() as u32).unwrap_or(' '),
     }
 }
 
@@ -148,9 +139,10 @@ pub(super) mod tests {
             assert_eq!(String::from_utf8(bytes).unwrap(), text);
         }
         let control = t.control();
-        assert!(pieces.bytes(control.im_end).is_empty() && pieces.is_added(control.im_end));
-        assert_eq!(pieces.bytes(control.think), b"<think>");
-        assert!(pieces.is_added(control.think) && pieces.bytes(u32::MAX).is_empty());
+        let think = control.think.unwrap();
+        assert!(pieces.bytes(control.turn_end).is_empty() && pieces.is_added(control.turn_end));
+        assert_eq!(pieces.bytes(think), b"<think>");
+        assert!(pieces.is_added(think) && pieces.bytes(u32::MAX).is_empty());
         let spelt: std::collections::BTreeSet<&[u8]> =
             (0..pieces.len() as u32).filter(|&id| !pieces.is_added(id)).map(|id| pieces.bytes(id)).collect();
         assert_eq!(spelt.len(), t.vocab_size() - 26, "every ordinary token has bytes of its own");

@@ -27,6 +27,7 @@ pub use ops::Weight;
 pub use precision::Precision;
 pub use rope::{Rope, Scaling};
 pub use tokenizer::{Control, Tokenizer};
+pub(crate) use vocabulary::letter;
 
 #[cfg(test)]
 pub(crate) mod golden;

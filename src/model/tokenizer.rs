@@ -1,25 +1,45 @@
-//! Text to token ids and back: Qwen3's byte-level BPE, from a folder's `tokenizer.json` or from `vocab.json` and `merges.txt`.
+//! Text to token ids and back: byte-level BPE (Qwen, Llama 3, SmolLM) and SentencePiece BPE (Llama 2, Mistral), from a folder's
+//! `tokenizer.json`, from `vocab.json` and `merges.txt`, or from a GGUF file; with the checkpoint's chat template.
 //!
 //! Two encoders over one vocabulary: one that knows the control tokens and one that does not. Text that comes from a user or a corpus
 //! goes through the second, so that `<|im_end|>` inside a finding is five characters of text and never the end of a turn.
+//!
+//! A conversation is encoded whole where no text in it spells a control token, else stretch by stretch between the template's own control
+//! tokens, to the same ids: a stretch that does not begin the conversation is encoded as the library encodes it there (a Metaspace of
+//! scheme `first` puts its space in front of the first stretch only).
+//!
+//! A begin-of-text token is written by the chat template, once, and by nothing else: no encoding here adds one.
+//!
+//! Some byte-level vocabularies lack bytes (SmolLM2's has no token for 21 of them), and the library drops what it cannot spell without
+//! a word. Here control characters that cannot be spelt are left out and other such characters become U+FFFD, before anything else.
 use super::config::LARGEST_VOCABULARY;
-use super::gguf::Gguf;
-use super::vocabulary::Token;
+use super::gguf;
+use super::vocabulary::{Manners, Scheme, Token};
 use crate::error::{Error, Result};
+use crate::prompt::ChatTemplate;
+use crate::prompt::template::{Stretch, named_of_folder};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use tokenizers::decoders::DecoderWrapper;
 use tokenizers::models::bpe::BPE;
-use tokenizers::{AddedVocabulary, ModelWrapper};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::{AddedVocabulary, ModelWrapper, OffsetReferential, OffsetType};
 
-/// The control tokens of Qwen3's chat format, by id.
+/// Tokens with a part in conversations, by id. Only a vocabulary of Qwen3's chat format has those that are optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Control {
-    pub im_start: u32,
-    /// Ends a turn: the token that generation stops at.
-    pub im_end: u32,
-    /// Ends a document; also used as padding.
-    pub endoftext: u32,
-    pub think: u32,
-    pub end_think: u32,
+    /// `<|im_start|>`.
+    pub im_start: Option<u32>,
+    /// Ends a turn: the token that generation stops at, `<|im_end|>`, `<|eot_id|>`, `</s>`, …
+    pub turn_end: u32,
+    /// Ends a document; also used as padding: `<|endoftext|>`, `<|end_of_text|>`, `</s>`, …
+    pub text_end: u32,
+    pub think: Option<u32>,
+    pub end_think: Option<u32>,
 }
 
 /// See the file's header.
@@ -28,8 +48,27 @@ pub struct Tokenizer {
     full: tokenizers::Tokenizer,
     /// `full` without its added tokens.
     plain: tokenizers::Tokenizer,
+    /// `plain` for a stretch that does not begin a text, where that is another.
+    later: Option<tokenizers::Tokenizer>,
     control: Control,
+    /// Tokens that end a generation.
+    ends: Vec<u32>,
     vocab_size: usize,
+    /// Bytes that no token spells, true by byte; empty if there are none.
+    lacking: Vec<bool>,
+    /// What it was read from, for errors.
+    place: String,
+    /// `bos_token` and its like.
+    named: BTreeMap<String, String>,
+    template: Option<ChatTemplate>,
+}
+
+/// What a tokenizer's files tell besides the tokenizer itself.
+#[derive(Default)]
+struct Origin {
+    place: String,
+    named: BTreeMap<String, String>,
+    template: Option<ChatTemplate>,
 }
 
 impl Tokenizer {
@@ -37,8 +76,7 @@ impl Tokenizer {
     pub fn open(dir: &Path) -> Result<Self> {
         if dir.is_file() {
             let none = || Error::input(format!("{}: the file holds no tokenizer", dir.display()));
-            let full = Gguf::open(dir)?.tokenizer()?.ok_or_else(none)?;
-            return Self::new(full).map_err(|e| Error::input(format!("{}: {e}", dir.display())));
+            return Self::of_gguf(dir)?.ok_or_else(none);
         }
         let file = dir.join("tokenizer.json");
         if !file.is_file() && dir.join("vocab.json").is_file() {
@@ -46,83 +84,189 @@ impl Tokenizer {
         }
         let bytes = std::fs::read(&file).map_err(Error::io(&file))?;
         let bad = |e: String| Error::input(format!("{}: not a readable tokenizer: {e}", file.display()));
-        // The library panics on broken JSON inside a decoder, and on this normaliser's tables if they are damaged.
         let parsed: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-        if names_type(&parsed, "Precompiled") {
-            return Err(bad("a `Precompiled` normaliser, which Qwen's tokenizer has not".into()));
-        }
-        let full = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| bad(e.to_string()))?;
-        Self::new(full).map_err(|e| Error::input(format!("{}: {e}", file.display())))
+        sound(&parsed).map_err(bad)?;
+        let place = file.display().to_string();
+        let full = fenced(&place, || tokenizers::Tokenizer::from_bytes(bytes))?.map_err(|e| bad(e.to_string()))?;
+        let template = ChatTemplate::of_folder(dir)?;
+        Self::new(full, Origin { named: named_of_folder(dir)?, template, place })
     }
 
     /// As `open`; None where a folder or file has no tokenizer at all.
     pub fn find(model: &Path) -> Result<Option<Self>> {
-        let there = match model.is_file() {
-            true => Gguf::open(model)?.tokenizer()?.is_some(),
-            false => ["tokenizer.json", "vocab.json"].iter().any(|file| model.join(file).is_file()),
-        };
+        if model.is_file() {
+            return Self::of_gguf(model);
+        }
+        let there = ["tokenizer.json", "vocab.json"].iter().any(|file| model.join(file).is_file());
         there.then(|| Self::open(model)).transpose()
+    }
+
+    fn of_gguf(file: &Path) -> Result<Option<Self>> {
+        let place = file.display().to_string();
+        let Some(told) = fenced(&place, || gguf::of_file(file))?? else { return Ok(None) };
+        let template =
+            told.chat_template.map(|source| ChatTemplate::new(&source, &place, told.named.clone())).transpose()?;
+        Self::new(told.full, Origin { named: told.named, template, place }).map(Some)
     }
 
     /// Qwen3's tokenizer from its two original files, with Qwen3's added tokens behind the vocabulary.
     pub fn from_qwen_files(vocab: &Path, merges: &Path) -> Result<Self> {
-        let bad = |e| Error::input(format!("{}, {}: {e}", vocab.display(), merges.display()));
+        let place = format!("{}, {}", vocab.display(), merges.display());
+        let bad = |e| Error::input(format!("{place}: {e}"));
         for file in [vocab, merges] {
             std::fs::metadata(file).map_err(Error::io(file))?;
         }
-        let model = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy()).build().map_err(bad)?;
-        Self::new(super::vocabulary::qwen(model)?)
+        let files = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy());
+        let model = fenced(&place, || files.build())?.map_err(bad)?;
+        let full = super::vocabulary::qwen(model)?;
+        Self::new(full, Origin { place, ..Origin::default() })
     }
 
     /// Byte-level BPE trained on `texts`, laid out as Qwen3's: 256 bytes, merges, then Qwen3's added tokens; `vocab_size` counts all.
     /// The same texts give the same tokenizer. Few texts may not yield enough merges: ask `vocab_size()` what came out.
     pub fn train<S: AsRef<str> + Send>(texts: impl Iterator<Item = S> + Send, vocab_size: usize) -> Result<Self> {
-        Self::new(super::vocabulary::train(texts, vocab_size)?)
+        let full = super::vocabulary::train(texts, vocab_size)?;
+        Self::new(full, Origin { place: "a tokenizer trained here".into(), ..Origin::default() })
     }
 
-    fn new(mut full: tokenizers::Tokenizer) -> Result<Self> {
+    fn new(mut full: tokenizers::Tokenizer, origin: Origin) -> Result<Self> {
+        let Origin { place, named, template } = origin;
         full.with_padding(None);
         full.with_truncation(None).map_err(|e| Error::failed(e.to_string()))?;
-        let mut plain = full.clone();
-        plain.with_added_vocabulary(AddedVocabulary::new());
-        let id = |token: &str| {
-            full.token_to_id(token).ok_or_else(|| {
-                Error::input(format!("token `{token}` is missing: dxlab's chat format is that of Qwen3"))
-            })
-        };
-        let control = Control {
-            im_start: id("<|im_start|>")?,
-            im_end: id("<|im_end|>")?,
-            endoftext: id("<|endoftext|>")?,
-            think: id("<think>")?,
-            end_think: id("</think>")?,
-        };
         let vocab_size = full.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         if vocab_size > LARGEST_VOCABULARY {
             let last = vocab_size - 1;
-            return Err(Error::input(format!("token id {last}: expected ids below {LARGEST_VOCABULARY}")));
+            return Err(Error::input(format!("{place}: token id {last}: expected ids below {LARGEST_VOCABULARY}")));
         }
-        Ok(Self { full, plain, control, vocab_size })
+        let mut plain = full.clone();
+        plain.with_added_vocabulary(AddedVocabulary::new());
+        let (later, lacking) = (behind(&plain), lacking(&full));
+        // Qwen3's format, as `prompt::chat` writes it without a template.
+        let own = |t: &ChatTemplate| t.source().trim_end() == super::vocabulary::chat_template();
+        let template = template.filter(|t| !own(t) || full.token_to_id("<|im_start|>").is_none());
+        let nothing = Control { im_start: None, turn_end: 0, text_end: 0, think: None, end_think: None };
+        let ends = Vec::new();
+        let mut made = Self { full, plain, later, control: nothing, ends, vocab_size, lacking, place, named, template };
+        made.control = made.controls()?;
+        made.ends = made.all_ends();
+        Ok(made)
+    }
+
+    fn controls(&self) -> Result<Control> {
+        let id = |token: &str| self.full.token_to_id(token);
+        let of_template = match &self.template {
+            Some(template) => template.end(self)?,
+            None => None,
+        };
+        let eos = || self.named("eos_token");
+        let first = |tokens: &[&str]| tokens.iter().find_map(|token| id(token));
+        let turn_end = of_template
+            .or_else(|| id("<|im_end|>"))
+            .or_else(eos)
+            .or_else(|| first(&["<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "</s>"]));
+        let turn_end = turn_end.ok_or_else(|| {
+            Error::input(format!(
+                "{}: no token ends a turn: expected `<|im_end|>` (Qwen3's chat format begins a turn with `<|im_start|>`), an `eos_token` \
+                 in tokenizer_config.json, or a chat template that ends an answer with a control token",
+                self.place
+            ))
+        })?;
+        let text_end = first(&["<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>"]).or_else(eos);
+        Ok(Control {
+            im_start: id("<|im_start|>"),
+            turn_end,
+            text_end: text_end.unwrap_or(turn_end),
+            think: id("<think>"),
+            end_think: id("</think>"),
+        })
+    }
+
+    /// What ends a turn of the template, and control tokens that end a generation in every model.
+    fn all_ends(&self) -> Vec<u32> {
+        let mut ends = vec![self.control.turn_end];
+        let added = self.full.get_added_tokens_decoder();
+        let known = gguf::ENDS.iter().filter_map(|end| self.full.token_to_id(end));
+        for id in known.filter(|id| added.get(id).is_some_and(|token| token.special)) {
+            if !ends.contains(&id) {
+                ends.push(id);
+            }
+        }
+        ends
     }
 
     /// Token ids of `text`. Control tokens written out in it count as such only if `allow_special`.
     pub fn encode(&self, text: &str, allow_special: bool) -> Result<Vec<u32>> {
-        let tokenizer = if allow_special { &self.full } else { &self.plain };
-        let encoding = tokenizer.encode_fast(text, false).map_err(|e| {
-            Error::failed(format!("cannot tokenize {:?}: {e}", text.chars().take(60).collect::<String>()))
+        self.ids(if allow_special { &self.full } else { &self.plain }, text)
+    }
+
+    fn ids(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+        let spelt = self.spelt(text);
+        let encoding = fenced(&self.place, || tokenizer.encode_fast(&*spelt, false))?.map_err(|e| {
+            let begin: String = text.chars().take(60).collect();
+            Error::failed(format!("cannot tokenize {begin:?}: {e}"))
         })?;
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// `text` without what the vocabulary cannot spell; see the file's header.
+    fn spelt<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let lacks = |byte: u8| self.lacking.get(byte as usize).copied().unwrap_or(false);
+        if self.lacking.is_empty() || !text.bytes().any(lacks) {
+            return text.into();
+        }
+        let whole = |c: &char| !c.encode_utf8(&mut [0; 4]).bytes().any(lacks);
+        let instead = Some(char::REPLACEMENT_CHARACTER).filter(whole);
+        let kept = |c: char| if whole(&c) { Some(c) } else { instead.filter(|_| !c.is_control()) };
+        text.chars().filter_map(kept).collect::<String>().into()
+    }
+
     /// The text of `ids`; `skip_special` leaves out `<|im_end|>` and its like (but not `<think>`, as in Qwen3).
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.full
-            .decode(ids, skip_special)
+        fenced(&self.place, || self.full.decode(ids, skip_special))?
             .map_err(|e| Error::failed(format!("cannot decode {} tokens: {e}", ids.len())))
     }
 
     pub fn control(&self) -> Control {
         self.control
+    }
+
+    /// Tokens that end a generation: what the chat template writes after an answer (else the end of turn or of text that the vocabulary
+    /// has), and the well-known ones among its control tokens. A checkpoint's `config.json` and `generation_config.json` may name more.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The id of a special token by transformers' name, such as `bos_token`.
+    pub fn named(&self, name: &str) -> Option<u32> {
+        self.full.token_to_id(self.named.get(name)?)
+    }
+
+    /// SHA-256 in hex of the chat format: of the checkpoint's own template, or of the one that stands for Qwen3's format.
+    pub fn chat_digest(&self) -> String {
+        match &self.template {
+            Some(template) => template.digest(),
+            None => Sha256::digest(super::vocabulary::chat_template()).iter().map(|b| format!("{b:02x}")).collect(),
+        }
+    }
+
+    /// How text is cut, where GGUF has a name for it.
+    pub(super) fn scheme(&self) -> Option<Scheme> {
+        Scheme::of(&self.full)
+    }
+
+    /// The token for what no piece spells.
+    pub(super) fn unknown(&self) -> Option<String> {
+        match self.full.get_model() {
+            ModelWrapper::BPE(model) => model.unk_token.clone(),
+            _ => None,
+        }
+    }
+
+    /// Whether the library puts a begin-of-text token in front of every text (not here; see the file's header).
+    pub(super) fn begins_texts(&self) -> bool {
+        let bos = self.named("bos_token");
+        let ids = self.full.encode_fast("", true).map(|e| e.get_ids().to_vec()).unwrap_or_default();
+        bos.is_some() && ids.first().copied() == bos
     }
 
     /// One more than the largest id.
@@ -145,7 +289,9 @@ impl Tokenizer {
     /// `generation_config.json`; transformers loads the folder.
     pub fn save(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        for (name, text) in super::vocabulary::files(&self.full, &self.control)? {
+        let (control, ends, named) = (&self.control, &self.ends[..], &self.named);
+        let manners = Manners { control, ends, named, template: self.template.as_ref() };
+        for (name, text) in super::vocabulary::files(&self.full, &manners)? {
             crate::io::write_beside(&dir.join(name), |path| std::fs::write(path, text).map_err(Error::io(path)))?;
         }
         Ok(())
@@ -153,7 +299,6 @@ impl Tokenizer {
 
     /// SHA-256 of the tokenizer as `save` would write it, in hex.
     pub fn digest(&self) -> Result<String> {
-        use sha2::{Digest, Sha256};
         let json = self.full.to_string(false).map_err(|e| Error::failed(format!("tokenizer.json: {e}")))?;
         Ok(Sha256::digest(json).iter().map(|b| format!("{b:02x}")).collect())
     }
@@ -167,7 +312,7 @@ impl Tokenizer {
     /// The BPE merges, first learnt first; what a GGUF file wants.
     pub fn merges(&self) -> Result<Vec<String>> {
         let ModelWrapper::BPE(model) = self.full.get_model() else {
-            return Err(Error::input("the tokenizer is not a BPE: dxlab wants Qwen3's kind"));
+            return Err(Error::input(format!("{}: the tokenizer is not a BPE", self.place)));
         };
         let json = serde_json::to_value(model).map_err(|e| Error::failed(e.to_string()))?;
         let pair = |m: &serde_json::Value| match m {
@@ -179,15 +324,80 @@ impl Tokenizer {
     }
 }
 
-/// Whether an object anywhere in `value` says `"type": kind`.
-fn names_type(value: &serde_json::Value, kind: &str) -> bool {
-    match value {
-        serde_json::Value::Object(map) => {
-            map.get("type").is_some_and(|t| t == kind) || map.values().any(|v| names_type(v, kind))
+/// What is known to make the library panic, or not to be a language model's tokenizer.
+fn sound(json: &serde_json::Value) -> Result<(), String> {
+    if any(json, &|o| o["type"] == "Precompiled") {
+        return Err("a `Precompiled` normaliser, which is no causal model's".into()); // panics if its tables are damaged
+    }
+    if any(json, &|o| o["type"] == "FixedLength" && !o["length"].as_u64().is_some_and(|n| n > 0)) {
+        return Err("a `FixedLength` pre-tokenizer of length 0".into());
+    }
+    // BPE copies each merge into a buffer of the longest token.
+    let model = &json["model"];
+    let Some(vocabulary) = model["vocab"].as_object() else { return Ok(()) };
+    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
+    for merge in model["merges"].as_array().into_iter().flatten() {
+        let pair = match merge {
+            serde_json::Value::Array(pair) => {
+                pair.first().zip(pair.get(1)).and_then(|(a, b)| a.as_str().zip(b.as_str()))
+            }
+            one => one.as_str().and_then(|text| text.split_once(' ')),
+        };
+        let Some((a, b)) = pair else { continue }; // the library says what is wrong
+        if !b.strip_prefix(prefix).is_some_and(|b| vocabulary.contains_key(&format!("{a}{b}"))) {
+            return Err(format!("merge `{a} {b}` makes no token of the vocabulary"));
         }
-        serde_json::Value::Array(list) => list.iter().any(|v| names_type(v, kind)),
+    }
+    Ok(())
+}
+
+/// Whether `is` holds for an object anywhere in `value`.
+fn any(value: &serde_json::Value, is: &dyn Fn(&serde_json::Value) -> bool) -> bool {
+    match value {
+        serde_json::Value::Object(map) => is(value) || map.values().any(|v| any(v, is)),
+        serde_json::Value::Array(list) => list.iter().any(|v| any(v, is)),
         _ => false,
     }
+}
+
+/// What `f` returns. The library panics on some damaged tokenizers, and that is the file's fault.
+fn fenced<T>(place: &str, f: impl FnOnce() -> T) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(f))
+        .map_err(|_| Error::input(format!("{place}: the tokenizer cannot be run: is the file damaged?")))
+}
+
+/// `plain` for a stretch behind an added token, if the library encodes it otherwise than at the beginning of a text.
+fn behind(plain: &tokenizers::Tokenizer) -> Option<tokenizers::Tokenizer> {
+    let mut pre = plain.get_pre_tokenizer()?.clone();
+    let mut changed = false;
+    let steps = match &mut pre {
+        PreTokenizerWrapper::Sequence(steps) => steps.as_mut(),
+        one => std::slice::from_mut(one),
+    };
+    for step in steps {
+        if let PreTokenizerWrapper::Metaspace(space) = step
+            && space.get_prepend_scheme() == PrependScheme::First
+        {
+            space.set_prepend_scheme(PrependScheme::Never);
+            changed = true;
+        }
+    }
+    changed.then(|| {
+        let mut later = plain.clone();
+        later.with_pre_tokenizer(Some(pre));
+        later
+    })
+}
+
+/// The bytes that no token of a byte-level BPE spells; empty if there are none.
+fn lacking(full: &tokenizers::Tokenizer) -> Vec<bool> {
+    if !matches!(full.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
+        return vec![];
+    }
+    let letters = (0..=255).map(super::vocabulary::letter);
+    let lacking: Vec<bool> =
+        letters.map(|letter| full.token_to_id(letter.encode_utf8(&mut [0; 4])).is_none()).collect();
+    if lacking.contains(&true) { lacking } else { vec![] }
 }
 
 impl crate::prompt::Tokens for Tokenizer {
@@ -195,10 +405,52 @@ impl crate::prompt::Tokens for Tokenizer {
         self.encode(text, false)
     }
     fn control(&self, name: &str) -> Result<u32> {
-        self.full.token_to_id(name).ok_or_else(|| Error::input(format!("the tokenizer has no token `{name}`")))
+        self.full.token_to_id(name).ok_or_else(|| {
+            let place = &self.place;
+            Error::input(format!(
+                "{place}: there is no token `{name}`, which Qwen3's chat format has, and no chat template"
+            ))
+        })
     }
     fn decode(&self, ids: &[u32]) -> Result<String> {
         Tokenizer::decode(self, ids, false)
+    }
+    fn whole(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode(text, true)
+    }
+    fn stretch(&self, text: &str, first: bool) -> Result<Vec<u32>> {
+        match &self.later {
+            Some(later) if !first => self.ids(later, text),
+            _ => self.ids(&self.plain, text),
+        }
+    }
+    fn cut(&self, text: &str) -> Result<Vec<Stretch>> {
+        let added = fenced(&self.place, || {
+            let split = self.full.get_added_vocabulary().extract_and_normalize(self.full.get_normalizer(), text);
+            let splits = split.get_splits(OffsetReferential::Original, OffsetType::Byte);
+            let added = splits.into_iter().filter_map(|(_, (start, end), tokens)| {
+                Some(Stretch { at: start..end, added: Some(tokens.as_ref()?.first()?.id) })
+            });
+            added.collect::<Vec<_>>()
+        })?;
+        let (mut all, mut done) = (Vec::new(), 0);
+        for stretch in added {
+            if stretch.at.start > done {
+                all.push(Stretch { at: done..stretch.at.start, added: None });
+            }
+            done = stretch.at.end;
+            all.push(stretch);
+        }
+        if done < text.len() {
+            all.push(Stretch { at: done..text.len(), added: None });
+        }
+        Ok(all)
+    }
+    fn end(&self) -> Result<u32> {
+        Ok(self.control.turn_end)
+    }
+    fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
     }
 }
 
@@ -237,7 +489,7 @@ mod tests {
         let plain = t.encode(text, false).unwrap();
         assert!(plain.iter().all(|&id| (id as usize) < t.vocab_size() - 26), "no added token among {plain:?}");
         let ids = t.encode(text, true).unwrap();
-        for id in [c.im_start, c.im_end, c.endoftext, c.think, c.end_think] {
+        for id in [c.im_start.unwrap(), c.turn_end, c.text_end, c.think.unwrap(), c.end_think.unwrap()] {
             assert!(ids.contains(&id));
         }
         assert_eq!(t.decode(&ids, true).unwrap(), "cyst<think>\n</think><tool_call>", "special ones are left out");
@@ -251,9 +503,10 @@ mod tests {
         assert_eq!(size, 320);
         let c = t.control();
         assert_eq!(
-            [c.endoftext, c.im_start, c.im_end, c.think, c.end_think],
-            [size - 26, size - 25, size - 24, size - 2, size - 1]
+            [Some(c.text_end), c.im_start, Some(c.turn_end), c.think, c.end_think],
+            [size - 26, size - 25, size - 24, size - 2, size - 1].map(Some)
         );
+        assert_eq!(t.ends(), [c.turn_end, c.text_end]);
         assert_eq!(t.merges().unwrap().len(), 320 - 256 - 26);
         // Qwen's pre-tokenizer: digits stand alone, a letter run takes one leading character.
         let (a, b) = (t.encode("12", false).unwrap(), t.encode("1", false).unwrap());

@@ -144,7 +144,7 @@ impl Material {
 /// Plain text as sequences of at most `most` tokens, the end-of-text token last.
 fn pieces(tokenizer: &Tokenizer, text: &str, most: usize) -> Result<Vec<Sequence>> {
     let mut ids = tokenizer.encode(text, false)?;
-    ids.push(tokenizer.control().endoftext);
+    ids.push(tokenizer.control().text_end);
     Ok(ids.chunks(most).map(|c| Sequence::text(c.to_vec())).collect())
 }
 

@@ -6,10 +6,13 @@
 //!                                                                                    prompt_len ┘ supervised from here
 //! ```
 //!
-//! `train(…).ids[..prompt_len]` is `serve(…)`, bit for bit: prompt and answer are tokenized apart, and only neighbours can be left out and
-//! the finding be shortened, by a limit on the prompt alone. Text is never read as control tokens.
+//! `train(…).ids[..prompt_len]` is `serve(…)`, bit for bit: only neighbours can be left out and the finding be shortened, by a limit on
+//! the prompt alone, and an answer that would change the ids before it is refused. Text is never read as control tokens.
+//!
+//! The chat format is that of the checkpoint's own template, where it has one; else Qwen3's (see `chat`).
 use super::Prompt;
-use super::chat::{self, Piece};
+use super::chat::{self, Message, Piece, Thinking};
+use super::template::{ChatTemplate, Stretch};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use std::sync::Arc;
@@ -18,10 +21,20 @@ use std::sync::Arc;
 pub trait Tokens: Send + Sync {
     /// Ids of text in which nothing is a control token.
     fn text(&self, text: &str) -> Result<Vec<u32>>;
-    /// The id of a control token: `<|im_start|>`, `<|im_end|>`, `<think>`, `</think>`.
+    /// The id of a control token by its text, such as `<|im_start|>`.
     fn control(&self, name: &str) -> Result<u32>;
     /// The text of ids, control tokens written out.
     fn decode(&self, ids: &[u32]) -> Result<String>;
+    /// Ids of a whole rendered conversation: added tokens in it are read as such.
+    fn whole(&self, text: &str) -> Result<Vec<u32>>;
+    /// `text` in order, cut at every added token as `whole` reads them.
+    fn cut(&self, text: &str) -> Result<Vec<Stretch>>;
+    /// Ids that `whole` gives for a stretch between added tokens, whatever it spells; `first` if it begins the whole text.
+    fn stretch(&self, text: &str, first: bool) -> Result<Vec<u32>>;
+    /// The token that ends a turn of the assistant.
+    fn end(&self) -> Result<u32>;
+    /// The checkpoint's own chat template; None for Qwen3's format as `chat` has it.
+    fn template(&self) -> Option<&ChatTemplate>;
 }
 
 /// What is done with a prompt longer than the limit.
@@ -44,7 +57,7 @@ pub struct Encoded {
     pub dropped: usize,
 }
 
-/// One training example: `ids[prompt_len..]` is to be learnt (the answer's tokens and `<|im_end|>`), the rest is given.
+/// One training example: `ids[prompt_len..]` is to be learnt (the answer's tokens and the end of the turn), the rest is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     pub ids: Vec<u32>,
@@ -94,17 +107,18 @@ impl Encoder {
     }
 
     fn example(&self, prompt: &Prompt, input: &str, group: Option<&str>, answer: &str) -> Result<Example> {
-        let Encoded { mut ids, cut, .. } = self.encode(prompt, input, group)?;
+        let Encoded { mut ids, cut, dropped } = self.encode(prompt, input, group)?;
         let prompt_len = ids.len();
-        ids.extend(self.ids(&chat::answer(answer, prompt.thinking))?);
+        let kept = input.char_indices().rev().take(cut).last().map_or(input, |(end, _)| &input[..end]);
+        let messages = prompt.ask(&prompt.shots(input, group), dropped, kept);
+        ids.extend(self.answer_ids(&messages, answer, prompt.thinking)?);
         Ok(Example { ids, prompt_len, cut })
     }
 
     /// The prompt about `input` as ids, shortened if that is allowed and needed.
     fn encode(&self, prompt: &Prompt, input: &str, group: Option<&str>) -> Result<Encoded> {
         let shots = prompt.shots(input, group);
-        let with =
-            |shown: &str, dropped: usize| self.ids(&chat::prompt(&prompt.ask(&shots, dropped, shown), prompt.thinking));
+        let with = |shown: &str, dropped: usize| self.prompt_ids(&prompt.ask(&shots, dropped, shown), prompt.thinking);
         let (mut whole, mut dropped) = (with(input, 0)?, 0);
         let over = |ids: &[u32]| self.limit.is_some_and(|(limit, _)| ids.len() > limit);
         let shorten = self.limit.is_some_and(|(_, overlong)| overlong == Overlong::Shorten);
@@ -153,7 +167,23 @@ impl Encoder {
 
     /// The token that ends an answer.
     pub fn end(&self) -> Result<u32> {
-        self.tokens.control("<|im_end|>")
+        self.tokens.end()
+    }
+
+    /// The ids of all that stands before the assistant's answer.
+    pub fn prompt_ids(&self, messages: &[Message], thinking: Thinking) -> Result<Vec<u32>> {
+        match self.tokens.template() {
+            Some(template) => template.prompt_ids(&*self.tokens, messages, thinking),
+            None => self.ids(&chat::prompt(messages, thinking)),
+        }
+    }
+
+    /// The ids of `answer` and the end of the turn, as they follow the prompt of `messages`.
+    pub fn answer_ids(&self, messages: &[Message], answer: &str, thinking: Thinking) -> Result<Vec<u32>> {
+        match self.tokens.template() {
+            Some(template) => template.answer_ids(&*self.tokens, messages, answer, thinking),
+            None => self.ids(&chat::answer(answer, thinking)),
+        }
     }
 
     fn ids(&self, pieces: &[Piece]) -> Result<Vec<u32>> {

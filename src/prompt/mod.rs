@@ -1,11 +1,13 @@
-//! Named, versioned prompts; Qwen3's chat format; one encoding into token ids for training and for serving.
+//! Named, versioned prompts; a checkpoint's own chat template, or Qwen3's format; one encoding into token ids for training and for serving.
 mod answer_format;
 mod audit;
 pub mod chat;
 mod choose;
 mod encode;
+mod jinja;
 mod library;
 mod retrieve;
+pub mod template;
 
 pub use answer_format::Constrain;
 pub use audit::Audit;
@@ -14,3 +16,4 @@ pub use choose::choose;
 pub use encode::{Encoded, Encoder, Example, Overlong, Tokens};
 pub use library::{Exemplar, Prompt, PromptContext, Recipe, Shot};
 pub use retrieve::{Bm25, Neighbours};
+pub use template::ChatTemplate;

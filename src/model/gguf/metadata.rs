@@ -39,6 +39,9 @@ impl Metadata {
     pub fn i32s(&mut self, key: &str, values: &[i32]) {
         self.list(key, 5, values.len()).extend(values.iter().flat_map(|n| n.to_le_bytes()));
     }
+    pub fn f32s(&mut self, key: &str, values: &[f32]) {
+        self.list(key, 6, values.len()).extend(values.iter().flat_map(|x| x.to_le_bytes()));
+    }
     fn list(&mut self, key: &str, kind: u32, count: usize) -> &mut Vec<u8> {
         let out = self.key(key, 9);
         out.extend(kind.to_le_bytes());

@@ -1,4 +1,5 @@
-//! GGUF, llama.cpp's file format: read as a base model, written as an export. Architectures `llama` (Llama, Mistral), `qwen2`, `qwen3`.
+//! GGUF, llama.cpp's file format: read as a base model, written as an export. Architectures `llama` (Llama, Mistral), `qwen2`, `qwen3`; their
+//! tokenizers in `tokens`.
 mod description;
 mod header;
 mod kinds;
@@ -11,6 +12,7 @@ mod write;
 
 pub use kinds::Kind;
 pub use read::Gguf;
+pub(super) use tokens::{ENDS, of_file};
 pub use write::{Contents, Quality, Written, write};
 
 #[cfg(test)]

@@ -78,8 +78,8 @@ fn the_config_is_that_of_the_metadata() {
     };
     assert_eq!(config, want, "1e-6 and 1e5 to the last digit");
     let control = Tokenizer::open(&tiny()).unwrap().control();
-    assert_eq!(config.eos_token_id, [control.im_end, control.endoftext]);
-    assert_eq!(config.pad_token_id, Some(control.endoftext));
+    assert_eq!(config.eos_token_id, [control.turn_end, control.text_end]);
+    assert_eq!(config.pad_token_id, Some(control.text_end));
 }
 
 #[test]

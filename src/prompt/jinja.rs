@@ -1,0 +1,633 @@
+//! Jinja as transformers runs it, on minijinja: the environment of chat templates, its bounds, and Python's ways of writing values.
+//!
+//! minijinja bounds steps (fuel) and recursion. What it does not bound is the length of values, so the source is rewritten a little
+//! before it is compiled: `{% set x = e %}` becomes `{% set x = (e)|… %}` with a filter that measures, repeated text (`"x" * n`) is
+//! refused but for small written numbers, and whatever is written is counted.
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
+use std::cell::Cell;
+
+/// Instructions of one rendering. A conversation of a hundred messages takes a few thousand.
+const FUEL: u64 = 500_000;
+/// Depth of recursion, where a macro counts several times.
+const DEPTH: usize = 100;
+/// Bytes that one rendering may write, into its result or into its own variables.
+const WRITTEN: usize = 64 << 20;
+/// Bytes of a text, or elements of a list, that a variable may hold.
+const HELD: usize = 16 << 20;
+/// `+` and `~` in one tag, at most.
+const JOINTS: usize = 100;
+/// Factors of repeated text: the largest, and how many.
+const REPEATS: (u32, usize) = (64, 4);
+/// Name of the template, and of the filter that measures.
+const NAME: &str = "chat template";
+const MEASURE: &str = "dxlab_measured";
+
+thread_local! {
+    /// Bytes that the rendering on this thread has written.
+    static SPENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Why a conversation was not rendered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The template called `raise_exception`; its own words.
+    Raised(String),
+    /// It cannot be run.
+    Broken(String),
+}
+
+/// Marks an error as the template's own.
+#[derive(Debug)]
+struct Raised;
+
+impl std::fmt::Display for Raised {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("raised by the template")
+    }
+}
+
+impl std::error::Error for Raised {}
+
+/// An environment that holds `source`; an error says what is wrong with it.
+pub fn environment(source: &str) -> Result<Environment<'static>, String> {
+    let mut out = Environment::new();
+    out.set_trim_blocks(true);
+    out.set_lstrip_blocks(true);
+    out.set_auto_escape_callback(|_| AutoEscape::None);
+    out.set_unknown_method_callback(method);
+    out.set_formatter(print);
+    out.set_fuel(Some(FUEL));
+    out.set_recursion_limit(DEPTH);
+    out.add_filter("tojson", to_json);
+    out.add_filter("string", |value: Value| text(&value).into_owned());
+    out.add_filter(MEASURE, measured);
+    out.add_filter("replace", replace);
+    for unbounded in ["indent", "format"] {
+        out.add_filter(unbounded, move |_: Rest<Value>| -> Result<Value, Error> {
+            Err(wrong(format!("filter `{unbounded}` is not known here")))
+        });
+    }
+    out.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(wrong(message).with_source(Raised))
+    });
+    out.add_function("strftime_now", strftime);
+    out.add_template_owned(NAME, rewritten(source)?).map_err(|e| said(&e))?;
+    Ok(out)
+}
+
+/// The template with the values of `context`.
+pub fn render(environment: &Environment, context: &impl serde::Serialize) -> Result<String, Refusal> {
+    SPENT.set(0);
+    let done = environment.get_template(NAME).and_then(|template| template.render(context));
+    done.map_err(|error| match raised(&error) {
+        Some(words) => Refusal::Raised(words),
+        None => Refusal::Broken(said(&error)),
+    })
+}
+
+/// What looks like a control token in a template's source: `[INST]`, `<<SYS>>`, `<|im_end|>`, `<｜User｜>`, `</s>`.
+pub fn marks(source: &str) -> Vec<String> {
+    let mut out = std::collections::BTreeSet::new();
+    for (at, _) in source.match_indices(['[', '<']) {
+        let rest = &source[at..];
+        let upper = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        let bare = |name: &str| !name.is_empty() && !name.contains(['<', '>', '\'', '"', '{', '|', '｜', ' ', '\n']);
+        let between = |start: &str, end: &str| {
+            let inner = rest.strip_prefix(start)?;
+            inner.find(end).map(|length| (&inner[..length], &rest[..start.len() + length + end.len()]))
+        };
+        let slashless = |name: &str| name.strip_prefix('/').unwrap_or(name).to_string();
+        let found = [
+            between("[", "]").filter(|(name, _)| upper(&slashless(name))),
+            between("<<", ">>").filter(|(name, _)| upper(&slashless(name))),
+            between("<|", "|>").filter(|(name, _)| bare(name)),
+            between("<｜", "｜>").filter(|(name, _)| bare(name)),
+            between("<", ">").filter(|(name, _)| slashless(name) == "s"),
+        ];
+        out.extend(found.into_iter().flatten().map(|(_, whole)| whole.to_string()));
+    }
+    out.into_iter().collect()
+}
+
+fn wrong(what: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, what)
+}
+
+/// The words of `raise_exception`, if it is what happened.
+fn raised(error: &Error) -> Option<String> {
+    let mut source = std::error::Error::source(error);
+    let mut words = error.detail().unwrap_or_default().to_string();
+    while let Some(inner) = source {
+        if inner.is::<Raised>() {
+            return Some(words);
+        }
+        if let Some(inner) = inner.downcast_ref::<Error>() {
+            words = inner.detail().unwrap_or_default().to_string();
+        }
+        source = inner.source();
+    }
+    None
+}
+
+/// An error in one line.
+fn said(error: &Error) -> String {
+    let text = match error.kind() {
+        ErrorKind::OutOfFuel => format!("it takes more than {FUEL} steps"),
+        _ => error.to_string().split('\n').next().unwrap_or_default().to_string(),
+    };
+    match error.line() {
+        Some(line) if !text.contains("chat template:") => format!("line {line}: {text}"),
+        _ => text,
+    }
+}
+
+/// Fails for a text longer than a variable may hold.
+fn fits(bytes: usize) -> Result<(), Error> {
+    match bytes <= HELD {
+        true => Ok(()),
+        false => Err(wrong(format!("a value of {bytes} bytes or elements, expected at most {HELD}"))),
+    }
+}
+
+fn replace(text: String, from: String, to: String) -> Result<String, Error> {
+    fits(text.len().saturating_mul(to.len().max(1)))?;
+    Ok(text.replace(&from, &to))
+}
+
+fn measured(value: Value) -> Result<Value, Error> {
+    fits(value.as_str().map(str::len).or_else(|| value.len()).unwrap_or(0))?;
+    Ok(value)
+}
+
+/// Python's methods of text, lists and maps; those that could repeat a text without bound are measured first.
+fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    let length = |v: &Value| v.as_str().map_or(1, str::len).max(1);
+    match name {
+        "format" => return Err(wrong("method `format` is not known here")),
+        "replace" => fits(length(value).saturating_mul(args.iter().map(length).max().unwrap_or(1)))?,
+        "join" => {
+            let parts: Vec<Value> = args.iter().flat_map(|a| a.try_iter().into_iter().flatten()).collect();
+            let inner: usize = parts.iter().map(length).sum();
+            fits(inner.saturating_add(parts.len().saturating_mul(length(value))))?;
+        }
+        _ => {}
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
+/// Writes a value as Python's `str` does.
+fn print(out: &mut Output, _: &State, value: &Value) -> Result<(), Error> {
+    let text = text(value);
+    let spent = SPENT.get().saturating_add(text.len());
+    SPENT.set(spent);
+    if spent > WRITTEN {
+        return Err(wrong(format!("it writes more than {WRITTEN} bytes")));
+    }
+    out.write_str(&text).map_err(Error::from)
+}
+
+fn text(value: &Value) -> std::borrow::Cow<'_, str> {
+    match value.as_str() {
+        Some(text) => text.into(),
+        None if value.is_undefined() => "".into(),
+        None => {
+            let mut out = String::new();
+            repr(value, &mut out);
+            out.into()
+        }
+    }
+}
+
+/// Python's `repr`.
+fn repr(value: &Value, out: &mut String) {
+    match value.kind() {
+        ValueKind::Undefined => out.push_str("Undefined"),
+        ValueKind::None => out.push_str("None"),
+        ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number => out.push_str(&number(value)),
+        ValueKind::String => quoted(value.as_str().unwrap_or_default(), out),
+        ValueKind::Seq | ValueKind::Iterable => {
+            out.push('[');
+            for (i, item) in value.try_iter().into_iter().flatten().enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                repr(&item, out);
+            }
+            out.push(']');
+        }
+        ValueKind::Map => {
+            out.push('{');
+            for (i, key) in value.try_iter().into_iter().flatten().enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                repr(&key, out);
+                out.push_str(": ");
+                repr(&value.get_item(&key).unwrap_or_default(), out);
+            }
+            out.push('}');
+        }
+        _ => out.push_str(&value.to_string()),
+    }
+}
+
+fn quoted(text: &str, out: &mut String) {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => out.extend(['\\', c]),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+}
+
+/// A number as Python writes it: `1e-05`, `1e+16`, `2.0`.
+fn number(value: &Value) -> String {
+    let Some(x) = (!value.is_integer()).then(|| f64::try_from(value.clone()).ok()).flatten() else {
+        return value.to_string();
+    };
+    let text = format!("{x:?}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => {
+            let (sign, power) = exponent.strip_prefix('-').map_or(('+', exponent), |power| ('-', power));
+            format!("{digits}e{sign}{power:0>2}")
+        }
+        None if x.is_nan() => "nan".into(),
+        None => text,
+    }
+}
+
+/// `tojson` as transformers defines it: Python's `json.dumps(x, ensure_ascii, indent, separators, sort_keys)`.
+fn to_json(value: Value, ascii: Option<Value>, kwargs: Kwargs) -> Result<String, Error> {
+    let ascii = match kwargs.get::<Option<Value>>("ensure_ascii")? {
+        Some(value) => value.is_true(),
+        None => ascii.is_some_and(|v| v.is_true()),
+    };
+    let indent = match kwargs.get::<Option<Value>>("indent")? {
+        None => None,
+        Some(v) if v.is_none() => None,
+        Some(v) => Some(match v.as_str() {
+            Some(text) => text.to_string(),
+            None => {
+                " ".repeat(v.as_usize().filter(|n| *n <= 64).ok_or_else(|| wrong("tojson: indent is not 0 to 64"))?)
+            }
+        }),
+    };
+    let between = if indent.is_some() { "," } else { ", " };
+    let separators = match kwargs.get::<Option<Value>>("separators")? {
+        Some(pair) if !pair.is_none() => {
+            let parts: Vec<String> = pair.try_iter()?.map(|v| v.to_string()).collect();
+            let [item, key] = &parts[..] else { return Err(wrong("tojson: separators are not a pair")) };
+            (item.clone(), key.clone())
+        }
+        _ => (between.to_string(), ": ".to_string()),
+    };
+    let sort = kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    kwargs.assert_all_used()?;
+    let mut json = Json { ascii, indent, separators, sort, out: String::new() };
+    json.write(&value, 0)?;
+    Ok(json.out)
+}
+
+struct Json {
+    ascii: bool,
+    indent: Option<String>,
+    /// Between items, and between key and value.
+    separators: (String, String),
+    sort: bool,
+    out: String,
+}
+
+impl Json {
+    fn write(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        fits(self.out.len())?;
+        if depth > DEPTH {
+            return Err(wrong(format!("tojson: nested deeper than {DEPTH}")));
+        }
+        match value.kind() {
+            ValueKind::None => self.out.push_str("null"),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.out.push_str(&match number(value).as_str() {
+                "nan" => "NaN".to_string(),
+                "inf" => "Infinity".to_string(),
+                "-inf" => "-Infinity".to_string(),
+                other => other.to_string(),
+            }),
+            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
+            ValueKind::Seq | ValueKind::Iterable => {
+                let items: Vec<Value> = value.try_iter()?.collect();
+                self.all(['[', ']'], items.len(), depth, |json, i| json.write(&items[i], depth + 1))?;
+            }
+            ValueKind::Map => {
+                let mut keys: Vec<Value> = value.try_iter()?.collect();
+                if self.sort {
+                    keys.sort_by_key(|key| key.to_string());
+                }
+                self.all(['{', '}'], keys.len(), depth, |json, i| {
+                    json.string(&keys[i].to_string());
+                    let colon = json.separators.1.clone();
+                    json.out.push_str(&colon);
+                    json.write(&value.get_item(&keys[i])?, depth + 1)
+                })?;
+            }
+            other => return Err(wrong(format!("tojson: {other} is not JSON serializable"))),
+        }
+        Ok(())
+    }
+
+    fn all(
+        &mut self,
+        [open, close]: [char; 2],
+        count: usize,
+        depth: usize,
+        mut each: impl FnMut(&mut Self, usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.out.push(open);
+        for i in 0..count {
+            if i > 0 {
+                let item = self.separators.0.clone();
+                self.out.push_str(&item);
+            }
+            self.line(depth + 1);
+            each(self, i)?;
+        }
+        if count > 0 {
+            self.line(depth);
+        }
+        self.out.push(close);
+        Ok(())
+    }
+
+    fn line(&mut self, depth: usize) {
+        if let Some(indent) = &self.indent {
+            self.out.push('\n');
+            (0..depth).for_each(|_| self.out.push_str(indent));
+        }
+    }
+
+    fn string(&mut self, text: &str) {
+        self.out.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => self.out.push_str("\\\""),
+                '\\' => self.out.push_str("\\\\"),
+                '\n' => self.out.push_str("\\n"),
+                '\r' => self.out.push_str("\\r"),
+                '\t' => self.out.push_str("\\t"),
+                '\u{8}' => self.out.push_str("\\b"),
+                '\u{c}' => self.out.push_str("\\f"),
+                c if (c as u32) < 0x20 || (self.ascii && !c.is_ascii()) => {
+                    let units = c.encode_utf16(&mut [0; 2]).to_vec();
+                    units.iter().for_each(|unit| self.out.push_str(&format!("\\u{unit:04x}")));
+                }
+                c => self.out.push(c),
+            }
+        }
+        self.out.push('"');
+    }
+}
+
+/// `strftime_now` of a clock that stands at Friday, 26 July 2024, 12:00.
+fn strftime(format: String) -> Result<String, Error> {
+    let (mut out, mut chars) = (String::new(), format.chars());
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let directive = chars.next();
+        out.push_str(match directive {
+            Some('d') => "26",
+            Some('m') => "07",
+            Some('Y') => "2024",
+            Some('y') => "24",
+            Some('b') | Some('h') => "Jul",
+            Some('B') => "July",
+            Some('a') => "Fri",
+            Some('A') => "Friday",
+            Some('j') => "208",
+            Some('H') | Some('I') => "12",
+            Some('M') | Some('S') => "00",
+            Some('p') => "PM",
+            Some('F') => "2024-07-26",
+            Some('T') => "12:00:00",
+            Some('%') => "%",
+            _ => return Err(wrong(format!("strftime_now: `{format}` is not known here"))),
+        });
+    }
+    Ok(out)
+}
+
+/// The source as it is compiled: see the file's header. `{% generation %}` and its end become an `if` that always holds.
+fn rewritten(source: &str) -> Result<String, String> {
+    let (mut out, mut rest) = (String::with_capacity(source.len() + 64), source);
+    while let Some(at) =
+        rest.match_indices('{').map(|(at, _)| at).find(|at| rest[at + 1..].starts_with(['{', '%', '#']))
+    {
+        let line = || source[..source.len() - rest.len() + at].matches('\n').count() + 1;
+        out.push_str(&rest[..at]);
+        let (kind, body) = (&rest[at..at + 2], &rest[at + 2..]);
+        let length = match kind {
+            "{#" => body.find("#}"),
+            _ => end_of_tag(body, if kind == "{{" { "}}" } else { "%}" }),
+        };
+        let length = length.ok_or_else(|| format!("line {}: `{kind}` is never closed", line()))?;
+        let tag = &body[..length];
+        out.push_str(kind);
+        if kind == "{#" {
+            out.push_str(tag);
+        } else {
+            repeats(tag).map_err(|what| format!("line {}: {what}", line()))?;
+            out.push_str(&if kind == "{%" { statement(tag) } else { tag.to_string() });
+        }
+        out.push_str(&body[length..length + 2]);
+        rest = &body[length + 2..];
+        if kind == "{%" && words(tag).next() == Some("raw") {
+            let end = rest.find("endraw").and_then(|at| rest[..at].rfind("{%")).unwrap_or(rest.len());
+            out.push_str(&rest[..end]);
+            rest = &rest[end..];
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// The words of a tag, without its signs for white space.
+fn words(tag: &str) -> impl Iterator<Item = &str> {
+    tag.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).split_whitespace()
+}
+
+/// The characters of a tag's code that stand in no quotes, with their places.
+fn code(tag: &str) -> impl Iterator<Item = (usize, char)> {
+    let (mut quote, mut escaped) = (None, false);
+    tag.char_indices().filter(move |(_, c)| match quote {
+        Some(open) => {
+            (quote, escaped) = match (escaped, *c) {
+                (false, '\\') => (quote, true),
+                (false, c) if c == open => (None, false),
+                _ => (quote, false),
+            };
+            false
+        }
+        None => {
+            quote = matches!(c, '\'' | '"').then_some(*c);
+            quote.is_none()
+        }
+    })
+}
+
+/// Where a tag ends: at `end` outside of quotes and brackets.
+fn end_of_tag(body: &str, end: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    for (at, c) in code(body) {
+        if depth == 0 && body[at..].starts_with(end) {
+            return Some(at);
+        }
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Refuses code that could make a long text of a short one in a single tag.
+fn repeats(tag: &str) -> Result<(), String> {
+    let joints = code(tag).filter(|(_, c)| matches!(c, '+' | '~')).count();
+    if joints > JOINTS {
+        return Err(format!("{joints} times `+` or `~` in one tag, expected at most {JOINTS}"));
+    }
+    let times: Vec<usize> = code(tag).filter(|(_, c)| *c == '*').map(|(at, _)| at).collect();
+    let small = |at: &usize| {
+        let digits = |word: &str| word.parse::<u32>().is_ok_and(|n| n <= REPEATS.0);
+        let before = tag[..*at].trim_end();
+        let before = &before[before.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').len()..];
+        let after = tag[at + 1..].trim_start();
+        let after = &after[..after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len()];
+        digits(before) || digits(after)
+    };
+    match times.len() > REPEATS.1 || !times.iter().all(small) {
+        true => {
+            Err(format!("`*` but for numbers up to {} is not known here: it can repeat a text without end", REPEATS.0))
+        }
+        false => Ok(()),
+    }
+}
+
+/// A statement as it is compiled.
+fn statement(tag: &str) -> String {
+    let first = words(tag).next();
+    match first {
+        Some("generation") => tag.replacen("generation", "if true", 1),
+        Some("endgeneration") => tag.replacen("endgeneration", "endif", 1),
+        Some("set") => {
+            let mut depth = 0usize;
+            let assigned = code(tag).find(|(_, c)| match c {
+                '(' | '[' | '{' => {
+                    depth += 1;
+                    false
+                }
+                ')' | ']' | '}' => {
+                    depth = depth.saturating_sub(1);
+                    false
+                }
+                c => *c == '=' && depth == 0,
+            });
+            let Some((at, _)) = assigned else { return tag.to_string() };
+            let body = tag.len() - usize::from(tag.ends_with(['-', '+']));
+            let value = tag[at + 1..body].trim();
+            format!("{}= ({value})|{MEASURE} {}", &tag[..at], &tag[body..])
+        }
+        _ => tag.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minijinja::context;
+
+    fn rendered(source: &str) -> Result<String, Refusal> {
+        let environment = environment(source).map_err(Refusal::Broken)?;
+        render(&environment, &context! { x => "ab", none => (), list => vec![1, 2] })
+    }
+
+    /// What is wrong with a source, when it is read or when it is run.
+    fn broken(source: &str) -> String {
+        match rendered(source) {
+            Err(Refusal::Broken(what)) => what,
+            other => panic!("{source}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn values_are_written_as_python_writes_them() {
+        let source = "{{ none }} {{ true }} {{ [1.0, 'a', \"it's\", 1e16, 1e-7] }} {{ {'k': 'v\\n'} }} {{ missing }}{{ 1e22 | string }}";
+        assert_eq!(rendered(source).unwrap(), r#"None True [1.0, 'a', "it's", 1e+16, 1e-07] {'k': 'v\n'} 1e+22"#);
+        assert_eq!(rendered("{{ strftime_now('%d %b %Y, %A') }}").unwrap(), "26 Jul 2024, Friday");
+        assert!(broken("{{ strftime_now('%Q') }}").contains("%Q"));
+    }
+
+    #[test]
+    fn a_template_that_raises_says_its_own_words() {
+        let raised = |source: &str| rendered(source).unwrap_err();
+        assert_eq!(raised("{{ raise_exception('Only two roles!') }}"), Refusal::Raised("Only two roles!".into()));
+        let inside =
+            "{% macro m() %}{{ raise_exception('inside') }}{% endmacro %}{% for i in [1] %}{{ m() }}{% endfor %}";
+        assert_eq!(raised(inside), Refusal::Raised("inside".into()));
+        assert!(broken("{{ x.y.z }}").contains("line 1") && broken("a\n{{ x | nofilter }}").contains("nofilter"));
+    }
+
+    #[test]
+    fn tags_of_transformers_are_read() {
+        let source = "{% generation %}a{% endgeneration %}\n{%- generation -%} b {%- endgeneration %}{% raw %}{{ c }}{% endraw %}{# {% #}d";
+        assert_eq!(rendered(source).unwrap(), "ab{{ c }}d");
+        assert_eq!(
+            rendered("{% for i in range(9) %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}").unwrap(),
+            "012"
+        );
+        assert_eq!(rendered("{{ '%}' }}{{ {'a': {'b': '}}'}}['a']['b'] }}").unwrap(), "%}}}");
+        assert_eq!(
+            rendered("{% set y = 'a' if x == 'ab' else 'b' %}{% set a, b = ['1', '=2'] %}{{ y + a + b }}").unwrap(),
+            "a1=2"
+        );
+        assert_eq!(rendered("{% set y -%} {{ x }} {%- endset %}[{{ y }}]").unwrap(), "[ab]");
+        assert_eq!(rendered("{{ '-' * 3 }}{{ 2*x }}\n").unwrap(), "---abab", "one last newline is dropped");
+    }
+
+    #[test]
+    fn a_template_that_loops_or_explodes_is_an_error() {
+        let doubling = "{% set ns = namespace(t=x) %}{% for i in range(60) %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}";
+        assert!(broken(doubling).contains("expected at most"), "{}", broken(doubling));
+        let captured = "{% set ns = namespace(t=x) %}{% for i in range(60) %}{% set t %}{{ ns.t }}{{ ns.t }}{% endset %}{% set ns.t = t %}{% endfor %}";
+        assert!(broken(captured).contains("expected at most") || broken(captured).contains("writes more"));
+        let nested = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
+        assert!(broken(nested).contains("steps"), "{}", broken(nested));
+        assert!(!broken("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").is_empty());
+        for repeated in
+            ["{{ x * 1000000000000 }}", "{{ x * list[0] }}", "{{ x*9*9*9*9*9*9 }}", "{% set y = 99999 * x %}"]
+        {
+            assert!(broken(repeated).contains("can repeat a text"), "{repeated}");
+        }
+        assert!(!broken("{{ range(99999999999) | list }}").is_empty());
+        assert!(broken("{{ '%999999999d' | format(1) }}").contains("format"));
+        let replaced =
+            "{% set t = x %}{% for i in range(9) %}{% endfor %}{{ ('a' * 64 * 64) | replace('a', 'b' * 64 * 64) }}";
+        assert!(broken(replaced).contains("expected at most"));
+        for open in ["{{ x", "{% if x", "{{ 'x }}", "{# x", "{% if x %}", "{{ (x }}", "{%"] {
+            assert!(!broken(open).is_empty(), "{open}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_control_token_is_found() {
+        let source = "{{ '<|im_start|>' + '[INST] <<SYS>>' + ' [/INST]</s><s>' + '<｜User｜>' + a[0] + b['x'] + '<|' + role + '|>' }}";
+        assert_eq!(marks(source), ["</s>", "<<SYS>>", "<s>", "<|im_start|>", "<｜User｜>", "[/INST]", "[INST]"]);
+    }
+}
