@@ -1,6 +1,7 @@
 //! Qwen3 on candle as one differentiable forward over packed sequences.
 mod checkpoint;
 mod config;
+pub mod encoder;
 pub mod export;
 mod gguf;
 mod hub;

@@ -9,6 +9,7 @@ mod pretrain;
 mod reading;
 mod schedule;
 mod state;
+mod tagger;
 mod trainer;
 
 pub use batch::{Batch, Sequence, Sums, plan, plan_times};
@@ -21,6 +22,7 @@ pub use pretrain::{PretrainConfig, Shape, fresh};
 pub use reading::{HeldOut, Material, Mixture, NGRAM, material};
 pub use schedule::Schedule;
 pub use state::{Progress, State};
+pub use tagger::{TaggerConfig, fit_tagger};
 pub(crate) use trainer::side_by_side;
 pub use trainer::{LogLine, LoopConfig, Trainer, gradients, mean_loss, read_log};
 
