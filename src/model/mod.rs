@@ -3,6 +3,7 @@ mod block;
 mod causal_lm;
 mod checkpoint;
 mod config;
+pub mod encoder;
 pub mod export;
 mod family;
 mod foreign;

@@ -5,6 +5,7 @@ mod muon;
 mod optimizer;
 mod schedule;
 mod state;
+mod tagger;
 mod trainer;
 
 pub use batch::{Batch, Sequence, Sums, plan, plan_times};
@@ -13,6 +14,7 @@ pub use muon::{Muon, orthogonal};
 pub use optimizer::{AdamW, Gradients, Moments};
 pub use schedule::Schedule;
 pub use state::{Progress, State};
+pub use tagger::{TaggerConfig, fit_tagger};
 pub(crate) use trainer::side_by_side;
 pub use trainer::{LogLine, LoopConfig, Trainer, gradients, mean_loss, read_log};
 

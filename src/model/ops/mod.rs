@@ -2,9 +2,13 @@
 //! a twin made of candle's operations that other devices and types use and that tests compare both with.
 mod add;
 mod attention;
+mod bias;
+mod bidirectional;
 mod blocks;
 mod dropout;
+mod gelu;
 mod lanes;
+mod layer_norm;
 mod linear;
 mod matrix;
 mod norm;
@@ -19,8 +23,12 @@ mod workers;
 
 pub use add::{add, add_bias_over, add_over};
 pub use attention::{Heads, Segments, Window, attend_past, attend_windows, causal_attention, causal_attention_naive};
+pub use bias::add_bias;
+pub use bidirectional::{bidirectional_attention, bidirectional_attention_naive};
 pub use dropout::{Dropout, dropout, key};
+pub use gelu::{gelu, gelu_naive};
 pub use lanes::{largest, log_sum_exp};
+pub use layer_norm::{layer_norm, layer_norm_naive};
 pub use linear::{LowRank, adapted_linear, adapted_linear_naive, linear, linear_each, scale_columns};
 pub use matrix::{Threads, View, ViewMut, multiply, peak_gflops};
 pub use norm::{rms_norm, rms_norm_naive, rms_norm_over};

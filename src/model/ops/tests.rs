@@ -3,6 +3,8 @@
 use super::*;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
+mod encoder;
+
 fn noise(shape: &[usize], seed: u64) -> Tensor {
     use rand::Rng as _;
     let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(seed);
