@@ -2,8 +2,8 @@
 //!
 //! What the forward does not compute (another activation, relative positions, a quantised checkpoint) is an error that names the file
 //! and the key. Keys that do not change the forward are kept and written again.
-use crate::corpus::whole;
 use crate::error::{Error, Result};
+use crate::io;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -90,7 +90,7 @@ impl EncoderConfig {
         for key in ["dtype", "torch_dtype"] {
             keys.insert(key.into(), "float32".into()); // transformers 5, transformers 4
         }
-        whole::write(&dir.join("config.json"), format!("{:#}\n", Value::Object(keys)).as_bytes())
+        io::write(&dir.join("config.json"), format!("{:#}\n", Value::Object(keys)).as_bytes())
     }
 
     /// Tokens that a sequence may have, control tokens included. RoBERTa's positions start behind that of the padding token.

@@ -4,6 +4,7 @@ use super::Tensors;
 use super::config::{EncoderConfig, Reach};
 use super::layers::{Dense, Norm, rows};
 use crate::error::Result;
+use crate::model::Rope;
 use crate::model::ops::{Segments, Turns, add, bidirectional_attention, gelu, rope};
 use candle_core::Tensor;
 
@@ -43,7 +44,8 @@ impl ModernBert {
         for layer in &self.layers {
             let theta = layer.reach.rope_theta;
             let at = turns.iter().position(|(known, _)| *known == theta).unwrap_or_else(|| {
-                turns.push((theta, Turns::new(&positions, c.head_dim(), theta)));
+                let (frequencies, factor) = Rope::plain(theta).frequencies(c.head_dim());
+                turns.push((theta, Turns::new(&positions, &frequencies, factor)));
                 turns.len() - 1
             });
             x = layer.forward(c, &x, &turns[at].1, segments)?;

@@ -2,8 +2,8 @@
 //!
 //! Text is text: `[SEP]` written out in a note is punctuation and letters, never the end of a sequence. The truncation and padding that a
 //! `tokenizer.json` may carry (all-MiniLM-L6-v2's cuts at 128 tokens and fills up to 128) are switched off.
-use crate::corpus::whole;
 use crate::error::{Error, Result};
+use crate::io;
 use std::ops::Range;
 use std::path::Path;
 use tokenizers::AddedVocabulary;
@@ -72,7 +72,7 @@ impl EncoderTokenizer {
     /// Writes `dir/tokenizer.json`.
     pub fn save(&self, dir: &Path) -> Result<()> {
         let json = self.full.to_string(false).map_err(|e| Error::failed(format!("tokenizer.json: {e}")))?;
-        whole::write(&dir.join("tokenizer.json"), json.as_bytes())
+        io::write(&dir.join("tokenizer.json"), json.as_bytes())
     }
 
     /// Tokens of `text` and their places, without control tokens.
