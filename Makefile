@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DXLAB_PYTHON = .tools/venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help report test tools kernel notebooks check book lab bench
+.PHONY: help report lint test tools kernel notebooks check book lab bench
 
 help:           ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -15,6 +15,10 @@ test:           ## the tests of the crate, of the book's preprocessor and of the
 	cargo test --locked --package dxlab
 	cargo test --locked --package mdbook-dxlab
 	$(PYTHON) -m unittest discover --start-directory scripts/tests
+
+lint:           ## formatting and lints; nothing may be wrong
+	cargo fmt --all --check
+	cargo clippy --locked --tests --package dxlab --package mdbook-dxlab -- -D warnings
 
 tools:          ## only install what is missing
 	@$(PYTHON) scripts/tools.py

@@ -147,6 +147,7 @@ impl Generate {
             samples: self.sampled.n.unwrap_or(1),
             until,
             held: constraint.as_deref().map_or(Held::Free, Held::Alike),
+            shared: Vec::new(),
             called: Some(&called),
         };
         how.check()?;

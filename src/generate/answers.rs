@@ -170,8 +170,14 @@ impl Answers for Local {
             Some((_, Hold::Quoting)) => Held::Each(&quoting),
         };
         let called = |at: usize| format!("case `{}`", cases[at].case_id);
-        let how =
-            Decoding { held, sampling: sampling.clone(), samples, called: Some(&called), ..Decoding::greedy(limits) };
+        let how = Decoding {
+            held,
+            sampling: sampling.clone(),
+            samples,
+            shared: encoder.shared(prompt)?,
+            called: Some(&called),
+            ..Decoding::greedy(limits)
+        };
         let made = decode(&self.model, &prompts, &how, done)?;
         let read = |prompt: &Vec<u32>, made: Generated| {
             Ok(Answer {

@@ -87,6 +87,10 @@ pub struct Decoding<'a> {
     pub until: Option<StopStrings>,
     /// What answers have to keep to.
     pub held: Held<'a>,
+    /// Ids that prompts may begin with (instructions, label list, examples): read once, and their cache copied into every answer to a prompt
+    /// that begins so. Empty for none. Reading a text in two pieces rounds differently in the last digits, so it is to follow from the
+    /// prompt alone, not from which cases are asked about together.
+    pub shared: Vec<u32>,
     /// What a prompt is called in errors, by its place among the prompts; `prompt N` where not given.
     pub called: Option<&'a dyn Fn(usize) -> String>,
 }
@@ -94,7 +98,7 @@ pub struct Decoding<'a> {
 impl Decoding<'_> {
     /// One free answer a prompt, the likeliest token at every step.
     pub fn greedy(limits: Limits) -> Self {
-        Self { limits, sampling: Sampling::default(), samples: 1, until: None, held: Held::Free, called: None }
+        Self { limits, sampling: Sampling::default(), samples: 1, until: None, held: Held::Free, shared: vec![], called: None }
     }
 
     /// Fails for what cannot be done.
@@ -215,7 +219,9 @@ pub(super) fn decode_by(
 ) -> Result<Vec<Vec<Generated>>> {
     how.check()?;
     let results = vec![Vec::new(); prompts.len()];
-    let mut state = Decoder { model, how, at_once, active: vec![], stems: VecDeque::new(), results, finished: 0 };
+    let prefix = Prefix::read(model, prompts, how, at_once)?;
+    let (active, stems) = (vec![], VecDeque::new());
+    let mut state = Decoder { model, how, at_once, prefix, active, stems, results, finished: 0 };
     let mut waiting = prompts.iter().enumerate();
     loop {
         let before = state.finished;
@@ -242,11 +248,49 @@ struct Decoder<'a, 'p> {
     how: &'a Decoding<'a>,
     /// Tokens that a pass reads.
     at_once: usize,
+    prefix: Option<Prefix<'a>>,
     active: Vec<Active<'p>>,
     /// Prompts that were read and have samples to start.
     stems: VecDeque<Stem>,
     results: Vec<Vec<Option<Generated>>>,
     finished: usize,
+}
+
+/// What prompts share, read once.
+struct Prefix<'h> {
+    ids: &'h [u32],
+    cache: Cache,
+}
+
+/// Fewer shared tokens than this are not worth a pass of their own.
+const LEAST_SHARED: usize = 16;
+
+impl<'h> Prefix<'h> {
+    /// None where there is nothing to share, or only one prompt that begins so.
+    fn read(model: &CausalLm, prompts: &[Vec<u32>], how: &'h Decoding, at_once: usize) -> Result<Option<Self>> {
+        let ids = how.shared.as_slice();
+        let begin = prompts.iter().filter(|prompt| Self::begins(ids, prompt)).count();
+        if ids.len() < LEAST_SHARED || begin < 2 {
+            return Ok(None);
+        }
+        model.config.reads(ids).and_then(|()| model.config.holds(ids.len()))?;
+        let mut cache = model.cache();
+        for piece in ids.chunks(at_once) {
+            let (segments, newest) = (Segments::of_lengths([piece.len()]), Segments::of_lengths([1]));
+            on_workers(|| model.extend_tail(piece, &segments, &newest, &mut [&mut cache]))?;
+        }
+        Ok(Some(Self { ids, cache }))
+    }
+
+    /// Whether a prompt begins with `ids` and goes on: its last token is read with the rest.
+    fn begins(ids: &[u32], prompt: &[u32]) -> bool {
+        prompt.len() > ids.len() && prompt.starts_with(ids)
+    }
+
+    /// What is left to read of a prompt, and the cache to read it into.
+    fn rest<'p>(&self, prompt: &'p [u32]) -> Option<(&'p [u32], Cache)> {
+        Self::begins(self.ids, prompt).then(|| (&prompt[self.ids.len()..], self.cache.clone()))
+    }
 }
 
 /// A prompt that has been read, for its further samples.
@@ -289,7 +333,9 @@ impl<'p> Decoder<'_, 'p> {
                 self.active.push(next);
                 self.retire(); // its first token may have ended it
             } else if let Some((prompt, ids)) = waiting.next() {
-                self.active.push(Active::new(self.how, (prompt, 0), ids.into(), self.model.cache())?);
+                let shared = self.prefix.as_ref().and_then(|prefix| prefix.rest(ids));
+                let (rest, cache) = shared.unwrap_or_else(|| (ids.as_slice(), self.model.cache()));
+                self.active.push(Active::new(self.how, (prompt, 0), rest.into(), cache)?);
             } else {
                 break;
             }

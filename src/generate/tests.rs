@@ -57,6 +57,22 @@ fn prompts_read_in_pieces_are_answered_alike() {
     }
 }
 
+#[test]
+fn what_prompts_share_is_read_once_and_changes_no_answer() {
+    let m = model("untied");
+    let shared: Vec<u32> = (0..40).map(|j| j * 7 % 300).collect();
+    let mut all: Vec<Vec<u32>> = prompts().into_iter().map(|rest| [shared.clone(), rest].concat()).collect();
+    all.extend([vec![5, 9, 2], shared.clone()]); // one that begins otherwise, one that ends where the others go on
+    for samples in [1, 2] {
+        let alone = decode(&m, &all, &warm(3, samples), &mut |_| {}).unwrap();
+        let how = Decoding { shared: shared.clone(), ..warm(3, samples) };
+        for (a, b) in alone.iter().flatten().zip(decode(&m, &all, &how, &mut |_| {}).unwrap().iter().flatten()) {
+            assert_eq!((&a.tokens, a.finish), (&b.tokens, b.finish));
+            assert!((a.logprob() - b.logprob()).abs() < 1e-4);
+        }
+    }
+}
+
 fn prompts() -> Vec<Vec<u32>> {
     (0..5).map(|i| (0..4 + i * 7 % 9).map(|j| (i * 53 + j * 11) as u32 % 340).collect()).collect()
 }

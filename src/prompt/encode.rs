@@ -106,6 +106,18 @@ impl Encoder {
         self.encode(prompt, &case.input, Some(&case.group)).map_err(|e| of_case(case, e))
     }
 
+    /// The ids that prompts about most texts begin with, whatever the text: instructions, label list and fixed examples. A prompt that was
+    /// shortened, or whose text is one of the examples, may begin otherwise.
+    pub fn shared(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        let bare = Prompt { neighbours: None, ..prompt.clone() };
+        let open = Self { limit: None, ..self.clone() };
+        // texts that begin and end differently, so that no token across the seam is counted
+        let (one, other) = (open.serve(&bare, "A text.")?, open.serve(&bare, "0 others?")?);
+        let same = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+        let seam = usize::from(prompt.neighbours.is_some()); // a neighbour's turn begins as the question's does
+        Ok(one[..same.saturating_sub(seam)].to_vec())
+    }
+
     fn example(&self, prompt: &Prompt, input: &str, group: Option<&str>, answer: &str) -> Result<Example> {
         let Encoded { mut ids, cut, dropped } = self.encode(prompt, input, group)?;
         let prompt_len = ids.len();
