@@ -1,4 +1,5 @@
-//! GGUF, llama.cpp's file format: read as a base model, written as an export. Architectures `llama` (Llama, Mistral), `qwen2`, `qwen3`.
+//! GGUF, llama.cpp's file format: read as a base model, written as an export. Architectures `llama` (Llama, Mistral),
+//! `qwen2`, `qwen3`.
 mod description;
 mod header;
 mod kinds;
