@@ -199,12 +199,13 @@ pub fn base_id(name: &str) -> Result<String> {
     static READ: Mutex<BTreeMap<(PathBuf, Vec<Stamp>), String>> = Mutex::new(BTreeMap::new());
     let dir = resolve(name)?;
     let key = (dir.clone(), stamps(&dir)?);
-    let known = |read: &BTreeMap<_, String>| read.get(&key).cloned();
-    let digest = match known(&READ.lock().unwrap_or_else(PoisonError::into_inner)) {
+    let read = || READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = read().get(&key).cloned(); // the lock is not held while a model is read
+    let digest = match known {
         Some(digest) => digest,
         None => {
             let digest = model_digest(&dir)?;
-            READ.lock().unwrap_or_else(PoisonError::into_inner).insert(key, digest.clone());
+            read().insert(key, digest.clone());
             digest
         }
     };

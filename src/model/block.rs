@@ -1,7 +1,8 @@
-//! One layer of a decoder, as the model sees it: hidden states in, hidden states out, and for generation a state a sequence.
+//! One layer of a decoder, as the model sees it: hidden states in, hidden states out, and for generation a state a
+//! sequence.
 //!
-//! A family's layers are [`Block`]s. What the passes have in common (packing, the tail of the last layer, checkpointing by layers,
-//! caches, logits) is written once, in [`CausalLm`](super::CausalLm).
+//! A family's layers are [`Block`]s. What the passes have in common (packing, the tail of the last layer, checkpointing
+//! by layers, caches, logits) is written once, in [`CausalLm`](super::CausalLm).
 mod attention;
 
 pub use attention::AttentionBlock;
@@ -13,10 +14,11 @@ use std::sync::Arc;
 
 /// One layer.
 pub trait Block: Send + Sync {
-    /// `x` [tokens, hidden_size] of all segments of `pass`, packed → the same, or [rows of the tail, hidden_size] where `pass` has one.
+    /// `x` [tokens, hidden_size] of all segments of `pass`, packed → the same, or [rows of the tail, hidden_size] where
+    /// `pass` has one.
     ///
-    /// `states`: what the layer knows of the tokens before these, one a segment; it is brought up to date. None where every segment
-    /// starts here: then the result is differentiable.
+    /// `states`: what the layer knows of the tokens before these, one a segment; it is brought up to date. None where
+    /// every segment starts here: then the result is differentiable.
     fn forward(&self, x: &Tensor, pass: &Pass, states: Option<&mut [&mut LayerState]>) -> Result<Tensor>;
 
     /// Its linear layers, in the order of the computation: what adapters change.

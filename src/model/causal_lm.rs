@@ -1,4 +1,5 @@
-//! A decoder for causal language modelling, whatever its family: embedding, [`Block`]s, a last norm, and a head that may be the embedding.
+//! A decoder for causal language modelling, whatever its family: embedding, [`Block`]s, a last norm, and a head that
+//! may be the embedding.
 //!
 //! One forward serves training, scoring and generation. Tokens of many sequences lie packed in one dimension; attention
 //! alone knows where a sequence starts. Tensors are named as in the checkpoint.
@@ -22,7 +23,8 @@ pub struct CausalLm {
     frequencies: (Vec<f64>, f64),
 }
 
-/// What a model keeps of one sequence, for generation; made by [`CausalLm::cache`]. The default belongs to no model: it only holds a place.
+/// What a model keeps of one sequence, for generation; made by [`CausalLm::cache`]. The default belongs to no model: it
+/// only holds a place.
 #[derive(Clone, Default)]
 pub struct Cache {
     layers: Vec<LayerState>,
@@ -80,7 +82,8 @@ impl CausalLm {
         self.hidden_tail(ids, segments, segments)
     }
 
-    /// Hidden states of the last `tails` tokens of every segment only, [Σ tails, hidden_size]: the last layer makes no others.
+    /// Hidden states of the last `tails` tokens of every segment only, [Σ tails, hidden_size]: the last layer makes no
+    /// others.
     pub fn hidden_tail(&self, ids: &[u32], segments: &Segments, tails: &Segments) -> Result<Tensor> {
         self.check(ids, segments, (0..segments.len()).map(|i| segments.range(i).len()))?;
         let places = self.places(&segments.positions(), segments, tails)?;
@@ -176,7 +179,8 @@ impl CausalLm {
         Ok(linear(hidden, self.head())?)
     }
 
-    /// log p of `targets` (n ids) after rows of hidden states [n, hidden_size] → [n], differentiable, natural logarithm.
+    /// log p of `targets` (n ids) after rows of hidden states [n, hidden_size] → [n], differentiable, natural
+    /// logarithm.
     pub fn logprobs(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
         self.config.knows(targets)?;
         Ok(token_logprob(hidden, self.head(), targets)?)

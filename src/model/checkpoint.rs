@@ -1,9 +1,10 @@
 //! A checkpoint: a folder in Hugging Face layout (`config.json` and `model.safetensors`, or shards with
 //! `model.safetensors.index.json`), or a GGUF file. Who reads weights by name does not know which.
 //!
-//! Strict both ways: a tensor that is missing, misshapen or never asked for is an error that names the tensor and the file. Headers are checked
-//! against the length of the file before anything is read, so a cut or hostile file ends in an error, never in a panic or a wild
-//! allocation. Tensors come as f32 on the CPU, one at a time: peak memory is the model plus one tensor as stored.
+//! Strict both ways: a tensor that is missing, misshapen or never asked for is an error that names the tensor and the
+//! file. Headers are checked against the length of the file before anything is read, so a cut or hostile file ends in
+//! an error, never in a panic or a wild allocation. Tensors come as f32 on the CPU, one at a time: peak memory is the
+//! model plus one tensor as stored.
 use super::config::Config;
 use super::foreign::foreign;
 use super::gguf::Gguf;
@@ -140,7 +141,8 @@ impl Checkpoint {
         Ok(entry)
     }
 
-    /// Fails unless exactly the config's tensors are there; reads none of them, but for a head that may repeat the embedding.
+    /// Fails unless exactly the config's tensors are there; reads none of them, but for a head that may repeat the
+    /// embedding.
     pub fn check(&self) -> Result<()> {
         if let Files::Folder(entries) = &self.files {
             for (name, shape) in self.config.tensors() {
@@ -150,8 +152,8 @@ impl Checkpoint {
         self.finish()
     }
 
-    /// Fails if a tensor of the files was never asked for. A tied checkpoint may still carry its head, if it equals the embedding; rotary
-    /// frequencies are left aside.
+    /// Fails if a tensor of the files was never asked for. A tied checkpoint may still carry its head, if it equals the
+    /// embedding; rotary frequencies are left aside.
     pub fn finish(&self) -> Result<()> {
         let Files::Folder(entries) = &self.files else { return Ok(()) };
         let asked = self.asked.lock().unwrap_or_else(|e| e.into_inner());
@@ -204,7 +206,8 @@ impl Checkpoint {
         Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
     }
 
-    /// Writes `dir/model.safetensors` in `dtype` (F32, F16 or BF16): beside, then renamed. `Config::write` writes the rest.
+    /// Writes `dir/model.safetensors` in `dtype` (F32, F16 or BF16): beside, then renamed. `Config::write` writes the
+    /// rest.
     pub fn save(dir: &Path, tensors: &BTreeMap<String, Tensor>, dtype: DType) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
         let cast = tensors.iter().map(|(name, t)| Ok((name.as_str(), t.detach().to_dtype(dtype)?.contiguous()?)));

@@ -1,9 +1,11 @@
-//! A decoder's `config.json`, in the spelling of transformers 4 (`rope_theta` on top, `rope_scaling`) or 5 (`rope_parameters`).
+//! A decoder's `config.json`, in the spelling of transformers 4 (`rope_theta` on top, `rope_scaling`) or 5
+//! (`rope_parameters`).
 //!
-//! `model_type` chooses the family ([`Family`]), which says what a missing key means. Anything that our forward does not compute (an
-//! unknown rotary scaling, a quantised checkpoint, another activation) is an error that names the file and the key, never a silently
-//! different model. Keys that do not change the forward are ignored.
+//! `model_type` chooses the family ([`Family`]), which says what a missing key means. Anything that our forward does
+//! not compute (an unknown rotary scaling, a quantised checkpoint, another activation) is an error that names the file
+//! and the key, never a silently different model. Keys that do not change the forward are ignored.
 mod keys;
+mod scaling;
 
 pub use keys::{Absent, Keys};
 

@@ -1,4 +1,5 @@
-//! What often lies where a file of weights should: told by its first bytes, so that the message is not about a broken header.
+//! What often lies where a file of weights should: told by its first bytes, so that the message is not about a broken
+//! header.
 use std::io::Read;
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! Rotary frequencies of a config, with the scalings that lengthen a model's reach.
 //!
-//! d = head dimension, w_i = θ^(−2i/d) for i < d/2, L = `original_max_position_embeddings`, s = `factor`; position p turns pair i by p·w'_i:
+//! d = head dimension, w_i = θ^(−2i/d) for i < d/2, L = `original_max_position_embeddings`, s = `factor`; position p
+//! turns pair i by p·w'_i:
 //!
 //! ```text
 //! default   w' = w
@@ -10,8 +11,9 @@
 //! yarn      w' = w (r/s + 1 − r),    r = clamp((i − lo)/(hi − lo), 0, 1),                   (Peng et al. 2023)
 //!           lo, hi = d ln(L/(2πβ)) / (2 ln θ) for β = 32 and 1, rounded outwards; cos and sin times 0.1 ln s + 1
 //! ```
-//! `dynamic` changes the frequencies with the length of a sequence once it is longer than `max_position_embeddings`. Keys that are cached
-//! by then would have to be turned anew (transformers leaves them as they were), so longer sequences are refused instead.
+//! `dynamic` changes the frequencies with the length of a sequence once it is longer than `max_position_embeddings`.
+//! Keys that are cached by then would have to be turned anew (transformers leaves them as they were), so longer
+//! sequences are refused instead.
 use std::f64::consts::PI;
 
 /// θ and what is done to the frequencies.
@@ -76,7 +78,8 @@ impl Rope {
         }
     }
 
-    /// w / w' of llama3 for the unscaled frequency `w`; 1 for other scalings. What a GGUF file calls `rope_freqs.weight`.
+    /// w / w' of llama3 for the unscaled frequency `w`; 1 for other scalings. What a GGUF file calls
+    /// `rope_freqs.weight`.
     pub fn divisor(&self, w: f64) -> f64 {
         let Scaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings } =
             self.scaling

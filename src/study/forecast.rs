@@ -341,4 +341,17 @@ mod tests {
         assert!((whole(28, Some(&[27])) - cost(0, 0, 27)).abs() < 1e-9);
         assert!((whole(28, Some(&(0..28).collect::<Vec<_>>())) - cost(27, 0, 0)).abs() < 1e-9);
     }
+
+    #[test]
+    fn every_family_can_be_measured() {
+        let config = TrainConfig::named("lora-plain").unwrap();
+        let train = [Sequence::completion((3..23).collect(), 12)];
+        let (longest, measured) = (vec![0], vec![vec![0]]);
+        let work = Work { train: &train, updates: 1, tokens: read(&train[0]), longest, measured, at_a_time: 1 };
+        for name in ["llama3", "llama_bias", "mistral", "qwen2"] {
+            let shape = Config::read(&crate::model::golden::path("families").join(name)).unwrap();
+            let probe = probe(&config, &shape, None, (2, None), &work).unwrap();
+            assert!(probe.learn > 0.0 && probe.learn.is_finite() && probe.update > 0.0, "{name}");
+        }
+    }
 }

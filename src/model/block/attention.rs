@@ -1,10 +1,12 @@
-//! The layer of Llama and its kin: pre-norm, grouped-query attention with rotary positions, SwiGLU, two residual connections.
+//! The layer of Llama and its kin: pre-norm, grouped-query attention with rotary positions, SwiGLU, two residual
+//! connections.
 //!
 //! ```text
 //! x ← x + W_o attention(rope(q), rope(k), v)        q, k, v: W h + b of h = RMSNorm(x); q and k normed by head where the family does
 //! x ← x + W_down (silu(W_gate h) ⊙ W_up h)          h = RMSNorm(x)
 //! ```
-//! Families differ by flags of their config: norms of queries and keys (Qwen3), biases (Qwen2), a sliding window (Mistral).
+//! Families differ by flags of their config: norms of queries and keys (Qwen3), biases (Qwen2), a sliding window
+//! (Mistral).
 use super::{Block, LayerState, Linear, Pass, Weights};
 use crate::error::{Error, Result};
 use crate::model::Config;

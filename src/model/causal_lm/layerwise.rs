@@ -13,9 +13,9 @@ impl CausalLm {
         Ok(rms_norm(&last, &self.norm, self.config.rms_norm_eps)?.detach())
     }
 
-    /// The gradients of `loss`, with one layer's graph alive at a time (gradient checkpointing, Chen et al. 2016): a forward pass keeps
-    /// the layers' inputs, the backward pass makes each layer again. `loss` makes a scalar from the tail's hidden states; `take` gets the gradients,
-    /// piece by piece; they are bit for bit those of the whole graph.
+    /// The gradients of `loss`, with one layer's graph alive at a time (gradient checkpointing, Chen et al. 2016): a
+    /// forward pass keeps the layers' inputs, the backward pass makes each layer again. `loss` makes a scalar from the
+    /// tail's hidden states; `take` gets the gradients, piece by piece; they are bit for bit those of the whole graph.
     pub fn backward_by_layers(
         &self,
         ids: &[u32],

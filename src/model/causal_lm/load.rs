@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 impl CausalLm {
-    /// Reads a Hugging Face folder or a GGUF file onto `device`; every tensor of the checkpoint must be one of the model's.
+    /// Reads a Hugging Face folder or a GGUF file onto `device`; every tensor of the checkpoint must be one of the
+    /// model's.
     pub fn load(place: &Path, precision: Precision, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(place)?;
         let model = Self::new(checkpoint.config(), &mut |name, shape| {

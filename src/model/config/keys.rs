@@ -1,8 +1,9 @@
 //! The keys of a config.json, read with complaints that name both the file and the key.
+use super::scaling::ScalingKeys;
 use super::{Config, LARGEST_VOCABULARY, SlidingWindow};
 use crate::error::{Error, Result};
 use crate::model::family::{self, Family};
-use crate::model::rope::{Rope, Scaling, yarn_attention};
+use crate::model::rope::{Rope, Scaling};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -195,7 +196,8 @@ impl Keys {
         }
     }
 
-    /// Qwen's window: in use with `use_sliding_window` only, and in the layers of `layer_types`, else from `max_window_layers` on.
+    /// Qwen's window: in use with `use_sliding_window` only, and in the layers of `layer_types`, else from
+    /// `max_window_layers` on.
     pub fn upper_window(&self, layers: usize) -> Result<Option<SlidingWindow>> {
         let in_use = self.flag("use_sliding_window", false)?;
         let size = match self.mentions("sliding_window") {
@@ -221,8 +223,8 @@ impl Keys {
         Ok(windowed.contains(&true).then_some(SlidingWindow { size, layers: (!all).then_some(windowed) }))
     }
 
-    /// θ and its scaling, in the spelling of transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`). As in transformers 5,
-    /// `rope_scaling` goes before `rope_parameters`, and a θ on top fills in what they lack.
+    /// θ and its scaling, in the spelling of transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`). As
+    /// in transformers 5, `rope_scaling` goes before `rope_parameters`, and a θ on top fills in what they lack.
     pub fn rope(&self, theta: Option<f64>, positions: usize) -> Result<Rope> {
         let none = Map::new();
         let (key, dict) = match (self.get("rope_scaling"), self.get("rope_parameters")) {
@@ -238,8 +240,13 @@ impl Keys {
             Some(nested) => self.positive_value("rope_theta", nested)?,
             None => self.positive("rope_theta", theta)?,
         };
-        let given = ScalingKeys { keys: self, key, dict, positions };
-        Ok(Rope { theta, scaling: given.scaling()? })
+        let scaling = ScalingKeys { keys: self, key, dict, positions }.scaling()?;
+        match scaling {
+            Scaling::Yarn { .. } if theta <= 1.0 => {
+                Err(self.wrong("rope_theta", "more than 1, for `yarn`".into(), theta))
+            }
+            _ => Ok(Rope { theta, scaling }),
+        }
     }
 
     /// Present, if only as null.
@@ -247,7 +254,7 @@ impl Keys {
         self.map.contains_key(key)
     }
 
-    fn get(&self, key: &str) -> Option<&Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
@@ -300,118 +307,13 @@ impl Keys {
         }
     }
 
-    fn missing(&self, key: &str) -> Error {
+    pub(super) fn missing(&self, key: &str) -> Error {
         Error::input(format!("{}: key `{key}` is missing: is this a language model's config.json?", self.file))
     }
 
-    fn wrong(&self, key: &str, wanted: String, got: impl Serialize) -> Error {
+    pub(super) fn wrong(&self, key: &str, wanted: String, got: impl Serialize) -> Error {
         let got = serde_json::to_value(got).unwrap_or_default().to_string();
         let got: String = got.chars().take(120).collect();
         Error::input(format!("{}: key `{key}` is {got}, expected {wanted}", self.file))
-    }
-}
-
-/// `rope_scaling` or `rope_parameters`.
-struct ScalingKeys<'a> {
-    keys: &'a Keys,
-    key: &'static str,
-    dict: &'a Map<String, Value>,
-    /// `max_position_embeddings`
-    positions: usize,
-}
-
-impl ScalingKeys<'_> {
-    fn scaling(&self) -> Result<Scaling> {
-        let known = "rope type `default`, `linear`, `dynamic`, `llama3` or `yarn`: dxlab computes no other";
-        if let Some(nested) = self.dict.values().find(|v| v.is_object()) {
-            return Err(self.keys.wrong(self.key, "one set of rotary positions for all layers".into(), nested));
-        }
-        let whole = self.dict.get("partial_rotary_factor").or(self.keys.get("partial_rotary_factor"));
-        if let Some(part) = whole.filter(|v| !v.is_null() && v.as_f64() != Some(1.0)) {
-            return Err(self.keys.wrong("partial_rotary_factor", "1: whole heads are turned here".into(), part));
-        }
-        let kind = self.dict.get("rope_type").or(self.dict.get("type")).unwrap_or(&Value::Null);
-        let bare = kind.is_null() && (self.key == "rope_parameters" || self.dict.is_empty());
-        match kind.as_str() {
-            Some("default") => Ok(Scaling::Default),
-            None if bare => Ok(Scaling::Default),
-            Some("linear") => Ok(Scaling::Linear { factor: self.factor()? }),
-            Some("dynamic") => Ok(Scaling::Dynamic { factor: self.factor()? }),
-            Some("llama3") => self.llama3(),
-            Some("yarn") => self.yarn(),
-            _ => Err(self.keys.wrong(self.key, known.into(), kind)),
-        }
-    }
-
-    fn llama3(&self) -> Result<Scaling> {
-        let (low, high) = (self.number("low_freq_factor", None)?, self.number("high_freq_factor", None)?);
-        if high <= low {
-            return Err(self.wrong("high_freq_factor", format!("more than low_freq_factor = {low}"), high));
-        }
-        Ok(Scaling::Llama3 {
-            factor: self.factor()?,
-            low_freq_factor: low,
-            high_freq_factor: high,
-            original_max_position_embeddings: self.original()?,
-        })
-    }
-
-    fn yarn(&self) -> Result<Scaling> {
-        let factor = self.factor()?;
-        let optional = |key: &str| self.dict.get(key).filter(|v| !v.is_null() && v.as_f64() != Some(0.0)).is_some();
-        let attention_factor = match (optional("attention_factor"), optional("mscale") && optional("mscale_all_dim")) {
-            (true, _) => self.number("attention_factor", None)?,
-            (false, true) => {
-                yarn_attention(factor, self.number("mscale", None)?)
-                    / yarn_attention(factor, self.number("mscale_all_dim", None)?)
-            }
-            (false, false) => yarn_attention(factor, 1.0),
-        };
-        let truncate = match self.dict.get("truncate") {
-            None => true,
-            Some(value) => value.as_bool().ok_or_else(|| self.wrong("truncate", "true or false".into(), value))?,
-        };
-        Ok(Scaling::Yarn {
-            factor,
-            original_max_position_embeddings: self.original()?,
-            beta_fast: self.number("beta_fast", Some(32.0))?,
-            beta_slow: self.number("beta_slow", Some(1.0))?,
-            attention_factor,
-            truncate,
-        })
-    }
-
-    fn factor(&self) -> Result<f64> {
-        match self.number("factor", None)? {
-            factor if factor >= 1.0 => Ok(factor),
-            factor => Err(self.wrong("factor", "at least 1".into(), factor)),
-        }
-    }
-
-    /// Positions of the training before scaling: a key on top goes before that of the object; without either, all positions.
-    fn original(&self) -> Result<usize> {
-        let key = "original_max_position_embeddings";
-        let Some(value) = self.keys.get(key).or(self.dict.get(key).filter(|v| !v.is_null())) else {
-            return Ok(self.positions);
-        };
-        match value.as_u64() {
-            Some(n @ 1..=0xffff_ffff) => Ok(n as usize),
-            _ => Err(self.wrong(key, "a number of tokens".into(), value)),
-        }
-    }
-
-    fn number(&self, key: &str, absent: Option<f64>) -> Result<f64> {
-        match (self.dict.get(key).filter(|v| !v.is_null()), absent) {
-            (Some(value), _) => match value.as_f64() {
-                Some(x) if x > 0.0 && x.is_finite() => Ok(x),
-                _ => Err(self.wrong(key, "a positive number".into(), value)),
-            },
-            (None, Some(absent)) => Ok(absent),
-            (None, None) => Err(self.keys.missing(&format!("{}.{key}", self.key))),
-        }
-    }
-
-    fn wrong(&self, key: &str, wanted: String, got: impl Serialize) -> Error {
-        self.keys.wrong(&format!("{}.{key}", self.key), wanted, got)
     }
 }

@@ -1,5 +1,6 @@
-//! Llama 1 to 3 and what is built like them (SmolLM2, DeepSeek-R1-Distill-Llama, OpenBioLLM): no norms of queries and keys; biases only
-//! where `attention_bias` (on all four projections) or `mlp_bias` says so (Touvron et al. 2023; Grattafiori et al. 2024).
+//! Llama 1 to 3 and what is built like them (SmolLM2, DeepSeek-R1-Distill-Llama, OpenBioLLM): no norms of queries and
+//! keys; biases only where `attention_bias` (on all four projections) or `mlp_bias` says so (Touvron et al. 2023;
+//! Grattafiori et al. 2024).
 use super::Family;
 use crate::error::Result;
 use crate::model::config::{Absent, Config, Keys};

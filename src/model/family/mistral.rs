@@ -1,4 +1,5 @@
-//! Mistral 7B (Jiang et al. 2023): a Llama without biases whose layers all have a sliding window, where `sliding_window` is not null.
+//! Mistral 7B (Jiang et al. 2023): a Llama without biases whose layers all have a sliding window, where
+//! `sliding_window` is not null.
 use super::Family;
 use crate::error::Result;
 use crate::model::config::{Absent, Config, Keys, SlidingWindow};

@@ -1,5 +1,5 @@
-//! Qwen2 and Qwen2.5 (Qwen2 technical report, 2024): biases on queries, keys and values whatever config.json says, none on the output; a
-//! sliding window in the upper layers where `use_sliding_window` is set.
+//! Qwen2 and Qwen2.5 (Qwen2 technical report, 2024): biases on queries, keys and values whatever config.json says, none
+//! on the output; a sliding window in the upper layers where `use_sliding_window` is set.
 use super::Family;
 use crate::error::Result;
 use crate::model::config::{Absent, Config, Keys};

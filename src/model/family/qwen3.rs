@@ -1,5 +1,5 @@
-//! Qwen3 (Qwen3 technical report, 2025): RMSNorm on every query and key head, no biases unless config.json says so, head tied to the
-//! embedding below 8B. Its config.json says everything; a key that is missing is an error.
+//! Qwen3 (Qwen3 technical report, 2025): RMSNorm on every query and key head, no biases unless config.json says so,
+//! head tied to the embedding below 8B. Its config.json says everything; a key that is missing is an error.
 use super::Family;
 use crate::error::Result;
 use crate::model::config::{Absent, Config, Keys};

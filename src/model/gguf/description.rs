@@ -1,4 +1,5 @@
-//! A GGUF file's description of its model, as a config.json would have it: the keys `<architecture>.…` and, of the tensors, which are there.
+//! A GGUF file's description of its model, as a config.json would have it: the keys `<architecture>.…` and, of the
+//! tensors, which are there.
 use super::header::{Header, Value};
 use super::names::{self, HEAD};
 use super::tokens;
@@ -25,7 +26,8 @@ const KEYS: [(&str, &str); 9] = [
 /// What an error is about, and what is wrong with it.
 type Wrong = (String, String);
 
-/// The metadata as a config.json would have it, checked as a config.json is. `divisors`: the numbers of `rope_freqs.weight`.
+/// The metadata as a config.json would have it, checked as a config.json is. `divisors`: the numbers of
+/// `rope_freqs.weight`.
 pub fn config(header: &Header, divisors: Option<Vec<f64>>, path: &Path) -> Result<Config> {
     let wrong = |(key, what): Wrong| Error::input(format!("{}: `{key}` {what}", path.display()));
     let facts = Facts { header, arch: architecture(header).map_err(wrong)? };
@@ -124,8 +126,8 @@ impl Facts<'_> {
         }
     }
 
-    /// `rope.scaling.*` as config.json's `rope_scaling`. A factor without a type means linear, as in llama.cpp; so does the older key
-    /// `rope.scale_linear`.
+    /// `rope.scaling.*` as config.json's `rope_scaling`. A factor without a type means linear, as in llama.cpp; so does
+    /// the older key `rope.scale_linear`.
     fn scaling(&self, known: &Map<String, Json>) -> Result<Json, Wrong> {
         let key = "rope.scaling.type";
         let factor = match self.number("rope.scaling.factor")? {
@@ -197,8 +199,8 @@ impl Facts<'_> {
         Ok(())
     }
 
-    /// The scaling that `rope_freqs.weight` stands for: Llama 3's where its numbers are those of a training on so many positions as the
-    /// file says or on 8192, with Llama 3's bounds 1 and 4; else the numbers as they are.
+    /// The scaling that `rope_freqs.weight` stands for: Llama 3's where its numbers are those of a training on so many
+    /// positions as the file says or on 8192, with Llama 3's bounds 1 and 4; else the numbers as they are.
     fn divided(&self, config: &Config, by: Vec<f64>) -> Result<Scaling, Wrong> {
         let wrong = |what: String| Err((names::DIVISORS.to_string(), what));
         if by.len() != config.head_dim / 2 {

@@ -390,7 +390,7 @@ mod tests {
         says(&[&t(tensor("w", &[33], 8, 0))], "whole blocks of 32");
         says(&[&t(tensor("w", &[0], 0, 0))], "`w`");
         says(&[&t(tensor("w", &[1, 1, 1, 1, 1], 0, 0))], "5 dimensions");
-        says(&[&t(tensor("w", &[4], 23, 0))], "type 23");
+        says(&[&t(tensor("w", &[4], 23, 0))], "IQ4_XS is not supported");
         let two = [start(2, 0), tensor("v", &[16], 0, 0), tensor("w", &[16], 0, 32), vec![0; 400]].concat();
         says(&[&two], "the same bytes");
         let two = [start(2, 0), tensor("w", &[4], 0, 0), tensor("w", &[4], 0, 32), vec![0; 400]].concat();

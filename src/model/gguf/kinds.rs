@@ -1,7 +1,8 @@
 //! The types that a tensor of a GGUF file can have: ggml's numbers, block sizes and where a block keeps its scales.
 //!
-//! A quantised row is a run of blocks; a block is `block` numbers in `bytes` bytes, each `scale · q` or `scale · q + min`. Only
-//! what candle computes with is here: importance-weighted types (IQ…), ternary and 4-bit float ones are refused by name.
+//! A quantised row is a run of blocks; a block is `block` numbers in `bytes` bytes, each `scale · q` or `scale · q +
+//! min`. Only what candle computes with is here: importance-weighted types (IQ…), ternary and 4-bit float ones are
+//! refused by name.
 use crate::error::{Error, Result};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
@@ -148,7 +149,8 @@ impl Kind {
         })
     }
 
-    /// Blocks as they are; `data` is as `size` says. candle reads them as structures in place: `data` has to be aligned to 4 bytes.
+    /// Blocks as they are; `data` is as `size` says. candle reads them as structures in place: `data` has to be aligned
+    /// to 4 bytes.
     pub(super) fn blocks(&self, data: &[u8], shape: &[usize]) -> Result<QTensor> {
         let storage = QStorage::from_data(Cow::Borrowed(data), &Device::Cpu, self.dtype)?;
         Ok(QTensor::new(storage, shape)?)

@@ -1,7 +1,7 @@
 //! A model in a GGUF file: its config, its tensors by their Hugging Face names and in its order of rows, its tokenizer.
 //!
-//! Strict as a checkpoint folder is: another architecture, a missing, unknown or misshapen tensor, NaN and infinity are errors that
-//! name the file and the tensor.
+//! Strict as a checkpoint folder is: another architecture, a missing, unknown or misshapen tensor, NaN and infinity are
+//! errors that name the file and the tensor.
 use super::description;
 use super::header::{Entry, Fault, Header, Value};
 use super::kinds::Kind;
@@ -26,7 +26,8 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Reads the header and checks that exactly the model's tensors are there; of those only the divisors of rotary frequencies.
+    /// Reads the header and checks that exactly the model's tensors are there; of those only the divisors of rotary
+    /// frequencies.
     pub fn open(path: &Path) -> Result<Self> {
         let at = |what: String| Error::input(format!("{}: {what}", path.display()));
         let file = File::open(path).map_err(Error::io(path))?;

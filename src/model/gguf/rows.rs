@@ -1,13 +1,13 @@
 //! The order in which a Llama's rows of queries and keys lie in a GGUF file.
 //!
-//! Hugging Face turns pair i of a head as dimensions (i, i + d/2); llama.cpp's `llama` turns neighbours, (2i, 2i + 1), and its converter
-//! moves the output rows so that both mean the same:
+//! Hugging Face turns pair i of a head as dimensions (i, i + d/2); llama.cpp's `llama` turns neighbours, (2i, 2i + 1),
+//! and its converter moves the output rows so that both mean the same:
 //!
 //! ```text
 //! GGUF row h·d + 2i + s   =   Hugging Face's row h·d + s·d/2 + i       head h, s ∈ {0, 1}, i < d/2
 //! ```
-//! A row is a whole run of blocks: bytes are moved, nothing is dequantised. A model whose rows are left as they lie still talks, only
-//! worse (SmolLM2: mean loss 4.23 for 3.21), so numbers alone tell.
+//! A row is a whole run of blocks: bytes are moved, nothing is dequantised. A model whose rows are left as they lie
+//! still talks, only worse (SmolLM2: mean loss 4.23 for 3.21), so numbers alone tell.
 use crate::model::Config;
 
 /// How the rows of one tensor are moved.

@@ -1,8 +1,10 @@
-//! Writes a model as a GGUF file (version 3): header, metadata, then one tensor at a time, so that memory holds one tensor.
+//! Writes a model as a GGUF file (version 3): header, metadata, then one tensor at a time, so that memory holds one
+//! tensor.
 //!
-//! Types are mixed as llama.cpp mixes them: norms and biases are F32 whatever was asked for; under Q4_K the head (or the embedding that serves
-//! as head) is Q6_K; a row that is not a whole number of blocks falls back, from 256 to Q8_0's 32 and from there to F16. A Llama's rows of queries and keys are put into llama.cpp's order ([`rows`](super::rows)), and
-//! its scaled frequencies go into a tensor of divisors, `rope_freqs.weight`.
+//! Types are mixed as llama.cpp mixes them: norms and biases are F32 whatever was asked for; under Q4_K the head (or
+//! the embedding that serves as head) is Q6_K; a row that is not a whole number of blocks falls back, from 256 to
+//! Q8_0's 32 and from there to F16. A Llama's rows of queries and keys are put into llama.cpp's order
+//! ([`rows`](super::rows)), and its scaled frequencies go into a tensor of divisors, `rope_freqs.weight`.
 use super::kinds::{self, Kind};
 use super::metadata::push_text;
 use super::names;
@@ -248,7 +250,8 @@ fn metadata(contents: &Contents, plan: &[Planned]) -> Result<Metadata> {
     Ok(out)
 }
 
-/// The keys of a scaled rope and of a sliding window. What GGUF has no key for is an error: another reader would compute another model.
+/// The keys of a scaled rope and of a sliding window. What GGUF has no key for is an error: another reader would
+/// compute another model.
 fn stretched(c: &Config, out: &mut Metadata) -> Result<()> {
     let key = |name: &str| format!("{}.{name}", c.family.gguf());
     let unknown =

@@ -1,53 +1,27 @@
 //! Causal grouped-query attention over packed segments: no token sees another segment, nor the future.
 //!
-//! y = softmax(q kᵀ / √d) v for each head; query heads h·g … h·g + g − 1 share key/value head h. Scores live for a block
-//! of rows at a time and are recomputed in the backward pass from the saved log Σ e^s (Dao et al. 2022), so memory
-//! grows with the longest segment and not with its square. With a sliding window a query sees the last `reach` keys only, itself
-//! included, and only those are multiplied (Beltagy et al. 2020; Jiang et al. 2023, Mistral).
-use super::lanes::{dispatch, dot, exp_row, exp_shifted, scale};
+//! y = softmax(q kᵀ / √d) v for each head; query heads h·g … h·g + g − 1 share key/value head h. Scores live for a
+//! block of rows at a time and are recomputed in the backward pass from the saved log Σ e^s (Dao et al. 2022), so
+//! memory grows with the longest segment and not with its square. With a sliding window a query sees the last `reach`
+//! keys only, itself included, and only those are multiplied (Beltagy et al. 2020; Jiang et al. 2023, Mistral).
+mod newest;
+
+use super::lanes::{dot, exp_row, exp_shifted, scale};
 use super::matrix::{Threads, View, ViewMut, multiply};
-use super::skinny::strided_dots;
+use super::segments::Segments;
 use super::slices::{Numbers, has_loops, operand, result};
-use super::workers::each;
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
+use newest::attend_newest;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 const BLOCK: usize = 128;
 
-/// Where each packed sequence starts; the last entry is the number of tokens.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Segments(Arc<Vec<usize>>);
-
-impl Segments {
-    pub fn of_lengths(lengths: impl IntoIterator<Item = usize>) -> Self {
-        let mut starts = vec![0];
-        lengths.into_iter().for_each(|n| starts.push(starts[starts.len() - 1] + n));
-        Self(Arc::new(starts))
-    }
-    pub fn len(&self) -> usize {
-        self.0.len() - 1
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    pub fn tokens(&self) -> usize {
-        self.0[self.0.len() - 1]
-    }
-    pub fn range(&self, i: usize) -> std::ops::Range<usize> {
-        self.0[i]..self.0[i + 1]
-    }
-    /// Position of every token in its own segment.
-    pub fn positions(&self) -> Vec<usize> {
-        (0..self.len()).flat_map(|i| 0..self.range(i).len()).collect()
-    }
-}
-
 /// `q` [rows, heads, d], `k` and `v` [tokens, kv_heads, d] → [rows, heads, d]. Differentiable in all three.
 ///
-/// `segments` says whose the tokens are; the `queries` of a segment are its last ones (all of them, but in a last layer). `reach`: keys
-/// that a query sees at most, itself included; None: all before it.
+/// `segments` says whose the tokens are; the `queries` of a segment are its last ones (all of them, but in a last
+/// layer). `reach`: keys that a query sees at most, itself included; None: all before it.
 pub fn causal_attention(
     q: &Tensor,
     k: &Tensor,
@@ -125,6 +99,11 @@ impl Heads {
         self.heads / self.kv_heads
     }
 
+    /// Keys that a block of rows multiplies at most, of so many.
+    fn widest(&self, keys: usize) -> usize {
+        self.reach.map_or(keys, |reach| keys.min(reach.saturating_add(BLOCK)))
+    }
+
     /// The first key that the query at `position` sees.
     fn first_seen(&self, position: usize) -> usize {
         self.reach.map_or(0, |reach| (position + 1).saturating_sub(reach))
@@ -150,7 +129,7 @@ fn attend_head(shape: Heads, window: Window, head: usize, out: &mut [f32]) -> Ve
     let kv = head / shape.group() * dim;
     let (k, v) = (&window.k[kv..], &window.v[kv..]);
     let mut lse = Vec::with_capacity(queries);
-    let mut scores = vec![0f32; BLOCK.min(queries) * keys];
+    let mut scores = vec![0f32; BLOCK.min(queries) * shape.widest(keys)];
     for first in (0..queries).step_by(BLOCK) {
         let rows = BLOCK.min(queries - first);
         let from = shape.first_seen(past + first); // of all rows of the block: no other key is multiplied
@@ -196,89 +175,8 @@ pub fn attend_past(shape: Heads, windows: &[Window]) -> Vec<f32> {
     }
 }
 
-/// Attention of windows with one query each, as decoding asks for: [windows, heads, d]. Keys and values are read once for
-/// all query heads that share them.
-fn attend_newest(shape: Heads, windows: &[Window]) -> Vec<f32> {
-    let row = shape.heads * shape.dim;
-    let mut y = vec![0f32; windows.len() * row];
-    let mut rows: Vec<&mut [f32]> = y.chunks_exact_mut(row).collect();
-    each(&mut rows, |i, y| {
-        let (w, mut weights) = (newest_keys(shape, windows[i]), Vec::new());
-        for kv in 0..shape.kv_heads {
-            let at = kv * shape.group() * shape.dim;
-            let wide = shape.group() * shape.dim;
-            newest_head(shape, w, kv, &w.q[at..at + wide], &mut y[at..at + wide], &mut weights);
-        }
-    });
-    y
-}
-
-/// The keys and values that the last query of `w` sees.
-fn newest_keys(shape: Heads, w: Window) -> Window {
-    let row = shape.kv_heads * shape.dim;
-    let from = shape.first_seen((w.k.len() / row).saturating_sub(1)) * row;
-    Window { k: &w.k[from..], v: &w.v[from..], ..w }
-}
-
-/// The query heads `q` [group, d] of one key/value head → `y` [group, d].
-fn newest_head(shape: Heads, w: Window, kv: usize, q: &[f32], y: &mut [f32], weights: &mut Vec<f32>) {
-    let Heads { kv_heads, dim, .. } = shape;
-    let (row, group) = (kv_heads * dim, shape.group());
-    let keys = w.k.len() / row;
-    weights.resize(keys * group, 0.0); // all of them are written
-    strided_dots(&w.k[kv * dim..], row, q, dim, &mut weights.chunks_exact_mut(keys).collect::<Vec<_>>());
-    let by = (dim as f32).powf(-0.5);
-    for weights in weights.chunks_exact_mut(keys) {
-        scale(weights, by);
-        let (_, sum) = exp_row(weights);
-        scale(weights, 1.0 / sum);
-    }
-    weighted_rows(&w.v[kv * dim..], row, weights, keys, y);
-}
-
-dispatch! {
-    /// `y` [group, d] = `weights` [group, keys] · rows of `v`, `row` apart.
-    fn weighted_rows(v: &[f32], row: usize, weights: &[f32], keys: usize, y: &mut [f32]) {
-        let dim = y.len() / (weights.len() / keys);
-        for (weights, y) in weights.chunks(2 * keys).zip(y.chunks_mut(2 * dim)) {
-            match (weights.split_at_checked(keys), y.split_at_mut_checked(dim)) {
-                (Some((a, b)), Some((y, z))) if !b.is_empty() => weighted_heads(v, row, [a, b], [y, z]),
-                _ => weighted_heads(v, row, [weights], [y]),
-            }
-        }
-    }
-}
-
-/// `weighted_rows` of H heads, which read every row together.
-#[inline(always)]
-fn weighted_heads<const H: usize>(v: &[f32], row: usize, weights: [&[f32]; H], mut y: [&mut [f32]; H]) {
-    let dim = y[0].len();
-    let whole = dim / 64 * 64;
-    for at in (0..whole).step_by(64) {
-        weighted_part::<64, H>(&v[at..], row, weights, y.each_mut().map(|y| &mut y[at..at + 64]));
-    }
-    for at in whole..dim {
-        weighted_part::<1, H>(&v[at..], row, weights, y.each_mut().map(|y| &mut y[at..at + 1]));
-    }
-}
-
-/// N columns of the sums; they stay in registers.
-#[inline(always)]
-fn weighted_part<const N: usize, const H: usize>(v: &[f32], row: usize, weights: [&[f32]; H], y: [&mut [f32]; H]) {
-    let mut sums = [[0f32; N]; H];
-    for (key, v) in v.chunks(row).enumerate().take(weights[0].len()) {
-        let v = &v[..N];
-        for (sum, weights) in sums.iter_mut().zip(weights) {
-            let p = weights[key];
-            for i in 0..N {
-                sum[i] += p * v[i];
-            }
-        }
-    }
-    y.into_iter().zip(&sums).for_each(|(y, sum)| y.copy_from_slice(sum));
-}
-
-/// Attention of many windows at once, in the order given: [all queries, heads, d], and log Σ e^s as [window][head][query].
+/// Attention of many windows at once, in the order given: [all queries, heads, d], and log Σ e^s as
+/// [window][head][query].
 pub fn attend_windows(shape: Heads, windows: &[Window]) -> (Vec<f32>, Vec<Vec<f32>>) {
     let row = shape.heads * shape.dim;
     let tasks: Vec<(usize, usize)> = (0..windows.len()).flat_map(|w| (0..shape.heads).map(move |h| (w, h))).collect();
@@ -333,7 +231,7 @@ impl Attention {
         let (k, v) = (&w.k[kv * dim..], &w.v[kv * dim..]);
         let (mut dq, mut dk, mut dv) = (vec![0f32; n * group * dim], vec![0f32; keys * dim], vec![0f32; keys * dim]);
         let by = (dim as f32).powf(-0.5);
-        let mut p = vec![0f32; BLOCK.min(n) * keys];
+        let mut p = vec![0f32; BLOCK.min(n) * self.shape.widest(keys)];
         let mut ds = p.clone();
         for (j, head) in (kv * group..(kv + 1) * group).enumerate() {
             for first in (0..n).step_by(BLOCK) {

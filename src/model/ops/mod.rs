@@ -13,6 +13,7 @@ mod linear;
 mod matrix;
 mod norm;
 mod rope;
+mod segments;
 mod skinny;
 mod slices;
 mod swiglu;
@@ -22,7 +23,7 @@ mod weight;
 mod workers;
 
 pub use add::{add, add_bias_over, add_over};
-pub use attention::{Heads, Segments, Window, attend_past, attend_windows, causal_attention, causal_attention_naive};
+pub use attention::{Heads, Window, attend_past, attend_windows, causal_attention, causal_attention_naive};
 pub use bias::add_bias;
 pub use bidirectional::{bidirectional_attention, bidirectional_attention_naive};
 pub use dropout::{Dropout, dropout, key};
@@ -33,6 +34,7 @@ pub use linear::{LowRank, adapted_linear, adapted_linear_naive, linear, linear_e
 pub use matrix::{Threads, View, ViewMut, multiply, peak_gflops};
 pub use norm::{rms_norm, rms_norm_naive, rms_norm_over};
 pub use rope::{Turns, rope, rope_naive, rope_over};
+pub use segments::Segments;
 pub use slices::Numbers;
 pub use swiglu::{swiglu, swiglu_over};
 pub use token_logprob::{TokenLogProbs, smoothed_token_logprob, smoothed_token_logprob_naive, token_logprob};

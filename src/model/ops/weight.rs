@@ -3,9 +3,9 @@
 //! ```text
 //! forward   y = x Wᵀ      backward   dx = g W
 //! ```
-//! What is not f32 is widened a panel at a time into a buffer that fits the second-level cache, so the numbers are those of
-//! the widened matrix and memory stays that of the stored one. A bf16 matrix goes through the processor's tiles where it has them
-//! ([`tiles`]): in three parts for f32's numbers, in one for mixed precision.
+//! What is not f32 is widened a panel at a time into a buffer that fits the second-level cache, so the numbers are
+//! those of the widened matrix and memory stays that of the stored one. A bf16 matrix goes through the processor's
+//! tiles where it has them ([`tiles`]): in three parts for f32's numbers, in one for mixed precision.
 use super::blocks::Blocks;
 use super::lanes::dispatch;
 use super::matrix::{Threads, View, ViewMut, multiply};
@@ -32,8 +32,8 @@ pub enum Weight {
     Tensor(Tensor),
     /// Q8_0, Q4_K or Q6_K.
     Quantised(Arc<QTensor>),
-    /// One of the others in mixed precision (Micikevicius et al. 2018): it and what it is multiplied with are rounded to bf16 for
-    /// the product; sums are f32.
+    /// One of the others in mixed precision (Micikevicius et al. 2018): it and what it is multiplied with are rounded
+    /// to bf16 for the product; sums are f32.
     Mixed(Arc<Weight>),
 }
 
@@ -44,7 +44,8 @@ impl From<Tensor> for Weight {
 }
 
 impl Weight {
-    /// Blocks that we can widen stay as they are; others (Q4_0, Q5_K …) become bf16, which no GGUF kind of at most 6 bits outruns in memory.
+    /// Blocks that we can widen stay as they are; others (Q4_0, Q5_K …) become bf16, which no GGUF kind of at most 6
+    /// bits outruns in memory.
     pub fn quantised(t: QTensor) -> Result<Self> {
         match t.dtype() {
             GgmlDType::Q8_0 | GgmlDType::Q4K | GgmlDType::Q6K if t.rank() == 2 => Ok(Self::Quantised(Arc::new(t))),
@@ -54,7 +55,8 @@ impl Weight {
         }
     }
 
-    /// The same on `device`; an error for blocks on another device than the CPU, as only there are loops that widen them.
+    /// The same on `device`; an error for blocks on another device than the CPU, as only there are loops that widen
+    /// them.
     pub fn to_device(self, device: &Device) -> Result<Self> {
         match self {
             Self::Tensor(t) => Ok(Self::Tensor(t.to_device(device)?)),
@@ -175,7 +177,8 @@ impl Weight {
         })
     }
 
-    /// As `forward`, for several weights of the same input, in one loop over threads where they have a kernel that does so.
+    /// As `forward`, for several weights of the same input, in one loop over threads where they have a kernel that does
+    /// so.
     pub(super) fn forward_each(weights: &[&Self], x: &[f32], tokens: usize, ys: &mut [&mut [f32]]) -> Result<()> {
         let mut ways = weights.iter().map(|w| (w.tiles(), matches!(w, Self::Mixed(_))));
         match ways.next().filter(|first| ways.all(|way| way == *first)) {
