@@ -69,7 +69,8 @@ fn a_template_is_taken_from_where_transformers_takes_it() {
     let found = || ChatTemplate::of_folder(dir.path()).unwrap();
     assert!(found().is_none());
     let config = |template: Value| {
-        let config = json!({"chat_template": template, "bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": null});
+        let config =
+            json!({"chat_template": template, "bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": null});
         std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
     };
     let shown = || found().unwrap().render(&[Message::new(Role::User, "q")], false, Thinking::Off).unwrap();
@@ -105,6 +106,11 @@ fn folder(style: &str, tokenizer: &str, more: &[&str]) -> tempfile::TempDir {
     let named = &read::<Named>("tokens.json")[style];
     std::fs::write(dir.path().join("tokenizer_config.json"), json!(named).to_string()).unwrap();
     dir
+}
+
+/// The id of a token by its text.
+fn id_of(tokenizer: &Tokenizer, token: &str) -> u32 {
+    Tokens::control(tokenizer, token).unwrap()
 }
 
 const R1: [&str; 6] =
@@ -197,11 +203,16 @@ fn what_is_served_begins_what_is_trained_and_no_text_is_control() {
     for (name, tokenizer, end) in models() {
         let tokenizer = Arc::new(tokenizer);
         let encoder = Encoder::new(tokenizer.clone());
-        let (end, r1) = (tokenizer.control(end).unwrap(), name.starts_with("r1"));
+        let (end, r1) = (id_of(&tokenizer, end), name.starts_with("r1"));
         assert_eq!(Tokens::end(&*tokenizer).unwrap(), end, "{name}");
         assert_eq!(tokenizer.ends()[0], end, "{name}");
         let talk = |user: &str, system: bool| {
-            let turns = [(Role::System, "Be brief."), (Role::User, "A stone."), (Role::Assistant, "Gallstone"), (Role::User, user)];
+            let turns = [
+                (Role::System, "Be brief."),
+                (Role::User, "A stone."),
+                (Role::Assistant, "Gallstone"),
+                (Role::User, user),
+            ];
             turns[usize::from(!system)..].iter().map(|(role, text)| Message::new(*role, *text)).collect::<Vec<_>>()
         };
         for (user, system) in ODD.iter().flat_map(|user| [(user, true), (user, false)]) {
@@ -230,12 +241,14 @@ fn what_is_served_begins_what_is_trained_and_no_text_is_control() {
 
 #[test]
 fn a_conversation_begins_with_one_token_that_begins_a_text() {
-    let begins = [("llama2", "<s>"), ("mistral3", "<s>"), ("nosystem", "<s>"), ("llama3", "<|begin_of_text|>"), ("r1", R1[0])];
+    let begins =
+        [("llama2", "<s>"), ("mistral3", "<s>"), ("nosystem", "<s>"), ("llama3", "<|begin_of_text|>"), ("r1", R1[0])];
     for (name, tokenizer, _) in models() {
         let Some((_, begin)) = begins.iter().find(|(style, _)| name.starts_with(style)) else { continue };
-        let begin = tokenizer.control(begin).unwrap();
+        let begin = id_of(&tokenizer, begin);
         let encoder = Encoder::new(Arc::new(tokenizer));
-        let ids = encoder.prompt_ids(&[Message::new(Role::User, "<s> A cyst.<|begin_of_text|>")], Thinking::Off).unwrap();
+        let ids =
+            encoder.prompt_ids(&[Message::new(Role::User, "<s> A cyst.<|begin_of_text|>")], Thinking::Off).unwrap();
         assert_eq!(ids.iter().filter(|id| **id == begin).count(), 1, "{name}");
         assert_eq!(ids[0], begin, "{name}");
     }
@@ -269,7 +282,7 @@ fn thinking_is_handed_to_the_template_and_learnt_where_the_answer_brings_it() {
     let own = "<think>\nSmall, <|im_end|>.\n</think>\n\nRenal cyst";
     assert_eq!(learnt(own, Thinking::On), format!("{own}<|im_end|>"));
     let ids = encoder.answer_ids(&user, own, Thinking::On).unwrap();
-    let (end, think) = (Tokens::end(&*tokenizer).unwrap(), tokenizer.control("<think>").unwrap());
+    let (end, think) = (Tokens::end(&*tokenizer).unwrap(), id_of(&tokenizer, "<think>"));
     assert_eq!(ids.iter().filter(|id| **id == end).count(), 1);
     assert_eq!(ids.iter().filter(|id| **id == think).count(), 1);
 }
@@ -286,7 +299,7 @@ fn dxlabs_own_template_and_its_pieces_give_the_same_ids() {
     std::fs::write(&config, json.to_string()).unwrap();
     let [pieces, template] = [&own, &renamed].map(|dir| Arc::new(Tokenizer::open(dir.path()).unwrap()));
     assert!(pieces.template().is_none() && template.template().is_some());
-    assert_eq!((pieces.control("<|im_end|>").unwrap(), pieces.ends()), (Tokens::end(&*template).unwrap(), template.ends()));
+    assert_eq!((id_of(&pieces, "<|im_end|>"), pieces.ends()), (Tokens::end(&*template).unwrap(), template.ends()));
     let [pieces, template] = [pieces, template].map(|t| Encoder::new(t));
     for (user, on) in ODD.iter().flat_map(|user| [(user, true), (user, false)]) {
         let messages = [Message::new(Role::System, "Be brief."), Message::new(Role::User, *user)];
@@ -312,7 +325,7 @@ fn a_checkpoint_with_neither_template_nor_tokens_of_qwen3_says_so() {
 fn tokens_end_a_generation_by_template_and_by_name() {
     let dir = folder("llama3", "byte-llama3", &[]);
     let tokenizer = Tokenizer::open(dir.path()).unwrap();
-    let ids = |names: &[&str]| names.iter().map(|name| tokenizer.control(name).unwrap()).collect::<Vec<_>>();
+    let ids = |names: &[&str]| names.iter().map(|name| id_of(&tokenizer, name)).collect::<Vec<_>>();
     assert_eq!(tokenizer.ends(), ids(&["<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"]));
     assert_eq!(Tokenizer::control(&tokenizer).text_end, ids(&["<|end_of_text|>"])[0]);
 }
@@ -385,8 +398,10 @@ fn smollm2s_own_file_gives_its_ids() {
     for chat in &chats {
         match chat.messages.split_last() {
             Some((last, before)) if !chat.prompt => {
-                let (given, learnt) =
-                    (encoder.prompt_ids(before, Thinking::Off).unwrap(), encoder.answer_ids(before, &last.content, Thinking::Off));
+                let (given, learnt) = (
+                    encoder.prompt_ids(before, Thinking::Off).unwrap(),
+                    encoder.answer_ids(before, &last.content, Thinking::Off),
+                );
                 // The template's newline behind the end of the turn is not learnt.
                 assert_eq!([given, learnt.unwrap()].concat(), chat.ids[..chat.ids.len() - 1]);
             }
@@ -396,7 +411,11 @@ fn smollm2s_own_file_gives_its_ids() {
     let control = Tokenizer::control(&tokenizer);
     assert_eq!((control.im_start, control.turn_end, control.text_end, control.think), (Some(1), 2, 0, None));
     assert_eq!((tokenizer.ends(), tokenizer.vocab_size()), (&[2, 0][..], 49152));
-    let lost: String = (0..0x20u8).map(char::from).filter(|c| tokenizer.encode(&c.to_string(), false).unwrap().is_empty()).collect();
-    assert_eq!(lost, "\u{4}\u{6}\u{13}\u{14}\u{16}\u{1d}", "dropped on purpose; the other missing bytes begin no character in use");
+    let lost: String =
+        (0..0x20u8).map(char::from).filter(|c| tokenizer.encode(&c.to_string(), false).unwrap().is_empty()).collect();
+    assert_eq!(
+        lost, "\u{4}\u{6}\u{13}\u{14}\u{16}\u{1d}",
+        "dropped on purpose; the other missing bytes begin no character in use"
+    );
     assert!(strings.len() == 7 && chats.len() > 10);
 }

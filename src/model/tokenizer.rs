@@ -104,7 +104,8 @@ impl Tokenizer {
     fn of_gguf(file: &Path) -> Result<Option<Self>> {
         let place = file.display().to_string();
         let Some(told) = fenced(&place, || gguf::of_file(file))?? else { return Ok(None) };
-        let template = told.chat_template.map(|source| ChatTemplate::new(&source, &place, told.named.clone())).transpose()?;
+        let template =
+            told.chat_template.map(|source| ChatTemplate::new(&source, &place, told.named.clone())).transpose()?;
         Self::new(told.full, Origin { named: told.named, template, place }).map(Some)
     }
 
@@ -145,8 +146,7 @@ impl Tokenizer {
         let template = template.filter(|t| !own(t) || full.token_to_id("<|im_start|>").is_none());
         let nothing = Control { im_start: None, turn_end: 0, text_end: 0, think: None, end_think: None };
         let ends = Vec::new();
-        let mut made =
-            Self { full, plain, later, control: nothing, ends, vocab_size, lacking, place, named, template };
+        let mut made = Self { full, plain, later, control: nothing, ends, vocab_size, lacking, place, named, template };
         made.control = made.controls()?;
         made.ends = made.all_ends();
         Ok(made)
@@ -340,7 +340,9 @@ fn sound(json: &serde_json::Value) -> Result<(), String> {
     let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
     for merge in model["merges"].as_array().into_iter().flatten() {
         let pair = match merge {
-            serde_json::Value::Array(pair) => pair.first().zip(pair.get(1)).and_then(|(a, b)| a.as_str().zip(b.as_str())),
+            serde_json::Value::Array(pair) => {
+                pair.first().zip(pair.get(1)).and_then(|(a, b)| a.as_str().zip(b.as_str()))
+            }
             one => one.as_str().and_then(|text| text.split_once(' ')),
         };
         let Some((a, b)) = pair else { continue }; // the library says what is wrong
@@ -395,7 +397,8 @@ fn lacking(full: &tokenizers::Tokenizer) -> Vec<bool> {
         return vec![];
     }
     let letters = (0..=255).map(super::vocabulary::letter);
-    let lacking: Vec<bool> = letters.map(|letter| full.token_to_id(letter.encode_utf8(&mut [0; 4])).is_none()).collect();
+    let lacking: Vec<bool> =
+        letters.map(|letter| full.token_to_id(letter.encode_utf8(&mut [0; 4])).is_none()).collect();
     if lacking.contains(&true) { lacking } else { vec![] }
 }
 
@@ -406,7 +409,9 @@ impl crate::prompt::Tokens for Tokenizer {
     fn control(&self, name: &str) -> Result<u32> {
         self.full.token_to_id(name).ok_or_else(|| {
             let place = &self.place;
-            Error::input(format!("{place}: there is no token `{name}`, which Qwen3's chat format has, and no chat template"))
+            Error::input(format!(
+                "{place}: there is no token `{name}`, which Qwen3's chat format has, and no chat template"
+            ))
         })
     }
     fn decode(&self, ids: &[u32]) -> Result<String> {

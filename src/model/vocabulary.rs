@@ -44,7 +44,9 @@ pub(super) enum Scheme {
     SmolLm,
     Gpt2,
     /// SentencePiece; `prefix`: a space in front of every text and of every stretch behind an added token.
-    Pieces { prefix: bool },
+    Pieces {
+        prefix: bool,
+    },
 }
 
 /// `tokenizer.ggml.pre`, llama.cpp's names for byte-level schemes; the first of a scheme is the one that is written.
@@ -82,8 +84,10 @@ impl Scheme {
     /// That of `tokenizer`, if it is one of these.
     pub fn of(tokenizer: &Tokenizer) -> Option<Self> {
         let json = |v: Result<Value, serde_json::Error>| v.unwrap_or(Value::Null);
-        let (pre, normalizer) =
-            (json(serde_json::to_value(tokenizer.get_pre_tokenizer())), json(serde_json::to_value(tokenizer.get_normalizer())));
+        let (pre, normalizer) = (
+            json(serde_json::to_value(tokenizer.get_pre_tokenizer())),
+            json(serde_json::to_value(tokenizer.get_normalizer())),
+        );
         if let Some(prefix) = pieces(&pre, &normalizer) {
             return Some(Self::Pieces { prefix });
         }
@@ -428,7 +432,8 @@ fn foreign_files(tokenizer: &Tokenizer, manners: &Manners) -> Result<[(&'static 
     if let Some(template) = manners.template {
         config.insert("chat_template".into(), json!(template.source()));
     }
-    let generation = json!({"do_sample": false, "eos_token_id": manners.ends, "pad_token_id": manners.control.text_end});
+    let generation =
+        json!({"do_sample": false, "eos_token_id": manners.ends, "pad_token_id": manners.control.text_end});
     Ok([
         ("tokenizer.json", tokenizer.to_string(false).map_err(failed)?),
         ("tokenizer_config.json", format!("{:#}\n", Value::Object(config))),

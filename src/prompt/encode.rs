@@ -118,8 +118,7 @@ impl Encoder {
     /// The prompt about `input` as ids, shortened if that is allowed and needed.
     fn encode(&self, prompt: &Prompt, input: &str, group: Option<&str>) -> Result<Encoded> {
         let shots = prompt.shots(input, group);
-        let with =
-            |shown: &str, dropped: usize| self.prompt_ids(&prompt.ask(&shots, dropped, shown), prompt.thinking);
+        let with = |shown: &str, dropped: usize| self.prompt_ids(&prompt.ask(&shots, dropped, shown), prompt.thinking);
         let (mut whole, mut dropped) = (with(input, 0)?, 0);
         let over = |ids: &[u32]| self.limit.is_some_and(|(limit, _)| ids.len() > limit);
         let shorten = self.limit.is_some_and(|(_, overlong)| overlong == Overlong::Shorten);

@@ -68,7 +68,9 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
             Err(wrong(format!("filter `{unbounded}` is not known here")))
         });
     }
-    out.add_function("raise_exception", |message: String| -> Result<Value, Error> { Err(wrong(message).with_source(Raised)) });
+    out.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(wrong(message).with_source(Raised))
+    });
     out.add_function("strftime_now", strftime);
     out.add_template_owned(NAME, rewritten(source)?).map_err(|e| said(&e))?;
     Ok(out)
@@ -271,7 +273,9 @@ fn to_json(value: Value, ascii: Option<Value>, kwargs: Kwargs) -> Result<String,
         Some(v) if v.is_none() => None,
         Some(v) => Some(match v.as_str() {
             Some(text) => text.to_string(),
-            None => " ".repeat(v.as_usize().filter(|n| *n <= 64).ok_or_else(|| wrong("tojson: indent is not 0 to 64"))?),
+            None => {
+                " ".repeat(v.as_usize().filter(|n| *n <= 64).ok_or_else(|| wrong("tojson: indent is not 0 to 64"))?)
+            }
         }),
     };
     let between = if indent.is_some() { "," } else { ", " };
@@ -422,7 +426,9 @@ fn strftime(format: String) -> Result<String, Error> {
 /// The source as it is compiled: see the file's header. `{% generation %}` and its end become an `if` that always holds.
 fn rewritten(source: &str) -> Result<String, String> {
     let (mut out, mut rest) = (String::with_capacity(source.len() + 64), source);
-    while let Some(at) = rest.match_indices('{').map(|(at, _)| at).find(|at| rest[at + 1..].starts_with(['{', '%', '#'])) {
+    while let Some(at) =
+        rest.match_indices('{').map(|(at, _)| at).find(|at| rest[at + 1..].starts_with(['{', '%', '#']))
+    {
         let line = || source[..source.len() - rest.len() + at].matches('\n').count() + 1;
         out.push_str(&rest[..at]);
         let (kind, body) = (&rest[at..at + 2], &rest[at + 2..]);
@@ -507,7 +513,9 @@ fn repeats(tag: &str) -> Result<(), String> {
         digits(before) || digits(after)
     };
     match times.len() > REPEATS.1 || !times.iter().all(small) {
-        true => Err(format!("`*` but for numbers up to {} is not known here: it can repeat a text without end", REPEATS.0)),
+        true => {
+            Err(format!("`*` but for numbers up to {} is not known here: it can repeat a text without end", REPEATS.0))
+        }
         false => Ok(()),
     }
 }
@@ -570,7 +578,8 @@ mod tests {
     fn a_template_that_raises_says_its_own_words() {
         let raised = |source: &str| rendered(source).unwrap_err();
         assert_eq!(raised("{{ raise_exception('Only two roles!') }}"), Refusal::Raised("Only two roles!".into()));
-        let inside = "{% macro m() %}{{ raise_exception('inside') }}{% endmacro %}{% for i in [1] %}{{ m() }}{% endfor %}";
+        let inside =
+            "{% macro m() %}{{ raise_exception('inside') }}{% endmacro %}{% for i in [1] %}{{ m() }}{% endfor %}";
         assert_eq!(raised(inside), Refusal::Raised("inside".into()));
         assert!(broken("{{ x.y.z }}").contains("line 1") && broken("a\n{{ x | nofilter }}").contains("nofilter"));
     }
@@ -579,9 +588,15 @@ mod tests {
     fn tags_of_transformers_are_read() {
         let source = "{% generation %}a{% endgeneration %}\n{%- generation -%} b {%- endgeneration %}{% raw %}{{ c }}{% endraw %}{# {% #}d";
         assert_eq!(rendered(source).unwrap(), "ab{{ c }}d");
-        assert_eq!(rendered("{% for i in range(9) %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}").unwrap(), "012");
+        assert_eq!(
+            rendered("{% for i in range(9) %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}").unwrap(),
+            "012"
+        );
         assert_eq!(rendered("{{ '%}' }}{{ {'a': {'b': '}}'}}['a']['b'] }}").unwrap(), "%}}}");
-        assert_eq!(rendered("{% set y = 'a' if x == 'ab' else 'b' %}{% set a, b = ['1', '=2'] %}{{ y + a + b }}").unwrap(), "a1=2");
+        assert_eq!(
+            rendered("{% set y = 'a' if x == 'ab' else 'b' %}{% set a, b = ['1', '=2'] %}{{ y + a + b }}").unwrap(),
+            "a1=2"
+        );
         assert_eq!(rendered("{% set y -%} {{ x }} {%- endset %}[{{ y }}]").unwrap(), "[ab]");
         assert_eq!(rendered("{{ '-' * 3 }}{{ 2*x }}\n").unwrap(), "---abab", "one last newline is dropped");
     }
@@ -595,12 +610,15 @@ mod tests {
         let nested = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
         assert!(broken(nested).contains("steps"), "{}", broken(nested));
         assert!(!broken("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").is_empty());
-        for repeated in ["{{ x * 1000000000000 }}", "{{ x * list[0] }}", "{{ x*9*9*9*9*9*9 }}", "{% set y = 99999 * x %}"] {
+        for repeated in
+            ["{{ x * 1000000000000 }}", "{{ x * list[0] }}", "{{ x*9*9*9*9*9*9 }}", "{% set y = 99999 * x %}"]
+        {
             assert!(broken(repeated).contains("can repeat a text"), "{repeated}");
         }
         assert!(!broken("{{ range(99999999999) | list }}").is_empty());
         assert!(broken("{{ '%999999999d' | format(1) }}").contains("format"));
-        let replaced = "{% set t = x %}{% for i in range(9) %}{% endfor %}{{ ('a' * 64 * 64) | replace('a', 'b' * 64 * 64) }}";
+        let replaced =
+            "{% set t = x %}{% for i in range(9) %}{% endfor %}{{ ('a' * 64 * 64) | replace('a', 'b' * 64 * 64) }}";
         assert!(broken(replaced).contains("expected at most"));
         for open in ["{{ x", "{% if x", "{{ 'x }}", "{# x", "{% if x %}", "{{ (x }}", "{%"] {
             assert!(!broken(open).is_empty(), "{open}");

@@ -199,7 +199,8 @@ impl ChatTemplate {
 
 impl Inner {
     fn written(&self, messages: &[Message], prompt: bool, thinking: Thinking) -> Result<String, Refusal> {
-        let rows: Vec<_> = messages.iter().map(|m| minijinja::context! { role => m.role, content => m.content }).collect();
+        // In the order of the keys: a template may print a whole message.
+        let rows: Vec<_> = messages.iter().map(minijinja::Value::from_serialize).collect();
         let mut context: BTreeMap<&str, minijinja::Value> = BTreeMap::from([
             ("messages", rows.into()),
             ("tools", ().into()),
