@@ -5,6 +5,7 @@
 use dxlab::adapter::Adapter;
 use dxlab::error::Result;
 use dxlab::model::{Checkpoint, Config, Precision, Tokenizer, tensors};
+use dxlab::prompt::{ChatTemplate, Encoder, Message, Role, Thinking};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -236,4 +237,73 @@ fn a_damaged_tokenizer_is_an_error_or_a_tokenizer() {
     Tokenizer::train(["The liver is normal. The spleen is normal."; 3].iter(), 300).unwrap().save(made.path()).unwrap();
     let file = made.path().join("tokenizer.json");
     Patient::new(&[file], "tokenizer.json", usize::MAX).suffer(1500, |dir| talk(&Tokenizer::open(dir)?));
+}
+
+#[test]
+fn a_damaged_chat_template_is_an_error_or_a_template() {
+    for name in ["qwen3", "llama3", "mistral3", "json"] {
+        let made = tempfile::tempdir().unwrap();
+        std::fs::copy(golden(&format!("chat/{name}.jinja")), made.path().join("chat_template.jinja")).unwrap();
+        let file = made.path().join("chat_template.jinja");
+        let config = made.path().join("tokenizer_config.json");
+        std::fs::write(&config, r#"{"bos_token": "<s>", "eos_token": "</s>"}"#).unwrap();
+        let talk = [(Role::System, "Be brief."), (Role::User, "A cyst <s>."), (Role::Assistant, "Renal cyst")];
+        let talk: Vec<Message> = talk.iter().map(|(role, text)| Message::new(*role, *text)).collect();
+        Patient::new(&[file, config], "chat_template.jinja", usize::MAX).suffer(400, |dir| {
+            let template = ChatTemplate::of_folder(dir)?.expect("the file is there");
+            template.render(&talk, false, Thinking::Off)?;
+            template.render(&talk[..2], true, Thinking::On).map(drop)
+        });
+    }
+}
+
+#[test]
+fn a_damaged_tokenizer_config_is_an_error_or_a_chat_format() {
+    let made = tempfile::tempdir().unwrap();
+    for file in ["byte-smollm.tokenizer.json", "smollm2.jinja"] {
+        std::fs::copy(golden(&format!("chat/{file}")), made.path().join(file)).unwrap();
+    }
+    let source = std::fs::read_to_string(made.path().join("smollm2.jinja")).unwrap();
+    let config = serde_json::json!({"chat_template": source, "bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}});
+    std::fs::rename(made.path().join("byte-smollm.tokenizer.json"), made.path().join("tokenizer.json")).unwrap();
+    std::fs::write(made.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    let files = ["tokenizer.json", "tokenizer_config.json"].map(|file| made.path().join(file));
+    Patient::new(&files, "tokenizer_config.json", usize::MAX).suffer(600, |dir| {
+        let encoder = Encoder::new(std::sync::Arc::new(Tokenizer::open(dir)?));
+        let user = [Message::new(Role::User, "A cyst <|im_end|>.")];
+        encoder.prompt_ids(&user, Thinking::Off)?;
+        encoder.answer_ids(&user, "Renal cyst", Thinking::Off).map(drop)
+    });
+}
+
+/// A GGUF file without tensors: the metadata of a SentencePiece tokenizer.
+fn pieces() -> Vec<u8> {
+    let text = |t: &str| [&(t.len() as u64).to_le_bytes()[..], t.as_bytes()].concat();
+    let entry = |key: &str, kind: u32, value: &[u8]| [&text(key)[..], &kind.to_le_bytes(), value].concat();
+    let list = |kind: u32, items: &[Vec<u8>]| {
+        [&kind.to_le_bytes()[..], &(items.len() as u64).to_le_bytes(), &items.concat()].concat()
+    };
+    let words = ["<unk>", "<s>", "</s>", "<0x0A>", "▁", "a", "b", "ab", "▁a", "▁ab", "abab"];
+    let types = [2i32, 3, 3, 6, 1, 1, 1, 1, 1, 1, 1];
+    let scores = (0..11).map(|i| (-(i as f32)).to_le_bytes().to_vec()).collect::<Vec<_>>();
+    let entries = [
+        entry("tokenizer.ggml.model", 8, &text("llama")),
+        entry("tokenizer.ggml.tokens", 9, &list(8, &words.map(text))),
+        entry("tokenizer.ggml.scores", 9, &list(6, &scores)),
+        entry("tokenizer.ggml.token_type", 9, &list(5, &types.map(|t| t.to_le_bytes().to_vec()))),
+        entry("tokenizer.ggml.bos_token_id", 4, &1u32.to_le_bytes()),
+        entry("tokenizer.ggml.eos_token_id", 4, &2u32.to_le_bytes()),
+        entry("tokenizer.chat_template", 8, &text("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}")),
+    ];
+    let head = [&b"GGUF"[..], &3u32.to_le_bytes(), &0u64.to_le_bytes(), &(entries.len() as u64).to_le_bytes()].concat();
+    [head, entries.concat()].concat()
+}
+
+#[test]
+fn damaged_metadata_of_a_tokenizer_is_an_error_or_a_tokenizer() {
+    let made = tempfile::tempdir().unwrap();
+    let file = made.path().join("pieces.gguf");
+    std::fs::write(&file, pieces()).unwrap();
+    Patient::new(&[file], "pieces.gguf", usize::MAX)
+        .suffer(1500, |dir| Tokenizer::find(&dir.join("pieces.gguf"))?.map_or(Ok(()), |t| talk(&t)));
 }

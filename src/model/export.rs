@@ -68,7 +68,10 @@ pub fn gguf(
 ) -> Result<Vec<Written>> {
     let tokenizer = Tokenizer::find(source)?;
     let template = match &tokenizer {
-        Some(_) => chat_template(source)?.or_else(|| Some(super::vocabulary::chat_template().into())),
+        // Qwen3's format, where no template says otherwise, as prompts are written.
+        Some(t) => {
+            chat_template(source)?.or_else(|| t.control().im_start.map(|_| super::vocabulary::chat_template().into()))
+        }
         None => None,
     };
     let contents =

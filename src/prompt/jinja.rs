@@ -132,14 +132,12 @@ fn raised(error: &Error) -> Option<String> {
 
 /// An error in one line.
 fn said(error: &Error) -> String {
-    let text = match error.kind() {
-        ErrorKind::OutOfFuel => format!("it takes more than {FUEL} steps"),
-        _ => error.to_string().split('\n').next().unwrap_or_default().to_string(),
+    let text = match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => format!("it takes more than {FUEL} steps"),
+        (kind, Some(detail)) => format!("{kind}: {detail}"),
+        (kind, None) => kind.to_string(),
     };
-    match error.line() {
-        Some(line) if !text.contains("chat template:") => format!("line {line}: {text}"),
-        _ => text,
-    }
+    error.line().map_or_else(|| text.clone(), |line| format!("line {line}: {text}"))
 }
 
 /// Fails for a text longer than a variable may hold.
@@ -164,6 +162,7 @@ fn measured(value: Value) -> Result<Value, Error> {
 fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     let length = |v: &Value| v.as_str().map_or(1, str::len).max(1);
     match name {
+        "title" if value.as_str().is_some() => return Ok(title(value.as_str().unwrap_or_default()).into()),
         "format" => return Err(wrong("method `format` is not known here")),
         "replace" => fits(length(value).saturating_mul(args.iter().map(length).max().unwrap_or(1)))?,
         "join" => {
@@ -174,6 +173,19 @@ fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Va
         _ => {}
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
+/// Python's `str.title`: a capital wherever no letter with case stands before; minijinja-contrib leaves `°C` as `°c`.
+fn title(text: &str) -> String {
+    let (mut out, mut inside) = (String::with_capacity(text.len()), false);
+    for c in text.chars() {
+        match inside {
+            true => out.extend(c.to_lowercase()),
+            false => out.extend(c.to_uppercase()),
+        }
+        inside = c.is_lowercase() || c.is_uppercase();
+    }
+    out
 }
 
 /// Writes a value as Python's `str` does.
@@ -617,8 +629,7 @@ mod tests {
         }
         assert!(!broken("{{ range(99999999999) | list }}").is_empty());
         assert!(broken("{{ '%999999999d' | format(1) }}").contains("format"));
-        let replaced =
-            "{% set t = x %}{% for i in range(9) %}{% endfor %}{{ ('a' * 64 * 64) | replace('a', 'b' * 64 * 64) }}";
+        let replaced = "{% set t = x %}{% for i in range(9) %}{% endfor %}{{ ('a' * 64 * 64) | replace('a', 'b' ~ 'b' * 64 * 64) }}";
         assert!(broken(replaced).contains("expected at most"));
         for open in ["{{ x", "{% if x", "{{ 'x }}", "{# x", "{% if x %}", "{{ (x }}", "{%"] {
             assert!(!broken(open).is_empty(), "{open}");

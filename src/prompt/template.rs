@@ -199,8 +199,8 @@ impl ChatTemplate {
 
 impl Inner {
     fn written(&self, messages: &[Message], prompt: bool, thinking: Thinking) -> Result<String, Refusal> {
-        let rows: Vec<_> =
-            messages.iter().map(|m| minijinja::context! { role => m.role, content => m.content }).collect();
+        // In the order of the keys: a template may print a whole message.
+        let rows: Vec<_> = messages.iter().map(row).collect();
         let mut context: BTreeMap<&str, minijinja::Value> = BTreeMap::from([
             ("messages", rows.into()),
             ("tools", ().into()),
@@ -211,6 +211,11 @@ impl Inner {
         context.extend(self.named.iter().map(|(name, token)| (name.as_str(), token.as_str().into())));
         jinja::render(&self.environment, &context)
     }
+}
+
+fn row(message: &Message) -> minijinja::Value {
+    let role = minijinja::Value::from_serialize(message.role);
+    minijinja::Value::from_iter([("role", role), ("content", message.content.as_str().into())])
 }
 
 /// The system text, an empty line, the first user message.

@@ -106,6 +106,15 @@ def tokenizers():
         tok.save(path("chat", name + ".tokenizer.json"), pretty=False)
         write_json(os.path.join("chat", name + ".json"), rows)
 
+def scores():
+    """Merges that transformers derives from a SentencePiece vocabulary with scores, several splits of a token and equal scores among them."""
+    from transformers.tokenization_utils_base import generate_merges
+    letters, words = list("abcd▁"), ["ab", "bc", "abc", "cd", "abcd", "▁a", "▁ab", "bcd", "dd", "ddd", "dddd", "▁abcd", "▁▁", "▁▁▁▁"]
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)] + words + letters
+    values = {x: 0.0 for x in tokens} | {x: -float(i // 2) for i, x in enumerate(words)} | {x: -100.0 - i for i, x in enumerate(letters)}
+    merges = generate_merges({x: i for i, x in enumerate(tokens)}, values, tokens[:259])
+    write_json("chat/scores.json", {"words": words + letters, "scores": [values[x] for x in words + letters], "merges": merges})
+
 STRINGS = ["The liver shows a 14 mm cyst in segment VII.", "Impression:\n 1. Renal cyst\n\n2. Gallstones", "Sjögren's syndrome, 37 °C; aren't", "肝臓 🙂",
            "BP 120/80  mmHg, HR  72", "<|im_start|>user\nA cyst.<|im_end|>\n", "a\tb\r\n\r\n12  34\n\n\n5"]
 
@@ -130,3 +139,4 @@ if __name__ == "__main__":
     else:
         templates()
         tokenizers()
+        scores()

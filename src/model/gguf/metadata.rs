@@ -42,6 +42,11 @@ impl Metadata {
     pub fn f32s(&mut self, key: &str, values: &[f32]) {
         self.list(key, 6, values.len()).extend(values.iter().flat_map(|x| x.to_le_bytes()));
     }
+    /// A file of nothing but these entries.
+    #[cfg(test)]
+    pub fn file(&self) -> Vec<u8> {
+        [&b"GGUF"[..], &3u32.to_le_bytes(), &0u64.to_le_bytes(), &self.count.to_le_bytes(), &self.bytes].concat()
+    }
     fn list(&mut self, key: &str, kind: u32, count: usize) -> &mut Vec<u8> {
         let out = self.key(key, 9);
         out.extend(kind.to_le_bytes());
