@@ -1,4 +1,4 @@
-//! Qwen3 on candle as one differentiable forward over packed sequences.
+//! Qwen3 on candle as one differentiable forward over packed sequences; encoders ([`encoder`]) on the same operations.
 mod checkpoint;
 mod config;
 pub mod encoder;
