@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Rooms, from the ground up; each uses only those before it: [`corpus`] (records, readers, splits, leaks), [`label`] (from an answer to
-//! labels), [`prompt`] (named prompts, chat format, encoding), [`model`] (decoders of several families, their differentiable operations, files), [`adapter`] (LoRA and
+//! labels), [`prompt`] (named prompts, chat format, encoding), [`model`] (decoders of several families, encoders, their differentiable operations, files), [`adapter`] (LoRA and
 //! its relatives, PEFT's files), [`train`] (losses, AdamW, the loop), [`generate`] (decoding, constraints, ranking, endpoints), [`metric`] (estimates,
 //! paired comparisons, tiers of nearness, calibration), [`ensemble`] (votes), [`study`] (runs, experiments, baselines), [`report`] (figures, tables,
 //! workbook), [`cli`] (the command).

@@ -1,4 +1,5 @@
-//! Decoders (Llama, Mistral, Qwen2, Qwen3) on candle as one differentiable forward over packed sequences, and their files.
+//! Decoders (Llama, Mistral, Qwen2, Qwen3) on candle as one differentiable forward over packed sequences, and their files;
+//! encoders ([`encoder`]) on the same operations.
 mod block;
 mod causal_lm;
 mod checkpoint;

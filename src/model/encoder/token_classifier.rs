@@ -6,7 +6,7 @@
 //! loss = Σ w(y) · −log p(y) / Σ w(y)      over the labelled tokens; p = softmax(z), w = 1 unless class weights are given
 //! ```
 //! A text longer than the encoder reads is cut into windows that overlap; each token's label is taken from the window in which it is farthest
-//! from a cut. Training keeps every layer's activations: about 70 KB a token and layer for a BERT-base.
+//! from a cut. Training keeps the activations of every layer; nothing is computed twice to save memory, as the decoder can.
 use super::bio::{Bio, Marked, Span};
 use super::config::{EncoderConfig, Family};
 use super::layers::{Dense, Norm};
@@ -89,7 +89,8 @@ impl TokenClassifier {
         Ok(made)
     }
 
-    fn learning(
+    /// A classifier whose every tensor is a variable.
+    pub(super) fn learning(
         config: EncoderConfig,
         bio: Bio,
         tokenizer: EncoderTokenizer,
