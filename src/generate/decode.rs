@@ -98,7 +98,15 @@ pub struct Decoding<'a> {
 impl Decoding<'_> {
     /// One free answer a prompt, the likeliest token at every step.
     pub fn greedy(limits: Limits) -> Self {
-        Self { limits, sampling: Sampling::default(), samples: 1, until: None, held: Held::Free, shared: vec![], called: None }
+        Self {
+            limits,
+            sampling: Sampling::default(),
+            samples: 1,
+            until: None,
+            held: Held::Free,
+            shared: vec![],
+            called: None,
+        }
     }
 
     /// Fails for what cannot be done.
