@@ -117,6 +117,21 @@ fn merged_and_exported_models_of_every_family_do_what_base_and_adapter_do() {
 }
 
 #[test]
+fn adapters_of_peft_are_written_back_as_peft_wrote_them() {
+    for name in FAMILIES {
+        let (dir, from) = (tempfile::tempdir().unwrap(), folder(name).join("adapter"));
+        Adapter::load(&from, &mut load(&folder(name))).unwrap().save(dir.path()).unwrap();
+        let [ours, theirs] =
+            [dir.path(), &from].map(|at| tensors::read(&at.join("adapter_model.safetensors")).unwrap());
+        assert!(ours.keys().eq(theirs.keys()), "{name}");
+        for (tensor, t) in &ours {
+            assert_eq!(crate::model::golden::distance(t, &theirs[tensor]), 0.0, "{name} {tensor}");
+        }
+        assert_eq!(AdapterConfig::read(dir.path()).unwrap(), AdapterConfig::read(&from).unwrap());
+    }
+}
+
+#[test]
 fn every_kind_of_adapter_trains_on_every_family_and_on_blocks() {
     let kinds = [
         AdapterConfig::lora(2, 4.0),

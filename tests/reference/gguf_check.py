@@ -12,7 +12,7 @@
 With an adapter, all of it is done for the model that `dxlab merge` makes. For the families: the rows of queries and keys as PyPI's reader finds
 them against llama.cpp's order, biases, divisors of rotary frequencies, and transformers' log-probabilities on the file and on dxlab's folder.
 """
-import json, os, subprocess, sys, tempfile
+import json, os, shutil, subprocess, sys, tempfile
 import numpy as np, torch
 from gguf import GGUFReader, dequantize
 from safetensors.numpy import load_file
@@ -87,10 +87,14 @@ def turned(w, heads):
     """llama.cpp's order of the rows of queries and keys (conversion/llama.py)."""
     return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
 
-def check_family(dxlab, name, tmp):
+def check_family(dxlab, name, variant, tmp):
     """One checkpoint of tests/golden/families as dxlab writes it, read by PyPI's reader and by transformers."""
     golden = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "families")
-    source, pairs, scores = f"{golden}/{name}", f"{tmp}/pairs.jsonl", f"{tmp}/scores.jsonl"
+    source, pairs, scores = f"{tmp}/source", f"{tmp}/pairs.jsonl", f"{tmp}/scores.jsonl"
+    os.mkdir(source)
+    shutil.copy(f"{golden}/{name}/model.safetensors", source)
+    shutil.copy(f"{golden}/{name}/config.{variant + '.' if variant else ''}json", f"{source}/config.json")
+    name = f"{name} {variant}".strip()
     with open(pairs, "w") as f: f.writelines(json.dumps(p) + "\n" for p in json.load(open(f"{golden}/losses.json"))["pairs"])
     run(dxlab, "export", "--model", source, "--format", "safetensors", "--type", "f32", "--out", f"{tmp}/folder")
     base, c = load_file(f"{tmp}/folder/model.safetensors"), json.load(open(f"{tmp}/folder/config.json"))
@@ -100,7 +104,7 @@ def check_family(dxlab, name, tmp):
         file = f"{tmp}/{kind}.gguf"
         done = subprocess.run([dxlab, "export", "--model", source, "--format", "gguf", "--type", kind, "--out", file], capture_output=True, text=True)
         if done.returncode == 2 and "sliding window in some layers" in done.stderr:
-            print(f"{name:12} {kind:5} refused: {done.stderr.strip()}")
+            print(f"{name:17} {kind:5} refused: {done.stderr.strip()}")
             continue
         assert done.returncode == 0, done.stderr
         reader, arch = GGUFReader(file), "qwen2" if c["model_type"] == "qwen2" else "llama"
@@ -118,7 +122,14 @@ def check_family(dxlab, name, tmp):
         readers.append((f"{kind}.gguf", file, {"pretrained_model_name_or_path": tmp, "gguf_file": f"{kind}.gguf"}))
     for what, place, how in readers:
         # transformers does not read biases or divisors of a Llama's GGUF file into its config: so it is told
-        model = AutoModelForCausalLM.from_pretrained(**how, config=config, dtype=torch.float32, attn_implementation="eager").eval()
+        as_llama = "gguf_file" in how and c["model_type"] == "mistral"      # transformers' reader knows no mistral: the same tensors as a Llama's
+        told = AutoConfig.for_model("llama", **{k: v for k, v in c.items() if k != "model_type"}) if as_llama else config
+        model = AutoModelForCausalLM.from_pretrained(**how, config=told, dtype=torch.float32, attn_implementation="eager")
+        if as_llama:
+            whole = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+            whole.load_state_dict(model.state_dict())
+            model = whole.float()
+        model.eval()
         run(dxlab, "score", "--model", place, "--pairs", pairs, "--out", scores)
         worst = 0.0
         with torch.no_grad():
@@ -128,11 +139,11 @@ def check_family(dxlab, name, tmp):
                 theirs = z.gather(1, torch.tensor(c_ids)[:, None])[:, 0].numpy()
                 worst = max(worst, float(np.abs(theirs - np.array(line["logprobs"])).max()))
         assert worst < 1e-4, (name, what, worst)
-        print(f"{name:12} {what}: transformers' log-probabilities within {worst:.1e}")
+        print(f"{name:17} {what}: transformers' log-probabilities within {worst:.1e}")
 
 def check_families(dxlab):
-    for name in ("llama3", "llama_bias", "mistral", "qwen2"):
-        with tempfile.TemporaryDirectory() as tmp: check_family(dxlab, name, tmp)
+    for name, variant in (("llama3", ""), ("llama_bias", ""), ("llama_bias", "linear"), ("mistral", ""), ("mistral", "whole"), ("qwen2", ""), ("qwen2", "whole")):
+        with tempfile.TemporaryDirectory() as tmp: check_family(dxlab, name, variant, tmp)
     print("all as wanted")
 
 def main():
