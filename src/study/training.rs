@@ -60,7 +60,7 @@ pub fn ask_again(run: &Run, config: &PredictConfig, cases: usize) -> Result<(usi
 }
 
 impl TrainConfig {
-    /// The config in `configs/` that `DXLAB_CONFIG` names, else `lora-plain`, on the base model that `DXLAB_MODEL` names, else the
+    /// The config in `configs/` that `DXLAB_CONFIG` names, else `smollm2-lora`, on the base model that `DXLAB_MODEL` names, else the
     /// config's own: what the notebooks run.
     pub fn from_env() -> Result<Self> {
         let set = |name: &str| match std::env::var(name) {
@@ -68,7 +68,7 @@ impl TrainConfig {
             Err(std::env::VarError::NotPresent) => Ok(None),
             Err(error) => Err(Error::input(format!("{name}: {error}"))),
         };
-        let mut config = Self::named(set("DXLAB_CONFIG")?.as_deref().unwrap_or("lora-plain"))?;
+        let mut config = Self::named(set("DXLAB_CONFIG")?.as_deref().unwrap_or("smollm2-lora"))?;
         if let Some(model) = set("DXLAB_MODEL")? {
             config.model = model;
         }
