@@ -1,28 +1,48 @@
-//! dxlab: how well does a small language model turn clinical findings into diagnoses, what does fine-tuning really buy, and where
-//! does it fail?
+//! dxlab: how well does a small language model turn clinical findings into diagnoses, what does fine-tuning really buy,
+//! and where does it fail?
 //!
 //! A run is opened if its folder is there and made if not, so this is quick to repeat and honest to read:
 //!
 //! ```no_run
-//! use dxlab::metric::Metric;
-//! use dxlab::study::{Baseline, PredictConfig, Results, Run, TrainConfig, open_corpus};
+//! use dxlab::baseline::Baseline;
+//! use dxlab::run::Run;
+//! use dxlab::study::{PredictConfig, Results, TrainConfig};
+//! use dxlab::task::LabelTask;
 //!
-//! let config = TrainConfig::named("lora-plain")?; // configs/lora-plain.toml
+//! let config = TrainConfig::named("smollm2-lora")?; // configs/smollm2-lora.toml
+//! let task = LabelTask::open(&config.corpus)?;
 //! let run = Run::open_or_train(&config)?;
 //! let tuned = Run::open_or_predict(&PredictConfig::tuned(&run, &config))?;
 //! let tfidf = Run::open_or_fit(Baseline::TfidfLogReg, &config.corpus)?;
-//! let all = Results::of(open_corpus(&config.corpus)?.0, &[("TF-IDF", &tfidf), ("LoRA", &tuned)])?;
+//! let all = Results::of(task, &[("TF-IDF", &tfidf), ("LoRA", &tuned)])?;
 //! println!("{:?}", all.compare(&[("TF-IDF", "LoRA")], "micro_f1")?); // paired, with interval and p
 //! # Ok::<(), dxlab::Error>(())
 //! ```
 //!
-//! Rooms, from the ground up; each uses only those before it: [`corpus`] (records, readers, splits, leaks), [`label`] (from an answer to
-//! labels), [`prompt`] (named prompts, chat format, encoding), [`model`] (decoders of several families, encoders, their differentiable operations, files), [`adapter`] (LoRA and
-//! its relatives, PEFT's files), [`train`] (losses, AdamW, the loop), [`generate`] (decoding, constraints, ranking, endpoints), [`metric`] (estimates,
-//! paired comparisons, tiers of nearness, calibration), [`ensemble`] (votes), [`study`] (runs, experiments, baselines), [`report`] (figures, tables,
-//! workbook), [`cli`] (the command).
+//! Rooms, from the ground up; each uses only those before it (`docs/design.md`):
 //!
-//! What it does not do: serve models over the network, train on a GPU (the `cuda` feature is not built in yet), or say anything about patients.
+//! - [`io`] — atomic writes, digests, canonical JSON
+//! - [`corpus`] — cases, readers, splits, leaks, synthetic findings
+//! - [`label`] — from an answer to labels, comparable names and concepts
+//! - [`prompt`] — named prompts, chat templates, encoding
+//! - [`model`] — decoders of several families, encoders, differentiable operations, files, the registry of base models
+//! - [`adapter`] — LoRA, rsLoRA, DoRA, PiSSA; PEFT's files
+//! - [`train`] — losses, optimisers, the loop
+//! - [`generate`] — decoding, constraints, ranking, endpoints
+//! - [`metric`] — score tables, estimates, paired comparisons, tiers of nearness, calibration
+//! - [`ensemble`] — votes
+//! - [`run`] — the run store, run specifications, predictions
+//! - [`augment`] — data augmentation
+//! - [`task`] — what an answer is: its text, parser, scores and reward
+//! - [`baseline`] — methods without a language model
+//! - [`failure`] — every label error in one class, with its evidence sentence
+//! - [`pretrain`] — data of the carried base models
+//! - [`study`] — experiments: train, predict, grids, searches, results
+//! - [`report`] — figures, tables, chapters, workbook
+//! - [`cli`] — the command
+//!
+//! What it does not do: serve models over the network, train on a GPU (the `cuda` feature is not built in yet), or say
+//! anything about patients.
 pub mod error;
 pub mod io;
 

@@ -75,7 +75,7 @@ fn evaluate_says_how_near_wrong_labels_are_and_what_to_think_of_the_normaliser_a
         Prediction {
             prompt: "closed@1f".into(),
             model: "embedded@9c".into(),
-            logprob: Some(if i % 4 == 0 { -0.5 } else { -5.0 }),
+            logprob: Some(if i.is_multiple_of(4) { -0.5 } else { -5.0 }),
             prompt_tokens: 10,
             new_tokens: 3,
             seconds: 0.1,
@@ -182,7 +182,7 @@ fn the_workbook_reads_settings_from_the_run_around_the_predictions() {
     use calamine::Reader;
     let mut book: calamine::Xlsx<_> = calamine::open_workbook(folder.path().join("results.xlsx")).unwrap();
     let settings = book.worksheet_range("settings").unwrap();
-    assert!(settings.rows().any(|row| row[1].to_string() == "spec.rank" && row[2].to_string() == "8"));
+    assert!(settings.rows().any(|row| row[1] == "spec.rank" && row[2] == "8"));
     let metrics = book.worksheet_range("metrics").unwrap();
     assert_eq!(metrics.get((1, 7)).unwrap().to_string(), run.folder(), "the run that holds the raw answers");
     assert!(!book.sheet_names().contains(&"comparisons".to_string()), "one file has none to be compared with");

@@ -99,7 +99,7 @@ fn bca_of_the_bootstrap_is_that_of_its_resamples() {
         case_id: i.to_string(),
         group: format!("g{}", i / 2),
         gold: ["a".to_string()].into(),
-        predicted: [if i % 10 == 0 { "a" } else { "b" }.to_string()].into(),
+        predicted: [if i.is_multiple_of(10) { "a" } else { "b" }.to_string()].into(),
         parsed: true,
     };
     let outcomes: Vec<Outcome> = (0..80).map(case).collect();

@@ -98,12 +98,11 @@ fn synonyms(obo: &str) -> BTreeMap<String, Vec<String>> {
     for line in obo.lines() {
         if let Some(rest) = line.strip_prefix("id: ") {
             id = rest.trim().into();
-        } else if let Some(rest) = line.strip_prefix("synonym: \"") {
-            if let Some((name, rest)) = rest.split_once("\" ") {
-                if rest.starts_with("EXACT") {
-                    found.entry(id.clone()).or_default().push(name.replace("\\\"", "\""));
-                }
-            }
+        } else if let Some(rest) = line.strip_prefix("synonym: \"")
+            && let Some((name, rest)) = rest.split_once("\" ")
+            && rest.starts_with("EXACT")
+        {
+            found.entry(id.clone()).or_default().push(name.replace("\\\"", "\""));
         }
     }
     found

@@ -164,7 +164,7 @@ fn heading(line: &str) -> Option<&str> {
     let before = before.to_lowercase().replace(['*', '#', '"', '(', ')', '/'], " ");
     let words: Vec<&str> = before.split_whitespace().collect();
     let key = |word: &&str| KEYS.contains(word);
-    let is_heading = words.len() <= 8 && words.iter().any(key) && words.iter().all(|w| key(&w) || WORDS.contains(w));
+    let is_heading = words.len() <= 8 && words.iter().any(key) && words.iter().all(|w| key(w) || WORDS.contains(w));
     is_heading.then(|| after.trim_start_matches(['*', ' ']))
 }
 

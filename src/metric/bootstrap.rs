@@ -234,7 +234,7 @@ mod tests {
             case_id: i.to_string(),
             group: format!("p{}", i / size),
             gold: ["a".to_string()].into(),
-            predicted: if (i / size) % 2 == 0 { ["a".to_string()].into() } else { Default::default() },
+            predicted: if (i / size).is_multiple_of(2) { ["a".to_string()].into() } else { Default::default() },
             parsed: true,
         };
         (0..n).map(case).collect()
@@ -303,7 +303,7 @@ mod tests {
             case_id: i.to_string(),
             group: i.to_string(),
             gold: [format!("label {i}")].into(),
-            predicted: [if i % 2 == 0 { format!("label {i}") } else { format!("invented {}", i % 4) }].into(),
+            predicted: [if i.is_multiple_of(2) { format!("label {i}") } else { format!("invented {}", i % 4) }].into(),
             parsed: true,
         };
         let outcomes: Vec<Outcome> = (0..40).map(case).collect();

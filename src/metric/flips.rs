@@ -127,7 +127,7 @@ mod tests {
             case_id: i.to_string(),
             group: i.to_string(),
             gold: ["a".to_string()].into(),
-            predicted: [if i % 5 == 0 { "b" } else { "a" }.to_string()].into(),
+            predicted: [if i.is_multiple_of(5) { "b" } else { "a" }.to_string()].into(),
             parsed: true,
         };
         (0..200).map(case).collect()

@@ -329,7 +329,7 @@ fn sound(json: &serde_json::Value) -> Result<(), String> {
     if any(json, &|o| o["type"] == "Precompiled") {
         return Err("a `Precompiled` normaliser, which is no causal model's".into()); // panics if its tables are damaged
     }
-    if any(json, &|o| o["type"] == "FixedLength" && !o["length"].as_u64().is_some_and(|n| n > 0)) {
+    if any(json, &|o| o["type"] == "FixedLength" && o["length"].as_u64().is_none_or(|n| n == 0)) {
         return Err("a `FixedLength` pre-tokenizer of length 0".into());
     }
     // BPE copies each merge into a buffer of the longest token.

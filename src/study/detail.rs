@@ -245,8 +245,8 @@ mod tests {
     #[test]
     fn confidence_is_judged_where_every_answer_has_a_log_probability() {
         let row = |i: usize| Prediction {
-            logprob: Some(if i % 3 == 0 { -9.0 - i as f64 / 50.0 } else { -0.1 - i as f64 / 500.0 }),
-            ..answer(&format!("c{i}"), &["renal cyst"], &[if i % 3 == 0 { "ascites" } else { "renal cyst" }])
+            logprob: Some(if i.is_multiple_of(3) { -9.0 - i as f64 / 50.0 } else { -0.1 - i as f64 / 500.0 }),
+            ..answer(&format!("c{i}"), &["renal cyst"], &[if i.is_multiple_of(3) { "ascites" } else { "renal cyst" }])
         };
         let mut rows: Vec<Prediction> = (0..60).map(row).collect();
         let (training, own) = (BTreeMap::from([("renal cyst".to_string(), 5)]), Ontology::own().unwrap());

@@ -90,7 +90,7 @@ impl Gate {
         let Agreement { max_kl, .. } = self.agreement;
         let above = |what: &str, value: f64, bound: f64| {
             // a NaN is not below any bound
-            (!(value <= bound)).then(|| format!("{what} is {value:.1e}, above the bound of {bound:.1e}"))
+            (value.is_nan() || value > bound).then(|| format!("{what} is {value:.1e}, above the bound of {bound:.1e}"))
         };
         above("largest |Δlogit| over largest |logit|", self.agreement.relative(), self.bounds.delta)
             .or_else(|| above("largest KL(adapter‖merged)", max_kl, self.bounds.kl))

@@ -198,7 +198,7 @@ pub(crate) mod tests {
     /// Twenty cases of two labels; `good` gets all of the first label, `bad` only a quarter of it, in the plural.
     pub(crate) fn toy(folder: &std::path::Path) -> Results {
         let case = |i: usize| {
-            let labels = vec!["renal cyst".into(), if i % 2 == 0 { "gallstone" } else { "ascites" }.into()];
+            let labels = vec!["renal cyst".into(), if i.is_multiple_of(2) { "gallstone" } else { "ascites" }.into()];
             Finding::new(format!("c{i:02}"), format!("c{i:02}"), "Synthetic.", labels)
         };
         let cases: Vec<_> = (0..20).map(case).collect();

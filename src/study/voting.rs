@@ -108,7 +108,7 @@ mod tests {
             assert_eq!((sampling.temperature, sampling.seed), (0.7, 7));
             done(cases.len() * samples);
             let one = |i: usize| Answer {
-                raw: if i % 2 == 0 { "cyst, stone" } else { "Cyst" }.into(),
+                raw: if i.is_multiple_of(2) { "cyst, stone" } else { "Cyst" }.into(),
                 logprob: Some(-1.0),
                 prompt_tokens: 10,
                 new_tokens: 3,

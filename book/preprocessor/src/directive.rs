@@ -10,7 +10,9 @@ pub struct Found<'a> {
 
 /// Byte ranges of a Markdown text that are code: fenced blocks and spans between equal runs of backticks.
 pub fn code(text: &str) -> Vec<Range<usize>> {
-    let (mut found, mut fence, mut at): (Vec<Range<usize>>, Option<(&str, usize)>, usize) = (Vec::new(), None, 0);
+    let mut found = Vec::new();
+    let mut fence: Option<(&str, usize)> = None;
+    let mut at = 0;
     for line in text.split_inclusive('\n') {
         let bare = line.trim_start();
         match fence {

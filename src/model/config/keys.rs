@@ -138,7 +138,7 @@ impl Keys {
     }
 
     fn head_dim(&self, hidden_size: usize, heads: usize, may_be_absent: bool) -> Result<usize> {
-        if may_be_absent && self.get("head_dim").is_none() && hidden_size % heads != 0 {
+        if may_be_absent && self.get("head_dim").is_none() && !hidden_size.is_multiple_of(heads) {
             let wanted = format!("a divisor of hidden_size = {hidden_size}, as `head_dim` is not given");
             return Err(self.wrong("num_attention_heads", wanted, heads));
         }

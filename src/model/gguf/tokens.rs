@@ -95,7 +95,7 @@ pub fn ends(metadata: &Entries) -> Vec<u32> {
             _ => true,
         };
         let at = |end: &&str| tokens.iter().position(|t| t == end).filter(control);
-        ids.extend(ENDS.iter().filter_map(|end| at(end)).filter_map(|id| u32::try_from(id).ok()));
+        ids.extend(ENDS.iter().filter_map(at).filter_map(|id| u32::try_from(id).ok()));
     }
     let mut seen = Vec::new();
     ids.retain(|id| {

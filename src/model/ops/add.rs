@@ -95,7 +95,7 @@ dispatch! {
         let n = y.len();
         let x = &x[..n];
         for i in 0..n {
-            y[i] = x[i] + y[i];
+            y[i] += x[i];
         }
     }
 }

@@ -360,10 +360,10 @@ impl<'a> Source<'a> {
     /// One row as the nearest bf16 numbers, each 32 of them `step` after those before; what is left of `out` stays.
     pub fn narrow_row(&self, row: usize, out: &mut [u16], step: usize) {
         let at = row * self.k;
-        if let Numbers::Blocks(blocks) = &self.numbers {
-            if blocks.narrow(at, self.k, out, step) {
-                return;
-            }
+        if let Numbers::Blocks(blocks) = &self.numbers
+            && blocks.narrow(at, self.k, out, step)
+        {
+            return;
         }
         let mut wide = [0f32; COLUMNS];
         for (i, out) in out.chunks_mut(step * (COLUMNS / 32)).enumerate().take(self.k.div_ceil(COLUMNS)) {

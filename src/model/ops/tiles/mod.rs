@@ -158,7 +158,7 @@ impl<'a> Rows<'a> {
     /// Packed, unless W is in bf16 already and so `few` tokens meet it that packing would cost more than it brings.
     fn of(w: &Source<'a>, rows: Range<usize>, few: bool) -> Self {
         match w.bf16_rows(rows.clone()) {
-            Some(numbers) if few && w.width() % STEP == 0 && rows.len() % (2 * SIDE) == 0 => {
+            Some(numbers) if few && w.width().is_multiple_of(STEP) && rows.len().is_multiple_of(2 * SIDE) => {
                 Self::AsTheyLie(numbers, w.width())
             }
             _ => {
