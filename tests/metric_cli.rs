@@ -155,6 +155,7 @@ fn compare_names_every_pair_and_corrects_for_their_number() {
 fn what_cannot_be_read_or_compared_is_bad_input() {
     let folder = tempfile::tempdir().unwrap();
     answers(&folder.path().join("a.jsonl"), "plain", 10);
+    answers(&folder.path().join("b.jsonl"), "closed", 12);
     let bad = |args: &[&str], expected: &str| {
         let (code, _, error) = dxlab(folder.path(), args);
         assert_eq!(code, 2, "{error}");

@@ -338,7 +338,7 @@ mod tests {
         );
         assert!(
             refused(Augmentation { entity_replacement: 2.0, ..Default::default() })
-                .contains("augmentation.renamed is 2")
+                .contains("augmentation.entity_replacement is 2")
         );
         assert!(
             refused(Augmentation { copying: 2_000_000, ..Default::default() })

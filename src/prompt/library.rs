@@ -274,9 +274,10 @@ mod tests {
             exemplar("2", "Stones in the gallbladder.", &["Gallstone"]),
             exemplar("3", "Normal abdomen.", &[]),
             exemplar("4", "Cysts and stones, {vocabulary}.", &["Renal cyst", "Gallstone"]),
+            exemplar("5", "Enlarged spleen.", &["Splenomegaly"]),
         ];
         let vocabulary = vec!["Gallstone".into(), "Renal cyst".into()];
-        PromptContext { vocabulary, examples, pool: "of four".into(), ..PromptContext::default() }
+        PromptContext { vocabulary, examples, pool: "of five".into(), ..PromptContext::default() }
     }
 
     #[test]

@@ -51,10 +51,11 @@ impl Training {
 pub fn ask_again(run: &Run, config: &PredictConfig, cases: usize) -> Result<(usize, usize)> {
     let task = task::open(&config.corpus)?;
     let prompt = Prompt::named(&config.prompt, task.context())?;
+    let stored = run.answers(&*task)?;
     let mut first = task.test();
+    first.retain(|case| stored.iter().any(|answer| answer.case_id == case.case_id));
     first.truncate(cases);
     let fresh = config.ask(&config.open(&*task)?, &prompt, &*task, &first)?;
-    let stored = run.answers(&*task)?;
     let same = fresh.iter().filter(|new| stored.iter().any(|old| old.case_id == new.case_id && old.raw == new.raw));
     Ok((same.count(), fresh.len()))
 }

@@ -34,7 +34,8 @@ pub fn data(corpus: &Corpus) -> Result<Vec<String>> {
 pub fn methods(config: &TrainConfig) -> Result<Vec<String>> {
     let base = Checkpoint::open(&resolve(&config.model)?)?.config().clone();
     let size = format!(
-        "The base model is a Qwen3 decoder of {:.1} million parameters in {} layers.",
+        "The base model, `{}`, is a decoder with {:.1} million parameters in {} layers.",
+        config.model,
         base.parameters() as f64 / 1e6,
         base.num_hidden_layers
     );
@@ -106,22 +107,23 @@ pub fn tuned(results: &Results, model: &str, words: &str) -> Result<Vec<String>>
     ])
 }
 
-/// The same over the seeds of a grid: its arm `arm`, beside baselines that are arms too.
+/// What an arm of a grid scores over its seeds, beside baselines that are arms too.
 pub fn seeds(grid: &Grid, arm: &str, baselines: &[(&str, &str)]) -> Result<Vec<String>> {
     if !grid.tried.contains_key(arm) {
         return Ok(vec!["What several seeds give was not run on these cases.".into()]);
     }
     let mean = grid.score(arm, "micro_f1")?;
     let mut said = vec![format!(
-        "Over {} seeds these settings score {} in the mean.",
+        "Over {} seeds, the arm `{arm}` of the grid (which departs from the config `{}`) scores {} in micro-F1.",
         grid.config.seeds.len(),
+        grid.config.base,
         interval(mean.as_ref().map(|seeded| &seeded.estimate))
     )];
     let pairs: Vec<(&str, &str)> = baselines.iter().map(|(baseline, _)| (*baseline, arm)).collect();
     for row in axes::between(grid, &pairs, "micro_f1")? {
         let known = baselines.iter().find(|(baseline, _)| *baseline == row.a);
         let words = known.map_or(row.a.as_str(), |(_, words)| words);
-        said.push(format!("They are {}.", beside(&row, words)));
+        said.push(format!("That is {}.", beside(&row, words)));
     }
     Ok(said)
 }
@@ -228,10 +230,7 @@ mod tests {
         );
         let config = TrainConfig::named("lora-plain").unwrap();
         let said = methods(&config).unwrap();
-        assert!(
-            said[0].starts_with("The base model is a Qwen3 decoder of 3.1 million parameters in 6 layers"),
-            "{said:?}"
-        );
+        assert!(said[0].contains("is a decoder with 3.1 million parameters in 6 layers"), "{said:?}");
         assert!(said[1].contains("LoRA"), "{said:?}");
     }
 
@@ -287,7 +286,7 @@ arms = [
         assert!(said[1].starts_with("Better: the most frequent labels (+0."), "{said:?}");
         let said = seeds(&found, "all", &[("names", "a search for names")]).unwrap();
         assert!(
-            said[0].starts_with("Over 1 seeds these settings score 0.")
+            said[0].contains("the arm `all` of the grid (which departs from the config `lora-plain`) scores 0.")
                 && said[1].contains(" above a search for names (paired"),
             "{said:?}"
         );
