@@ -47,7 +47,7 @@ fn nothing_is_wrong_with_them_and_they_say_that_they_are_synthetic() {
     assert!(readme.contains("**synthetic**") && readme.contains(&corpus.digest()));
 }
 
-/// `spec` §1.4.
+/// The counts of the private spreadsheet that the generator imitates.
 #[test]
 fn labels_are_as_frequent_as_in_the_real_findings() {
     let corpus = Corpus::embedded().unwrap();

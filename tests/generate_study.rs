@@ -41,9 +41,9 @@ fn a_prompt_that_lets_the_model_think_is_not_constrained() {
     let task = LabelTask::findings(Corpus::embedded().unwrap()).unwrap();
     let prompt = Prompt::named("plain", Task::context(&task)).unwrap();
     let mut model = Local::open("embedded", None).unwrap();
-    model.hold_to(Constrain::Json, &[]).unwrap();
+    model.set_constraint(Constrain::Json, &[]).unwrap();
     let first = &AnyTask::test(&task)[..1];
     let error = ask(&model, &Prompt { thinking: Thinking::On, ..prompt }, &task, first).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("turn thinking off"), "{error}");
-    assert_eq!(model.hold_to(Constrain::Labels, &[]).unwrap_err().exit_code(), 2);
+    assert_eq!(model.set_constraint(Constrain::Labels, &[]).unwrap_err().exit_code(), 2);
 }

@@ -4,12 +4,12 @@
 use crate::error::Result;
 use crate::model::Weight;
 use crate::model::ops::{Numbers, linear};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 /// ‖w_i‖ [n]: the magnitudes of a fresh adapter.
 pub fn magnitudes(weight: &Weight) -> Result<Tensor> {
     let norms: Vec<f32> = weight.row_squares()?.into_iter().map(|s| s.sqrt() as f32).collect();
-    Ok(Tensor::from_vec(norms, weight.dims()?.0, &Device::Cpu)?)
+    Ok(Tensor::from_vec(norms, weight.dims()?.0, &weight.device())?)
 }
 
 /// ‖w_i + s b_i A‖ [n], detached. `squares`: ‖w_i‖²; `a` [r, k]; `b` [n, r].
@@ -35,6 +35,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
 
     #[test]
     fn norms_are_those_of_the_matrix_that_is_never_made() {

@@ -4,7 +4,7 @@
 //! directions are decides how well the adapter starts, never whether it starts as W: the rest of W is what A₀ and B₀ leave.
 use crate::error::Result;
 use crate::model::Weight;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -23,7 +23,7 @@ pub fn directions(
     let (n, k) = w.dims2()?;
     let q = (r + BEYOND).min(n).min(k);
     let draws: Vec<f64> = (0..k * q).map(|_| rng.random_range(-1.0..1.0)).collect();
-    let mut basis = orthonormal(&w.matmul(&Tensor::from_vec(draws, (k, q), &Device::Cpu)?)?)?; // [n, q]
+    let mut basis = orthonormal(&w.matmul(&Tensor::from_vec(draws, (k, q), w.device())?)?)?; // [n, q]
     let wt = w.t()?.contiguous()?;
     for _ in 0..iterations {
         basis = orthonormal(&w.matmul(&orthonormal(&wt.matmul(&basis)?)?)?)?;
@@ -44,7 +44,7 @@ pub fn directions(
             a[j * k + c] = (by * (0..q).map(|l| vectors[l][j] * small[l][c]).sum::<f64>()) as f32;
         }
     }
-    Ok((Tensor::from_vec(a, (r, k), &Device::Cpu)?, Tensor::from_vec(b, (n, r), &Device::Cpu)?))
+    Ok((Tensor::from_vec(a, (r, k), w.device())?, Tensor::from_vec(b, (n, r), w.device())?))
 }
 
 /// Columns made orthonormal by Gram–Schmidt, twice; a column that the others already span becomes 0.
@@ -66,7 +66,7 @@ fn orthonormal(m: &Tensor) -> Result<Tensor> {
         column.iter_mut().for_each(|c| *c *= by);
     }
     let flat: Vec<f64> = columns.into_iter().flatten().collect();
-    Ok(Tensor::from_vec(flat, (q, n), &Device::Cpu)?.t()?.contiguous()?)
+    Ok(Tensor::from_vec(flat, (q, n), m.device())?.t()?.contiguous()?)
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -7,7 +7,8 @@ use crate::corpus::{Corpus, Finding};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::run::prediction::{Prediction, write_predictions};
-use crate::run::{BaselineSpec, Run, RunSpec, Store};
+use crate::run::{BaselineSpec, Run, RunSpec, Spec, Store};
+use crate::task::{AnyTask, LabelTask};
 use candle_core::Tensor;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -94,15 +95,21 @@ impl Baseline {
 impl Run {
     /// The baseline's predictions for the test cases: opened, or fitted and made. `preds.jsonl` as of any model, and what was
     /// chosen on training cases in `chosen.json`.
-    pub fn open_or_baseline(store: &Store, baseline: Baseline, corpus: &Corpus, settings: &Settings) -> Result<Run> {
+    pub fn open_or_baseline(store: &Store, baseline: Baseline, task: &LabelTask, settings: &Settings) -> Result<Run> {
+        let corpus = &task.corpus;
         let spec = RunSpec::Baseline(BaselineSpec {
             settings: io::to_value(settings)?,
             corpus: corpus.digest(),
             corpus_name: corpus.name.clone(),
             synthetic: corpus.synthetic,
         });
+        let run = Spec::new("baseline", baseline.name(), &spec)?.folder();
         store.open_or_make("baseline", baseline.name(), &spec, |dir| {
-            let (predictions, chosen) = baseline.answers(corpus, settings)?;
+            let (mut predictions, chosen) = baseline.answers(corpus, settings)?;
+            for one in &mut predictions {
+                (one.task, one.run) = ((task as &dyn AnyTask).id(), run.clone());
+                one.corpus = corpus.digest()[..12].into();
+            }
             io::write_json(&dir.join("chosen.json"), &chosen)?;
             write_predictions(&dir.join("preds.jsonl"), &predictions)
         })
@@ -397,12 +404,14 @@ mod tests {
         let corpus =
             Corpus { name: "made up".into(), synthetic: true, train: cases.clone(), test: cases[..4].to_vec() };
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(Some(folder.path()));
+        let (store, task) = (Store::open(Some(folder.path())), LabelTask::findings(corpus).unwrap());
         for baseline in Baseline::ALL {
-            let run = Run::open_or_baseline(&store, baseline, &corpus, &Settings::default()).unwrap();
-            assert_eq!(read_predictions::<Vec<String>, Vec<String>>(&run.path("preds.jsonl")).unwrap().len(), 4);
+            let run = Run::open_or_baseline(&store, baseline, &task, &Settings::default()).unwrap();
+            let lines = read_predictions::<Vec<String>, Vec<String>>(&run.path("preds.jsonl")).unwrap();
+            let named = |p: &Prediction| (p.task.starts_with("findings@"), p.run == run.folder(), p.corpus.len());
+            assert!(lines.len() == 4 && lines.iter().all(|p| named(p) == (true, true, 12)), "{:?}", lines[0]);
             assert!(run.path("chosen.json").is_file() && run.synthetic() == Some(true));
-            assert_eq!(Run::open_or_baseline(&store, baseline, &corpus, &Settings::default()).unwrap(), run);
+            assert_eq!(Run::open_or_baseline(&store, baseline, &task, &Settings::default()).unwrap(), run);
         }
     }
 

@@ -11,13 +11,6 @@ pub struct Sparse {
     pub rows: Vec<Vec<(u32, f64)>>,
 }
 
-impl Sparse {
-    /// The rows at `indices`, in that order.
-    pub fn select(&self, indices: &[usize]) -> Self {
-        Self { columns: self.columns, rows: indices.iter().map(|&i| self.rows[i].clone()).collect() }
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct Tfidf {
     terms: BTreeMap<String, u32>,

@@ -3,10 +3,9 @@ use super::weights::Weights;
 use crate::adapter::{Adapter, AdapterConfig, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{Limits, greedy, read_pairs};
-use crate::model::CausalLm;
 use crate::model::ops::peak_gflops;
+use crate::model::{CausalLm, default_device};
 use crate::train::{AdamW, Batch, Gradients, Loss, Moments, Sequence, gradients};
-use candle_core::Device;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
@@ -103,7 +102,7 @@ impl Case {
         CausalLm::load(
             &self.model.clone().unwrap_or_else(|| self.case.join("model")),
             self.weights.precision(),
-            &Device::Cpu,
+            &default_device(),
         )
     }
 

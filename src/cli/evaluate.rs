@@ -18,8 +18,8 @@ use std::sync::Arc;
 #[derive(Args, Debug)]
 pub struct How {
     /// What the model was trained on (`findings`, `bc5cdr`, `ncbi`, a file or folder of findings, or `none`): aliases lead to its
-    /// training labels, and other labels count as hallucinated. By default the findings, if the predictions are of them
-    #[arg(long)]
+    /// training labels, and other labels count as hallucinated. By default what the predictions name
+    #[arg(long, visible_alias = "task")]
     data: Option<String>,
     /// Seed of the bootstrap
     #[arg(long, default_value_t = 7)]

@@ -2,8 +2,8 @@
 use super::pairs::{Source, write_lines};
 use crate::error::{Error, Result};
 use crate::generate::{
-    Constraint, Count, Decoding, Generated, Grammar, Held, Labels, Limits, Pieces, Sampling, StopStrings, decode,
-    read_labels, stop_tokens,
+    Constraint, Constraints, Count, Decoding, Generated, Grammar, Labels, Limits, Pieces, Sampling, StopStrings,
+    decode, read_labels, stop_tokens,
 };
 use crate::model::Tokenizer;
 use clap::Args;
@@ -37,7 +37,7 @@ pub struct Generate {
     #[arg(long)]
     logprobs: bool,
     #[command(flatten)]
-    held: HeldTo,
+    constraint: ConstraintFlags,
     /// Where the lines go
     #[arg(long)]
     out: PathBuf,
@@ -66,24 +66,24 @@ struct Sampled {
     n: Option<usize>,
 }
 
-/// What answers are held to.
+/// How answers are constrained.
 #[derive(Args)]
 #[group(multiple = true)]
-struct HeldTo {
+struct ConstraintFlags {
     /// A label a line: answers are labels of this list, joined by `, `, none twice
-    #[arg(long, value_name = "FILE", group = "held")]
+    #[arg(long, value_name = "FILE", group = "constraint")]
     labels: Option<PathBuf>,
     /// Only one label an answer
     #[arg(long, requires = "labels")]
     one_label: bool,
     /// Answers are JSON that this schema allows
-    #[arg(long, value_name = "FILE", group = "held")]
+    #[arg(long, value_name = "FILE", group = "constraint")]
     json_schema: Option<PathBuf>,
     /// Answers are text of this grammar (llguidance's dialect of Lark)
-    #[arg(long, value_name = "FILE", group = "held")]
+    #[arg(long, value_name = "FILE", group = "constraint")]
     grammar: Option<PathBuf>,
     /// Answers match this regular expression from beginning to end
-    #[arg(long, value_name = "EXPRESSION", group = "held")]
+    #[arg(long, value_name = "EXPRESSION", group = "constraint")]
     regex: Option<String>,
 }
 
@@ -100,7 +100,7 @@ impl Sampled {
     }
 }
 
-impl HeldTo {
+impl ConstraintFlags {
     fn constraint(&self, tokenizer: Option<&Arc<Tokenizer>>) -> Result<Option<Box<dyn Constraint>>> {
         let text = |path: &PathBuf| std::fs::read_to_string(path).map_err(Error::io(path));
         let named = |path: &PathBuf, e: Error| match e {
@@ -110,17 +110,17 @@ impl HeldTo {
         let tokens = || tokenizer.cloned().ok_or_else(|| no_tokenizer("a constraint"));
         let count = if self.one_label { Count::One } else { Count::Many };
         Ok(match self {
-            HeldTo { labels: Some(path), .. } => {
+            ConstraintFlags { labels: Some(path), .. } => {
                 let labels = Labels::new(&read_labels(path)?, count, &*tokens()?).map_err(|e| named(path, e))?;
                 Some(Box::new(labels))
             }
-            HeldTo { json_schema: Some(path), .. } => {
+            ConstraintFlags { json_schema: Some(path), .. } => {
                 Some(Box::new(Grammar::json_schema(&text(path)?, tokens()?).map_err(|e| named(path, e))?))
             }
-            HeldTo { grammar: Some(path), .. } => {
+            ConstraintFlags { grammar: Some(path), .. } => {
                 Some(Box::new(Grammar::lark(&text(path)?, tokens()?).map_err(|e| named(path, e))?))
             }
-            HeldTo { regex: Some(expression), .. } => Some(Box::new(Grammar::regex(expression, tokens()?)?)),
+            ConstraintFlags { regex: Some(expression), .. } => Some(Box::new(Grammar::regex(expression, tokens()?)?)),
             _ => None,
         })
     }
@@ -139,19 +139,19 @@ impl Generate {
             Some(t) => Some(StopStrings::new(&self.stop, Arc::new(Pieces::of(t)?))?),
             None => return Err(no_tokenizer("a stop string")),
         };
-        let constraint = self.held.constraint(tokenizer.as_ref())?;
+        let constraint = self.constraint.constraint(tokenizer.as_ref())?;
         let called = |at: usize| opened.called(at);
         let how = Decoding {
             limits: Limits { max_new: self.new, batch: self.batch, stop },
             sampling,
             samples: self.sampled.n.unwrap_or(1),
             until,
-            held: constraint.as_deref().map_or(Held::Free, Held::Alike),
+            constraints: constraint.as_deref().map_or(Constraints::None, Constraints::Shared),
             shared: Vec::new(),
             called: Some(&called),
         };
         how.check()?;
-        let plain = how.sampling.is_greedy() && how.until.is_none() && how.held.is_free() && !self.logprobs;
+        let plain = how.sampling.is_greedy() && how.until.is_none() && how.constraints.is_none() && !self.logprobs;
         let prompts: Vec<Vec<u32>> = opened.pairs.iter().map(|p| p.prompt_ids.clone()).collect();
         let answers = decode(&opened.model()?, &prompts, &how, &mut |_| {})?;
         let line = |g: &Generated| match plain {

@@ -3,8 +3,7 @@ use super::weights::Weights;
 use crate::adapter::{Adapter, Mode};
 use crate::error::{Error, Result};
 use crate::generate::{Pair, adapter_folder, base_id, check_pairs, read_pairs, score, warn_of_other_base};
-use crate::model::{CausalLm, Checkpoint, Config, Tokenizer, resolve};
-use candle_core::Device;
+use crate::model::{CausalLm, Checkpoint, Config, Tokenizer, default_device, resolve};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +65,7 @@ impl Opened<'_> {
 
     /// The model with its adapter.
     pub fn model(&self) -> Result<CausalLm> {
-        let mut model = CausalLm::load(&self.folder, self.source.weights.precision(), &Device::Cpu)?;
+        let mut model = CausalLm::load(&self.folder, self.source.weights.precision(), &default_device())?;
         if let Some(folder) = &self.source.adapter {
             let folder = adapter_folder(folder);
             Adapter::load(&folder, &mut model)?.attach(&mut model, Mode::Infer)?;

@@ -10,29 +10,29 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Predict {
-    /// Model folder, .gguf file, hub id or `embedded`; with --endpoint the model's name there
-    #[arg(long, default_value = "embedded")]
+    /// Base model: a name that `dxlab models` lists, a model folder, a .gguf file or a hub id; with --endpoint the model's name there
+    #[arg(long, default_value = "smollm2")]
     model: String,
     /// Run folder of a training run, or a PEFT adapter folder
     #[arg(long)]
     adapter: Option<PathBuf>,
-    /// `findings`, `bc5cdr`, `ncbi`, or a file or folder of findings; the test split is asked about
-    #[arg(long, default_value = "findings")]
+    /// Task: `findings`, `bc5cdr`, `ncbi`, or a file or folder of findings; the test split is asked about
+    #[arg(long, visible_alias = "task", default_value = "findings")]
     data: String,
     /// Prompt of the library, or a .toml file
-    #[arg(long, default_value = "plain")]
+    #[arg(long, default_value = "instruct")]
     prompt: String,
-    /// New tokens an answer, at most
+    /// Maximum number of new tokens per answer
     #[arg(long, default_value_t = 64)]
     max_new: usize,
-    /// Test cases, at most
+    /// Maximum number of test cases, drawn by the digest of their ids
     #[arg(long)]
     cases: Option<usize>,
-    /// Hold every answer to a form: `labels` to the distinct training labels of the corpus, `text` to runs of words of the case's
-    /// own text, `json` to a JSON list of names
+    /// Constrain every answer while it is decoded: `labels` to the distinct training labels of the corpus, `text` to runs of words
+    /// of the case's own text, `json` to a JSON list of names
     #[arg(long, value_enum)]
-    constrain: Option<Held>,
-    /// Sampled answers a case, whose labels are counted (self-consistency); one greedy answer without it
+    constrain: Option<ConstrainTo>,
+    /// Sampled answers per case, whose labels are counted (self-consistency); one greedy answer without it
     #[arg(long, conflicts_with = "endpoint")]
     samples: Option<usize>,
     /// Temperature of the samples [default: 0.7], or of an endpoint's answers [default: 0]
@@ -57,7 +57,7 @@ pub struct Predict {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Held {
+enum ConstrainTo {
     Labels,
     Text,
     Json,
@@ -84,10 +84,10 @@ impl Predict {
             prompt: self.prompt,
             max_new: self.max_new,
             cases: self.cases,
-            constrain: self.constrain.map(|held| match held {
-                Held::Labels => Constrain::Labels,
-                Held::Json => Constrain::Json,
-                Held::Text => Constrain::Text,
+            constrain: self.constrain.map(|to| match to {
+                ConstrainTo::Labels => Constrain::Labels,
+                ConstrainTo::Json => Constrain::Json,
+                ConstrainTo::Text => Constrain::Text,
             }),
             endpoint,
             vote,

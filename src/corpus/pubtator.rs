@@ -228,10 +228,6 @@ impl Corpus {
     pub fn ncbi(dir: &Path) -> Result<Self> {
         NCBI.corpus(dir)
     }
-    /// The published development part of the NCBI disease corpus.
-    pub fn ncbi_development(dir: &Path) -> Result<Vec<Finding>> {
-        NCBI.cases(dir, NCBI.development)
-    }
 }
 
 /// Ids of every test abstract of both corpora: an abstract that is training text in one may be a test case in the other.

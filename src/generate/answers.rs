@@ -1,6 +1,6 @@
 //! A model is something that answers prompts (design, rule 3): whoever asks does not know what stands behind.
 use super::constraint::Constraint;
-use super::decode::{Decoding, Generated, Held, Limits, decode, stop_tokens};
+use super::decode::{Constraints, Decoding, Generated, Limits, decode, stop_tokens};
 use super::grammar::Grammar;
 use super::labels::{Count, Labels};
 use super::sample::Sampling;
@@ -8,9 +8,8 @@ use super::trained_on::warn_of_other_base;
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
-use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, resolve};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, default_device, resolve};
 use crate::prompt::{Constrain, Encoder, Overlong, Prompt, Thinking};
-use candle_core::Device;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -54,9 +53,9 @@ pub trait Answers {
     }
 }
 
-enum Hold {
-    Alike(Box<dyn Constraint>),
-    /// Every answer to its own case's text.
+enum Applied {
+    Shared(Box<dyn Constraint>),
+    /// Every answer quotes its own case's text.
     Quoting,
 }
 
@@ -66,7 +65,7 @@ pub struct Local {
     pub tokenizer: Arc<Tokenizer>,
     id: String,
     adapter: Option<String>,
-    hold: Option<(Constrain, Hold)>,
+    constraint: Option<(Constrain, Applied)>,
     /// Maximum number of new tokens per answer.
     pub max_new: usize,
     /// Cases decoded at the same time.
@@ -81,7 +80,7 @@ impl Local {
 
     /// As `open`, with the weights in memory as `precision` says.
     pub fn open_as(name: &str, adapter: Option<&Path>, precision: Precision) -> Result<Self> {
-        let mut local = Self::of(name, CausalLm::load(&resolve(name)?, precision, &Device::Cpu)?)?;
+        let mut local = Self::of(name, CausalLm::load(&resolve(name)?, precision, &default_device())?)?;
         if let Some(folder) = adapter {
             let folder = adapter_folder(folder);
             Adapter::load(&folder, &mut local.model)?.attach(&mut local.model, Mode::Infer)?;
@@ -96,17 +95,17 @@ impl Local {
         let tokenizer = Tokenizer::open(&resolve(name)?)?;
         tokenizer.fits(model.config.vocab_size)?;
         let (tokenizer, id) = (Arc::new(tokenizer), base_id(name)?);
-        Ok(Self { model, tokenizer, id, adapter: None, hold: None, max_new: MAX_NEW, batch: 16 })
+        Ok(Self { model, tokenizer, id, adapter: None, constraint: None, max_new: MAX_NEW, batch: 16 })
     }
 
-    /// Holds every later answer to this; `labels` is the closed list, for `Constrain::Labels` alone.
-    pub fn hold_to(&mut self, how: Constrain, labels: &[String]) -> Result<()> {
-        let hold = match how {
-            Constrain::Labels => Hold::Alike(Box::new(Labels::new(labels, Count::Many, &self.tokenizer)?)),
-            Constrain::Json => Hold::Alike(Box::new(Grammar::names(self.tokenizer.clone())?)),
-            Constrain::Text => Hold::Quoting,
+    /// Constrains every later answer; `labels` is the closed list, for `Constrain::Labels` alone.
+    pub fn set_constraint(&mut self, how: Constrain, labels: &[String]) -> Result<()> {
+        let applied = match how {
+            Constrain::Labels => Applied::Shared(Box::new(Labels::new(labels, Count::Many, &self.tokenizer)?)),
+            Constrain::Json => Applied::Shared(Box::new(Grammar::names(self.tokenizer.clone())?)),
+            Constrain::Text => Applied::Quoting,
         };
-        self.hold = Some((how, hold));
+        self.constraint = Some((how, applied));
         Ok(())
     }
 
@@ -134,7 +133,7 @@ impl Answers for Local {
     }
 
     fn constrain(&self) -> Option<Constrain> {
-        self.hold.as_ref().map(|(how, _)| *how)
+        self.constraint.as_ref().map(|(how, _)| *how)
     }
 
     fn answer(&self, prompt: &Prompt, cases: &[Case], done: &mut dyn FnMut(usize)) -> Result<Vec<Answer>> {
@@ -149,7 +148,7 @@ impl Answers for Local {
         samples: usize,
         done: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<Answer>>> {
-        if self.hold.is_some() && prompt.thinking == Thinking::On {
+        if self.constraint.is_some() && prompt.thinking == Thinking::On {
             return Err(Error::input(format!(
                 "prompt `{}` lets the model think before it answers, which a constraint forbids: turn thinking off",
                 prompt.name
@@ -164,14 +163,14 @@ impl Answers for Local {
             let quoted = Labels::quoting(input, &self.tokenizer);
             Ok(Box::new(quoted.map_err(|e| Error::input(format!("case `{case_id}`: nothing to quote: {e}")))?))
         };
-        let held = match &self.hold {
-            None => Held::Free,
-            Some((_, Hold::Alike(constraint))) => Held::Alike(&**constraint),
-            Some((_, Hold::Quoting)) => Held::Each(&quoting),
+        let constraints = match &self.constraint {
+            None => Constraints::None,
+            Some((_, Applied::Shared(constraint))) => Constraints::Shared(&**constraint),
+            Some((_, Applied::Quoting)) => Constraints::PerPrompt(&quoting),
         };
         let called = |at: usize| format!("case `{}`", cases[at].case_id);
         let how = Decoding {
-            held,
+            constraints,
             sampling: sampling.clone(),
             samples,
             shared: encoder.shared(prompt)?,
@@ -235,6 +234,8 @@ fn model_digest(dir: &Path) -> Result<String> {
     hash.update(Checkpoint::open(dir)?.digest()?);
     if let Some(tokenizer) = Tokenizer::find(dir)? {
         hash.update(tokenizer.digest()?);
+        // the digest of a GGUF file is that of the template in it too
+        hash.update(tokenizer.template_digest().filter(|_| dir.is_dir()).unwrap_or_default());
     }
     Ok(hex(hash)[..12].to_string())
 }
@@ -277,6 +278,24 @@ fn hex(hash: Sha256) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chat_template_of_the_folder_is_part_of_the_base_id() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(resolve("embedded").unwrap()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        let digest = || base_id(folder.path().to_str().unwrap()).unwrap().split_once('@').unwrap().1.to_string();
+        let own = base_id("embedded").unwrap();
+        assert!(own.ends_with(&digest()), "the format that this crate writes changes nothing");
+        let template = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}";
+        std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+        let first = digest();
+        assert!(!own.ends_with(&first), "{own}");
+        std::fs::write(folder.path().join("chat_template.jinja"), template.replace(": ", " ")).unwrap();
+        assert_ne!(digest(), first);
+    }
 
     #[test]
     fn runs_lend_their_names_to_adapters() {

@@ -51,27 +51,27 @@ pub fn stop_tokens(config: &Config, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
 /// Answers a prompt, at most: each holds a cache while it is made.
 const MOST_SAMPLES: usize = 1 << 16;
 
-/// What answers have to keep to, in the state before their first token.
+/// The constraints that answers are decoded under, in their states before the first token.
 #[derive(Clone, Copy)]
-pub enum Held<'a> {
-    Free,
-    /// Every answer to the same.
-    Alike(&'a dyn Constraint),
-    /// The answers of each prompt to its own; called when its place among the prompts is reached.
-    Each(&'a dyn Fn(usize) -> Result<Box<dyn Constraint>>),
+pub enum Constraints<'a> {
+    None,
+    /// One for all answers.
+    Shared(&'a dyn Constraint),
+    /// One per prompt; called when its place among the prompts is reached.
+    PerPrompt(&'a dyn Fn(usize) -> Result<Box<dyn Constraint>>),
 }
 
-impl Held<'_> {
-    pub fn is_free(&self) -> bool {
-        matches!(self, Self::Free)
+impl Constraints<'_> {
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
     }
 
     /// A state for an answer to this prompt.
     pub(super) fn of(&self, prompt: usize) -> Result<Option<Box<dyn Constraint>>> {
         match self {
-            Self::Free => Ok(None),
-            Self::Alike(constraint) => Ok(Some(constraint.fork())),
-            Self::Each(make) => make(prompt).map(Some),
+            Self::None => Ok(None),
+            Self::Shared(constraint) => Ok(Some(constraint.fork())),
+            Self::PerPrompt(make) => make(prompt).map(Some),
         }
     }
 }
@@ -85,8 +85,7 @@ pub struct Decoding<'a> {
     pub samples: usize,
     /// Texts that end an answer.
     pub until: Option<StopStrings>,
-    /// What answers have to keep to.
-    pub held: Held<'a>,
+    pub constraints: Constraints<'a>,
     /// Ids that prompts may begin with (instructions, label list, examples): read once, and their cache copied into every answer to a prompt
     /// that begins so. Empty for none. Reading a text in two pieces rounds differently in the last digits, so it is to follow from the
     /// prompt alone, not from which cases are asked about together.
@@ -103,7 +102,7 @@ impl Decoding<'_> {
             sampling: Sampling::default(),
             samples: 1,
             until: None,
-            held: Held::Free,
+            constraints: Constraints::None,
             shared: vec![],
             called: None,
         }
@@ -122,7 +121,7 @@ impl Decoding<'_> {
             d if d.samples > 1 && d.sampling.is_greedy() => {
                 bad("several samples at temperature 0 are all the same: expected a temperature above 0, or one sample")
             }
-            d if !d.held.is_free() && d.limits.stop.is_empty() => bad(
+            d if !d.constraints.is_none() && d.limits.stop.is_empty() => bad(
                 "a constrained answer ends with the end of turn: expected a token that ends it, and that it is obeyed",
             ),
             _ => Ok(()),
@@ -421,7 +420,7 @@ impl<'p> Active<'p> {
             place: Place { prompt: prompt as u64, sample: sample as u64, position: 0 },
             pending,
             cache,
-            constraint: how.held.of(prompt)?,
+            constraint: how.constraints.of(prompt)?,
             watch: how.until.as_ref().map(StopStrings::watch),
             made: Generated {
                 tokens: vec![],

@@ -4,7 +4,7 @@ use super::constraint::{Constraint, next_ids};
 use super::decode::decode_by;
 use super::labels::{Count, Labels};
 use super::text::{Pieces, StopStrings, tests::tokenizer};
-use super::{Decoding, Finish, Generated, Held, Limits, Pair, Place, Sampling, decode, greedy, score};
+use super::{Constraints, Decoding, Finish, Generated, Limits, Pair, Place, Sampling, decode, greedy, score};
 use crate::adapter::{Adapter, Mode};
 use crate::error::Result;
 use crate::model::CausalLm;
@@ -88,7 +88,7 @@ fn naive(m: &CausalLm, prompt: &[u32], how: &Decoding, mut place: Place) -> Gene
     let mut ids = prompt.to_vec();
     let (tokens, logprobs, constrained) = (vec![], vec![], vec![]);
     let mut made = Generated { tokens, logprobs, constrained, finish: Finish::Length, text: None, seconds: 0.0 };
-    let mut constraint = how.held.of(place.prompt as usize).unwrap();
+    let mut constraint = how.constraints.of(place.prompt as usize).unwrap();
     while made.tokens.len() < how.limits.max_new {
         let hidden = m.hidden(&ids, &Segments::of_lengths([ids.len()])).unwrap();
         let row: Vec<f32> =
@@ -194,7 +194,7 @@ fn constrained_answers_are_labels_and_keep_both_probabilities() {
     let stop = vec![t.control().turn_end, t.control().text_end];
     for (sampling, samples) in [(Sampling::default(), 1), (warm(1, 1).sampling, 2)] {
         let limits = Limits { max_new: 40, batch: 3, stop: stop.clone() };
-        let how = Decoding { sampling, samples, held: Held::Alike(&labels), ..Decoding::greedy(limits) };
+        let how = Decoding { sampling, samples, constraints: Constraints::Shared(&labels), ..Decoding::greedy(limits) };
         let answers = decode(&m, &prompts(), &how, &mut |_| {}).unwrap();
         for (p, answer) in answers.iter().enumerate().flat_map(|(p, a)| a.iter().map(move |a| (p, a))) {
             let text = t.decode(&answer.tokens, true).unwrap();
@@ -208,7 +208,7 @@ fn constrained_answers_are_labels_and_keep_both_probabilities() {
         }
     }
     let cut = Limits { max_new: 6, batch: 3, stop };
-    let how = Decoding { held: Held::Alike(&labels), ..Decoding::greedy(cut) };
+    let how = Decoding { constraints: Constraints::Shared(&labels), ..Decoding::greedy(cut) };
     let cut = decode(&m, &prompts(), &how, &mut |_| {}).unwrap().concat();
     for answer in &cut {
         let text = t.decode(&answer.tokens, true).unwrap();
@@ -248,10 +248,13 @@ fn what_cannot_be_decoded_is_refused() {
     };
     let short = [vec![5, 6], vec![9]];
     let dead = DeadEnd(2);
-    let said = refused(&short, Decoding { held: Held::Alike(&dead), ..fine() });
+    let said = refused(&short, Decoding { constraints: Constraints::Shared(&dead), ..fine() });
     assert!(said.starts_with("prompt 1, after 2 new tokens: the constraint allows no token"), "{said}");
     let endless = Limits { stop: vec![], ..fine().limits };
-    assert!(refused(&short, Decoding { held: Held::Alike(&dead), limits: endless, ..fine() }).contains("end of turn"));
+    assert!(
+        refused(&short, Decoding { constraints: Constraints::Shared(&dead), limits: endless, ..fine() })
+            .contains("end of turn")
+    );
     assert!(refused(&short, Decoding { samples: 0, ..fine() }).contains("0 samples"));
     assert!(refused(&short, Decoding { samples: 2, ..fine() }).contains("temperature 0"));
     let many = Decoding { samples: usize::MAX, sampling: Sampling { temperature: 1.0, ..fine().sampling }, ..fine() };

@@ -35,3 +35,8 @@ pub(crate) use vocabulary::letter;
 pub(crate) mod golden;
 #[cfg(test)]
 mod tests;
+
+/// The device that models are loaded onto where nothing else is said: the CPU.
+pub fn default_device() -> candle_core::Device {
+    candle_core::Device::Cpu
+}

@@ -241,12 +241,9 @@ impl Tokenizer {
         self.full.token_to_id(self.named.get(name)?)
     }
 
-    /// SHA-256 in hex of the chat format: of the checkpoint's own template, or of the one that stands for Qwen3's format.
-    pub fn chat_digest(&self) -> String {
-        match &self.template {
-            Some(template) => template.digest(),
-            None => Sha256::digest(super::vocabulary::chat_template()).iter().map(|b| format!("{b:02x}")).collect(),
-        }
+    /// SHA-256 in hex of the checkpoint's own chat template; None where it has none, or Qwen3's format as this crate writes it.
+    pub fn template_digest(&self) -> Option<String> {
+        self.template.as_ref().map(ChatTemplate::digest)
     }
 
     /// How text is cut, where GGUF has a name for it.

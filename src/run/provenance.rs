@@ -4,15 +4,19 @@ use super::store::NUMERICS_VERSION;
 use crate::corpus::Corpus;
 use crate::error::Result;
 
+/// Crate and compiler, in a line.
+pub fn versions() -> String {
+    let toolchain = std::fs::read_to_string(crate::home().join("rust-toolchain.toml")).unwrap_or_default();
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = "));
+    let channel = channel.unwrap_or(env!("CARGO_PKG_RUST_VERSION")).trim_matches('"');
+    format!("dxlab {} (numerics {NUMERICS_VERSION}), Rust {channel}", env!("CARGO_PKG_VERSION"))
+}
+
 /// Two lines: crate and compiler; corpus. Dependencies are pinned by `Cargo.lock`, and every run records its commit.
 pub fn provenance(corpus: &Corpus) -> Result<String> {
-    let home = crate::home();
-    let toolchain = std::fs::read_to_string(home.join("rust-toolchain.toml")).unwrap_or_default();
-    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = "));
     Ok(format!(
-        "dxlab {} (numerics {NUMERICS_VERSION}), Rust {}\ncorpus: {}{}, {} training and {} test cases, digest {}",
-        env!("CARGO_PKG_VERSION"),
-        channel.unwrap_or(env!("CARGO_PKG_RUST_VERSION")).trim_matches('"'),
+        "{}\ncorpus: {}{}, {} training and {} test cases, digest {}",
+        versions(),
         corpus.name,
         if corpus.synthetic && !corpus.name.contains("synthetic") { " (synthetic)" } else { "" },
         corpus.train.len(),

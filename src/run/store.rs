@@ -28,9 +28,9 @@ pub struct Store {
 
 /// A lock that is given back at once when dropped. Closing the file is not enough: a child process that another thread
 /// has just forked holds the same open file until it execs, and the lock with it.
-struct Held(File);
+struct LockGuard(File);
 
-impl Drop for Held {
+impl Drop for LockGuard {
     fn drop(&mut self) {
         let _ = self.0.unlock(); // closing gives it back all the same, only later
     }
@@ -207,15 +207,15 @@ impl Store {
     }
 
     /// Waits for whoever makes the same run, and says so.
-    fn lock(&self, folder: &str) -> Result<Held> {
+    fn lock(&self, folder: &str) -> Result<LockGuard> {
         let (lock, path) = self.lock_file(folder)?;
         match lock.try_lock() {
-            Ok(()) => return Ok(Held(lock)),
+            Ok(()) => return Ok(LockGuard(lock)),
             Err(TryLockError::WouldBlock) => eprintln!("{folder} is being made by another process: waiting for it"),
             Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
         }
         lock.lock().map_err(Error::io(&path))?;
-        Ok(Held(lock))
+        Ok(LockGuard(lock))
     }
 
     fn lock_file(&self, folder: &str) -> Result<(File, PathBuf)> {
@@ -281,7 +281,7 @@ impl Store {
         let folder = making(leftover).map_or(name, |(folder, _)| folder);
         let (lock, path) = self.lock_file(&folder)?;
         let _lock = match lock.try_lock() {
-            Ok(()) => Held(lock),
+            Ok(()) => LockGuard(lock),
             Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
         };
@@ -292,7 +292,7 @@ impl Store {
 
     fn in_use(&self, folder: &str) -> Result<bool> {
         match File::open(self.lock_path(folder)) {
-            Ok(lock) => Ok(lock.try_lock().map(|()| Held(lock)).is_err()),
+            Ok(lock) => Ok(lock.try_lock().map(|()| LockGuard(lock)).is_err()),
             Err(_) => Ok(false), // no lock file: nobody ever made it here
         }
     }

@@ -263,8 +263,8 @@ impl PredictConfig {
         }
     }
 
-    /// The same with every answer held to `how` while it is decoded; another run, named so.
-    pub fn held_to(&self, how: Constrain) -> Self {
+    /// The same with every answer constrained to `how` while it is decoded; another run, named so.
+    pub fn constrained(&self, how: Constrain) -> Self {
         let name = match how {
             Constrain::Labels => format!("{}-held", self.name),
             Constrain::Json => format!("{}-json", self.name),

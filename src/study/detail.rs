@@ -114,14 +114,23 @@ fn by_frequency(
             case.gold.retain(inside);
             case.predicted.retain(inside);
         }
-        let range = match most {
-            usize::MAX => format!("{name} ({fewest} and more)"),
-            most if most == fewest => format!("{name} ({most})"),
-            most => format!("{name} ({fewest} to {most})"),
-        };
-        part_of(range, &part, &[Metric::MicroF1, Metric::MicroPrecision, Metric::MicroRecall], bootstrap)
+        part_of(
+            self::band(name, fewest, most),
+            &part,
+            &[Metric::MicroF1, Metric::MicroPrecision, Metric::MicroRecall],
+            bootstrap,
+        )
     };
     BANDS.map(band).into()
+}
+
+/// A band as its rows name it, `tail (1 to 9)`.
+pub fn band(name: &str, fewest: usize, most: usize) -> String {
+    match most {
+        usize::MAX => format!("{name} ({fewest} and more)"),
+        most if most == fewest => format!("{name} ({most})"),
+        most => format!("{name} ({fewest} to {most})"),
+    }
 }
 
 fn by_gold_labels(outcomes: &[Outcome], bootstrap: &Bootstrap) -> Vec<Part> {

@@ -171,6 +171,16 @@ impl Comparison {
         let (a, b, metric) = (a.into(), b.into(), metric.into());
         Self { a, b, metric, reading, difference, p_holm: None, p_permutation_holm: None, p_mcnemar_holm: None }
     }
+
+    /// Whether the corrected p is below [`metric::ALPHA`].
+    pub fn significant(&self) -> bool {
+        self.p_holm.is_some_and(|p| p < metric::ALPHA)
+    }
+
+    /// b − a, 0 where it is undefined.
+    pub fn gain(&self) -> f64 {
+        self.difference.as_ref().map_or(0.0, |d| d.value)
+    }
 }
 
 /// Every pair of the named predictions in the order given, for every metric; p corrected over all of them. How many resamples that takes:

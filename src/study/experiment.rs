@@ -11,12 +11,12 @@ use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
 use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
 use crate::io;
-use crate::model::{CausalLm, Checkpoint, Config, Precision, export, resolve};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, default_device, export, resolve};
 use crate::prompt::{Constrain, Encoder, Prompt};
 use crate::run::{PredictSpec, Prediction, Run, RunSpec, Spec, Store, TrainSpec, read_predictions, write_predictions};
 use crate::task::{self, AnyPrediction, AnyTask, LabelTask, TrainingText};
 use crate::train::{Sequence, Trainer};
-use candle_core::{DType, Device, Var};
+use candle_core::{DType, Var};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,7 +35,7 @@ impl PredictConfig {
         model.max_new = self.max_new;
         if let Some(how) = self.constrain {
             let list = if how == Constrain::Labels { task.closed_list() } else { Vec::new() };
-            model.hold_to(how, &list)?;
+            model.set_constraint(how, &list)?;
         }
         Ok(model)
     }
@@ -149,7 +149,7 @@ impl Run {
     /// The baseline's answers to the test cases of a corpus, named as in a config, in the project's store.
     pub fn open_or_fit(baseline: Baseline, corpus: &str) -> Result<Run> {
         let task = LabelTask::open(corpus)?;
-        Self::open_or_baseline(&Store::open(None), baseline, &task.corpus, &BaselineSettings::default())
+        Self::open_or_baseline(&Store::open(None), baseline, &task, &BaselineSettings::default())
     }
 
     /// The predictions of a predict run, read anew from the raw answers.
@@ -186,7 +186,7 @@ impl Learner {
                 Ok((local, Self::Adapter(adapter)))
             }
             None => {
-                let (model, parameters) = CausalLm::load_to_train(&resolve(&config.model)?, &Device::Cpu)?;
+                let (model, parameters) = CausalLm::load_to_train(&resolve(&config.model)?, &default_device())?;
                 Ok((Local::of(&config.model, model)?, Self::Whole(parameters)))
             }
         }

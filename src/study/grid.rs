@@ -251,6 +251,19 @@ impl Grid {
         Ok(rows)
     }
 
+    /// b − a of the pairs of arms given, whatever axes they stand on; p after Holm over these pairs. Pairs with an arm that was
+    /// not run are left out.
+    pub fn between(&self, pairs: &[(&str, &str)], metric: &str) -> Result<Vec<Comparison>> {
+        let run = pairs.iter().filter(|(a, b)| self.tried.contains_key(*a) && self.tried.contains_key(*b));
+        let row = |(a, b): &(&str, &str)| -> Result<Comparison> {
+            let difference = compare_seeds(self.scored(a)?, self.scored(b)?, metric, &self.bootstrap)?;
+            Ok(Comparison::of(a, b, metric, self.reading(), difference))
+        };
+        let mut rows = run.map(row).collect::<Result<Vec<_>>>()?;
+        correct(&mut rows);
+        Ok(rows)
+    }
+
     /// Puts a run without seeds (a baseline) beside the arms of every table.
     pub fn beside(mut self, name: &str, run: &Run) -> Result<Self> {
         self.beside.push(name.to_string());

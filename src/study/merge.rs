@@ -13,10 +13,10 @@ use crate::generate::{
     stop_tokens, warn_of_other_base,
 };
 use crate::io;
-use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, Weight, export, resolve};
+use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, Weight, default_device, export, resolve};
 use crate::prompt::Prompt;
 use crate::task::{LabelTask, Task};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -111,13 +111,14 @@ pub fn merge(config: &MergeConfig, show: &mut dyn FnMut(&Gate)) -> Result<Gate> 
         let folder = adapter_folder(&config.adapter);
         // the least memory that gives the exact numbers: products are f32 whatever is stored
         let precision = if source.is_file() { Precision::F32 } else { Precision::Stored };
-        let mut model = CausalLm::load(&source, precision, &Device::Cpu)?;
+        let mut model = CausalLm::load(&source, precision, &default_device())?;
         let adapter = Adapter::load(&folder, &mut model)?;
         adapter.attach(&mut model, Mode::Infer)?;
         let seen = Seen::of(&model, &pairs, &limits)?;
         drop(model);
         let layers = write(dir, &source, &checkpoint, &adapter, (dtype, config.shard))?;
-        let (agreement, answers) = seen.against(&CausalLm::load(dir, Precision::Stored, &Device::Cpu)?, &limits)?;
+        let (agreement, answers) =
+            seen.against(&CausalLm::load(dir, Precision::Stored, &default_device())?, &limits)?;
         let model = base_id(&config.model)?;
         warn_of_other_base(&folder, || Ok(model.clone()))?;
         let gate = Gate {
@@ -221,6 +222,7 @@ mod tests {
     use crate::generate::score;
     use crate::model::Quality;
     use crate::model::golden::{json, numbers, path};
+    use candle_core::Device;
 
     fn golden(out: &Path, dtype: DType) -> MergeConfig {
         MergeConfig {

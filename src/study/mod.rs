@@ -19,7 +19,7 @@ mod voting;
 pub use analysis::Analysis;
 pub use arm::{Arm, ArmResult, SeedAnswer, TrainingCost};
 pub use config::{AdapterSection, Method, PredictConfig, TrainConfig};
-pub use detail::{Calibrated, Depth, Detail, NormaliserError, Part, Target, detail};
+pub use detail::{BANDS, Calibrated, Depth, Detail, NormaliserError, Part, Target, band, detail};
 pub use evaluation::{Comparison, Evaluation, Scores, compare, compare_with_first, digest, evaluate, names};
 pub use experiment::ask;
 pub use forecast::Forecast;

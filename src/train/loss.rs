@@ -1,4 +1,4 @@
-//! What training makes small, on the log-probabilities of the supervised tokens (spec §6.1):
+//! What training makes small, on the log-probabilities of the supervised tokens:
 //!
 //! ```text
 //! CE     −s_t                        s: log p of the target, smoothed with ε (Szegedy et al. 2016)

@@ -1,4 +1,4 @@
-//! Synthetic abdominal CT findings in the measured shape of the real ones (`spec` §1.4); everything here is invented.
+//! Synthetic abdominal CT findings in the measured shape of the real ones; everything here is invented.
 //!
 //! `words` holds what can be said, `grammar` how a line becomes a sentence, `plan` which case carries which labels,
 //! `report` how sentences become a report, `make` the corpus and its files. What it deliberately does not do: imitate

@@ -1,4 +1,4 @@
-//! Which case carries which labels: exact quotas per label and an exact number of labels per case (`spec` §1.4).
+//! Which case carries which labels: exact quotas per label and an exact number of labels per case.
 use super::{dice::Dice, words::Words};
 use crate::error::{Error, Result};
 

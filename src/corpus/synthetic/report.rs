@@ -54,7 +54,8 @@ pub struct Report {
     pub truth: Truth,
 }
 
-/// Words aimed at (sentences overshoot a little) at the quantiles 0, .05, .25, .5, .75, .95, .99, 1 (`spec` §1.4: median 122 to 129, p95 211 to 218).
+/// Words aimed at (sentences overshoot a little) at the quantiles 0, .05, .25, .5, .75, .95, .99, 1; the real ones have a median of 122 to 129
+/// and a 95th percentile of 211 to 218.
 const LENGTHS: [(f64, f64); 8] =
     [(0.0, 48.0), (0.05, 70.0), (0.25, 96.0), (0.5, 120.0), (0.75, 148.0), (0.95, 200.0), (0.99, 255.0), (1.0, 320.0)];
 /// Share of the words left beside the labels' own sentences that go to distractors.

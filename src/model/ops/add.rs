@@ -1,6 +1,6 @@
 //! z = x + y: the residual connections, and the bias of a linear layer (one row added to every row). candle's own sum
 //! wakes a second pool of threads, which then spins beside ours.
-use super::lanes::dispatch;
+use super::cpu::lanes::dispatch;
 use super::slices::{Numbers, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;

@@ -6,8 +6,9 @@
 //! keys only, itself included, and only those are multiplied (Beltagy et al. 2020; Jiang et al. 2023, Mistral).
 mod newest;
 
-use super::lanes::{dot, exp_row, exp_shifted, scale};
-use super::matrix::{Threads, View, ViewMut, multiply};
+use super::cpu::lanes::{dot, exp_row, exp_shifted, scale};
+use super::cpu::matrix::{View, ViewMut, multiply};
+use super::cpu::workers::Threads;
 use super::segments::Segments;
 use super::slices::{Numbers, has_loops, operand, result};
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};

@@ -3,8 +3,9 @@
 //! y = softmax(q kᵀ / √d) v for each head. With a window of w, token i sees the tokens j of its segment with |i − j| ≤ w (Beltagy et al. 2020).
 //! Scores live for a block of rows at a time and are recomputed in the backward pass from the saved log Σ e^s, as in
 //! [`causal_attention`](super::causal_attention).
-use super::lanes::{dot, exp_row, exp_shifted, scale};
-use super::matrix::{Threads, View, ViewMut, multiply};
+use super::cpu::lanes::{dot, exp_row, exp_shifted, scale};
+use super::cpu::matrix::{View, ViewMut, multiply};
+use super::cpu::workers::Threads;
 use super::segments::Segments;
 use super::slices::{Numbers, has_loops, operand, result};
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};

@@ -2,7 +2,7 @@
 //! recomputed forward pass see the same mask, whatever the number of threads, and a resumed run sees what it would have seen.
 //!
 //! Place i survives where the top 24 bits of splitmix64(key + i) (Steele, Lea & Flood 2014) are at least p · 2²⁴; survivors are scaled by 1/(1 − p).
-use super::lanes::dispatch;
+use super::cpu::lanes::dispatch;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 

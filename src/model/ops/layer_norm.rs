@@ -2,7 +2,7 @@
 //!
 //! candle's own layer norm with a bias cuts the gradient without a word (candle-nn 0.11.1, `ops::layer_norm`), so encoders that
 //! are to learn use this one.
-use super::lanes::{dispatch, sum_by};
+use super::cpu::lanes::{dispatch, sum_by};
 use super::slices::{Numbers, ROWS_A_TASK, has_loops, operand, result, zeros};
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;

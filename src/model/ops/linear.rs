@@ -6,8 +6,9 @@
 //! adapted_linear    y = x Wᵀ + s · (D(x) Aᵀ) Bᵀ − s · (x A₀ᵀ) B₀ᵀ      D: dropout; A₀ B₀: where PiSSA started
 //! ```
 //! One operation for all of it: no pass over [tokens, n] besides the products, and h = D(x) Aᵀ is all that is kept.
+use super::cpu::matrix::{View, ViewMut, multiply};
+use super::cpu::workers::Threads;
 use super::dropout::{Dropout, drop};
-use super::matrix::{Threads, View, ViewMut, multiply};
 use super::slices::{Numbers, has_loops, operand, result, zeros};
 use super::weight::Weight;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};

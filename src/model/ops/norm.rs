@@ -1,5 +1,5 @@
 //! y = w ⊙ x / √(mean(x²) + ε) over the last dimension (Zhang & Sennrich 2019, RMSNorm).
-use super::lanes::{dispatch, sum_by};
+use super::cpu::lanes::{dispatch, sum_by};
 use super::slices::{Numbers, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;

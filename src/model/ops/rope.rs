@@ -1,7 +1,7 @@
 //! Rotary positions (Su et al. 2021) in the half-split layout of Hugging Face: pair i is (x[i], x[i + d/2]), turned by
 //! position · w_i and multiplied with a factor (1 but for YaRN). The gradient is the turn in the other direction with
 //! the same factor. Which w_i a model has is said by its config ([`Rope`](crate::model::Rope)).
-use super::lanes::dispatch;
+use super::cpu::lanes::dispatch;
 use super::slices::{Numbers, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite, result, zeros};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;

@@ -1,5 +1,5 @@
 //! y = silu(gate) ⊙ up, silu(z) = z / (1 + e^−z) (Shazeer 2020, GLU variants).
-use super::lanes::{dispatch, exp};
+use super::cpu::lanes::{dispatch, exp};
 use super::slices::{Numbers, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;

@@ -6,8 +6,9 @@
 //! ```
 //! With a frozen head the forward pass keeps u_t = Σ_v (q_v − p_v) w_v, q the smoothed target, so the backward pass is
 //! g_t · u_t and exact for any loss built on top (cross-entropy, DFT, GRPO). With a head that learns the logits are recomputed.
-use super::lanes::{exp_shifted, log_sum_exp};
-use super::matrix::{Threads, View, ViewMut, multiply};
+use super::cpu::lanes::{exp_shifted, log_sum_exp};
+use super::cpu::matrix::{View, ViewMut, multiply};
+use super::cpu::workers::Threads;
 use super::slices::{Numbers, has_loops, operand, result};
 use super::weight::Weight;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
@@ -184,7 +185,7 @@ impl CustomOp2 for TokenLogProb {
             multiply(ViewMut::new(z, rows, vocabulary, vocabulary), chunk, head.t(), 1.0, false, Threads::All);
             self.logit_gradient(z, first, &saved.lse[first..first + rows], vocabulary);
             z.par_chunks_exact_mut(vocabulary).zip(&gs[first..first + rows]).for_each(|(z, g)| {
-                super::lanes::scale(z, *g);
+                super::cpu::lanes::scale(z, *g);
             });
             let z = View::new(z, rows, vocabulary, vocabulary);
             multiply(ViewMut::new(&mut dh[first * width..], rows, width, width), z, head, 1.0, false, Threads::All);

@@ -5,25 +5,21 @@
 //! ```
 //! What is not f32 is widened a panel at a time into a buffer that fits the second-level cache, so the numbers are
 //! those of the widened matrix and memory stays that of the stored one. A bf16 matrix goes through the processor's
-//! tiles where it has them ([`tiles`]): in three parts for f32's numbers, in one for mixed precision.
-use super::blocks::Blocks;
-use super::lanes::dispatch;
-use super::matrix::{Threads, View, ViewMut, multiply};
-use super::skinny;
-use super::tiles::{self, Parts, Unit};
+//! tiles where it has them ([`tiles`](super::cpu::tiles)): in three parts for f32's numbers, in one for mixed precision.
+use super::cpu::blocks::Blocks;
+use super::cpu::matrix::{View, ViewMut, multiply};
+use super::cpu::skinny;
+use super::cpu::source::{COLUMNS, Numbers, Source, columns_mut, round};
+use super::cpu::tiles::{self, Parts, Unit};
+use super::cpu::workers::Threads;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 use rayon::prelude::*;
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// f32 numbers of one widened panel: 512 KiB.
 const PANEL: usize = 1 << 17;
-/// Columns are cut at multiples of the longest block.
-pub(super) const COLUMNS: usize = 256;
 
 /// `[n, k]`, or `[k]` for a norm.
 #[derive(Clone, Debug)]
@@ -49,9 +45,9 @@ impl Weight {
     pub fn quantised(t: QTensor) -> Result<Self> {
         match t.dtype() {
             GgmlDType::Q8_0 | GgmlDType::Q4K | GgmlDType::Q6K if t.rank() == 2 => Ok(Self::Quantised(Arc::new(t))),
-            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => Ok(Self::Tensor(t.dequantize(&Device::Cpu)?)),
-            _ if t.rank() == 2 => Ok(Self::Tensor(t.dequantize(&Device::Cpu)?.to_dtype(DType::BF16)?)),
-            _ => Ok(Self::Tensor(t.dequantize(&Device::Cpu)?)),
+            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => Ok(Self::Tensor(t.dequantize(&t.device())?)),
+            _ if t.rank() == 2 => Ok(Self::Tensor(t.dequantize(&t.device())?.to_dtype(DType::BF16)?)),
+            _ => Ok(Self::Tensor(t.dequantize(&t.device())?)),
         }
     }
 
@@ -63,6 +59,15 @@ impl Weight {
             Self::Mixed(w) => Ok(Self::Mixed(Arc::new(w.as_ref().clone().to_device(device)?))),
             Self::Quantised(q) if device.is_cpu() => Ok(Self::Quantised(q)),
             Self::Quantised(_) => bail!("blocks of a GGUF file are multiplied on the CPU only"),
+        }
+    }
+
+    /// Where its numbers lie.
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Tensor(t) => t.device().clone(),
+            Self::Quantised(q) => q.device(),
+            Self::Mixed(weight) => weight.device(),
         }
     }
 
@@ -97,7 +102,7 @@ impl Weight {
         match self {
             Self::Tensor(t) if t.dtype() == DType::F64 => Ok(t.clone()),
             Self::Tensor(t) => t.to_dtype(DType::F32),
-            Self::Quantised(q) => q.dequantize(&Device::Cpu),
+            Self::Quantised(q) => q.dequantize(&q.device()),
             Self::Mixed(weight) => weight.dense(),
         }
     }
@@ -127,7 +132,7 @@ impl Weight {
                 source.widen(id as usize..id as usize + 1, 0..k, row);
             }
         })?;
-        Tensor::from_vec(out, (ids.len(), k), &Device::Cpu)
+        Tensor::from_vec(out, (ids.len(), k), &self.device())
     }
 
     /// ‖w_i‖² of every row, summed in f64.
@@ -281,151 +286,4 @@ impl Weight {
             Self::Mixed(_) => bail!("mixed precision of mixed precision"),
         }
     }
-}
-
-/// A borrowed matrix with rows of `k` numbers.
-#[derive(Clone, Copy)]
-pub struct Source<'a> {
-    numbers: Numbers<'a>,
-    k: usize,
-    /// Seen as the nearest bf16 numbers.
-    rounded: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Numbers<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [bf16]),
-    F16(&'a [f16]),
-    Blocks(Blocks<'a>),
-}
-
-impl<'a> Source<'a> {
-    #[cfg(test)]
-    pub fn f32(w: &'a [f32], k: usize) -> Self {
-        Self { numbers: Numbers::F32(w), k, rounded: false }
-    }
-
-    #[cfg(test)]
-    pub fn bf16(w: &'a [bf16], k: usize) -> Self {
-        Self { numbers: Numbers::Bf16(w), k, rounded: false }
-    }
-
-    /// Numbers of a row.
-    pub fn width(&self) -> usize {
-        self.k
-    }
-
-    /// Some rows, where they are bf16 already.
-    pub fn bf16_rows(&self, rows: Range<usize>) -> Option<&'a [bf16]> {
-        match self.numbers {
-            Numbers::Bf16(w) => Some(&w[rows.start * self.k..rows.end * self.k]),
-            _ => None,
-        }
-    }
-
-    /// All numbers, where they are f32 already.
-    fn as_f32(&self) -> Option<&'a [f32]> {
-        match self.numbers {
-            Numbers::F32(w) if !self.rounded => Some(w),
-            _ => None,
-        }
-    }
-
-    /// Some rows, where they are f32 already.
-    pub fn f32_rows(&self, rows: Range<usize>) -> Option<&'a [f32]> {
-        self.as_f32().map(|w| &w[rows.start * self.k..rows.end * self.k])
-    }
-
-    /// `out` [rows, cols] in f32. Columns of quantised rows start and end between two blocks.
-    pub fn widen(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [f32]) {
-        for (row, out) in rows.zip(out.chunks_exact_mut(cols.len())) {
-            self.widen_from(row * self.k + cols.start, out);
-            if self.rounded && !matches!(self.numbers, Numbers::Bf16(_)) {
-                round(out);
-            }
-        }
-    }
-
-    /// `out` [rows, cols] as the nearest bf16 numbers; columns as in `widen`.
-    pub fn narrow(&self, rows: Range<usize>, cols: Range<usize>, out: &mut Vec<bf16>) {
-        let mut wide = vec![0f32; cols.len()];
-        out.resize(rows.len() * cols.len(), bf16::ZERO);
-        for (row, out) in rows.zip(out.chunks_exact_mut(cols.len())) {
-            self.widen_from(row * self.k + cols.start, &mut wide);
-            narrow(&wide, out.reinterpret_cast_mut());
-        }
-    }
-
-    /// One row as the nearest bf16 numbers, each 32 of them `step` after those before; what is left of `out` stays.
-    pub fn narrow_row(&self, row: usize, out: &mut [u16], step: usize) {
-        let at = row * self.k;
-        if let Numbers::Blocks(blocks) = &self.numbers
-            && blocks.narrow(at, self.k, out, step)
-        {
-            return;
-        }
-        let mut wide = [0f32; COLUMNS];
-        for (i, out) in out.chunks_mut(step * (COLUMNS / 32)).enumerate().take(self.k.div_ceil(COLUMNS)) {
-            let wide = &mut wide[..COLUMNS.min(self.k - i * COLUMNS)];
-            self.widen_from(at + i * COLUMNS, wide);
-            wide.chunks(32).zip(out.chunks_mut(step)).for_each(|(wide, out)| narrow(wide, &mut out[..wide.len()]));
-        }
-    }
-
-    /// The numbers from `at` on, as they are stored.
-    fn widen_from(&self, at: usize, out: &mut [f32]) {
-        let range = at..at + out.len();
-        match &self.numbers {
-            Numbers::F32(w) => out.copy_from_slice(&w[range]),
-            Numbers::Bf16(w) => widen_bf16(&w[range], out),
-            Numbers::F16(w) => w[range].convert_to_f32_slice(out),
-            Numbers::Blocks(w) => w.widen(at, out),
-        }
-    }
-}
-
-/// The nearest bf16 number, ties to even, in the upper half of the result; what is not a number stays none.
-#[inline(always)]
-pub(super) fn nearest(v: f32) -> u32 {
-    let bits = v.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    if bits & 0x7fff_ffff > 0x7f80_0000 { bits | 0x40_0000 } else { rounded }
-}
-
-dispatch! {
-    fn round(numbers: &mut [f32]) {
-        for v in numbers.iter_mut() {
-            *v = f32::from_bits(nearest(*v) & 0xffff_0000);
-        }
-    }
-}
-
-dispatch! {
-    fn narrow(from: &[f32], to: &mut [u16]) {
-        let n = to.len();
-        let from = &from[..n];
-        for i in 0..n {
-            to[i] = (nearest(from[i]) >> 16) as u16;
-        }
-    }
-}
-
-dispatch! {
-    fn widen_bf16(from: &[bf16], to: &mut [f32]) {
-        let n = to.len();
-        let from = &from[..n];
-        for i in 0..n {
-            to[i] = f32::from_bits((from[i].to_bits() as u32) << 16);
-        }
-    }
-}
-
-/// Row-major `[rows, n]` cut into column panels: for every panel its piece of every row.
-pub(super) fn columns_mut(y: &mut [f32], rows: usize, n: usize, panel: usize) -> Vec<Vec<&mut [f32]>> {
-    let mut pieces: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(panel)).map(|_| Vec::with_capacity(rows)).collect();
-    for row in y.chunks_exact_mut(n) {
-        row.chunks_mut(panel).zip(&mut pieces).for_each(|(piece, all)| all.push(piece));
-    }
-    pieces
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::io::read_json;
 use crate::model::{Checkpoint, Config, resolve};
-use crate::report::kit::display::Table;
+use crate::report::kit::display::{NONE, Table, number};
 use serde_json::Value;
 
 /// One column a model: layers, widths, heads, vocabulary and parameters. A model that two names stand for has one
@@ -39,25 +39,20 @@ pub fn table(models: &[&str]) -> Result<Table> {
     Ok(Table::from_rows(&names, &rows))
 }
 
-/// What answers cost that stand in a text, in bits a byte, a sentence a carried base model: a model that copies pays
-/// little for them.
-pub fn copying(models: &[&str]) -> Result<Vec<String>> {
-    let sentence = |model: &&str| -> Result<String> {
+/// One row a carried base model: bits per byte of answers that stand in a text, beside an n-gram model of bytes. A model that
+/// copies pays little for them.
+pub fn copying(models: &[&str]) -> Result<Table> {
+    let row = |model: &&str| -> Result<Vec<String>> {
         let measured: Value = read_json(&resolve(model)?.join("pretrain.json"))?;
-        let bits = |of: &str, source: &str| measured[of][source].as_f64().unwrap_or(f64::NAN);
-        let (abstracts, reports) = ("exercises on abstracts", "exercises on synthetic reports");
-        Ok(format!(
-            "{model} ({:.1} M parameters) pays {:.3} bits a byte for answers that stand in an abstract and {:.3} for \
-             answers that stand in a synthetic report; a {}-gram of bytes pays {:.3} and {:.3}.",
-            measured["parameters"].as_f64().unwrap_or_default() / 1e6,
-            bits("bits_per_byte", abstracts),
-            bits("bits_per_byte", reports),
-            measured["ngram_order"],
-            bits("ngram_bits_per_byte", abstracts),
-            bits("ngram_bits_per_byte", reports),
-        ))
+        let bits = |of: &str, source: &str| measured[of][source].as_f64().map_or(NONE.into(), number);
+        let sources = ["exercises on abstracts", "exercises on synthetic reports"];
+        let cells = ["bits_per_byte", "ngram_bits_per_byte"].map(|of| sources.map(|source| bits(of, source))).concat();
+        let size = measured["parameters"].as_f64().map_or(NONE.into(), |n| format!("{:.1} M", n / 1e6));
+        Ok([vec![model.to_string(), size], cells].concat())
     };
-    models.iter().map(sentence).collect()
+    let rows = models.iter().map(row).collect::<Result<Vec<_>>>()?;
+    let names = ["model", "parameters", "in abstracts", "in synthetic reports", "n-gram, abstracts", "n-gram, reports"];
+    Ok(Table::from_rows(&names, &rows))
 }
 
 #[cfg(test)]
@@ -82,10 +77,10 @@ mod tests {
 
     #[test]
     fn copying_is_read_from_the_record_of_pretraining() {
-        let said = copying(&["embedded-small", "embedded-large"]).unwrap();
+        let text = copying(&["embedded-small", "embedded-large"]).unwrap().to_text();
         let measured: Value = read_json(&resolve("embedded-small").unwrap().join("pretrain.json")).unwrap();
         let bits = measured["bits_per_byte"]["exercises on abstracts"].as_f64().unwrap();
-        assert!(said.len() == 2 && said[0].contains(&format!("pays {bits:.3} bits a byte")), "{said:?}");
-        assert!(said.iter().all(|sentence| !sentence.contains("NaN")), "{said:?}");
+        assert!(text.lines().nth(1).unwrap().contains(&format!("  {bits:.3}  ")), "{text}");
+        assert!(text.lines().count() == 3 && !text.contains('–'), "{text}");
     }
 }

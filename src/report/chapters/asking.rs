@@ -1,8 +1,7 @@
 //! How far asking gets: of each way to hold answers the best prompt, beside what needs no language model.
-use super::results::verdict;
 use crate::error::{Error, Result};
 use crate::run::Run;
-use crate::study::{Answered, Results};
+use crate::study::{Answered, Comparison, Results};
 
 /// The model with the highest metric among all of `results`, the first of equals.
 fn best<'a>(results: &'a Results, metric: &str) -> Result<&'a Answered> {
@@ -10,9 +9,9 @@ fn best<'a>(results: &'a Results, metric: &str) -> Result<&'a Answered> {
     results.best(&all, metric)
 }
 
-/// Of each set of answers (named `free` or `held`) the best, against every baseline: a sentence a pair, p after Holm
-/// over all of them. That the best was chosen on these cases favours it.
-pub fn best_beside(baselines: &[(&str, &Run)], asked: &[(&str, &Results)], metric: &str) -> Result<Vec<String>> {
+/// Of each set of answers (named `free` or `constrained`) the best, against every baseline; p after Holm over all pairs.
+/// That the best was chosen on these cases favours it.
+pub fn best_beside(baselines: &[(&str, &Run)], asked: &[(&str, &Results)], metric: &str) -> Result<Vec<Comparison>> {
     let Some((_, first)) = asked.first() else { return Err(Error::input("the best of no answers: give at least one")) };
     let chosen = asked
         .iter()
@@ -24,7 +23,7 @@ pub fn best_beside(baselines: &[(&str, &Run)], asked: &[(&str, &Results)], metri
     let names = || chosen.iter().map(|(name, _)| name.as_str());
     let pairs: Vec<(&str, &str)> =
         baselines.iter().flat_map(|(baseline, _)| names().map(move |name| (*baseline, name))).collect();
-    Ok(results.compare(&pairs, metric)?.iter().map(verdict).collect())
+    results.compare(&pairs, metric)
 }
 
 #[cfg(test)]
@@ -37,12 +36,10 @@ mod tests {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (free, held) = (toy(one.path()), toy(other.path()));
         let baseline = free.get("bad").unwrap().run.clone();
-        let said = best_beside(&[("constant", &baseline)], &[("free", &free), ("held", &held)], "micro_f1").unwrap();
-        assert_eq!(said.len(), 2);
-        assert!(
-            said[0].starts_with("good (free) beats constant by") && said[1].starts_with("good (held) beats"),
-            "{said:?}"
-        );
+        let rows = best_beside(&[("constant", &baseline)], &[("free", &free), ("held", &held)], "micro_f1").unwrap();
+        let pairs: Vec<(&str, &str)> = rows.iter().map(|row| (row.a.as_str(), row.b.as_str())).collect();
+        assert_eq!(pairs, [("constant", "good (free)"), ("constant", "good (held)")]);
+        assert!(rows.iter().all(|row| row.significant() && row.gain() > 0.0), "{rows:?}");
         assert!(best_beside(&[], &[], "micro_f1").is_err());
     }
 }

@@ -1,11 +1,11 @@
 //! Why labels go wrong, counted: labels that training hardly has, in the corpus and in a model's answers, and every
 //! label error by its cause.
 use crate::corpus::Corpus;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failure::{CaseFailures, Class, LabelError, Where, ratio};
 use crate::label::Normaliser;
 use crate::metric::Reading;
-use crate::report::kit::display::{Table, interval};
+use crate::report::kit::display::{NONE, Table, interval, number};
 use crate::report::kit::tables::label_counts;
 use crate::study::Analysis;
 use crate::study::Results;
@@ -45,10 +45,6 @@ fn percent(part: usize, of: usize) -> f64 {
     100.0 * part as f64 / of.max(1) as f64
 }
 
-fn times(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 /// The `most` labels of the test that at most `at_most` training cases carry (normalised), the most frequent in the
 /// test first.
 pub fn rare_labels(corpus: &Corpus, names: &Normaliser, at_most: usize, most: usize) -> Table {
@@ -65,65 +61,107 @@ pub fn rare_labels(corpus: &Corpus, names: &Normaliser, at_most: usize, most: us
     )
 }
 
-/// How much of the test hangs on labels with at most `at_most` training cases, and on which most.
-pub fn rare_in_words(corpus: &Corpus, names: &Normaliser, at_most: usize) -> String {
-    let (found, all) = (rare(corpus, names, at_most), gold_labels(corpus, names));
-    let sum: usize = found.iter().map(|label| label.test).sum();
-    let Some(first) = found.first() else {
-        return format!("Every gold label of the test has more than {} (normalised).", times(at_most, "training case"));
-    };
-    let written = first.written.iter().map(|(written, _)| format!("“{written}”")).collect::<Vec<_>>().join(", ");
-    format!(
-        "{} of the {all} gold labels of the test ({:.1} %) have at most {} (normalised). {} of them are one label, \
-         {}: {} it, and the test writes {written}.",
-        sum,
-        percent(sum, all),
-        times(at_most, "training case"),
-        first.test,
-        first.name,
-        match first.training {
-            0 => "no training case has".to_string(),
-            1 => "one training case has".to_string(),
-            n => format!("{n} training cases have"),
-        },
-    )
+/// How much of the test rests on labels with few training cases (labels normalised).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RareShare {
+    /// Gold labels of the test with few training cases, and all of them; a label counts once per case.
+    pub rare: usize,
+    pub all: usize,
+    /// The rare label that most test cases have; None where every label has more training cases.
+    pub most: Option<RareLabel>,
 }
 
-/// The label that `model` misses most often, how much of all it misses that is, and what the metric would be without
-/// it.
-pub fn most_missed(results: &Results, model: &str) -> Result<String> {
-    let outcomes = results.outcomes(model, Reading::Normalised)?;
-    let mut counts = BTreeMap::<&str, [usize; 3]>::new(); // gold, given, right
-    for case in &outcomes {
-        case.gold.iter().for_each(|label| counts.entry(label).or_default()[0] += 1);
-        case.predicted.iter().for_each(|label| counts.entry(label).or_default()[1] += 1);
-        case.true_positives().for_each(|label| counts.entry(label).or_default()[2] += 1);
+/// A rare label: its name, the cases that carry it in both splits, and how the test writes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RareLabel {
+    pub name: String,
+    pub training: usize,
+    pub test: usize,
+    pub written: Vec<String>,
+}
+
+impl RareShare {
+    /// Of labels with at most `at_most` training cases.
+    pub fn of(corpus: &Corpus, names: &Normaliser, at_most: usize) -> Self {
+        let found = rare(corpus, names, at_most);
+        let most = found.first().map(|label| RareLabel {
+            name: label.name.clone(),
+            training: label.training,
+            test: label.test,
+            written: label.written.iter().map(|(written, _)| written.clone()).collect(),
+        });
+        Self { rare: found.iter().map(|label| label.test).sum(), all: gold_labels(corpus, names), most }
     }
-    let missed = |[gold, _, right]: &[usize; 3]| gold - right;
-    let all = counts.values().fold([0; 3], |sum, one| [0, 1, 2].map(|i| sum[i] + one[i]));
-    let Some((label, one)) = counts.iter().rev().max_by_key(|(_, one)| missed(one)).filter(|(_, one)| missed(one) > 0)
-    else {
-        return Ok(format!("{model} misses no label."));
+
+    /// In percent.
+    pub fn percent(&self) -> f64 {
+        percent(self.rare, self.all)
+    }
+}
+
+/// The label that a model misses most often, what that costs, and micro-F1 with and without these misses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MostMissed {
+    pub label: String,
+    /// Test cases that have the label, that were given it, and that were rightly given it.
+    pub gold: usize,
+    pub given: usize,
+    pub right: usize,
+    pub training_cases: usize,
+    /// Its misses in percent of all labels that the model misses.
+    pub percent: f64,
+    pub micro_f1: f64,
+    /// Micro-F1 if every miss of this label were right and all else as it is.
+    pub micro_f1_without: f64,
+}
+
+impl MostMissed {
+    pub fn misses(&self) -> usize {
+        self.gold - self.right
+    }
+
+    /// None where the model misses no label.
+    pub fn of(results: &Results, model: &str) -> Result<Option<Self>> {
+        let outcomes = results.outcomes(model, Reading::Normalised)?;
+        let mut counts = BTreeMap::<&str, [usize; 3]>::new(); // gold, given, right
+        for case in &outcomes {
+            case.gold.iter().for_each(|label| counts.entry(label).or_default()[0] += 1);
+            case.predicted.iter().for_each(|label| counts.entry(label).or_default()[1] += 1);
+            case.true_positives().for_each(|label| counts.entry(label).or_default()[2] += 1);
+        }
+        let missed = |[gold, _, right]: &[usize; 3]| gold - right;
+        let all = counts.values().fold([0; 3], |sum, one| [0, 1, 2].map(|i| sum[i] + one[i]));
+        let most = counts.iter().rev().max_by_key(|(_, one)| missed(one)).filter(|(_, one)| missed(one) > 0);
+        let Some((label, one)) = most else { return Ok(None) };
+        let task = &results.task;
+        let training = label_counts(&task.corpus.train, Some(&|label: &str| task.names.normalise(label)));
+        let f1 = |more: usize| 2.0 * (all[2] + more) as f64 / (all[0] + all[1] + more).max(1) as f64;
+        Ok(Some(Self {
+            label: label.to_string(),
+            gold: one[0],
+            given: one[1],
+            right: one[2],
+            training_cases: training.get(*label).copied().unwrap_or(0),
+            percent: percent(missed(one), missed(&all)),
+            micro_f1: f1(0),
+            micro_f1_without: f1(missed(one)),
+        }))
+    }
+}
+
+/// One row a model: the label that it misses most often, how often, and what micro-F1 would be without these misses.
+pub fn most_missed(results: &Results, models: &[&str]) -> Result<Table> {
+    let row = |model: &&str| -> Result<Vec<String>> {
+        let found = MostMissed::of(results, model)?;
+        let Some(m) = found else { return Ok([vec![model.to_string()], vec![NONE.into(); 8]].concat()) };
+        let counts = [m.training_cases, m.gold, m.given, m.right].map(|count| count.to_string());
+        let costs = [format!("{:.0}", m.percent), number(m.micro_f1), number(m.micro_f1_without)];
+        Ok([vec![model.to_string(), m.label], counts.to_vec(), costs.to_vec()].concat())
     };
-    let training = label_counts(&results.task.corpus.train, Some(&|label: &str| results.task.names.normalise(label)));
-    let f1 = |more: usize| 2.0 * (all[2] + more) as f64 / (all[0] + all[1] + more).max(1) as f64;
-    Ok(format!(
-        "{model} misses no label as often as {label}: gold in {}, given in {}, right in {}; {} carr{} it. Its {} \
-         {:.0} % of all that {model} misses; with them right and all else as it is, micro-F1 would be {:.3} in place \
-         of {:.3}.",
-        times(one[0], "test case"),
-        one[1],
-        one[2],
-        times(training.get(*label).copied().unwrap_or(0), "training case"),
-        if training.get(*label) == Some(&1) { "ies" } else { "y" },
-        match missed(one) {
-            1 => "one miss is".to_string(),
-            n => format!("{n} misses are"),
-        },
-        percent(missed(one), missed(&all)),
-        f1(missed(one)),
-        f1(0),
-    ))
+    let rows = models.iter().map(row).collect::<Result<Vec<_>>>()?;
+    let counts = ["model", "label", "training cases", "gold", "given", "right"];
+    let names = [&counts[..], &["% of all misses", "micro-F1", "without these misses"]].concat();
+    Ok(Table::from_rows(&names, &rows))
 }
 
 /// What a label error comes from, as far as counts and rules tell.
@@ -175,14 +213,14 @@ impl Cause {
         case.errors.iter().filter(move |error| Self::of(error) == self)
     }
 
-    /// Errors a hundred cases.
+    /// Errors per 100 cases.
     pub(super) fn rate(self, cases: &[CaseFailures], bootstrap: &crate::metric::Bootstrap) -> String {
         let counts: Vec<f64> = cases.iter().map(|case| 100.0 * self.among(case).count() as f64).collect();
         interval(ratio(cases, &counts, &vec![1.0; cases.len()], bootstrap).as_ref())
     }
 }
 
-/// Every label error of a model by its cause: how many, how many a hundred cases, and the labels that they are most
+/// Every label error of a model by its cause: how many, how many per 100 cases, and the labels that they are most
 /// often of.
 pub fn by_cause(analysis: &Analysis, model: &str) -> Result<Table> {
     let cases = analysis.get(model)?;
@@ -198,28 +236,9 @@ pub fn by_cause(analysis: &Analysis, model: &str) -> Result<Table> {
         vec![cause.name().to_string(), errors.to_string(), share, cause.rate(cases, &analysis.bootstrap), most]
     };
     Ok(Table::from_rows(
-        &["cause", "label errors", "% of all", "errors a hundred cases", "most often"],
+        &["cause", "label errors", "% of all", "errors per 100 cases", "most often"],
         &Cause::ALL.map(row),
     ))
-}
-
-/// The causes of the errors that a model makes by any name, the largest first, in a sentence.
-pub fn in_words(analysis: &Analysis, model: &str) -> Result<String> {
-    let cases = analysis.get(model)?;
-    let count = |cause: Cause| cases.iter().map(|case| cause.among(case).count()).sum::<usize>();
-    let mut causes: Vec<(Cause, usize)> =
-        Cause::ALL.into_iter().filter(|cause| *cause != Cause::Name).map(|cause| (cause, count(cause))).collect();
-    let all: usize = causes.iter().map(|(_, n)| n).sum();
-    causes.sort_by_key(|(cause, n)| (std::cmp::Reverse(*n), *cause));
-    let said = causes
-        .iter()
-        .filter(|(_, n)| *n > 0)
-        .map(|(cause, n)| format!("{} {n} ({:.0} %)", cause.name(), percent(*n, all)));
-    let said: Vec<String> = said.collect();
-    if said.is_empty() {
-        return Err(Error::input(format!("{model} makes no error that a cause could be counted of")));
-    }
-    Ok(format!("Of the {all} label errors of {model} that no other name explains: {}.", said.join("; ")))
 }
 
 #[cfg(test)]
@@ -231,14 +250,16 @@ mod tests {
     fn the_embedded_test_names_a_label_often_that_training_hardly_has() {
         let corpus = Corpus::embedded().unwrap();
         let names = Normaliser::new(corpus.vocabulary().keys()).unwrap();
-        let said = rare_in_words(&corpus, &names, 1);
-        assert!(said.contains("are one label, liver calcification: one training case has it"), "{said}");
-        assert!(said.contains("“liver calcifications”"), "{said}");
+        let share = RareShare::of(&corpus, &names, 1);
+        let most = share.most.clone().unwrap();
+        assert_eq!((most.name.as_str(), most.training), ("liver calcification", 1));
+        assert!(most.written.contains(&"liver calcifications".to_string()) && most.test <= share.rare, "{share:?}");
+        assert!(share.percent() > 0.0 && share.rare < share.all, "{share:?}");
         let table = rare_labels(&corpus, &names, 1, 2);
         assert!(table.height() == 2 && table.to_text().contains("liver calcification"), "{table}");
         let none = Corpus { test: vec![], ..corpus };
         assert_eq!(rare_labels(&none, &names, 9, 5).height(), 0);
-        assert!(rare_in_words(&none, &names, 1).starts_with("Every gold label"));
+        assert_eq!(RareShare::of(&none, &names, 1), RareShare { rare: 0, all: 0, most: None });
     }
 
     #[test]
@@ -246,15 +267,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let results = toy(folder.path());
         // `bad` gives 5 of 20 renal cysts and liver cyst in the other 15; ascites and gallstone are missed 10 times
-        let said = most_missed(&results, "bad").unwrap();
-        assert!(
-            said.starts_with("bad misses no label as often as renal cyst: gold in 20 test cases, given in 5"),
-            "{said}"
-        );
-        assert!(said.contains("Its 15 misses are 43 % of all that bad misses"), "{said}");
+        let found = MostMissed::of(&results, "bad").unwrap().unwrap();
+        assert_eq!((found.label.as_str(), found.gold, found.given, found.misses()), ("renal cyst", 20, 5, 15));
+        assert_eq!((found.training_cases, found.percent.round()), (20, 43.0));
         // right 5 of 40 gold and 20 given; with 15 more right and given: 2·20/(40 + 35)
-        assert!(said.contains("would be 0.533 in place of 0.167"), "{said}");
-        assert!(said.contains("20 training cases carry it"), "{said}");
+        assert!((found.micro_f1 - 1.0 / 6.0).abs() < 1e-12 && (found.micro_f1_without - 40.0 / 75.0).abs() < 1e-12);
+        assert!(most_missed(&results, &["bad", "good"]).unwrap().to_text().contains("0.533"));
     }
 
     #[test]
@@ -271,10 +289,5 @@ mod tests {
         assert_eq!(Cause::ALL.iter().map(|cause| counted(cause.name())).sum::<usize>(), all, "{text}");
         // the plural that `bad` writes in five cases is an error on both sides, and forgiven
         assert_eq!((counted("another name"), counted("missed, 10 and more")), (10, 35), "{text}");
-        let said = in_words(&analysis, "bad").unwrap();
-        assert!(
-            said.starts_with("Of the 50 label errors of bad") && said.contains("missed, 10 and more 35 (70 %)"),
-            "{said}"
-        );
     }
 }

@@ -1,14 +1,13 @@
 //! The experiment grid as tables and figures: an axis is a question, its first arm what the others are compared with.
 use super::failures;
-use super::results::{differences as rows_of, verdict};
+use super::results::differences as rows_of;
 use crate::error::Result;
 use crate::metric::{Estimate, compare_seeds, over_seeds};
 use crate::report::kit::canvas::{SIZE, font};
 use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval, number};
 use crate::report::kit::figures;
 use crate::run::{Run, flatten};
-use crate::study::Analysis;
-use crate::study::{Grid, Results, Setting, TrainingCost};
+use crate::study::{Analysis, Grid, Results, Setting, TrainingCost};
 use plotters::prelude::Text;
 use std::collections::BTreeMap;
 
@@ -30,12 +29,14 @@ pub fn arms(grid: &Grid) -> Table {
             format!("{:.0}", mean(&|t| t.cases as f64)),
             only(format!("{:.0}", mean(&|t| t.parameters as f64))),
             only(format!("{:.0}", mean(&|t| t.updates as f64))),
+            only(format!("{:.0}", mean(&|t| t.best_update as f64))),
             only(format!("{:.2}", mean(&|t| t.tokens as f64 / 1e6))),
             format!("{:.1}", mean(&|t| t.seconds / 60.0)),
             only(number(mean(&|t| t.validation_loss.unwrap_or(f64::NAN)))),
         ]);
     }
-    let names = ["arm", "differs in", "cases", "learns", "updates", "tokens (millions)", "min", "validation loss"];
+    let counts = ["arm", "differs in", "cases", "learns", "updates", "kept at"];
+    let names = [&counts[..], &["tokens (millions)", "min", "validation loss"]].concat();
     Table::from_rows(&names, &rows)
 }
 
@@ -184,14 +185,6 @@ pub fn remedies(grid: &Grid, arm: &str, others: &[&str]) -> Result<Table> {
     failures::by_class(&Analysis::of(&results, BTreeMap::new()), arm, &columns)
 }
 
-/// A sentence a comparison of the grid's axes, the largest differences first, and how many arms nothing was found of.
-pub fn verdicts(grid: &Grid, metric: &str) -> Result<Vec<String>> {
-    let mut rows = grid.comparisons(metric)?;
-    let size = |row: &crate::study::Comparison| row.difference.as_ref().map_or(0.0, |d| d.value.abs());
-    rows.sort_by(|a, b| size(b).total_cmp(&size(a)));
-    Ok(rows.iter().map(verdict).collect())
-}
-
 fn run_only<'a>(grid: &Grid, arms: &[&'a str]) -> Vec<&'a str> {
     arms.iter().copied().filter(|arm| grid.tried.contains_key(*arm)).collect()
 }
@@ -267,6 +260,22 @@ arms = [{ name = "few", baseline = "most-frequent", set = { cases = 50 } }, { na
         assert!(fixed.lines().count() > 2, "{fixed}");
         let none = remedies(&grid, "lora", &["few"]).unwrap().to_text();
         assert!(none.starts_with("class of an error of lora (not run)  few") && none.lines().count() == 2, "{none}");
+    }
+
+    #[test]
+    fn arms_of_two_axes_are_compared_and_corrected_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut found = tried(GRID, folder.path());
+        let like = found.tried["more"].clone();
+        let took = vec![TrainingCost { seed: 1, updates: 1200, best_update: 1100, ..TrainingCost::default() }];
+        found.insert_like("more", "lora", crate::study::ArmResult { took, ..like });
+        let rows = found.between(&[("few", "lora"), ("more", "lora"), ("few", "never")], "micro_f1").unwrap();
+        assert_eq!(rows.len(), 2, "an arm that was not run is left out");
+        let p: Vec<f64> = rows.iter().map(|row| row.difference.as_ref().unwrap().p).collect();
+        assert_eq!(rows.iter().map(|row| row.p_holm.unwrap()).collect::<Vec<_>>(), crate::metric::holm(&p));
+        let text = arms(&found).to_text();
+        let row = text.lines().find(|line| line.starts_with("lora")).unwrap();
+        assert!(row.contains(" 1200 ") && row.contains(" 1100 "), "{text}");
     }
 
     #[test]

@@ -1,5 +1,4 @@
 //! What each ingredient of a prompt brings and costs: one way of asking beside another, on the same cases.
-use super::results::verdict;
 use crate::error::Result;
 use crate::metric::Reading;
 use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval};
@@ -34,10 +33,6 @@ fn effects(results: &Results, base: &str, metric: &str) -> Result<Vec<(Compariso
     Ok(results.compare(&pairs, metric)?.into_iter().zip(costs).collect())
 }
 
-fn told_apart(row: &Comparison) -> bool {
-    row.p_holm.is_some_and(|p| p < 0.05)
-}
-
 /// One row a way of asking, in the order of the results: tokens a case, the metric, its difference to `base` with p after Holm
 /// over the rows, the smallest difference that so many cases could show, and what a hundred more tokens brought where it is real.
 pub fn table(results: &Results, base: &str, metric: &str) -> Result<Table> {
@@ -52,7 +47,7 @@ pub fn table(results: &Results, base: &str, metric: &str) -> Result<Table> {
             Some((comparison, cost)) => {
                 let d = comparison.difference.as_ref();
                 let p = comparison.p_holm.map_or(NONE.into(), |p| format!("{p:.3}"));
-                let paid = d.filter(|_| told_apart(comparison) && *cost > 0.0);
+                let paid = d.filter(|_| comparison.significant() && *cost > 0.0);
                 let paid = paid.map_or(NONE.into(), |d| format!("{:+.4}", 100.0 * d.value / cost).replace('-', "−"));
                 row.extend([difference(d), p, detectable(d), paid]);
             }
@@ -81,23 +76,6 @@ pub fn figure(results: &Results, base: &str, metric: &str, name: &str) -> Result
     figures::paired_forest(&rows, &title)
 }
 
-/// In sentences: what beats `base`, the most for its tokens first; what is worse; and how many cannot be told from it.
-pub fn verdicts(results: &Results, base: &str, metric: &str) -> Result<Vec<String>> {
-    let mut effects = effects(results, base, metric)?;
-    let value = |row: &Comparison| row.difference.as_ref().map_or(0.0, |d| d.value);
-    let worth = |(row, cost): &(Comparison, f64)| if *cost > 0.0 { value(row) / cost } else { f64::INFINITY };
-    effects.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
-    let said = |better: bool| {
-        let real = effects.iter().filter(move |(row, _)| told_apart(row) && (value(row) > 0.0) == better);
-        real.map(|(row, cost)| format!("{}; {cost:+.0} tokens a case", verdict(row)).replace("; -", "; −"))
-    };
-    let mut lines: Vec<String> = said(true).chain(said(false)).collect();
-    let (all, unclear) = (effects.len(), effects.iter().filter(|(row, _)| !told_apart(row)).count());
-    let metric = metric.to_string().replace('_', "-").replace("f1", "F1");
-    lines.push(format!("{unclear} of {all} cannot be told apart from {base} in {metric}"));
-    Ok(lines)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,10 +96,5 @@ mod tests {
         let figure = figure(&results, "bad", "micro_f1", "micro-F1").unwrap();
         assert!(figure.svg().contains("good (+50 tokens)") && figure.svg().contains("difference to bad (n = 20"));
         assert!(figure.svg().contains("detectable") && text.contains("detectable"), "{text}");
-        let said = verdicts(&results, "bad", "micro_f1").unwrap();
-        assert!(said[0].starts_with("good beats bad by") && said[0].ends_with("+50 tokens a case"), "{said:?}");
-        assert_eq!(said[1], "0 of 1 cannot be told apart from bad in micro-F1");
-        let said = verdicts(&results, "good", "micro_f1").unwrap();
-        assert!(said[0].starts_with("bad is worse") && said[0].ends_with("−50 tokens a case"), "{said:?}");
     }
 }

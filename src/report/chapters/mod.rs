@@ -1,25 +1,20 @@
 //! What the chapters show: tables and figures computed from runs, one file a topic.
 pub mod architecture;
 pub mod asking;
-pub mod axes;
 pub mod causes;
-pub mod confidence;
 pub mod data;
 pub mod detail;
 pub mod failures;
 pub mod grid;
 pub mod ingredients;
 pub mod latency;
-pub mod method;
 pub mod prompts;
 pub mod published;
 pub mod real_text;
 pub mod remedies;
-pub mod replay;
 pub mod results;
 pub mod runs;
-pub mod summary;
 pub mod training;
 
 pub use data::wrapped;
-pub use results::verdict;
+pub use results::{beside, score, verdict};

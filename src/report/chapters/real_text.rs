@@ -4,8 +4,8 @@
 //! + sd(b): intervals that do not overlap are a difference.
 use crate::error::{Error, Result};
 use crate::metric::{Estimate, Reading};
-use crate::report::kit::display::{interval, number};
-use crate::study::Evaluation;
+use crate::report::kit::display::{NONE, Table, interval, number};
+use crate::study::{Evaluation, Part, results};
 
 /// An evaluation by its name, none where its file is missing.
 type Kept = (String, Option<Evaluation>);
@@ -16,80 +16,95 @@ fn get<'a>(kept: &'a [Kept], name: &str) -> Result<Option<&'a Evaluation>> {
     found.map(|(_, e)| e.as_ref()).ok_or_else(|| Error::input(format!("no scores of `{name}`: there are {}", known())))
 }
 
-/// A sentence a pair (a, b): whether b is above or below a on a metric, normalised, and between what bounds the
-/// difference lies.
-pub fn verdicts(kept: &[Kept], pairs: &[(&str, &str)], key: &str) -> Result<Vec<String>> {
-    let metric = key.replace('_', "-").replace("f1", "F1");
-    let sentence = |(a, b): &(&str, &str)| -> Result<String> {
+/// The scores of the models named, in this order; none where a file is missing.
+pub fn only(kept: &[Kept], models: &[&str]) -> Result<Vec<Kept>> {
+    models.iter().map(|model| Ok((model.to_string(), get(kept, model)?.cloned()))).collect()
+}
+
+/// A metric of one model on normalised labels with its interval; a dash where its scores are missing.
+pub fn score(kept: &[Kept], model: &str, key: &str) -> Result<String> {
+    Ok(interval(get(kept, model)?.and_then(|evaluation| evaluation.get(Reading::Normalised, key))))
+}
+
+/// One row a model (its name in the table, and that of its file), one column a folder of `data/results`: a metric on
+/// normalised labels with its interval.
+pub fn side_by_side(corpora: &[&str], models: &[(&str, &str)], key: &str) -> Result<Table> {
+    let files: Vec<&str> = models.iter().map(|(_, file)| *file).collect();
+    let folder = |corpus: &&str| results::kept(&crate::home().join("data").join("results").join(corpus), &files);
+    let all = corpora.iter().map(folder).collect::<Result<Vec<_>>>()?;
+    let row = |(name, file): &(&str, &str)| -> Result<Vec<String>> {
+        let cells = all.iter().map(|kept| score(kept, file, key)).collect::<Result<Vec<_>>>()?;
+        Ok([vec![name.to_string()], cells].concat())
+    };
+    let rows = models.iter().map(row).collect::<Result<Vec<_>>>()?;
+    Ok(Table::from_rows(&[&["model"], corpora].concat(), &rows))
+}
+
+/// One row a pair (a, b): both scores, the bounds between which the paired difference b − a lies, and whether these leave 0
+/// out. Dashes where scores are missing.
+pub fn bounds(kept: &[Kept], pairs: &[(&str, &str)], key: &str) -> Result<Table> {
+    let row = |(a, b): &(&str, &str)| -> Result<Vec<String>> {
         let of = |name: &str| -> Result<Option<&Estimate>> {
             Ok(get(kept, name)?.and_then(|evaluation| evaluation.get(Reading::Normalised, key)))
         };
-        let (Some(first), Some(second)) = (of(a)?, of(b)?) else {
-            return Ok(format!("{b} and {a} cannot be compared: the scores of one of them are missing"));
+        let (first, second) = (of(a)?, of(b)?);
+        let (span, told) = match (first, second) {
+            (Some(a), Some(b)) => {
+                let (low, high) = (b.low - a.high, b.high - a.low);
+                let told = if low > 0.0 || high < 0.0 { "yes" } else { "no" };
+                (format!("{} to {}", signed(low), signed(high)), told)
+            }
+            _ => (NONE.into(), NONE),
         };
-        let scores = format!("{} against {}", interval(Some(second)), interval(Some(first)));
-        Ok(match (second.low - first.high, second.high - first.low) {
-            (low, high) if low > 0.0 => {
-                format!("{b} is better than {a} by {} to {} {metric} ({scores})", number(low), number(high))
-            }
-            (low, high) if high < 0.0 => {
-                format!("{b} is worse than {a} by {} to {} {metric} ({scores})", number(-high), number(-low))
-            }
-            _ => format!(
-                "{b} and {a} cannot be told apart by their scores alone in {metric} ({scores}): their intervals overlap"
-            ),
-        })
+        Ok(vec![a.to_string(), b.to_string(), interval(first), interval(second), span, told.into()])
     };
-    pairs.iter().map(sentence).collect()
+    let rows = pairs.iter().map(row).collect::<Result<Vec<_>>>()?;
+    Ok(Table::from_rows(&["a", "b", "score of a", "score of b", "b − a lies in", "0 left out"], &rows))
 }
 
-/// How much of the gold labels no training abstract has, and how much of what each model names a training abstract has.
-pub fn vocabulary(kept: &[Kept], models: &[&str]) -> Result<Vec<String>> {
-    let mut said = Vec::new();
+fn signed(value: f64) -> String {
+    format!("{value:+.3}").replace('-', "−")
+}
+
+/// Gold labels of the test that no training text has, and all of them, as the first scores with such counts say.
+pub fn unseen(kept: &[Kept]) -> Option<(usize, usize)> {
     let with_detail = kept.iter().filter_map(|(_, evaluation)| evaluation.as_ref()?.detail.as_ref());
-    if let Some(detail) = with_detail.into_iter().find(|detail| !detail.by_frequency.is_empty()) {
-        let all: usize = detail.by_frequency.iter().map(|part| part.instances).sum();
-        let unseen: usize =
-            detail.by_frequency.iter().filter(|p| p.name.starts_with("unseen")).map(|p| p.instances).sum();
-        said.push(format!(
-            "{unseen} of the {all} gold labels ({:.0} %) are names that no training abstract has.",
-            100.0 * unseen as f64 / all.max(1) as f64
-        ));
-    }
-    for model in models {
-        let outside = get(kept, model)?.and_then(|e| e.get(Reading::Normalised, "hallucinated_rate"));
-        if let Some(e) = outside {
-            let known = Estimate {
-                value: 100.0 * (1.0 - e.value),
-                low: 100.0 * (1.0 - e.high),
-                high: 100.0 * (1.0 - e.low),
-                n: e.n,
-            };
-            said.push(format!(
-                "Of the labels that {model} gives, {} % are names of the training abstracts.",
-                interval(Some(&known))
-            ));
-        }
-    }
-    Ok(said)
+    let detail = with_detail.into_iter().find(|detail| !detail.by_frequency.is_empty())?;
+    let sum = |parts: &mut dyn Iterator<Item = &Part>| parts.map(|part| part.instances).sum();
+    let unseen = sum(&mut detail.by_frequency.iter().filter(|part| part.name.starts_with("unseen")));
+    Some((unseen, sum(&mut detail.by_frequency.iter())))
 }
 
-/// A sentence a model: its micro-F1, normalised, on labels by how many training abstracts have them.
-pub fn by_frequency(kept: &[Kept], models: &[&str]) -> Result<Vec<String>> {
-    let sentence = |model: &&str| -> Result<String> {
-        let Some(detail) = get(kept, model)?.and_then(|evaluation| evaluation.detail.as_ref()) else {
-            return Ok(format!("{model}: its scores are missing"));
-        };
-        let there = detail.by_frequency.iter().filter(|part| part.instances > 0);
-        let parts: Vec<String> = there
-            .map(|part| {
-                let f1 = part.metrics.get("micro_f1").and_then(Option::as_ref);
-                format!("{} on {} labels of the kind {}", interval(f1), part.instances, part.name)
-            })
-            .collect();
-        Ok(format!("{model} has a micro-F1 of {} training abstracts.", parts.join(", ")))
+/// One row a model: the share of its labels that are names of the training texts in percent, and its micro-F1 on labels by
+/// how many training texts have them (normalised).
+pub fn by_frequency(kept: &[Kept], models: &[&str]) -> Result<Table> {
+    let details = models.iter().map(|model| get(kept, model)).collect::<Result<Vec<_>>>()?;
+    let parts = |evaluation: &Option<&Evaluation>| -> Vec<Part> {
+        evaluation.and_then(|e| e.detail.as_ref()).map(|d| d.by_frequency.clone()).unwrap_or_default()
     };
-    models.iter().map(sentence).collect()
+    let bands: Vec<String> = details
+        .iter()
+        .map(parts)
+        .find(|parts| !parts.is_empty())
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|part| part.instances > 0)
+        .map(|part| part.name)
+        .collect();
+    let row = |(model, evaluation): (&&str, &Option<&Evaluation>)| {
+        let outside = evaluation.and_then(|e| e.get(Reading::Normalised, "hallucinated_rate"));
+        let known = outside.map_or(NONE.into(), |e| format!("{:.0}", 100.0 * (1.0 - e.value)));
+        let parts = parts(evaluation);
+        let cell = |band: &String| {
+            interval(
+                parts.iter().find(|part| part.name == *band).and_then(|part| part.metrics.get("micro_f1")?.as_ref()),
+            )
+        };
+        [vec![model.to_string(), known], bands.iter().map(cell).collect()].concat()
+    };
+    let rows: Vec<_> = models.iter().zip(&details).map(row).collect();
+    let names = ["model", "% known names"].into_iter().chain(bands.iter().map(String::as_str)).collect::<Vec<_>>();
+    Ok(Table::from_rows(&names, &rows))
 }
 
 /// The micro-F1, normalised, of every seed that a model was trained with. `more` has the scores of further seeds under `MODEL-seed-N`.
@@ -99,18 +114,16 @@ pub fn seeds(kept: &[Kept], more: &[Kept], model: &str) -> Result<Vec<f64>> {
     Ok(all.flatten().filter_map(|e| e.get(Reading::Normalised, "micro_f1")).map(|score| score.value).collect())
 }
 
-/// A sentence a model: its [`seeds`] and their mean.
-pub fn over_seeds(kept: &[Kept], more: &[Kept], models: &[&str]) -> Result<Vec<String>> {
-    let sentence = |model: &&str| -> Result<String> {
+/// One row a model: its [`seeds`] and their mean.
+pub fn over_seeds(kept: &[Kept], more: &[Kept], models: &[&str]) -> Result<Table> {
+    let row = |model: &&str| -> Result<Vec<String>> {
         let scores = seeds(kept, more, model)?;
-        if scores.is_empty() {
-            return Ok(format!("{model}: its scores are missing"));
-        }
         let each: Vec<String> = scores.iter().map(|&score| number(score)).collect();
-        let word = if scores.len() == 1 { "seed" } else { "seeds" };
-        Ok(format!("{model}: {} on average of {} {word} ({})", number(mean(&scores)), scores.len(), each.join(", ")))
+        let average = if scores.is_empty() { NONE.into() } else { number(mean(&scores)) };
+        Ok(vec![model.to_string(), scores.len().to_string(), average, each.join(" ")])
     };
-    models.iter().map(sentence).collect()
+    let rows = models.iter().map(row).collect::<Result<Vec<_>>>()?;
+    Ok(Table::from_rows(&["model", "seeds", "mean micro-F1", "each seed"], &rows))
 }
 
 /// NaN of none.
@@ -128,44 +141,43 @@ mod tests {
     }
 
     #[test]
-    fn scores_that_do_not_overlap_are_told_apart_and_equal_ones_not() {
+    fn scores_that_do_not_overlap_have_bounds_that_leave_0_out() {
         let all = bc5cdr();
-        let said =
-            verdicts(&all, &[("name-search", "lora-bc5cdr"), ("lora-bc5cdr", "name-search")], "micro_f1").unwrap();
-        assert!(
-            said[0].starts_with("lora-bc5cdr is worse than name-search by 0.") && said[0].contains(" micro-F1 ("),
-            "{said:?}"
-        );
-        assert!(said[1].starts_with("name-search is better than lora-bc5cdr by 0."), "{said:?}");
-        let span = |text: &str| text.split(" by ").nth(1).unwrap().split(" micro").next().unwrap().to_string();
-        assert_eq!(span(&said[0]), span(&said[1]), "the same bounds from either side");
-        let same = verdicts(&all, &[("name-search", "name-search")], "micro_f1").unwrap();
-        assert!(same[0].contains("cannot be told apart by their scores alone"), "{same:?}");
-        assert!(verdicts(&all, &[("gone", "name-search")], "micro_f1").unwrap()[0].contains("are missing"));
-        assert!(
-            verdicts(&all, &[("never", "name-search")], "micro_f1")
-                .unwrap_err()
-                .to_string()
-                .contains("no scores of `never`")
-        );
+        let pairs = [("name-search", "lora-bc5cdr"), ("lora-bc5cdr", "name-search"), ("name-search", "name-search")];
+        let text = bounds(&all, &pairs, "micro_f1").unwrap().to_text();
+        let cells: Vec<Vec<String>> = text
+            .lines()
+            .skip(1)
+            .map(|line| line.split("  ").map(str::trim).filter(|c| !c.is_empty()).map(String::from).collect())
+            .collect();
+        assert!(cells[0][4].starts_with('−') && cells[0][5] == "yes", "{text}");
+        assert!(cells[1][4].starts_with('+') && cells[1][5] == "yes", "{text}");
+        assert_eq!(cells[2][5], "no", "{text}");
+        let mirrored: Vec<String> = cells[1][4].split(" to ").map(|v| v.replace('+', "−")).collect();
+        assert_eq!(cells[0][4], format!("{} to {}", mirrored[1], mirrored[0]), "the same bounds from either side");
+        assert!(bounds(&all, &[("gone", "name-search")], "micro_f1").unwrap().to_text().ends_with("–\n"));
+        let unknown = bounds(&all, &[("never", "name-search")], "micro_f1").unwrap_err().to_string();
+        assert!(unknown.contains("no scores of `never`"), "{unknown}");
+    }
+
+    #[test]
+    fn corpora_stand_side_by_side_and_what_is_missing_has_a_dash() {
+        let text = side_by_side(&["bc5cdr", "ncbi"], &[("search", "name-search"), ("none", "gone")], "micro_f1");
+        let text = text.unwrap().to_text();
+        let search = score(&bc5cdr(), "name-search", "micro_f1").unwrap();
+        assert!(text.lines().nth(1).unwrap().contains(&search), "{text}");
+        assert_eq!(text.lines().nth(2).unwrap().split_whitespace().collect::<Vec<_>>(), ["none", "–", "–"]);
+        assert_eq!(only(&bc5cdr(), &["lora-bc5cdr", "name-search"]).unwrap()[1].0, "name-search");
     }
 
     #[test]
     fn scores_are_told_by_how_many_training_abstracts_have_a_label() {
-        let said = by_frequency(&bc5cdr(), &["name-search", "gone"]).unwrap();
-        assert!(said[0].starts_with("name-search has a micro-F1 of 0.") && !said[0].contains("head"), "{said:?}");
-        assert!(
-            said[0].contains("0.000") && said[0].ends_with("of the kind unseen (0) training abstracts."),
-            "{said:?}"
-        );
-        assert_eq!(said[1], "gone: its scores are missing");
-    }
-
-    #[test]
-    fn names_that_training_lacks_are_counted_and_those_a_model_knows() {
-        let said = vocabulary(&bc5cdr(), &["lora-bc5cdr", "gone"]).unwrap();
-        assert!(said.len() == 2 && said[0].contains("names that no training abstract has"), "{said:?}");
-        assert!(said[1].starts_with("Of the labels that lora-bc5cdr gives, "), "{said:?}");
+        let text = by_frequency(&bc5cdr(), &["name-search", "gone"]).unwrap().to_text();
+        assert!(text.contains("unseen (0)") && text.lines().last().unwrap().ends_with('–'), "{text}");
+        assert!(text.lines().nth(1).unwrap().starts_with("name-search"), "{text}");
+        let (unseen, all) = unseen(&bc5cdr()).unwrap();
+        assert!(unseen > 0 && unseen < all);
+        assert_eq!(super::unseen(&[("gone".into(), None)]), None);
     }
 
     #[test]
@@ -175,14 +187,14 @@ mod tests {
             [("lora-bc5cdr-seed-8", all[0].1.clone()), ("lora-bc5cdr-quoting-seed-8", None), ("other", None)]
                 .map(|(name, evaluation)| (name.to_string(), evaluation))
                 .into();
-        let said = over_seeds(&all, &more, &["lora-bc5cdr", "name-search", "gone"]).unwrap();
+        let text = over_seeds(&all, &more, &["lora-bc5cdr", "name-search", "gone"]).unwrap().to_text();
         let [search, lora] =
             [0, 1].map(|i| all[i].1.as_ref().unwrap().get(Reading::Normalised, "micro_f1").unwrap().value);
         let mean = number((search + lora) / 2.0);
-        let [search, lora] = [search, lora].map(number);
-        assert_eq!(said[0], format!("lora-bc5cdr: {mean} on average of 2 seeds ({lora}, {search})"));
-        assert_eq!(said[1], format!("name-search: {search} on average of 1 seed ({search})"));
-        assert_eq!(said[2], "gone: its scores are missing");
+        let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().to_string();
+        assert!(row("lora-bc5cdr").contains(&mean) && row("lora-bc5cdr").contains("  2  "), "{text}");
+        assert!(row("name-search").ends_with(&number(search)) && row("gone").contains("  0  "), "{text}");
+        assert!(row("lora-bc5cdr").ends_with(&format!("{} {}", number(lora), number(search))), "{text}");
         assert!(over_seeds(&all, &more, &["unknown"]).is_err());
     }
 }

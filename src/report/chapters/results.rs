@@ -3,15 +3,20 @@
 use super::detail;
 use crate::corpus::synthetic::Truth;
 use crate::error::{Error, Result};
-use crate::metric::{Calibration, Metric, Reading, Signal};
+use crate::metric::{Calibration, Reading, Signal};
 use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval, spread};
 use crate::report::kit::{figures, tables};
-use crate::study::{Comparison, Evaluation, Results, Target};
+use crate::study::{Comparison, Detail, Evaluation, Part, Results, Target};
 use std::collections::BTreeMap;
 
 /// One row a model, one column a metric with its interval.
 pub fn scores(results: &Results, reading: Reading, keys: &[&str]) -> Result<Table> {
     Ok(tables::metrics(&named(results), reading, keys)?.into())
+}
+
+/// A metric of one model on normalised labels with its interval, `0.612 [0.580, 0.650]`.
+pub fn score(results: &Results, model: &str, key: &str) -> Result<String> {
+    Ok(interval(results.get(model)?.evaluation.get(Reading::Normalised, key)))
 }
 
 /// As [`scores`], of evaluations kept as files; a model without one has a row of dashes.
@@ -90,10 +95,9 @@ pub fn tiers(results: &Results, models: &[&str], keys: &[&str]) -> Result<Table>
 pub fn by_gold_labels(results: &Results, models: &[&str], key: &str) -> Result<Table> {
     let details = models.iter().map(|name| results.detail(name)).collect::<Result<Vec<_>>>()?;
     let Some(first) = details.first() else { return Ok(Table::default()) };
-    let row = |(i, part): (usize, &crate::study::Part)| {
-        let of = |detail: &&crate::study::Detail| {
-            interval(detail.by_gold_labels.get(i).and_then(|part| part.metrics.get(key)?.as_ref()))
-        };
+    let row = |(i, part): (usize, &Part)| {
+        let of =
+            |detail: &&Detail| interval(detail.by_gold_labels.get(i).and_then(|part| part.metrics.get(key)?.as_ref()));
         [vec![part.name.clone(), part.cases.to_string()], details.iter().map(of).collect()].concat()
     };
     let rows: Vec<Vec<String>> = first.by_gold_labels.iter().enumerate().map(row).collect();
@@ -122,7 +126,8 @@ pub fn risk_coverage(results: &Results, models: &[&str], target: Target, signal:
     figures::risk_coverage(&models.iter().map(curve).collect::<Result<Vec<_>>>()?)
 }
 
-fn calibrated(results: &Results, model: &str, target: Target, signal: Signal) -> Result<Calibration> {
+/// How the log-probability of a model's answers forecasts `target`.
+pub fn calibrated(results: &Results, model: &str, target: Target, signal: Signal) -> Result<Calibration> {
     let all = &results.detail(model)?.calibration;
     let found = all.iter().find(|found| found.target == target && found.calibration.signal == signal);
     found.map(|found| found.calibration.clone()).ok_or_else(|| {
@@ -151,7 +156,7 @@ pub fn side_by_side(results: &Results, rows: &[Comparison]) -> Result<Table> {
         let (a, b) = (of(&row.a)?, of(&row.b)?);
         let apart = a.zip(b).map(|(a, b)| a.low > b.high || b.low > a.high);
         let (yes, no) = ("yes", "no");
-        let told = if p_is_small(row) { yes } else { no };
+        let told = if row.significant() { yes } else { no };
         let apart = apart.map_or(NONE, |apart| if apart { yes } else { no });
         let seen = detectable(row.difference.as_ref());
         let cells = [row.a.clone(), row.b.clone(), interval(a), interval(b), apart.into(), told.into(), seen];
@@ -182,38 +187,39 @@ pub fn verdict(row: &Comparison) -> String {
     let support = format!("{metric} (n = {}, {p}{seen})", d.n);
     let (low, high) = if d.value < 0.0 { (-d.high, -d.low) } else { (d.low, d.high) };
     let gap = spread(d.value.abs(), low, high, "");
-    match (p_is_small(row), d.value > 0.0) {
+    match (row.significant(), d.value > 0.0) {
         (true, true) => format!("{b} beats {a} by {gap} {support}"),
         (true, false) => format!("{b} is worse than {a} by {gap} {support}"),
         (false, _) => format!("{b} and {a} cannot be told apart: difference {} {support}", difference(Some(d))),
     }
 }
 
-fn p_is_small(row: &Comparison) -> bool {
-    row.p_holm.is_some_and(|p| p < 0.05)
+/// Where b of a comparison stands beside `name`, which is a: `0.140 [0.109, 0.173] above it (paired, p = 0.003)`, below, or
+/// not distinguishable.
+pub fn beside(row: &Comparison, name: &str) -> String {
+    let Some(d) = &row.difference else { return format!("not comparable with {name}") };
+    let p = row.p_holm.map_or(String::new(), |p| match p {
+        p if p < 0.001 => ", p < 0.001".into(),
+        p => format!(", p = {p:.3}"),
+    });
+    match (row.significant(), d.value > 0.0) {
+        (false, _) => format!("not distinguishable from {name} (difference {}{p})", difference(Some(d))),
+        (true, true) => format!("{} above {name} (paired{p})", spread(d.value, d.low, d.high, "")),
+        (true, false) => format!("{} below {name} (paired{p})", spread(-d.value, -d.high, -d.low, "")),
+    }
 }
 
-/// Upper ends of the bands of training cases: labels that training lacks, singletons, and on in powers of about three.
-pub(super) const BANDS: [(&str, usize); 6] =
-    [("none", 0), ("1", 1), ("2 to 9", 9), ("10 to 29", 29), ("30 to 99", 99), ("100 and more", usize::MAX)];
-
-/// A metric of each model by how many training cases carry the label (normalised): what the long tail costs.
-pub fn by_frequency(results: &Results, models: &[&str], metric: &Metric) -> Result<Table> {
-    let normalise = |label: &str| results.task.names.normalise(label);
-    let count = |cases| tables::label_counts(cases, Some(&normalise));
-    let (train, test) = (count(&results.task.corpus.train), count(&results.task.corpus.test));
-    let (mut rows, mut from) = (Vec::new(), 0);
-    for (band, to) in BANDS {
-        let inside = |label: &str| (from..=to).contains(&train.get(label).copied().unwrap_or(0));
-        let in_test = test.iter().filter(|(label, _)| inside(label));
-        let (labels, instances) = in_test.fold((0, 0), |(labels, sum), (_, count)| (labels + 1, sum + count));
-        let mut row = vec![band.to_string(), labels.to_string(), instances.to_string()];
-        for model in models {
-            row.push(interval(results.on_labels(model, metric, inside)?.as_ref()));
-        }
-        rows.push(row);
-        from = to.saturating_add(1);
-    }
+/// A metric of each model by how many training cases carry the label (normalised, bands of [`Detail::by_frequency`]): what
+/// the long tail costs.
+pub fn by_frequency(results: &Results, models: &[&str], key: &str) -> Result<Table> {
+    let details = models.iter().map(|name| results.detail(name)).collect::<Result<Vec<_>>>()?;
+    let Some(first) = details.first() else { return Ok(Table::default()) };
+    let row = |(i, part): (usize, &Part)| {
+        let of = |detail: &&Detail| interval(detail.by_frequency.get(i).and_then(|p| p.metrics.get(key)?.as_ref()));
+        let counts = vec![part.name.clone(), part.labels.to_string(), part.instances.to_string()];
+        [counts, details.iter().map(of).collect()].concat()
+    };
+    let rows: Vec<Vec<String>> = first.by_frequency.iter().enumerate().map(row).collect();
     Ok(Table::from_rows(&[&["training cases", "labels in test", "test instances"], models].concat(), &rows))
 }
 
@@ -337,15 +343,25 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_beside_a_name_is_above_below_or_not_distinguishable() {
+        let said = |value, p| beside(&comparison(value, p), "it");
+        assert_eq!(said(0.3, 0.0004), "0.300 [0.200, 0.500] above it (paired, p < 0.001)");
+        assert_eq!(said(-0.3, 0.02), "0.300 [0.100, 0.400] below it (paired, p = 0.020)");
+        assert_eq!(said(-0.05, 0.3), "not distinguishable from it (difference −0.050 [−0.150, 0.150], p = 0.300)");
+        let none = Comparison { difference: None, p_holm: None, ..comparison(0.0, 1.0) };
+        assert_eq!(beside(&none, "it"), "not comparable with it");
+    }
+
+    #[test]
     fn every_table_of_a_results_chapter_is_made_from_predictions() {
         let folder = tempfile::tempdir().unwrap();
         let results = toy(folder.path());
         let gain = normalising(&results, "micro_f1").to_text();
         assert!(gain.contains("+0.667"), "{gain}");
-        let bands = by_frequency(&results, &["good"], &Metric::MicroRecall).unwrap().to_text();
+        let bands = by_frequency(&results, &["good"], "micro_recall").unwrap().to_text();
         let cells: Vec<Vec<&str>> =
             bands.lines().map(|line| line.split("  ").filter(|c| !c.is_empty()).map(str::trim).collect()).collect();
-        assert_eq!(cells[4], ["10 to 29", "3", "40", "0.500 [0.500, 0.500]"], "{bands}");
+        assert_eq!(cells[2], ["middle (10 to 99)", "3", "40", "0.500 [0.500, 0.500]"], "{bands}");
         let text = answers(&results, &["bad", "good"], 1, 60).unwrap().to_text();
         assert!(text.ends_with("c00   renal cyst, gallstone  renal cysts  renal cysts\n"), "{text}");
         assert!(reading(&results).to_text().contains("good   20           0"));

@@ -33,6 +33,7 @@ fn is_seed(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::baseline::{Baseline, BaselineSettings};
+    use crate::task::LabelTask;
 
     #[test]
     fn runs_about_a_corpus_are_listed_without_the_seeds_of_arms() {
@@ -42,7 +43,8 @@ mod tests {
         corpus.train.truncate(60);
         corpus.test.truncate(5);
         let settings = BaselineSettings::default();
-        let run = Run::open_or_baseline(&store, Baseline::MostFrequent, &corpus, &settings).unwrap();
+        let task = LabelTask::findings(corpus.clone()).unwrap();
+        let run = Run::open_or_baseline(&store, Baseline::MostFrequent, &task, &settings).unwrap();
         let table = log(&store, &corpus).unwrap();
         assert!(table.height() == 1 && table.to_text().contains(&run.folder()), "{table}");
         corpus.test.truncate(4);

@@ -52,23 +52,6 @@ pub fn work(training: &Training) -> Table {
     Table::from_rows(&["what", "value"], &rows.map(|(what, value)| vec![what.to_string(), value]))
 }
 
-/// How training ended: stopped by the validation loss, or by its length.
-pub fn ending(training: &Training) -> String {
-    let (progress, evaluated) = (&training.progress, training.validation());
-    let (Some(best), Some((last, loss))) = (progress.best_loss, evaluated.last()) else {
-        return "there was no validation part, so the last update counts".into();
-    };
-    match progress.best_step == *last {
-        true => format!(
-            "the last evaluation (update {last}, {loss:.4}) was the best: training ended by its length, and more might have helped"
-        ),
-        false => format!(
-            "the validation loss was best at update {} ({best:.4}) and {loss:.4} at the last, {last}: what came after the best was thrown away",
-            progress.best_step
-        ),
-    }
-}
-
 /// Kinds of adapter: what each trains, and how far from the base model it starts (rounding alone is below 1e-4).
 pub fn relatives(all: &[Relative]) -> Table {
     let shift = |r: &Relative| if r.start_shift < 1e-4 { "below 0.0001".into() } else { number(r.start_shift) };
@@ -122,7 +105,6 @@ mod tests {
         };
         let text = work(&training).to_text();
         assert!(text.contains("supervised") && text.contains("20\n") && text.contains("1.250"), "{text}");
-        assert!(ending(&training).starts_with("the last evaluation (update 2, 1.2500) was the best"));
         assert!(parameters(&training).to_text().contains("5.0"));
         assert!(curve(&training).unwrap().svg().contains("best 1.250 at step 2"));
     }

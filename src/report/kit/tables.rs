@@ -27,27 +27,6 @@ pub fn metrics(named: &[(String, &Evaluation)], reading: Reading, keys: &[&str])
     Ok(frame)
 }
 
-/// One row a model, reading and metric: value, low, high, n as numbers (null where undefined).
-pub fn metrics_long(named: &[(String, &Evaluation)]) -> Result<DataFrame> {
-    let readings = [(Reading::Raw, "raw"), (Reading::Normalised, "normalised")];
-    let mut rows = Vec::new();
-    for (name, evaluation) in named {
-        for (reading, text) in readings {
-            let metrics = &evaluation.scores(reading).metrics;
-            rows.extend(metrics.iter().map(|(key, estimate)| (name.as_str(), text, key.as_str(), estimate.as_ref())));
-        }
-    }
-    built(df![
-        "model" => rows.iter().map(|row| row.0).collect::<Vec<_>>(),
-        "labels" => rows.iter().map(|row| row.1).collect::<Vec<_>>(),
-        "metric" => rows.iter().map(|row| row.2).collect::<Vec<_>>(),
-        "value" => rows.iter().map(|row| row.3.map(|e| e.value)).collect::<Vec<_>>(),
-        "low" => rows.iter().map(|row| row.3.map(|e| e.low)).collect::<Vec<_>>(),
-        "high" => rows.iter().map(|row| row.3.map(|e| e.high)).collect::<Vec<_>>(),
-        "n" => rows.iter().map(|row| row.3.map(|e| e.n as u64)).collect::<Vec<_>>(),
-    ])
-}
-
 /// One row a comparison: difference with interval, p, p after Holm's correction over the table, p of the permutation test after the
 /// same, and the smallest difference that so many cases show with 80 % power.
 pub fn comparisons(rows: &[Comparison]) -> Result<DataFrame> {

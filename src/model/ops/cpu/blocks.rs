@@ -5,8 +5,7 @@
 //! | Q8_0 | 32 | 34 | d·q |
 //! | Q4_K | 256 | 144 | d·s·q − m·t, with 6-bit s and t for every 32 |
 //! | Q6_K | 256 | 210 | d·s·(q − 32), with an 8-bit s for every 16 |
-use super::lanes::dispatch;
-use super::weight::nearest;
+use super::lanes::{dispatch, nearest};
 use candle_core::quantized::GgmlDType;
 use candle_core::{Result, bail};
 use half::f16;

@@ -4,6 +4,7 @@
 //! A view checks its bounds when it is made, so that the product needs no further care: the assertions guard the one unsafe call, and
 //! only an operation that gets its own shapes wrong could fail them (operands are checked, with errors, where they come in).
 use super::tiles::exact::{self, Operand, Target};
+use super::workers::Threads;
 use gemm::Parallelism;
 use std::time::Instant;
 
@@ -61,14 +62,6 @@ impl<'a> ViewMut<'a> {
         assert!(rows <= 1 || row_stride >= cols, "rows of a writable view overlap");
         Self { data, rows, cols, row_stride }
     }
-}
-
-/// How many threads one product may use.
-#[derive(Clone, Copy, Debug)]
-pub enum Threads {
-    /// For products inside a loop that is itself parallel.
-    One,
-    All,
 }
 
 /// `dst = scale · a b`, or `dst += scale · a b` with `add`.

@@ -16,6 +16,14 @@ const LOOKS: usize = 16;
 /// Turns of a waiting loop before the processor is offered to others.
 const TURNS: usize = 1 << 12;
 
+/// How many threads one product may use.
+#[derive(Clone, Copy, Debug)]
+pub enum Threads {
+    /// For products inside a loop that is itself parallel.
+    One,
+    All,
+}
+
 thread_local!(static LED: Cell<Option<*const Team>> = const { Cell::new(None) });
 
 /// Runs `f` on one of the threads that products use and keeps the others awake meanwhile: they share what `f` gives to [`each`], and

@@ -30,9 +30,17 @@ macro_rules! dispatch {
         }
     };
 }
-pub(super) use dispatch;
+pub(in crate::model::ops) use dispatch;
 
 const LANES: usize = 16;
+
+/// The nearest bf16 number, ties to even, in the upper half of the result; what is not a number stays none.
+#[inline(always)]
+pub fn nearest(v: f32) -> u32 {
+    let bits = v.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    if bits & 0x7fff_ffff > 0x7f80_0000 { bits | 0x40_0000 } else { rounded }
+}
 
 /// e^x within 2 units in the last place for -87 < x < 88, clamped outside (Cody–Waite reduction, degree-6 polynomial).
 #[inline(always)]

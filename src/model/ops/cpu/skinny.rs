@@ -1,6 +1,6 @@
 //! y = x Wᵀ for a few rows of x, as decoding asks for: W is read once and never copied (a general product would pack it first).
 use super::lanes::dispatch;
-use super::weight::{Source, columns_mut};
+use super::source::{Source, columns_mut};
 use super::workers::each;
 
 /// Rows of x up to which this is faster than the general product (`benches/operations.rs`).

@@ -17,7 +17,7 @@ mod dot;
 pub mod exact;
 mod pack;
 
-use super::weight::{COLUMNS, Source, columns_mut};
+use super::source::{COLUMNS, Source, columns_mut};
 use super::workers::each;
 use half::bf16;
 use pack::{Kept, Packed, stretches};

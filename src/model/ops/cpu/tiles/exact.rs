@@ -9,8 +9,8 @@
 use super::amx;
 use super::pack::{Kept, Tile, numbers_of, pairs_of, turn, words_of};
 use super::{SIDE, STEP, Side, Unit};
-use crate::model::ops::lanes::dispatch;
-use crate::model::ops::matrix::Threads;
+use crate::model::ops::cpu::lanes::dispatch;
+use crate::model::ops::cpu::workers::Threads;
 use rayon::prelude::*;
 use std::ops::Range;
 

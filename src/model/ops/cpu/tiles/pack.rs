@@ -1,7 +1,8 @@
 //! From rows of numbers to tiles.
 use super::{Parts, SIDE, STEP, STRETCH, Side};
-use crate::model::ops::lanes::dispatch;
-use crate::model::ops::weight::{Source, nearest};
+use crate::model::ops::cpu::lanes::dispatch;
+use crate::model::ops::cpu::lanes::nearest;
+use crate::model::ops::cpu::source::Source;
 use half::bf16;
 use rayon::prelude::*;
 use std::cell::Cell;
