@@ -2,10 +2,10 @@
 //! what stands in it.
 //!
 //! Which sentence carries a label is not given; it is guessed from words alone ([`Lexicon`]), on the training cases and with their
-//! labels known. A recombined case keeps most of its sentences, loses some with the labels that hang on them, and takes in sentences of
+//! labels known. A recombined case keeps most of its sentences, loses some with the labels whose evidence they are, and takes in sentences of
 //! other cases with theirs. Guesses that are wrong become wrong labels; how many, chapter 3 counts on the synthetic record.
 //!
-//! An excerpt is some sentences of a case with the labels that hang on them. It is shorter, so it costs less, and says more plainly which
+//! An excerpt is some sentences of a case with the labels whose evidence they are. It is shorter, so it costs less, and says more plainly which
 //! words a label answers to; the distractors among its sentences stay distractors.
 use super::plan::joinable;
 use crate::corpus::{Case, Finding, synthetic::Truth};
@@ -21,7 +21,7 @@ const TAKEN: usize = 2;
 /// Share of its sentences that an excerpt keeps, at most; drawn evenly from nothing to this.
 const LONGEST: f64 = 0.6;
 
-/// A sentence and the labels that hang on it.
+/// A sentence and the labels that it is evidence of.
 #[derive(Clone, Debug, PartialEq)]
 struct Part {
     text: String,
@@ -31,7 +31,7 @@ struct Part {
 /// Cases taken apart.
 pub struct Recombiner<'a> {
     cases: &'a [Finding],
-    /// None where a label hangs on no sentence, or stands beside no other label: such a case stays as it is.
+    /// None where a label has no evidence sentence, or stands beside no other label: such a case stays as it is.
     parts: Vec<Option<Vec<Part>>>,
     /// (case, sentence) of parts with labels and without.
     labelled: Vec<(usize, usize)>,
@@ -57,7 +57,7 @@ impl<'a> Recombiner<'a> {
         self.parts.iter().flatten().count() as f64 / self.parts.len().max(1) as f64
     }
 
-    /// Labels that hang on the sentence that caused them, of all that hang on one, in cases of which `truths` knows; None without any.
+    /// Labels attributed to the sentence that caused them, of all that are attributed to one, in cases of which `truths` knows; None without any.
     pub fn agreement(&self, truths: &BTreeMap<String, Truth>) -> Option<(usize, usize)> {
         let (mut right, mut all) = (0, 0);
         for (case, parts) in self.cases.iter().zip(&self.parts) {
@@ -198,7 +198,7 @@ mod tests {
         let recombiner = Recombiner::new(&corpus.train);
         let (right, all) = recombiner.agreement(&truths).unwrap();
         println!(
-            "{right} of {all} labels hang on the sentence that caused them; {:.3} of the cases",
+            "{right} of {all} labels are attributed to the sentence that caused them; {:.3} of the cases",
             recombiner.share()
         );
         assert_eq!(recombiner.agreement(&BTreeMap::new()), None);

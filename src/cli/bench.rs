@@ -75,10 +75,10 @@ pub struct Training {
 pub struct Decoding {
     #[command(flatten)]
     case: Case,
-    /// New tokens a prompt
+    /// New tokens per prompt
     #[arg(long, default_value_t = 32)]
     new: usize,
-    /// Prompts to decode, at most
+    /// Maximum number of prompts to decode
     #[arg(long)]
     limit: Option<usize>,
 }

@@ -24,7 +24,7 @@ pub struct Export {
     /// Type of the matrices; norms are f32 in GGUF. By default f16 for gguf, as stored for safetensors
     #[arg(long = "type", value_enum)]
     kind: Option<Kind>,
-    /// Weights in one safetensors file, at most, such as 500MB: more go to shards with an index
+    /// Maximum size of one safetensors file, such as 500MB: more goes to shards with an index
     #[arg(long, value_parser = shard_size, default_value = "5GB", value_name = "SIZE")]
     shard_size: u64,
     /// The folder (must not be there yet) or .gguf file to write

@@ -11,16 +11,16 @@ use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Answers to prompts: {"tokens":[…]} a line. With any of the flags on sampling, stops and constraints a line also has
+/// Answers to prompts: one object {"tokens":[…]} per line. With any of the flags on sampling, stops and constraints a line also has
 /// `text` and `finish` (stop_token, stop_string or length)
 #[derive(Args)]
 pub struct Generate {
     #[command(flatten)]
     source: Source,
-    /// New tokens a prompt, at most
+    /// Maximum number of new tokens per prompt
     #[arg(long, default_value_t = 64)]
     new: usize,
-    /// Go on until `--new` tokens are made, past those that end an answer: `eos_token_id` of the model's files, and `<|im_end|>`
+    /// Decode until `--new` tokens are made, past those that end an answer: `eos_token_id` of the model's files, and `<|im_end|>`
     /// where it has a tokenizer
     #[arg(long)]
     ignore_eos: bool,
@@ -61,7 +61,7 @@ struct Sampled {
     /// Seed of the draws; prompt, sample and position make the rest
     #[arg(long, requires = "temperature")]
     seed: Option<u64>,
-    /// Samples a prompt, as `samples` of its line
+    /// Samples per prompt, as `samples` of its line
     #[arg(long)]
     n: Option<usize>,
 }
@@ -70,10 +70,10 @@ struct Sampled {
 #[derive(Args)]
 #[group(multiple = true)]
 struct ConstraintFlags {
-    /// A label a line: answers are labels of this list, joined by `, `, none twice
+    /// One label per line: answers are labels of this list, joined by `, `, none twice
     #[arg(long, value_name = "FILE", group = "constraint")]
     labels: Option<PathBuf>,
-    /// Only one label an answer
+    /// Only one label per answer
     #[arg(long, requires = "labels")]
     one_label: bool,
     /// Answers are JSON that this schema allows

@@ -22,7 +22,7 @@ pub struct Merge {
     /// Type of the weights; as the base has them where not given
     #[arg(long, value_enum)]
     dtype: Option<Float>,
-    /// Weights in one file, at most, such as 500MB: more go to shards with an index
+    /// Maximum size of one file, such as 500MB: more goes to shards with an index
     #[arg(long, value_parser = shard_size, default_value = "5GB", value_name = "SIZE")]
     shard_size: u64,
     /// Pairs file to compare on; by default 32 test findings with the plain prompt

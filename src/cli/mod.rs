@@ -48,7 +48,7 @@ pub enum Command {
     Baseline(baseline::Fit),
     /// Make a small base model from nothing; the same command goes on after a stop
     Pretrain(pretrain::Pretrain),
-    /// Log-probability of every completion token: {"logprobs":[…]} a line
+    /// Log-probability of every completion token: one object {"logprobs":[…]} per line
     Score(pairs::Score),
     Generate(generate::Generate),
     Rank(rank::Rank),

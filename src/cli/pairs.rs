@@ -25,7 +25,7 @@ pub struct Source {
     /// Run folder of a training run, or a PEFT adapter folder
     #[arg(long)]
     adapter: Option<PathBuf>,
-    /// A JSON object a line: {"prompt_ids":[…],"completion_ids":[…]} or {"prompt":"…","completion":"…"}
+    /// One JSON object per line: {"prompt_ids":[…],"completion_ids":[…]} or {"prompt":"…","completion":"…"}
     #[arg(long)]
     pairs: PathBuf,
     #[command(flatten)]

@@ -6,19 +6,19 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Candidates by log-likelihood, the end of turn included: {"ranked":[{"label","logprob","mean","tokens"},…]} a line,
+/// Candidates by log-likelihood, the end of turn included: one object {"ranked":[{"label","logprob","mean","tokens"},…]} per line,
 /// the likeliest first
 #[derive(Args)]
 pub struct Rank {
     #[command(flatten)]
     source: Source,
-    /// A candidate a line
+    /// One candidate per line
     #[arg(long)]
     labels: PathBuf,
     /// What candidates are ordered by: the sum of log p over their tokens, or its mean
     #[arg(long, value_enum, default_value = "sum")]
     by: Order,
-    /// Candidates a line, at most; all by default
+    /// Maximum number of candidates per line; all by default
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
     /// Candidates scored at the same time

@@ -34,7 +34,7 @@ impl Analysis {
         })
     }
 
-    /// The case that shows a class best: of those in which such an error hangs on a sentence or has a partner the one with the
+    /// The case that shows a class best: of those in which such an error has an evidence sentence or has a partner the one with the
     /// fewest errors, the first of equals; none where the class does not occur so.
     pub fn example(&self, model: &str, class: Class) -> Result<Option<&CaseFailures>> {
         let told = |error: &LabelError| error.class == class && (error.evidence.is_some() || error.partner.is_some());

@@ -1,4 +1,4 @@
-//! The chapter on failures: the taxonomy, the sentences that errors hang on, confusions, clusters, what would fix them, and cases
+//! The chapter on failures: the taxonomy, the evidence sentences of errors, confusions, clusters, what would fix them, and cases
 //! in full. Every number is counted from `study::failure`'s records.
 use crate::error::Result;
 use crate::failure;
@@ -105,7 +105,7 @@ pub fn confusion(analysis: &Analysis, model: &str, most: usize) -> Result<Figure
     flow::matrix(("missed", &rows), ("invented in the same case", &columns), &cells)
 }
 
-/// How often the sentence that an error hangs on is the generator's; a row of dashes for findings without a truth.
+/// How often the evidence sentence of an error is the generator's; a row of dashes for findings without a truth.
 pub fn attribution(analysis: &Analysis, models: &[&str]) -> Result<Table> {
     let name = |label: &str| analysis.names.normalise(label);
     let mut rows = Vec::new();
@@ -116,8 +116,7 @@ pub fn attribution(analysis: &Analysis, models: &[&str]) -> Result<Table> {
             rows.push([vec![model.to_string(), found.what.into()], counts.to_vec(), measured.to_vec()].concat());
         }
     }
-    let names =
-        ["model", "labels", "errors", "hung on a sentence", "sentence known", "the same", "precision", "recall"];
+    let names = ["model", "labels", "errors", "attributed", "sentence known", "the same", "precision", "recall"];
     Ok(Table::from_rows(&names, &rows))
 }
 
@@ -252,13 +251,13 @@ pub fn example(analysis: &Analysis, results: &Results, model: &str, class: Class
     match analysis.example(model, class)? {
         Some(failures) => case(analysis, results, model, failures),
         None => {
-            let title = format!("{model} has no error of class `{}` that hangs on a sentence", class.name());
+            let title = format!("{model} has no error of class `{}` with an evidence sentence", class.name());
             Ok(Passage { title, ..Passage::default() })
         }
     }
 }
 
-/// A case in full: its text with every sentence marked that an error hangs on, or that the truth names for the label.
+/// A case in full: its text with every evidence sentence of an error marked, and those that the truth names for the label.
 pub fn case(analysis: &Analysis, results: &Results, model: &str, failures: &CaseFailures) -> Result<Passage> {
     let text = &results.task.corpus.case(&failures.case_id)?.input;
     let truth = analysis.truths.get(&failures.case_id);
@@ -297,7 +296,7 @@ pub fn case(analysis: &Analysis, results: &Results, model: &str, failures: &Case
         })
         .collect();
     let mut facts = vec![("gold".into(), list(&failures.gold)), (model.to_string(), list(&failures.given))];
-    facts.extend((!without.is_empty()).then(|| ("errors that hang on no sentence".into(), without.join("; "))));
+    facts.extend((!without.is_empty()).then(|| ("errors without an evidence sentence".into(), without.join("; "))));
     let kind = if results.task.corpus.synthetic { "synthetic case" } else { "case" };
     Ok(Passage {
         title: format!("{kind} {}", failures.case_id),
