@@ -109,6 +109,17 @@ class Steps(unittest.TestCase):
             self.assertEqual(steps.pace(), 2)
             self.assertEqual(steps.estimate("smollm2"), steps.FIRST_GUESS["smollm2"])
 
+    def test_own_findings_are_named_by_an_absolute_path_or_refused_at_once(self):
+        with unittest.mock.patch.dict(os.environ, {"DXLAB_FINDINGS": "README.md"}):
+            self.assertEqual(steps.own_findings(), Path("README.md").absolute())
+            self.assertEqual(os.environ["DXLAB_FINDINGS"], str(Path("README.md").absolute()))
+        with unittest.mock.patch.dict(os.environ, {"DXLAB_FINDINGS": "none.xlsx"}), self.assertRaises(SystemExit) as stopped:
+            steps.own_findings()
+        self.assertIn("none.xlsx does not exist", str(stopped.exception))
+        with unittest.mock.patch.dict(os.environ):
+            os.environ.pop("DXLAB_FINDINGS", None)
+            self.assertIsNone(steps.own_findings())
+
     def test_every_download_has_a_first_guess(self):
         self.assertLess(steps.DOWNLOADS, steps.FIRST_GUESS.keys())
 

@@ -1,4 +1,4 @@
-//! The three passes over the book: notebooks in place, citations numbered in reading order, links and formulas set.
+//! The passes over the book: notebooks in place, what depends on the corpus kept or dropped, citations numbered in reading order, links and formulas set.
 use crate::chapter::{Labels, Writer, relative};
 use crate::literature::Literature;
 use crate::{directive, mathematics, notebook};
@@ -27,8 +27,12 @@ impl Settings {
 
     /// Does all the work on the book in place.
     pub fn apply(&self, book: &mut Book) -> Result<()> {
-        let mut labels = Labels::new();
-        each(book, |chapter| self.put_notebooks(chapter, &mut labels))?;
+        let (mut labels, mut synthetic) = (Labels::new(), None);
+        each(book, |chapter| self.put_notebooks(chapter, &mut labels, &mut synthetic))?;
+        each(book, |chapter| {
+            chapter.content = directive::conditions(&chapter.content, synthetic)?;
+            Ok(())
+        })?;
 
         let mut literature = Literature::read(&self.references)?;
         let mut list = None;
@@ -45,7 +49,7 @@ impl Settings {
         each(book, |chapter| self.finish(chapter, &labels, &literature, &list))
     }
 
-    fn put_notebooks(&self, chapter: &mut Chapter, labels: &mut Labels) -> Result<()> {
+    fn put_notebooks(&self, chapter: &mut Chapter, labels: &mut Labels, synthetic: &mut Option<bool>) -> Result<()> {
         let Some(path) = chapter.source_path.clone() else { return Ok(()) };
         let folder = self.src.join(path.parent().unwrap_or(Path::new("")));
         let number =
@@ -55,7 +59,9 @@ impl Settings {
         chapter.content = directive::replace(&chapter.content, "notebook", |argument| {
             let file = folder.join(argument);
             let name = file.file_stem().with_context(|| format!("`{argument}` names no notebook"))?.to_string_lossy();
-            writer.notebook(&name, &notebook::read(&file)?)
+            let cells = notebook::read(&file)?;
+            *synthetic = synthetic.or(notebook::synthetic(&cells));
+            writer.notebook(&name, &cells)
         })?;
         Ok(())
     }

@@ -79,6 +79,32 @@ pub fn replace(text: &str, name: &str, mut with: impl FnMut(&str) -> Result<Stri
     Ok(out + &text[at..])
 }
 
+/// The text for one kind of corpus. `{{#synthetic}}` is the word "synthetic " or nothing; what stands between `{{#when synthetic}}` (or
+/// `{{#when own}}`, a user's own data) and `{{#end}}` stays where it is true. `synthetic`: None where no notebook said which corpus it is on.
+pub fn conditions(text: &str, synthetic: Option<bool>) -> Result<String> {
+    let known = || synthetic.context("no notebook prints its corpus (`provenance`), so nothing can depend on it");
+    let text = replace(text, "synthetic", |_| Ok(if known()? { "synthetic ".into() } else { String::new() }))?;
+    let (starts, ends) = (find(&text, "when")?, find(&text, "end")?);
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    for start in &starts {
+        let end =
+            ends.iter().find(|end| end.place.start >= start.place.end).context("`{{#when …}}` without `{{#end}}`")?;
+        anyhow::ensure!(start.place.start >= at, "`{{{{#when {}}}}}` stands inside another", start.argument);
+        let keep = match start.argument {
+            "synthetic" => known()?,
+            "own" => !known()?,
+            other => anyhow::bail!("`{{{{#when {other}}}}}`: expected `synthetic` or `own`"),
+        };
+        out += &text[at..start.place.start];
+        if keep {
+            out += text[start.place.end..end.place.start].trim_matches('\n');
+        }
+        at = end.place.end;
+    }
+    anyhow::ensure!(starts.len() == ends.len(), "{} `{{{{#when …}}}}` and {} `{{{{#end}}}}`", starts.len(), ends.len());
+    Ok(out + &text[at..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +114,23 @@ mod tests {
         let text = "{{#ref a}} `{{#ref b}}` \\{{#ref c}}\n```rust\n{{#ref d}}\n```\n{{#ref e }} {{#reference f}}";
         let got = replace(text, "ref", |label| Ok(format!("<{label}>"))).unwrap();
         assert_eq!(got, "<a> `{{#ref b}}` \\{{#ref c}}\n```rust\n{{#ref d}}\n```\n<e> {{#reference f}}");
+    }
+
+    #[test]
+    fn text_follows_the_kind_of_corpus() {
+        let text = "On {{#synthetic}}cases.\n\n{{#when synthetic}}\nA generator wrote them.\n{{#end}}{{#when own}}\nYours.\n{{#end}}\n";
+        assert_eq!(conditions(text, Some(true)).unwrap(), "On synthetic cases.\n\nA generator wrote them.\n");
+        assert_eq!(conditions(text, Some(false)).unwrap(), "On cases.\n\nYours.\n");
+        assert!(conditions(text, None).unwrap_err().to_string().contains("no notebook prints its corpus"));
+        assert_eq!(conditions("plain", None).unwrap(), "plain");
+        for wrong in [
+            "{{#when own}} a",
+            "a {{#end}}",
+            "{{#when it rains}} a {{#end}}",
+            "{{#when own}}{{#when own}}{{#end}}{{#end}}",
+        ] {
+            assert!(conditions(wrong, Some(true)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -47,6 +47,14 @@ pub fn read(path: &Path) -> Result<Vec<Cell>> {
     Ok(found)
 }
 
+/// Whether the corpus that a cell printed (a line `corpus: …`, by `provenance`) is synthetic; None where no cell did.
+pub fn synthetic(cells: &[Cell]) -> Option<bool> {
+    let code = cells.iter().filter_map(|cell| if let Cell::Code(code) = cell { Some(code) } else { None });
+    let texts =
+        code.flat_map(|code| &code.outputs).filter_map(|o| if let Output::Text(text) = o { Some(text) } else { None });
+    texts.flat_map(|text| text.lines()).find_map(|line| Some(line.strip_prefix("corpus: ")?.contains("synthetic")))
+}
+
 fn code(cell: &Value) -> Result<Code> {
     let (mut options, mut source) = (BTreeMap::new(), Vec::new());
     let all = text(&cell["source"]);
