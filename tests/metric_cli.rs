@@ -1,5 +1,5 @@
 //! `dxlab evaluate`, `compare`, `workbook` and `runs` as a user meets them.
-use dxlab::corpus::Finding;
+use dxlab::corpus::{Corpus, Finding};
 use dxlab::run::{Prediction, Store, write_predictions};
 use std::path::Path;
 use std::process::Command;
