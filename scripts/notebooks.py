@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 from jupyter_client.kernelspec import NoSuchKernel
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionComplete, CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
 from nbclient.util import ensure_async
 
 import compare
@@ -38,12 +38,20 @@ class Client(NotebookClient):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.asked = {}
+        self.heard, self.said = time.monotonic(), ""
+
+    def hear(self, text: str) -> None:
+        """A sign of life: when it came, and its last line."""
+        self.heard = time.monotonic()
+        self.said = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), self.said)
 
     async def _async_poll_output_msg(self, parent_msg_id, cell, cell_index):
         self.asked[parent_msg_id] = (cell, cell_index)
         while True:
             message = await ensure_async(self.kc.iopub_channel.get_msg(timeout=None))
             of = message["parent_header"].get("msg_id")
+            if message["msg_type"] == "stream":
+                self.hear(message["content"]["text"])
             try:
                 if of == parent_msg_id:
                     self.process_message(message, cell, cell_index)
@@ -86,7 +94,7 @@ class Run:
     def execute(self) -> None:
         """Run the cells one after the other; raises Bad at the first that fails."""
         client = Client(
-            self.fresh, kernel_name=KERNEL["name"], timeout=self.arguments.timeout, startup_timeout=300, record_timing=False,
+            self.fresh, kernel_name=KERNEL["name"], timeout=None, startup_timeout=300, record_timing=False,
             coalesce_streams=True, allow_errors=True, resources={"metadata": {"path": str(self.path.parent)}},
         )
         self.began = time.monotonic()
@@ -97,16 +105,24 @@ class Run:
         self.fresh.cells.pop()
 
     def cell(self, client, at: int, index: int) -> None:
-        """One cell, with a sign of life every few seconds."""
+        """One cell, with a sign of life every few seconds; the last line that it printed is shown, as trainings and questions print progress."""
         cell, begin = self.fresh.cells[index], time.monotonic()
         where = f"{self.name}, cell {min(at, len(self.code))}/{len(self.code)}"
-        with steps.Heartbeat(lambda: f"      … {where}: {steps.spell(time.monotonic() - begin)}  {first_line(cell.source)}"):
+        client.heard, client.said, silent = begin, "", False
+
+        def alive() -> str:
+            nonlocal silent
+            if time.monotonic() - client.heard > self.arguments.timeout and not silent:
+                silent = True
+                client.km.provisioner.process.kill()  # nbclient then finds the kernel dead
+            return f"      … {where}: {steps.spell(time.monotonic() - begin)}  {client.said[:110] or first_line(cell.source)}"
+
+        with steps.Heartbeat(alive):
             try:
                 client.execute_cell(cell, index, execution_count=at)
-            except CellTimeoutError:
-                raise Bad(f"{where}: still running after {self.arguments.timeout} s: `{first_line(cell.source)}`")
             except DeadKernelError:
-                raise Bad(f"{where}: the kernel died: `{first_line(cell.source)}`")
+                why = f"printed nothing for {self.arguments.timeout} s and was stopped (--timeout allows more)" if silent else "the kernel died"
+                raise Bad(f"{where}: {why}: `{first_line(cell.source)}`")
             except CellExecutionError as error:
                 raise Bad(f"{where}: {error}")
         self.seconds.append(time.monotonic() - (self.began if at == 1 else begin))
@@ -161,7 +177,7 @@ def one(path: Path, arguments) -> bool:
         steps.say(f"FAIL  {run.name}: {bad}")
         return False
     took = time.monotonic() - run.began
-    changes = run.changes() if not arguments.quick else []
+    changes = run.changes()
     if arguments.check and changes:
         steps.say(f"FAIL  {run.name}: shows something else than what is stored (`make notebooks` stores it anew)\n{indent(chr(10).join(changes))}")
         return False
@@ -174,8 +190,7 @@ def one(path: Path, arguments) -> bool:
         f"ok    {run.name}: {steps.spell(took)} (first result after {steps.spell(run.seconds[0])}, "
         f"slowest later cell {slowest + 1} of {len(run.code)}: {steps.spell(run.seconds[slowest])}){stored}"
     )
-    if not arguments.quick:
-        steps.remember(f"notebook {run.name}", took)
+    steps.remember(f"notebook {run.name}", took)
     return True
 
 
@@ -196,16 +211,12 @@ def find(names: list[str]) -> list[Path]:
 def main() -> None:
     about = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     about.add_argument("names", nargs="*", metavar="NAME", help="01-data or a path; default: all in notebooks/")
-    about.add_argument("--quick", action="store_true", help="smallest sizes (DXLAB_QUICK=1): only tells whether everything runs")
-    about.add_argument("--timeout", type=int, default=1800, help="seconds a cell may take (default %(default)s)")
+    about.add_argument("--timeout", type=int, default=1800, help="seconds that a cell may run without printing anything (default %(default)s)")
     what = about.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="fail when a cell shows something else than what is stored")
     what.add_argument("--write", action="store_true", help="store what the cells show")
     arguments = about.parse_args()
-    if arguments.quick:
-        if arguments.check or arguments.write:
-            about.error("--quick runs smaller sizes, so its outputs can be neither checked nor stored")
-        os.environ["DXLAB_QUICK"] = "1"
+    steps.own_findings()
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     paths = find(arguments.names)
     kernel.seed(check=False)  # a moment when nothing changed; otherwise the first cell would build for minutes, unseen

@@ -8,6 +8,7 @@ import glob
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import kernel
 import steps
@@ -17,6 +18,19 @@ from steps import ROOT, TOOLS
 PAGES = ROOT / "book/build/html/index.html"
 PDF = ROOT / "book/build/report.pdf"
 WORKBOOK = ROOT / "results.xlsx"
+
+
+def command() -> Path:
+    """`dxlab` as the tools' last step built it."""
+    return ROOT / "target" / kernel.rustc()["host"] / "debug" / "dxlab"
+
+
+def checked(path: Path) -> None:
+    """Stops at findings that `dxlab data check` refuses, before anything runs for hours."""
+    done = subprocess.run([str(command()), "data", "check", str(path)], cwd=ROOT, capture_output=True, text=True)
+    steps.say(done.stdout.rstrip())
+    if done.returncode:
+        sys.exit(f"{done.stderr.rstrip()}\ndxlab: the report was not begun: mend {path} first")
 
 
 def notebooks(plan: steps.Plan) -> None:
@@ -46,16 +60,18 @@ def workbook(plan: steps.Plan) -> None:
     if not runs:
         sys.exit("dxlab: the notebooks left no runs/*/preds.jsonl, so there is nothing to put into results.xlsx")
     with plan.step("workbook", "results.xlsx", f"every case of {len(runs)} runs with the raw answer, its labels and the metrics"):
-        command = ROOT / "target" / kernel.rustc()["host"] / "debug" / "dxlab"
-        steps.build([str(command), "workbook", *runs, "--grid", "configs/grid.toml", "--out", str(WORKBOOK)], "workbook")
+        steps.build([str(command()), "workbook", *runs, "--of", "findings", "--grid", "configs/grid.toml", "--out", str(WORKBOOK)], "workbook")
 
 
 def main() -> None:
+    own = steps.own_findings()
     if sys.argv[1:] == ["book"]:
         book(steps.Plan(1))
     else:
         plan = steps.Plan(tools.STEPS + 3)
         tools.install(plan)
+        if own:
+            checked(own)
         notebooks(plan)
         book(plan)
         workbook(plan)

@@ -6,6 +6,7 @@ computes is multiplied by this machine's pace: how long the steps done here for 
 """
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -145,6 +146,18 @@ class Plan:
             make()
 
 
+def own_findings() -> Path | None:
+    """The file or folder that DXLAB_FINDINGS names, made absolute, as the notebooks run in a folder of their own; None where it is not set."""
+    named = os.environ.get("DXLAB_FINDINGS")
+    if not named:
+        return None
+    path = Path(named).expanduser().absolute()
+    if not path.exists():
+        sys.exit(f"dxlab: DXLAB_FINDINGS names `{named}`, and {path} does not exist: give a path from this folder, or an absolute one")
+    os.environ["DXLAB_FINDINGS"] = str(path)
+    return path
+
+
 class Heartbeat:
     """Prints `line()` every few seconds until the block ends."""
 
@@ -177,8 +190,9 @@ def build(command: list[str], name: str, env: dict | None = None, cwd: Path = RO
     def progress() -> str:
         crates = len(re.findall(r"^\s*Compiling ", log.read_text(errors="replace"), re.M))
         so_far = f"{crates} crates compiled, " if crates else ""
-        of = f" of about {spell(guess)}" if guess else ""
-        return f"      … {so_far}{spell(time.monotonic() - begin)}{of}"
+        took = time.monotonic() - begin
+        of = "" if not guess else f" of about {spell(guess)}" if took < guess else f", longer than the {spell(guess)} that were expected"
+        return f"      … {so_far}{spell(took)}{of}"
 
     with log.open("wb") as err, Heartbeat(progress):
         try:

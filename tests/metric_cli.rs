@@ -1,5 +1,5 @@
 //! `dxlab evaluate`, `compare`, `workbook` and `runs` as a user meets them.
-use dxlab::corpus::Finding;
+use dxlab::corpus::{Corpus, Finding};
 use dxlab::run::{Prediction, Store, write_predictions};
 use std::path::Path;
 use std::process::Command;
@@ -193,4 +193,29 @@ fn the_workbook_reads_settings_from_the_run_around_the_predictions() {
     assert!(code == 0 && out.starts_with("1 runs in runs") && out.contains(run.short_digest()), "{out}");
     let (_, out, _) = dxlab(folder.path(), &["runs", "--root", "runs", "gc"]);
     assert!(out.starts_with("0 leftovers that nothing can go on from, 0.0 MB: kept, --delete deletes them\n"), "{out}");
+}
+
+#[test]
+fn runs_of_another_corpus_stay_out_of_a_workbook_that_is_of_one_and_out_of_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(Some(&folder.path().join("runs")));
+    let made = |name: &str, corpus: &str, synthetic: bool| {
+        let spec = serde_json::json!({"corpus": corpus, "synthetic": synthetic});
+        let fill = |dir: &Path| {
+            answers(&dir.join("preds.jsonl"), name, 5);
+            Ok(())
+        };
+        store.open_or_make("predict", name, &spec, fill).unwrap().path("preds.jsonl")
+    };
+    let (ours, other) = (made("closed", &Corpus::embedded().unwrap().digest(), true), made("open", &"0".repeat(64), false));
+    let ignored = |preds: &Path| preds.with_file_name(".gitignore").is_file();
+    assert!(!ignored(&ours) && ignored(&other));
+    let [ours, other] = [ours, other].map(|path| path.display().to_string());
+    let all = ["workbook", &ours, &other, "--of", "findings", "--resamples", "100"];
+    let (code, out, error) = dxlab(folder.path(), &all);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    assert!(out.starts_with("1 of 2 files are of other corpora than `findings` and left out"), "{out}");
+    assert!(out.contains("(1 sheets of answers)"), "{out}");
+    let (code, _, error) = dxlab(folder.path(), &["workbook", &other, "--of", "findings"]);
+    assert!(code == 2 && error.contains("none of the 1 files is of `findings`"), "{error}");
 }

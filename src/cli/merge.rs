@@ -67,7 +67,7 @@ fn table(gate: &Gate) -> Table {
         row("KL(adapter‖merged), max", format!("{:.2e}", a.max_kl), format!("{:.0e}", gate.bounds.kl)),
         row("same greedy answer", of(a.same_answers), String::new()),
     ];
-    rows.extend(gate.same_labels.map(|n| row("same labels", of(n), String::new())));
+    rows.extend(gate.same_text.map(|n| row("same text", of(n), String::new())));
     let caption = format!("{} + {}: {} prompts, {} positions", gate.model, gate.adapter, a.prompts, a.positions);
     Table::from_rows(&["adapter against merged", "measured", "bound"], &rows).caption(caption)
 }

@@ -13,9 +13,6 @@ pub enum Notebook {
 pub struct Run {
     /// Such as 01-data, or a path; all of notebooks/ when there is none
     names: Vec<String>,
-    /// Smallest sizes: only tells whether everything runs
-    #[arg(long, conflicts_with_all = ["check", "write"])]
-    quick: bool,
     /// Fail when a cell shows something else than what is stored
     #[arg(long, conflicts_with = "write")]
     check: bool,
@@ -51,7 +48,7 @@ impl Notebook {
 
 impl Run {
     fn flags(&self) -> impl Iterator<Item = &'static str> {
-        let all = [("--quick", self.quick), ("--check", self.check), ("--write", self.write)];
+        let all = [("--check", self.check), ("--write", self.write)];
         all.into_iter().filter_map(|(flag, wanted)| wanted.then_some(flag))
     }
 }

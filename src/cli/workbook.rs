@@ -1,14 +1,15 @@
 //! `dxlab workbook preds….jsonl --out results.xlsx`: every answer of every model in one file.
 use super::compare::read_named;
 use super::evaluate::{How, reread};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::{CaseFailures, Taxonomy};
 use crate::metric::Reading;
 use crate::report::{Answers, Contents, write_workbook};
-use crate::run::{Run, Store};
+use crate::run::{Run, Store, read_predictions};
 use crate::study::{Comparison, Evaluation, GridConfig, compare_with_first, evaluate};
-use crate::task::{AnyPrediction, AnyTask, typed_predictions};
+use crate::task::{self, AnyPrediction, AnyTask, typed_predictions};
 use clap::Args;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ pub struct Workbook {
     predictions: Vec<PathBuf>,
     #[arg(long, default_value = "results.xlsx")]
     out: PathBuf,
+    /// Leave out predictions of other corpora than this (`findings`, `bc5cdr`, `ncbi`, or a file or folder of findings)
+    #[arg(long, value_name = "CORPUS")]
+    of: Option<String>,
     /// The experiment grid whose arms, as far as they are in the run store, get two sheets
     #[arg(long, value_name = "CONFIG.toml")]
     grid: Option<PathBuf>,
@@ -33,7 +37,8 @@ pub struct Workbook {
 }
 
 impl Workbook {
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
+        self.keep_only_the_corpus()?;
         let mut named = read_named(&self.predictions)?;
         let (mut tasks, mut runs) = (Vec::new(), Vec::new());
         for (path, (_, predictions)) in self.predictions.iter().zip(&mut named) {
@@ -64,6 +69,29 @@ impl Workbook {
         write_workbook(&self.out, &contents)?;
         let arms = grid.map_or(String::new(), |grid| format!(", {} arms", grid.tried.len()));
         println!("written: {} ({} sheets of answers{arms})", self.out.display(), answers.len());
+        Ok(())
+    }
+
+    /// With `--of`, drops the files whose run or lines name another corpus; says how many.
+    fn keep_only_the_corpus(&mut self) -> Result<()> {
+        let Some(name) = &self.of else { return Ok(()) };
+        let (digest, all) = (task::open(name)?.corpus_digest(), self.predictions.len());
+        let mut kept = Vec::new();
+        for path in std::mem::take(&mut self.predictions) {
+            let lines = read_predictions::<Value, Value>(&path)?;
+            let told = run_of(&path, &lines)?.and_then(|run| run.known().corpus);
+            let told = told.or_else(|| lines.first().map(|line| line.corpus.clone())).unwrap_or_default();
+            if !told.is_empty() && digest.starts_with(&told[..told.len().min(12)]) {
+                kept.push(path);
+            }
+        }
+        if kept.is_empty() {
+            return Err(Error::input(format!("none of the {all} files is of `{name}` (digest {})", &digest[..12])));
+        }
+        if kept.len() < all {
+            println!("{} of {all} files are of other corpora than `{name}` and left out", all - kept.len());
+        }
+        self.predictions = kept;
         Ok(())
     }
 

@@ -208,7 +208,15 @@ pub fn base_id(name: &str) -> Result<String> {
             digest
         }
     };
-    Ok(format!("{}@{digest}", last_part(Path::new(name))))
+    Ok(format!("{}@{digest}", model_name(&dir, name)))
+}
+
+/// The last part of `name`; of the whole model that a run trained (`runs/train-x-1f3a9c2e77d0/model`) the run's name.
+fn model_name(dir: &Path, name: &str) -> String {
+    match dir.parent().filter(|run| dir.ends_with("model") && run.join("spec.json").is_file()) {
+        Some(run) => run_name(&last_part(run)),
+        None => last_part(Path::new(name)),
+    }
 }
 
 /// A file's name, size in bytes and time of change.
@@ -295,6 +303,16 @@ mod tests {
         assert!(!own.ends_with(&first), "{own}");
         std::fs::write(folder.path().join("chat_template.jinja"), template.replace(": ", " ")).unwrap();
         assert_ne!(digest(), first);
+    }
+
+    #[test]
+    fn runs_lend_their_names_to_models_that_they_trained() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("train-full-1f3a9c2e77d0/model");
+        std::fs::create_dir_all(&model).unwrap();
+        assert_eq!(model_name(&model, "some/model"), "model", "no run");
+        std::fs::write(model.with_file_name("spec.json"), "{}").unwrap();
+        assert_eq!(model_name(&model, "some/model"), "full");
     }
 
     #[test]

@@ -197,6 +197,10 @@ impl Store {
         };
         io::write_json(&part.join("environment.json"), &watch.finish().after(earlier))?;
         io::write_json(&part.join("spec.json"), &described)?;
+        if described.spec.get("synthetic") == Some(&Value::Bool(false)) {
+            // its answers may quote texts that are not ours to pass on: no commit takes them along by accident
+            io::write(&part.join(".gitignore"), b"*\n")?;
+        }
         let dir = self.root.join(described.folder());
         std::fs::rename(&part, &dir).map_err(Error::io(&dir))?;
         if how != Making::Whole {

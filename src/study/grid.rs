@@ -255,8 +255,9 @@ impl Grid {
     /// not run are left out.
     pub fn between(&self, pairs: &[(&str, &str)], metric: &str) -> Result<Vec<Comparison>> {
         let run = pairs.iter().filter(|(a, b)| self.tried.contains_key(*a) && self.tried.contains_key(*b));
+        let bootstrap = self.bootstrap.for_comparisons(pairs.len());
         let row = |(a, b): &(&str, &str)| -> Result<Comparison> {
-            let difference = compare_seeds(self.scored(a)?, self.scored(b)?, metric, &self.bootstrap)?;
+            let difference = compare_seeds(self.scored(a)?, self.scored(b)?, metric, &bootstrap)?;
             Ok(Comparison::of(a, b, metric, self.reading(), difference))
         };
         let mut rows = run.map(row).collect::<Result<Vec<_>>>()?;

@@ -18,7 +18,6 @@ use crate::prompt::Prompt;
 use crate::task::{LabelTask, Task};
 use candle_core::{DType, Tensor};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -79,8 +78,8 @@ pub struct Gate {
     /// Linear layers that the adapter changed.
     pub layers: usize,
     pub agreement: Agreement,
-    /// Prompts whose two answers name the same labels; none without a tokenizer.
-    pub same_labels: Option<usize>,
+    /// Prompts whose two answers are the same text up to blanks at its ends; none without a tokenizer.
+    pub same_text: Option<usize>,
     pub bounds: Bounds,
 }
 
@@ -126,7 +125,7 @@ pub fn merge(config: &MergeConfig, show: &mut dyn FnMut(&Gate)) -> Result<Gate> 
             adapter: adapter_id(&config.adapter)?,
             dtype: format!("{dtype:?}"),
             layers,
-            same_labels: tokenizer.as_deref().map(|t| same_labels(t, &seen.answers, &answers)).transpose()?,
+            same_text: tokenizer.as_deref().map(|t| same_text(t, &seen.answers, &answers)).transpose()?,
             agreement,
             bounds: bounds(config, dtype),
         };
@@ -208,11 +207,9 @@ fn limits(model: &Config, tokenizer: Option<&Tokenizer>) -> Limits {
     Limits { max_new: NEW, batch: 8, stop: stop_tokens(model, tokenizer) }
 }
 
-fn same_labels(tokenizer: &Tokenizer, ours: &[Vec<u32>], theirs: &[Vec<u32>]) -> Result<usize> {
-    let labels = |ids: &[u32]| -> Result<BTreeSet<String>> {
-        Ok(crate::label::parse(&tokenizer.decode(ids, true)?).labels.into_iter().collect())
-    };
-    let same = ours.iter().zip(theirs).map(|(a, b)| Ok(usize::from(labels(a)? == labels(b)?)));
+fn same_text(tokenizer: &Tokenizer, ours: &[Vec<u32>], theirs: &[Vec<u32>]) -> Result<usize> {
+    let text = |ids: &[u32]| -> Result<String> { Ok(tokenizer.decode(ids, true)?.trim().to_string()) };
+    let same = ours.iter().zip(theirs).map(|(a, b)| Ok(usize::from(text(a)? == text(b)?)));
     same.sum()
 }
 
@@ -253,7 +250,7 @@ mod tests {
             let mut shown = 0;
             let config = MergeConfig { adapter: path(adapter), ..golden(&out, dtype) };
             let gate = merge(&config, &mut |_| shown += 1).unwrap();
-            assert_eq!((gate.layers, shown, gate.same_labels), (21, 1, None));
+            assert_eq!((gate.layers, shown, gate.same_text), (21, 1, None));
             let merged = CausalLm::load(&out, Precision::F32, &Device::Cpu).unwrap();
             let got = score(&merged, &pairs, 256).unwrap();
             for (got, want) in got.iter().zip(want.as_array().unwrap()) {

@@ -58,9 +58,7 @@ impl dyn AnyTask + '_ {
         let Parsed { answer, parsed } = self.parse(&prediction.raw, &prediction.case());
         Prediction { answer, parsed, ..prediction }
     }
-}
 
-impl dyn AnyTask + '_ {
     /// The key of the metric that the task is first of all judged by.
     pub fn main_metric(&self) -> Result<String> {
         let reading = self.readings().first().copied().unwrap_or(Reading::Raw);

@@ -12,7 +12,7 @@ pub fn shape(corpus: &Corpus) -> Table {
     let row = |what: &str, of: &dyn Fn(&Shape) -> String| vec![what.to_string(), of(&train), of(&test)];
     let rows = [
         row("cases", &|s| s.cases.to_string()),
-        row("groups (patients)", &|s| s.groups.to_string()),
+        row("groups (patients)", &|s| if s.groups == s.cases { "none known".into() } else { s.groups.to_string() }),
         row("distinct labels", &|s| s.labels.to_string()),
         row("… carried by one case only", &|s| s.singletons.to_string()),
         row("labels, all cases", &|s| s.instances.to_string()),

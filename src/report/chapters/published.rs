@@ -24,7 +24,8 @@ struct Anchor {
     macro_f1: f64,
 }
 
-/// The published numbers, then the same metrics of models of ours; what each row was measured on stands in it.
+/// The published numbers, then the same metrics of models of ours on labels as written, as the published ones were counted;
+/// what each row was measured on stands in it.
 pub fn anchors(results: &Results, ours: &[&str]) -> Result<Table> {
     let path = crate::home().join("data").join("published.toml");
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
@@ -38,7 +39,7 @@ pub fn anchors(results: &Results, ours: &[&str]) -> Result<Table> {
     for name in ours {
         let evaluation = &results.get(name)?.evaluation;
         let value = |metric: &str| {
-            evaluation.get(Reading::Normalised, metric).map_or(NONE.into(), |e| format!("{:.3}", e.value))
+            evaluation.get(Reading::Raw, metric).map_or(NONE.into(), |e| format!("{:.3}", e.value))
         };
         rows.push([vec![name.to_string(), here.clone()], METRICS.map(value).to_vec()].concat());
     }
