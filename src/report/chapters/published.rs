@@ -38,9 +38,8 @@ pub fn anchors(results: &Results, ours: &[&str]) -> Result<Table> {
     let here = format!("{}, {} test cases", results.task.corpus.name, results.task.corpus.test.len());
     for name in ours {
         let evaluation = &results.get(name)?.evaluation;
-        let value = |metric: &str| {
-            evaluation.get(Reading::Raw, metric).map_or(NONE.into(), |e| format!("{:.3}", e.value))
-        };
+        let value =
+            |metric: &str| evaluation.get(Reading::Raw, metric).map_or(NONE.into(), |e| format!("{:.3}", e.value));
         rows.push([vec![name.to_string(), here.clone()], METRICS.map(value).to_vec()].concat());
     }
     Ok(Table::from_rows(&["model", "measured on", "Jaccard", "exact", "micro-F1", "macro-F1"], &rows))
