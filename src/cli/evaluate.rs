@@ -62,7 +62,11 @@ impl How {
     pub fn task(&self, predictions: &[AnyPrediction]) -> Result<Arc<dyn AnyTask>> {
         match self.data.as_deref() {
             Some("none") => Ok(Arc::new(LabelTask::without_corpus()?)),
-            Some(name) => task::open(name),
+            Some(name) => {
+                let task = task::open(name)?;
+                of_its_cases(predictions, &*task, name)?;
+                Ok(task)
+            }
             None => named_by(predictions),
         }
     }
@@ -79,6 +83,24 @@ fn named_by(predictions: &[AnyPrediction]) -> Result<Arc<dyn AnyTask>> {
         digest => task.corpus_digest().starts_with(digest),
     };
     if known { Ok(task) } else { unknown() }
+}
+
+/// An error where the predictions are not of the cases of this corpus. One without test cases is a list of training labels, of whatever
+/// cases.
+fn of_its_cases(predictions: &[AnyPrediction], task: &dyn AnyTask, name: &str) -> Result<()> {
+    let digest = task.corpus_digest();
+    if task.test().is_empty() || predictions.iter().all(|p| !p.corpus.is_empty() && digest.starts_with(&p.corpus)) {
+        return Ok(());
+    }
+    let gold: BTreeMap<String, Value> =
+        task.train().into_iter().chain(task.test()).map(|one| (one.case.case_id, one.gold)).collect();
+    let other = predictions.iter().find(|p| gold.get(&p.case_id) != Some(&p.gold));
+    let Some(other) = other else { return Ok(()) };
+    let what = if gold.contains_key(&other.case_id) { "has other gold labels there" } else { "is not among its cases" };
+    Err(Error::input(format!(
+        "--data {name}: the predictions are of other cases: case `{}` {what}; give the corpus that was predicted on, or `--data none`",
+        other.case_id
+    )))
 }
 
 fn is_of(predictions: &[AnyPrediction], task: &dyn AnyTask) -> bool {
@@ -209,7 +231,7 @@ fn draw(found: &Detail, source: &str, folder: &Path) -> Result<()> {
 }
 
 fn credit(path: &Path) -> Result<Credit> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = io::read_text(path)?;
     let credit: Credit = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
     let all = [
         credit.exact,

@@ -174,7 +174,7 @@ pub fn outcomes(predictions: &[Prediction], normalise: Option<&dyn Fn(&str) -> S
 
 /// Reads `preds.jsonl`. A line that is not a prediction, a file without lines and a case id given twice are errors.
 pub fn read_predictions<A: DeserializeOwned, G: DeserializeOwned>(path: &Path) -> Result<Vec<Prediction<A, G>>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = io::read_text(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parse = |(i, line): (usize, &str)| {
         let row = i + 1;
