@@ -118,9 +118,8 @@ pub fn text_of(mut bytes: Vec<u8>) -> Result<String, NotText> {
     if bytes.starts_with(b"PK\x03\x04") {
         return whole("a zip archive where text was expected: is it an .xlsx file under another ending?");
     }
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        bytes.drain(..3);
-    }
+    let mark = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    bytes.drain(..mark);
     if bytes.contains(&0) {
         return whole("holds zero bytes: not text, or UTF-16 without a byte-order mark; save it as UTF-8");
     }
@@ -129,6 +128,7 @@ pub fn text_of(mut bytes: Vec<u8>) -> Result<String, NotText> {
         let line = bytes[..valid].iter().filter(|b| **b == b'\n').count() + 1;
         let byte = bytes[valid];
         let latin = if byte >= 0xa0 { format!(", `{}` in Latin-1", char::from(byte)) } else { String::new() };
+        let valid = mark + valid;
         let why = format!("byte {} (0x{byte:02x}{latin}) is not UTF-8: save the file as UTF-8", valid + 1);
         NotText { valid: Some(valid), line, why }
     })

@@ -41,7 +41,11 @@ fn refused(path: &Path) -> String {
     error.to_string()
 }
 
-fn sheet<'a>(book: &'a mut rust_xlsxwriter::Workbook, name: &str, rows: &[[&str; 3]]) -> &'a mut rust_xlsxwriter::Worksheet {
+fn sheet<'a>(
+    book: &'a mut rust_xlsxwriter::Workbook,
+    name: &str,
+    rows: &[[&str; 3]],
+) -> &'a mut rust_xlsxwriter::Worksheet {
     let sheet = book.add_worksheet();
     sheet.set_name(name).unwrap();
     let head = ["case_id", "input_finding", "output_disease"];
@@ -68,7 +72,10 @@ fn an_open_quote_is_named_by_the_row_where_it_opens() {
     let path = folder.file("open.csv", text);
     let report = checked(&path);
     assert_eq!(kinds(&report)[0], (Kind::OpenQuote, 3), "{report}");
-    assert!(Corpus::open(&path).unwrap_err().to_string().contains("row 3: a quote opens here"), "nothing is read in silence");
+    assert!(
+        Corpus::open(&path).unwrap_err().to_string().contains("row 3: a quote opens here"),
+        "nothing is read in silence"
+    );
 }
 
 #[test]
@@ -94,7 +101,9 @@ fn a_mark_of_byte_order_is_no_part_of_any_text_file() {
     let folder = Folder::new();
     let row = r#"{"case_id":"a1","input_finding":"T.","output_disease":"cyst"}"#;
     let csv = format!("\u{feff}{HEAD}a1,T.,cyst,test\n");
-    for (name, text) in [("m.csv", csv), ("m.jsonl", format!("\u{feff}{row}\n")), ("m.json", format!("\u{feff}[{row}]"))] {
+    for (name, text) in
+        [("m.csv", csv), ("m.jsonl", format!("\u{feff}{row}\n")), ("m.json", format!("\u{feff}[{row}]"))]
+    {
         assert_eq!(Corpus::open(&folder.file(name, text)).unwrap().test[0].case_id, "a1", "{name}");
     }
     let toml = std::fs::read_to_string(dxlab::home().join("configs/smollm2-lora.toml")).unwrap();
@@ -118,7 +127,11 @@ fn empty_rows_are_passed_over_and_rows_keep_their_numbers() {
 fn excel_cells_that_are_no_text_are_named_with_sheet_row_and_column() {
     let folder = Folder::new();
     let path = folder.book("cells.xlsx", |book| {
-        let train = sheet(book, "Train", &[["a1", "One.", "cyst"], ["a2", "Two.", ""], ["a3", "", "stone"], ["", "Four.", "cyst"]]);
+        let train = sheet(
+            book,
+            "Train",
+            &[["a1", "One.", "cyst"], ["a2", "Two.", ""], ["a3", "", "stone"], ["", "Four.", "cyst"]],
+        );
         train.write_formula(2, 2, rust_xlsxwriter::Formula::new("=NA()").set_result("#N/A")).unwrap();
         train.write_formula(3, 1, rust_xlsxwriter::Formula::new("=A1").set_result("")).unwrap();
         let day = rust_xlsxwriter::Format::new().set_num_format("yyyy-mm-dd");
@@ -126,7 +139,13 @@ fn excel_cells_that_are_no_text_are_named_with_sheet_row_and_column() {
         train.write_string(5, 0, "a5").unwrap().write_string(5, 1, "Five.").unwrap().write_boolean(5, 2, true).unwrap();
         train.write_number(6, 0, 1_234_567_890_123_456.0).unwrap();
         train.write_string(6, 1, "Six.").unwrap().write_string(6, 2, "cyst").unwrap();
-        train.write_number(7, 0, 7.0).unwrap().write_string(7, 1, "Seven.").unwrap().write_string(7, 2, "cyst").unwrap();
+        train
+            .write_number(7, 0, 7.0)
+            .unwrap()
+            .write_string(7, 1, "Seven.")
+            .unwrap()
+            .write_string(7, 2, "cyst")
+            .unwrap();
         sheet(book, "Test", &[["b1", "Test one.", "cyst"]]);
     });
     let report = checked(&path);
@@ -175,11 +194,14 @@ fn with_cell(xml: &str, at: &str, cell: &str) -> String {
 #[test]
 fn errors_and_formulas_without_a_value_are_named() {
     let folder = Folder::new();
-    let path = patched(&folder, "error.xlsx", |xml| with_cell(xml, "C3", "<c r=\"C3\" t=\"e\"><f>NA()</f><v>#N/A</v></c>"));
+    let path =
+        patched(&folder, "error.xlsx", |xml| with_cell(xml, "C3", "<c r=\"C3\" t=\"e\"><f>NA()</f><v>#N/A</v></c>"));
     let report = checked(&path);
     assert_eq!(kinds(&report), [(Kind::CellError, 3)], "{report}");
     assert!(report.to_string().contains("train row 3: column `output_disease` (C3) holds the error #N/A"), "{report}");
     assert!(Corpus::open(&path).is_err());
+    let path = folder.file("error.csv", format!("{HEAD}a1,One.,#N/A,train\na2,Two.,stone,test\n"));
+    assert_eq!(kinds(&checked(&path))[0], (Kind::CellError, 2));
     let bare = "<c r=\"B4\"><f>B2</f><v></v></c>";
     let report = checked(&patched(&folder, "formula.xlsx", |xml| with_cell(xml, "B4", bare)));
     assert_eq!(kinds(&report), [(Kind::Formula, 4)], "{report}");
@@ -202,7 +224,8 @@ fn merged_cells_and_repeated_columns_are_named() {
     let report = checked(&path);
     assert_eq!(kinds(&report), [(Kind::Merged, 3)], "{report}");
     assert!(report.to_string().contains("merged cells B2:B3"), "{report}");
-    let path = folder.file("twice.csv", "case_id,input_finding,output_disease,Output Disease,split\n1,T.,cyst,stone,test\n");
+    let path =
+        folder.file("twice.csv", "case_id,input_finding,output_disease,Output Disease,split\n1,T.,cyst,stone,test\n");
     assert_eq!(kinds(&checked(&path)), [(Kind::RepeatedColumn, 1)]);
     let row = r#"{"case_id":"1","input_finding":"T.","output_disease":"cyst","output_disease":"stone"}"#;
     assert_eq!(kinds(&checked(&folder.file("twice.jsonl", row))), [(Kind::RepeatedColumn, 1)]);
@@ -266,7 +289,9 @@ fn labels_that_no_answer_can_match_are_named() {
 fn a_label_with_a_comma_in_a_json_list_is_read_where_training_knows_it_and_named_where_not() {
     let folder = Folder::new();
     let row = |id: &str, labels: &str, split: &str| {
-        format!("{{\"case_id\":\"{id}\",\"input_finding\":\"Text {id}.\",\"output_disease\":[{labels}],\"split\":\"{split}\"}}\n")
+        format!(
+            "{{\"case_id\":\"{id}\",\"input_finding\":\"Text {id}.\",\"output_disease\":[{labels}],\"split\":\"{split}\"}}\n"
+        )
     };
     let train = row("1", "\"mass, benign\", \"cyst\"", "train");
     let known = train.clone() + &row("2", "\"cyst\", \"mass, benign\"", "test");
@@ -283,7 +308,8 @@ fn a_label_with_a_comma_in_a_json_list_is_read_where_training_knows_it_and_named
 fn the_word_for_nothing_means_the_same_in_gold_and_answer() {
     use dxlab::task::{LabelTask, Task};
     let folder = Folder::new();
-    let path = folder.file("n.csv", format!("{HEAD}1,One.,None,train\n2,Two.,cyst,train\n3,Three.,none,test\n4,Four.,cyst,test\n"));
+    let path = folder
+        .file("n.csv", format!("{HEAD}1,One.,None,train\n2,Two.,cyst,train\n3,Three.,none,test\n4,Four.,cyst,test\n"));
     let report = checked(&path);
     assert!(report.problems.is_empty(), "{report}");
     let task = LabelTask::open(&path.display().to_string()).unwrap();
@@ -292,7 +318,8 @@ fn the_word_for_nothing_means_the_same_in_gold_and_answer() {
         let read = task.parse(answer, &task.corpus.test[0].case);
         assert!(read.parsed && read.answer.is_empty(), "{answer}: {read:?}");
     }
-    let path = folder.file("two.csv", format!("{HEAD}1,One.,None,train\n2,Two.,No acute abnormality,train\n3,Three.,cyst,test\n"));
+    let path = folder
+        .file("two.csv", format!("{HEAD}1,One.,None,train\n2,Two.,No acute abnormality,train\n3,Three.,cyst,test\n"));
     assert!(checked(&path).problems.iter().any(|p| p.kind == Kind::Unanswerable), "two words for nothing");
 }
 

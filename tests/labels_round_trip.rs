@@ -5,6 +5,7 @@ use dxlab::run::Prediction;
 use dxlab::task::{self, LabelTask, Task};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Names that nothing is wrong with.
@@ -85,7 +86,8 @@ fn draw(rng: &mut ChaCha8Rng) -> Written {
         .collect();
     let case = |rng: &mut ChaCha8Rng| -> Vec<String> {
         let n = rng.random_range(1..4);
-        (0..n).map(|_| pool[rng.random_range(0..pool.len())].to_string()).collect()
+        let drawn: BTreeSet<&str> = (0..n).map(|_| pool[rng.random_range(0..pool.len())]).collect();
+        drawn.into_iter().map(String::from).collect()
     };
     Written {
         gold: (0..rng.random_range(4..12)).map(|_| case(rng)).collect(),
@@ -161,7 +163,10 @@ fn who_answers_the_gold_text_word_for_word_scores_one_on_every_file_that_the_che
             let answers: Vec<Prediction> = cases.iter().map(answer).collect();
             for reading in [Reading::Normalised, Reading::Raw] {
                 for one in task.outcomes(&answers, reading) {
-                    assert!(one.parsed && one.gold == one.predicted, "seed {seed}, {what}, {reading:?}: {one:?}\n{report}");
+                    assert!(
+                        one.parsed && one.gold == one.predicted,
+                        "seed {seed}, {what}, {reading:?}: {one:?}\n{report}"
+                    );
                 }
                 let table = task.score(&[&answers], reading).pop().unwrap();
                 let f1 = table.columns[0].1.plain();

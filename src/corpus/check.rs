@@ -159,12 +159,7 @@ pub fn examine(tables: &[Table]) -> Report {
     report.test = rows().count() - report.train;
     if let (1.., 0, Some(last)) = (report.train, report.test, tables.last()) {
         let detail = "every row is of the training split: nothing can be predicted or evaluated; mark rows as `test`";
-        report.problems.push(Problem {
-            kind: Kind::NoTest,
-            sheet: last.sheet.clone(),
-            row: 1,
-            detail: detail.into(),
-        });
+        report.problems.push(Problem { kind: Kind::NoTest, sheet: last.sheet.clone(), row: 1, detail: detail.into() });
     }
     labels::examine(tables, &mut report);
     report.problems.sort();

@@ -107,7 +107,8 @@ pub fn corpus(path: &Path, tables: &[Table]) -> Corpus {
     Corpus { name, synthetic: false, train: cases(Split::Train), test: cases(Split::Test) }
 }
 
-fn distinct(labels: &[String]) -> Vec<String> {
+/// Labels without empty ones and those that came before in another case.
+pub(crate) fn distinct(labels: &[String]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     labels.iter().filter(|label| !label.is_empty() && seen.insert(label.to_lowercase())).cloned().collect()
 }

@@ -44,7 +44,8 @@ fn round_trip(task: &LabelTask, tables: &[Table]) -> Vec<Problem> {
         }
     }
     // a case of labels that are named above says nothing new
-    for (table, row) in rows.iter().filter(|(_, row)| !row.gold.labels.iter().any(|label| bad.contains(label.as_str()))) {
+    for (table, row) in rows.iter().filter(|(_, row)| !row.gold.labels.iter().any(|label| bad.contains(label.as_str())))
+    {
         if let Some((kind, detail)) = case(task, row) {
             problems.push(Problem { kind, sheet: table.sheet.clone(), row: row.row, detail });
         }
@@ -76,7 +77,8 @@ fn back(task: &LabelTask, text: &str, gold: &[String], case: &Case) -> (Back, La
 
 /// What is wrong with a label that an answer cannot give back.
 fn named(task: &LabelTask, label: &str) -> Option<(Kind, String)> {
-    let (case, gold) = (Case { case_id: String::new(), group: String::new(), input: String::new() }, [label.to_string()]);
+    let (case, gold) =
+        (Case { case_id: String::new(), group: String::new(), input: String::new() }, [label.to_string()]);
     let target = task.target(&gold.to_vec());
     let (by_target, read) = back(task, &target, &gold, &case);
     let told = || listed(&read);
@@ -90,7 +92,10 @@ fn named(task: &LabelTask, label: &str) -> Option<(Kind, String)> {
             (Back::Whole, _) => None,
             (_, read) => Some((
                 Kind::OnlyAsList,
-                format!("an answer of this text, not as a JSON list, is read as {}: write the label without the separator", listed(&read)),
+                format!(
+                    "an answer of this text, not as a JSON list, is read as {}: write the label without the separator",
+                    listed(&read)
+                ),
             )),
         },
     }
@@ -111,14 +116,15 @@ fn unanswerable(task: &LabelTask, label: &str, read: &[String]) -> String {
         return "nothing is left of it when labels are made comparable: name the finding".into();
     }
     match read {
-        [] => "an answer of this text names no label: write it in other words, or `none` where nothing is to be found".into(),
+        [] => "an answer of this text names no label: write it in other words, or `none` where nothing is to be found"
+            .into(),
         _ => format!("an answer of this text is read as {}: write it in other words", listed(read)),
     }
 }
 
 /// What is wrong with a case whose labels are all right one by one.
 fn case(task: &LabelTask, row: &Row) -> Option<(Kind, String)> {
-    let gold: Labels = row.gold.labels.iter().filter(|label| !label.is_empty()).cloned().collect();
+    let gold: Labels = findings::distinct(&row.gold.labels);
     if !row.gold.faults.is_empty() || (gold.is_empty() && !row.gold.nothing) {
         return None; // named by the check of the file
     }
@@ -129,7 +135,10 @@ fn case(task: &LabelTask, row: &Row) -> Option<(Kind, String)> {
             let why = if gold.len() > MAX_LABELS {
                 format!("{} labels, and of an answer {MAX_LABELS} are read: split the case", gold.len())
             } else if gold.is_empty() {
-                format!("the answer for no label, `{target}`, is read as {}: one word for it in the whole file", listed(&read))
+                format!(
+                    "the answer for no label, `{target}`, is read as {}: one word for it in the whole file",
+                    listed(&read)
+                )
             } else {
                 format!("an answer of these labels, `{}`, is read as {}", short(&target), listed(&read))
             };
@@ -146,7 +155,11 @@ fn case(task: &LabelTask, row: &Row) -> Option<(Kind, String)> {
         (Back::Whole, _) => None,
         (_, read) => Some((
             Kind::OnlyAsList,
-            format!("an answer of this cell, `{}`, is read as {}: separate labels by commas", short(written), listed(&read)),
+            format!(
+                "an answer of this cell, `{}`, is read as {}: separate labels by commas",
+                short(written),
+                listed(&read)
+            ),
         )),
     }
 }

@@ -7,7 +7,7 @@ use crate::corpus::split::Split;
 use crate::corpus::{Case, Corpus, Finding, Labels};
 use crate::ensemble::vote;
 use crate::error::{Error, Result};
-use crate::label::Normaliser;
+use crate::label::{Normaliser, parse};
 use crate::metric::{Metric, Reading, ScoreTable};
 use crate::prompt::{Exemplar, PromptContext};
 use crate::run::{Prediction, label_set, outcomes};
@@ -47,7 +47,8 @@ impl LabelTask {
     /// Says so, once, where labels of the user's file can be matched by no answer; `dxlab data check` says which.
     fn warn(&self, path: &Path) {
         static TOLD: Once = Once::new();
-        let labels: BTreeSet<&String> = self.corpus.train.iter().chain(&self.corpus.test).flat_map(|c| &c.gold).collect();
+        let labels: BTreeSet<&String> =
+            self.corpus.train.iter().chain(&self.corpus.test).flat_map(|c| &c.gold).collect();
         let lost: Vec<&&String> = labels.iter().filter(|label| super::check::lost(self, label)).collect();
         if let Some(first) = lost.first() {
             TOLD.call_once(|| {
@@ -155,7 +156,7 @@ fn written<S: AsRef<str>>(labels: &[S], none: &str, separated: &Separated) -> St
     if labels.is_empty() {
         return none.to_string();
     }
-    let read_back = |text: &str| separated.read(text).labels == labels;
+    let read_back = |text: &str| separated.read(text, parse).labels == labels;
     let (plain, list) = (labels.join(", "), json_list(&labels));
     if !read_back(&plain) && read_back(&list) { list } else { plain }
 }
@@ -181,7 +182,7 @@ impl Task for LabelTask {
     }
 
     fn parse(&self, raw: &str, _case: &Case) -> Parsed<Labels> {
-        let read = self.separated.read(raw);
+        let read = self.separated.read(raw, parse);
         let mut answer = read.labels;
         if let Some(nothing) = &self.nothing {
             answer.retain(|label| self.names.normalise(label) != *nothing);

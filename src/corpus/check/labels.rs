@@ -13,8 +13,22 @@ const TOGETHER: usize = 3;
 const OTHER: [&str; 7] = ["/", "|", "+", "&", "•", "·", "\t"];
 /// How labels that name a part of the one before them begin.
 const PARTS: [&str; 16] = [
-    "left", "right", "bilateral", "acute", "chronic", "malignant", "benign", "unspecified", "nos", "other", "mild",
-    "moderate", "severe", "of", "with", "without",
+    "left",
+    "right",
+    "bilateral",
+    "acute",
+    "chronic",
+    "malignant",
+    "benign",
+    "unspecified",
+    "nos",
+    "other",
+    "mild",
+    "moderate",
+    "severe",
+    "of",
+    "with",
+    "without",
 ];
 
 /// Adds to `report` what is wrong with labels, and what is to be known of them.
@@ -38,7 +52,8 @@ pub fn examine(tables: &[Table], report: &mut Report) {
         }
         if let Some(mark) = hidden_separator(label, &known) {
             let mark = if mark == "\t" { "a tab" } else { mark };
-            let why = format!("`{mark}` stands between labels of this file and is not taken for a separator: use a comma");
+            let why =
+                format!("`{mark}` stands between labels of this file and is not taken for a separator: use a comma");
             note(Kind::Mark, why);
         }
     }
@@ -66,7 +81,9 @@ pub fn times(rows: usize) -> String {
 /// A mark that cuts the label into labels of the same file; a tab or bullet between anything.
 fn hidden_separator(label: &str, known: &BTreeSet<String>) -> Option<&'static str> {
     let is_known = |part: &str| known.contains(&part.trim().to_lowercase());
-    OTHER.into_iter().find(|mark| label.contains(mark) && (matches!(*mark, "\t" | "•") || label.split(mark).all(is_known)))
+    OTHER
+        .into_iter()
+        .find(|mark| label.contains(mark) && (matches!(*mark, "\t" | "•") || label.split(mark).all(is_known)))
 }
 
 /// Rows whose labels are separated by something else than commas.
@@ -106,7 +123,11 @@ fn commas(rows: &[(&Table, &Row)], places: &BTreeMap<&str, Vec<(&str, usize)>>) 
     let mut notes: Vec<String> = Vec::new();
     for (label, at) in places.iter().filter(|(label, _)| label.contains(',')) {
         let (sheet, row) = at[0];
-        notes.push(format!("{sheet} row {row}{}: label `{}` holds a comma and is one label", times(at.len()), short(label)));
+        notes.push(format!(
+            "{sheet} row {row}{}: label `{}` holds a comma and is one label",
+            times(at.len()),
+            short(label)
+        ));
     }
     let mut pairs: BTreeMap<(&str, &str), Vec<(&str, usize)>> = BTreeMap::new();
     for (table, row) in rows.iter().filter(|(_, row)| row.gold.separator == Some(Separator::Comma)) {

@@ -77,7 +77,8 @@ pub fn read(cell: &str) -> Gold {
             return listed(labels, None, Vec::new());
         }
         if cell.ends_with(']') && cell.contains(['\'', '"']) {
-            let why = "a list that is not JSON: write it as [\"a\", \"b\"], or the labels alone with commas between them";
+            let why =
+                "a list that is not JSON: write it as [\"a\", \"b\"], or the labels alone with commas between them";
             return listed(vec![cell.into()], None, vec![Fault::new(Kind::Separator, why)]);
         }
     }
@@ -263,7 +264,14 @@ mod tests {
 
     #[test]
     fn what_can_be_read_in_two_ways_is_named() {
-        for cell in ["cyst, left; stone", "cyst, left\nstone", "cyst; a\nb", "hernia (left, cyst", "hernia), cyst", "['a', 'b']"] {
+        for cell in [
+            "cyst, left; stone",
+            "cyst, left\nstone",
+            "cyst; a\nb",
+            "hernia (left, cyst",
+            "hernia), cyst",
+            "['a', 'b']",
+        ] {
             assert_eq!(kinds_of(cell), [Kind::Separator], "{cell}");
         }
         assert_eq!(kinds_of("None, cyst"), [Kind::Nothing]);

@@ -15,7 +15,8 @@ pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
     let text = crate::io::text_of(bytes.clone()).map_err(|bad| match bad.valid {
         // the row rather than the line
         Some(valid) => {
-            let row = records(&String::from_utf8_lossy(&bytes[..valid])).rows.len().max(1);
+            let Records { rows, faults } = records(&(String::from_utf8_lossy(&bytes[..valid]) + "x"));
+            let row = rows.len() + faults.len();
             Error::input(format!("{} row {row}: {}", path.display(), bad.why))
         }
         None => Error::input(format!("{}{bad}", path.display())),
@@ -48,16 +49,15 @@ pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
 
 /// Why a header whose fields are not separated by commas is not read.
 fn other_separator(header: &[String]) -> Option<String> {
-    let first = header.first()?;
-    if let Some(mark) = first.trim().strip_prefix("sep=") {
-        return Some(format!("`sep={mark}` is a line for Excel: remove it, and separate fields by commas"));
+    let whole = header.join(",");
+    if whole.trim().starts_with("sep=") {
+        return Some(format!("`{}` is a line for Excel: remove it, and separate fields by commas", whole.trim()));
     }
     let lacks = |fields: &[&str]| REQUIRED.iter().any(|name| !fields.iter().any(|f| plain(f) == plain(name)));
     let fields: Vec<&str> = header.iter().map(String::as_str).collect();
     if !lacks(&fields) {
         return None;
     }
-    let whole = header.join(",");
     let named = [(';', "a semicolon"), ('\t', "a tab"), ('|', "a bar")];
     let (mark, name) = named.into_iter().find(|(mark, _)| !lacks(&whole.split(*mark).collect::<Vec<_>>()))?;
     let mark = if mark == '\t' { "\\t".to_string() } else { mark.to_string() };
@@ -74,7 +74,7 @@ struct Records {
 fn records(text: &str) -> Records {
     let (mut rows, mut row, mut rest) = (Vec::new(), Vec::new(), text);
     let fault = |rows: Vec<_>, row, why| Records { rows, faults: vec![(Kind::OpenQuote, row, why)] };
-    while !rest.is_empty() || !row.is_empty() {
+    while !rest.is_empty() {
         let number = rows.len() + 1;
         let (field, after) = match rest.strip_prefix('"') {
             Some(inner) => match quoted(inner) {
@@ -90,7 +90,8 @@ fn records(text: &str) -> Records {
                 let end = rest.find([',', '\n', '\r']).unwrap_or(rest.len());
                 let field = &rest[..end];
                 if field.trim_start().starts_with('"') {
-                    let why = "a space stands before the quote that opens a field: remove it, or the quote means nothing";
+                    let why =
+                        "a space stands before the quote that opens a field: remove it, or the quote means nothing";
                     return fault(rows, number, why.into());
                 }
                 (field.to_string(), &rest[end..])
@@ -163,7 +164,13 @@ fn swallows(field: &str, row: &[String], rows: &[Vec<String>]) -> Option<String>
 fn form(id: &str) -> String {
     let mut form = String::new();
     for c in id.trim().chars() {
-        let c = if c.is_numeric() { '0' } else if c.is_alphabetic() { 'a' } else { c };
+        let c = if c.is_numeric() {
+            '0'
+        } else if c.is_alphabetic() {
+            'a'
+        } else {
+            c
+        };
         if !form.ends_with(c) {
             form.push(c);
         }

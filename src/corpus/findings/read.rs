@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
+/// What Excel shows where a formula failed; in CSV and JSON such a cell is text.
+const ERRORS: [&str; 9] = ["#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#SPILL!", "#CALC!"];
 const FORMATS: [&str; 4] = ["xlsx", "csv", "json", "jsonl"];
 
 /// Every table in a file, or in the `train.*` and `test.*` of a folder.
@@ -139,6 +141,10 @@ fn row(cells: &Cells, at: &[Option<usize>; 5], split: Split) -> Result<Row, Vec<
     for (cell, name) in [id, input, output, group, own].into_iter().zip(COLUMNS) {
         match cell {
             Cell::Wrong(kind, why) => faults.push((*kind, format!("column `{name}` {why}"))),
+            Cell::Text(text) if ERRORS.contains(&text.trim()) => {
+                let why = format!("column `{name}` holds the error {} of a spreadsheet: write the value", text.trim());
+                faults.push((Kind::CellError, why));
+            }
             Cell::List(_) if name != "output_disease" => {
                 faults.push((Kind::Value, format!("column `{name}` holds a list: write it as text")));
             }
