@@ -157,7 +157,9 @@ pub fn examine(tables: &[Table]) -> Report {
     let rows = || tables.iter().flat_map(|table| &table.rows);
     report.train = rows().filter(|row| row.split == Split::Train).count();
     report.test = rows().count() - report.train;
-    if let (1.., 0, Some(last)) = (report.train, report.test, tables.last()) {
+    // rows that could not be read may be test cases
+    let whole = tables.iter().all(|table| table.faults.is_empty());
+    if let (1.., 0, true, Some(last)) = (report.train, report.test, whole, tables.last()) {
         let detail = "every row is of the training split: nothing can be predicted or evaluated; mark rows as `test`";
         report.problems.push(Problem { kind: Kind::NoTest, sheet: last.sheet.clone(), row: 1, detail: detail.into() });
     }

@@ -84,9 +84,10 @@ fn named(task: &LabelTask, label: &str) -> Option<(Kind, String)> {
     let told = || listed(&read);
     match by_target {
         Back::No => Some((Kind::Unanswerable, unanswerable(task, label, &read))),
-        Back::Normalised => {
-            Some((Kind::AsWritten, format!("an answer of this text is read as {}: write the label like that", told())))
-        }
+        Back::Normalised => Some((
+            Kind::AsWritten,
+            format!("an answer of this text is read as {}: write it without what is lost there", told()),
+        )),
         Back::Whole if target == label => None,
         Back::Whole => match back(task, label, &gold, &case) {
             (Back::Whole, _) => None,

@@ -57,6 +57,7 @@ pub fn examine(tables: &[Table], report: &mut Report) {
             note(Kind::Mark, why);
         }
     }
+    report.notes.extend(nothing(&rows));
     report.notes.extend(separators(&rows));
     report.notes.extend(sentences(&places));
     report.notes.extend(commas(&rows, &places));
@@ -84,6 +85,13 @@ fn hidden_separator(label: &str, known: &BTreeSet<String>) -> Option<&'static st
     OTHER
         .into_iter()
         .find(|mark| label.contains(mark) && (matches!(*mark, "\t" | "•") || label.split(mark).all(is_known)))
+}
+
+/// Rows that say in a word that there is no label.
+fn nothing(rows: &[(&Table, &Row)]) -> Option<String> {
+    let (table, first) = rows.iter().find(|(_, row)| row.gold.nothing)?;
+    let more = times(rows.iter().filter(|(_, row)| row.gold.nothing).count());
+    Some(format!("{} row {}{more}: `{}` is read as no label", table.sheet, first.row, short(&first.written)))
 }
 
 /// Rows whose labels are separated by something else than commas.

@@ -70,12 +70,12 @@ fn objects(sheet: String, split: Split, items: impl Iterator<Item = (usize, Resu
             }
         };
         let found = COLUMNS.map(|name| fields.iter().filter(|(key, _)| plain(key) == plain(name)).collect::<Vec<_>>());
+        found.iter().zip(&mut seen).for_each(|(all, seen)| *seen |= !all.is_empty());
         if let Some((name, all)) = COLUMNS.into_iter().zip(&found).find(|(_, all)| all.len() > 1) {
             let why = format!("key `{name}` stands {} times: keep one", all.len());
             faults.push((Kind::RepeatedColumn, row, why));
             continue;
         }
-        found.iter().zip(&mut seen).for_each(|(all, seen)| *seen |= !all.is_empty());
         for (key, _) in &fields {
             if !COLUMNS.iter().any(|name| plain(name) == plain(key)) && !header.contains(key) {
                 header.push(key.clone());
