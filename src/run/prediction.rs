@@ -1,4 +1,5 @@
 //! One line of `preds.jsonl`: a case, the raw answer and what was read from it.
+use crate::corpus::findings::cell::is_nothing;
 use crate::corpus::{Case, Example, Labels};
 use crate::error::{Error, Result};
 use crate::io;
@@ -158,13 +159,13 @@ impl<A, G> Prediction<A, G> {
     }
 }
 
-/// Labels trimmed, normalised if asked, without empty ones.
+/// Labels trimmed, normalised if asked, without empty ones and words for no label (gold labels of older files hold them).
 pub fn label_set(labels: &[String], normalise: Option<&dyn Fn(&str) -> String>) -> BTreeSet<String> {
     let clean = |label: &String| match normalise {
         Some(normalise) => normalise(label),
         None => label.trim().to_string(),
     };
-    labels.iter().map(clean).filter(|label| !label.is_empty()).collect()
+    labels.iter().map(clean).filter(|label| !label.is_empty() && !is_nothing(label)).collect()
 }
 
 /// Outcomes in the order of the predictions; see [`Prediction::outcome`].
