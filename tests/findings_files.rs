@@ -92,7 +92,9 @@ fn separators_and_encodings_that_are_not_read_are_named() {
     let latin = [HEAD.as_bytes(), b"a1,\"Two\nlines.\",cyst,train\na2,\xd6dem.,stone,test\n"].concat();
     let message = refused(&folder.file("latin.csv", latin));
     assert!(message.contains("latin.csv row 3: byte") && message.contains("(0xd6, `Ö` in Latin-1)"), "{message}");
-    let book = folder.book("b.xlsx", |book| drop(sheet(book, "train", &[["a", "T.", "cyst"]])));
+    let book = folder.book("b.xlsx", |book| {
+        sheet(book, "train", &[["a", "T.", "cyst"]]);
+    });
     assert!(refused(&folder.file("book.csv", std::fs::read(book).unwrap())).contains("zip archive"));
 }
 
