@@ -248,9 +248,8 @@ fn a_damaged_toml_is_an_error_or_a_config() {
     named("configs/grid.toml").suffer(300, |dir| GridConfig::read(&dir.join("grid.toml"))?.arms().map(drop));
     named("configs/search-lora.toml").suffer(800, |dir| SearchConfig::read(&dir.join("search-lora.toml")).map(drop));
     let context = PromptContext::default();
-    named("data/prompts/instruct.toml").suffer(800, |dir| {
-        Prompt::named(dir.join("instruct.toml").to_str().unwrap(), &context).map(drop)
-    });
+    named("data/prompts/instruct.toml")
+        .suffer(800, |dir| Prompt::named(dir.join("instruct.toml").to_str().unwrap(), &context).map(drop));
 }
 
 #[test]

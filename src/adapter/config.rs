@@ -373,7 +373,7 @@ impl AdapterConfig {
 
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("adapter_config.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = crate::io::read_text(&path)?;
         let mut config: Self = serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{}: {e}; is this a PEFT LoRA adapter?", path.display())))?;
         let result = config.readable();

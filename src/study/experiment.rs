@@ -130,6 +130,12 @@ impl Run {
             weights: (config.weights != Precision::F32).then(|| io::to_value(&config.weights)).transpose()?,
             task: told(task),
         });
+        if task.test().is_empty() {
+            return Err(Error::input(format!(
+                "{}: no test cases to ask about: mark rows as `test` in the column `split`, or give a file or sheet of test cases",
+                config.corpus
+            )));
+        }
         let folder = Spec::new("predict", &config.name, &spec)?.folder();
         store.open_or_make("predict", &config.name, &spec, |dir| {
             let cases = drawn(task.test(), config.cases.unwrap_or(usize::MAX), CASES_SEED);

@@ -5,9 +5,13 @@
 //! A new task implements [`Task`] in a file of its own and, to be opened by name, gets a line in [`open`]. [`AnyTask`] is the same with the
 //! types taken out (answers as JSON), for all that works on files.
 mod any;
+mod check;
 mod labels;
+mod separated;
 
+pub use crate::corpus::findings::cell::read as labels_of_cell;
 pub use any::{AnyPrediction, AnyTask, typed_predictions};
+pub use check::check;
 pub use labels::{LABEL_METRICS, LabelTask, context_of};
 
 use crate::augment::Augmentation;

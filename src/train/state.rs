@@ -61,7 +61,7 @@ impl State {
             let _ = std::fs::remove_dir_all(left); // by a kill while the state was saved
         }
         let path = dir.join("progress.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = crate::io::read_text(&path)?;
         let saved: Saved = serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{}: {e}; remove the folder to start again", path.display())))?;
         let progress = saved.progress();

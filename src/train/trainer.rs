@@ -398,7 +398,7 @@ fn json(line: &LogLine) -> Result<String> {
 
 /// All whole lines of a `log.jsonl`; a last line cut by a kill is left out.
 pub fn read_log(path: &Path) -> Result<Vec<LogLine>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = io::read_text(path)?;
     Ok(text.lines().map_while(|l| serde_json::from_str(l).ok()).collect())
 }
 
