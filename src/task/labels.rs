@@ -5,7 +5,7 @@ use crate::corpus::split::Split;
 use crate::corpus::{Case, Corpus, Finding, Labels};
 use crate::ensemble::vote;
 use crate::error::{Error, Result};
-use crate::label::{Normaliser, parse};
+use crate::label::{Normaliser, parse_known};
 use crate::metric::{Metric, Reading, ScoreTable};
 use crate::prompt::{Exemplar, PromptContext};
 use crate::run::{Prediction, label_set, outcomes};
@@ -137,6 +137,11 @@ impl Task for LabelTask {
         &self.name
     }
 
+    /// 2: JSON of every shape, tables, tags, states, codes; prose is no list; labels known to training are never taken apart.
+    fn version(&self) -> u32 {
+        2
+    }
+
     fn corpus(&self) -> &Corpus {
         &self.corpus
     }
@@ -150,7 +155,7 @@ impl Task for LabelTask {
     }
 
     fn parse(&self, raw: &str, _case: &Case) -> Parsed<Labels> {
-        let read = parse(raw);
+        let read = parse_known(raw, |label| !self.names.outside_vocabulary(label));
         Parsed { answer: read.labels, parsed: read.parsed }
     }
 

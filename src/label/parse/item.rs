@@ -14,7 +14,9 @@ pub(super) enum Item {
 pub(super) fn tidy(piece: &str) -> String {
     let piece = piece.replace("**", "").replace("__", "").replace('`', "");
     let piece = piece.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mark = |c: char| c.is_whitespace() || matches!(c, '.' | '"' | '\'' | '*' | '“' | '”' | '‘' | '’' | '$' | ',' | ';' | '_');
+    let mark = |c: char| {
+        c.is_whitespace() || matches!(c, '.' | '"' | '\'' | '*' | '“' | '”' | '‘' | '’' | '$' | ',' | ';' | '_')
+    };
     let piece = piece.trim_matches(mark);
     match piece.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inner) if !inner.contains(['[', ']']) && inner.chars().nth(1).is_some() => inner.trim_matches(mark).into(),
@@ -88,7 +90,8 @@ fn unchecked(piece: &str) -> Option<Item> {
 }
 
 const BULLETS: [char; 24] = [
-    '-', '*', '•', '–', '·', '>', '#', ' ', '▪', '◦', '‣', '●', '○', '■', '□', '→', '✓', '✔', '☑', '✅', '➤', '►', '—', '\u{fe0f}',
+    '-', '*', '•', '–', '·', '>', '#', ' ', '▪', '◦', '‣', '●', '○', '■', '□', '→', '✓', '✔', '☑', '✅', '➤', '►', '—',
+    '\u{fe0f}',
 ];
 
 /// Without "-", "•", "1.", "2)", "(3)", "a)", "[x]".
@@ -169,7 +172,9 @@ fn uncoded(piece: &str) -> String {
     }
     for glue in [" - ", " – ", " — ", ": ", " "] {
         match (text.split_once(glue), text.rsplit_once(glue)) {
-            (Some((code, rest)), _) if is_codes(code) && (glue != " " || code.contains('.')) => return rest.to_string(),
+            (Some((code, rest)), _) if is_codes(code) && (glue != " " || code.contains('.')) => {
+                return rest.to_string();
+            }
             (_, Some((rest, code))) if is_codes(code) && glue != " " => return rest.to_string(),
             _ => (),
         }
@@ -178,7 +183,19 @@ fn uncoded(piece: &str) -> String {
 }
 
 const THERE: [&str; 13] = [
-    "present", "yes", "true", "positive", "confirmed", "detected", "seen", "found", "likely", "probable", "possible", "certain", "definite",
+    "present",
+    "yes",
+    "true",
+    "positive",
+    "confirmed",
+    "detected",
+    "seen",
+    "found",
+    "likely",
+    "probable",
+    "possible",
+    "certain",
+    "definite",
 ];
 const GONE: [&str; 16] = [
     "absent",
@@ -254,7 +271,8 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
             return if doubt { (piece.to_string(), None) } else { (head.to_string(), there) };
         }
     }
-    if let Some(ending) = GONE.iter().find(|gone| gone.len() > 5 && piece.to_lowercase().ends_with(&format!(" {gone}"))) {
+    if let Some(ending) = GONE.iter().find(|gone| gone.len() > 5 && piece.to_lowercase().ends_with(&format!(" {gone}")))
+    {
         let head = piece.get(..piece.len() - ending.len()).unwrap_or(piece);
         return (head.trim_end_matches(" is ").to_string(), Some(false));
     }
@@ -263,9 +281,34 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
 
 /// Organs and places that stand before a colon.
 const ORGANS: [&str; 28] = [
-    "liver", "kidney", "kidneys", "spleen", "pancreas", "gallbladder", "bowel", "colon", "stomach", "lung", "lungs", "bladder", "uterus",
-    "ovary", "ovaries", "prostate", "aorta", "vessels", "chest", "abdomen", "pelvis", "adrenals", "adrenal", "appendix", "pleura", "bones",
-    "heart", "thorax",
+    "liver",
+    "kidney",
+    "kidneys",
+    "spleen",
+    "pancreas",
+    "gallbladder",
+    "bowel",
+    "colon",
+    "stomach",
+    "lung",
+    "lungs",
+    "bladder",
+    "uterus",
+    "ovary",
+    "ovaries",
+    "prostate",
+    "aorta",
+    "vessels",
+    "chest",
+    "abdomen",
+    "pelvis",
+    "adrenals",
+    "adrenal",
+    "appendix",
+    "pleura",
+    "bones",
+    "heart",
+    "thorax",
 ];
 
 fn is_organ(text: &str) -> bool {
@@ -277,7 +320,8 @@ fn is_organ(text: &str) -> bool {
 /// Begins like a denial, and is not a name for nothing at all ("no acute abnormality").
 fn is_denied(label: &str) -> bool {
     let lower = label.to_lowercase();
-    let denials = ["no ", "not ", "without ", "negative for ", "absence of ", "ruled out ", "absent ", "free of ", "denies "];
+    let denials =
+        ["no ", "not ", "without ", "negative for ", "absence of ", "ruled out ", "absent ", "free of ", "denies "];
     let whole = ["abnormal", "finding", "disease", "patholog", "diagnos", "change", "lesion", "normal"];
     denials.iter().any(|denial| lower.starts_with(denial)) && !whole.iter().any(|word| lower.contains(word))
 }
@@ -309,9 +353,45 @@ fn is_syntax(label: &str) -> bool {
     let words = prose::words(label);
     let all = |list: &[&str]| words.iter().all(|word| list.contains(&word.as_str()));
     let alone = [
-        "answer", "diagnosis", "diagnoses", "label", "labels", "output", "json", "final", "true", "false", "null", "confidence", "high", "low",
-        "moderate", "yes", "finding", "findings", "report", "impression", "conclusion", "explanation", "reasoning", "the", "list", "of",
-        "is", "are", "here", "sure", "okay", "ok", "disease", "diseases", "user", "assistant", "text",
+        "answer",
+        "diagnosis",
+        "diagnoses",
+        "label",
+        "labels",
+        "output",
+        "json",
+        "final",
+        "true",
+        "false",
+        "null",
+        "confidence",
+        "high",
+        "low",
+        "moderate",
+        "yes",
+        "finding",
+        "findings",
+        "report",
+        "impression",
+        "conclusion",
+        "explanation",
+        "reasoning",
+        "the",
+        "list",
+        "of",
+        "is",
+        "are",
+        "here",
+        "sure",
+        "okay",
+        "ok",
+        "disease",
+        "diseases",
+        "user",
+        "assistant",
+        "text",
     ];
-    is_codes(label) || all(&alone) || ["http", "icd-10", "note"].iter().any(|start| label.to_lowercase().starts_with(start))
+    is_codes(label)
+        || all(&alone)
+        || ["http", "icd-10", "note"].iter().any(|start| label.to_lowercase().starts_with(start))
 }

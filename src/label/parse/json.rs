@@ -51,13 +51,49 @@ fn with_next(mut reader: Reader, mut found: Vec<String>, known: Known) -> Vec<St
 
 /// Parts of keys under which labels stand, the surest first.
 const KEYS: [&str; 14] = [
-    "final_diagnos", "diagnos", "label", "disease", "condition", "answer", "output", "prediction", "impression", "finding", "name", "result",
-    "term", "entit",
+    "final_diagnos",
+    "diagnos",
+    "label",
+    "disease",
+    "condition",
+    "answer",
+    "output",
+    "prediction",
+    "impression",
+    "finding",
+    "name",
+    "result",
+    "term",
+    "entit",
 ];
 /// Parts of keys of other things.
 const OTHERS: [&str; 27] = [
-    "reason", "explan", "rational", "evidence", "count", "num", "confiden", "prob", "score", "able", "code", "icd", "different", "ruled",
-    "exclu", "negative", "absent", "comment", "note", "descri", "input", "report", "thought", "total", "organ", "location",
+    "reason",
+    "explan",
+    "rational",
+    "evidence",
+    "count",
+    "num",
+    "confiden",
+    "prob",
+    "score",
+    "able",
+    "code",
+    "icd",
+    "different",
+    "ruled",
+    "exclu",
+    "negative",
+    "absent",
+    "comment",
+    "note",
+    "descri",
+    "input",
+    "report",
+    "thought",
+    "total",
+    "organ",
+    "location",
     "severity",
 ];
 /// Parts of keys that share one list.
@@ -115,7 +151,8 @@ fn by_key(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
         item::is_known(key, known) || key.contains(' ') && found.iter().all(|one| item::state(one).is_some())
     };
     keyed.retain(|(_, key, found)| found.is_empty() || !label(key, found));
-    let shares = |key: &str| key.ends_with(|c: char| c.is_ascii_digit()) || SHARED.iter().any(|part| key.contains(part));
+    let shares =
+        |key: &str| key.ends_with(|c: char| c.is_ascii_digit()) || SHARED.iter().any(|part| key.contains(part));
     let best = keyed.iter().map(|(rank, ..)| *rank).min()?;
     let shared: Vec<&Vec<String>> =
         keyed.iter().filter(|(_, key, _)| shares(&key.to_lowercase())).map(|(.., found)| found).collect();
@@ -135,7 +172,8 @@ fn by_state(map: &[(String, Json)]) -> Option<Vec<String>> {
 
 /// Known labels as keys with explanations, or as values by organ.
 fn by_known(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
-    let keys: Vec<String> = map.iter().filter(|(key, _)| item::is_known(key, known)).map(|(key, _)| key.clone()).collect();
+    let keys: Vec<String> =
+        map.iter().filter(|(key, _)| item::is_known(key, known)).map(|(key, _)| key.clone()).collect();
     if !keys.is_empty() {
         return Some(keys);
     }
@@ -143,7 +181,8 @@ fn by_known(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
         Json::Text(text) => item::joined(text, known, 8),
         _ => None,
     };
-    let values: Vec<String> = map.iter().filter(|(key, _)| !is_other(key)).filter_map(|(_, v)| value(v)).flatten().collect();
+    let values: Vec<String> =
+        map.iter().filter(|(key, _)| !is_other(key)).filter_map(|(_, v)| value(v)).flatten().collect();
     (!values.is_empty()).then_some(values)
 }
 

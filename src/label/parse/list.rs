@@ -4,9 +4,50 @@ use super::{Read, item, prose};
 
 /// Words of a heading.
 const WORDS: [&str; 44] = [
-    "the", "final", "most", "likely", "predicted", "possible", "a", "list", "of", "is", "are", "as", "follows", "following", "my", "patient",
-    "identified", "all", "this", "for", "finding", "findings", "acute", "name", "here", "in", "report", "your", "based", "on", "separated",
-    "commas", "by", "s", "medical", "clinical", "and", "probable", "suggested", "extracted", "would", "be", "detected", "patient's",
+    "the",
+    "final",
+    "most",
+    "likely",
+    "predicted",
+    "possible",
+    "a",
+    "list",
+    "of",
+    "is",
+    "are",
+    "as",
+    "follows",
+    "following",
+    "my",
+    "patient",
+    "identified",
+    "all",
+    "this",
+    "for",
+    "finding",
+    "findings",
+    "acute",
+    "name",
+    "here",
+    "in",
+    "report",
+    "your",
+    "based",
+    "on",
+    "separated",
+    "commas",
+    "by",
+    "s",
+    "medical",
+    "clinical",
+    "and",
+    "probable",
+    "suggested",
+    "extracted",
+    "would",
+    "be",
+    "detected",
+    "patient's",
 ];
 /// One of these makes it a heading.
 const KEYS: [&str; 16] = [
@@ -51,7 +92,8 @@ fn heading(line: &str) -> Option<Heading<'_>> {
         return None;
     }
     let plain = words.iter().all(|word| is(&KEYS, word) || is(&WORDS, word) || is(&PARTS, word) || numbered(word));
-    let announces = line.contains(':') && ["following", "based", "here", "apply", "these"].iter().any(|w| words.iter().any(|o| o == w));
+    let announces = line.contains(':')
+        && ["following", "based", "here", "apply", "these"].iter().any(|w| words.iter().any(|o| o == w));
     let is_heading = plain && words.len() <= 8 || announces && words.len() <= 24;
     let part = words.iter().any(|word| is(&PARTS, word) || numbered(word));
     is_heading.then(|| Heading { after: after.trim_start_matches(['*', '_', ' ']), part })
@@ -61,8 +103,26 @@ fn heading(line: &str) -> Option<Heading<'_>> {
 fn explains(line: &str) -> bool {
     let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
     let starts = [
-        "explanation", "reasoning", "rationale", "note:", "note that", "notes:", "justification", "recommend", "differential", "disclaimer",
-        "evidence", "comment", "plan:", "follow-up", "references", "sources", "analysis", "excluded", "ruled out", "[^",
+        "explanation",
+        "reasoning",
+        "rationale",
+        "note:",
+        "note that",
+        "notes:",
+        "justification",
+        "recommend",
+        "differential",
+        "disclaimer",
+        "evidence",
+        "comment",
+        "plan:",
+        "follow-up",
+        "references",
+        "sources",
+        "analysis",
+        "excluded",
+        "ruled out",
+        "[^",
     ];
     starts.iter().any(|start| line.starts_with(start))
 }
@@ -71,7 +131,18 @@ fn explains(line: &str) -> bool {
 fn remarks(line: &str) -> bool {
     let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
     let Some((before, _)) = line.split_once(':') else { return false };
-    let starts = ["confidence", "certainty", "probability", "likelihood", "urgency", "severity", "score", "icd", "step ", "code"];
+    let starts = [
+        "confidence",
+        "certainty",
+        "probability",
+        "likelihood",
+        "urgency",
+        "severity",
+        "score",
+        "icd",
+        "step ",
+        "code",
+    ];
     starts.iter().any(|start| before.starts_with(start))
 }
 
@@ -79,8 +150,19 @@ fn remarks(line: &str) -> bool {
 fn echoes(line: &str) -> bool {
     let line = line.trim_start_matches(['*', '#', ' ', '_', '[']).to_lowercase();
     let starts = [
-        "finding:", "report:", "text:", "input:", "question:", "user:", "human:", "abstract:", "case:", "instruction:", "example:",
-        "radiology report:", "findings:",
+        "finding:",
+        "report:",
+        "text:",
+        "input:",
+        "question:",
+        "user:",
+        "human:",
+        "abstract:",
+        "case:",
+        "instruction:",
+        "example:",
+        "radiology report:",
+        "findings:",
     ];
     starts.iter().any(|start| line.starts_with(start))
 }
@@ -157,7 +239,8 @@ fn is_short(sentence: &str) -> bool {
 
 /// A line that stands beside a list: its labels only if it is made of known ones.
 fn known_only(line: &str, read: &mut Read) {
-    let pieces: Vec<String> = split(&echo_free(line)).into_iter().filter(|piece| !item::tidy(piece).is_empty()).collect();
+    let pieces: Vec<String> =
+        split(&echo_free(line)).into_iter().filter(|piece| !item::tidy(piece).is_empty()).collect();
     if !pieces.is_empty() && pieces.iter().all(|piece| item::joined(piece, read.known, 8).is_some()) {
         read.all(&pieces);
     }
@@ -227,7 +310,8 @@ fn listed(sentence: &str, read: &mut Read) {
     let pieces: Vec<String> = split(sentence);
     let words = prose::words(sentence);
     if prose::is_prose(sentence) {
-        let known: Vec<String> = pieces.iter().map_while(|piece| item::joined(piece, read.known, 8)).flatten().collect();
+        let known: Vec<String> =
+            pieces.iter().map_while(|piece| item::joined(piece, read.known, 8)).flatten().collect();
         if known.len() > 1 {
             read.all(&known);
         }

@@ -9,7 +9,7 @@
 mod item;
 mod json;
 mod list;
-//MEAS pub mod measured;
+pub mod measured;
 mod prose;
 mod strip;
 mod table;

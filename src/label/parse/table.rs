@@ -26,7 +26,8 @@ fn cells(row: &str) -> Vec<String> {
 fn headed(rows: &[&str], read: &mut Read) {
     let head: Vec<String> = cells(rows[0]).iter().map(|cell| cell.to_lowercase()).collect();
     let closed = rows[1].ends_with('|');
-    let body: Vec<Vec<String>> = rows[2..].iter().filter(|row| row.ends_with('|') == closed).map(|row| cells(row)).collect();
+    let body: Vec<Vec<String>> =
+        rows[2..].iter().filter(|row| row.ends_with('|') == closed).map(|row| cells(row)).collect();
     let column = |names: &[&str]| names.iter().find_map(|name| head.iter().position(|cell| cell.contains(name)));
     let named = column(&["diagnos", "label", "disease", "condition", "finding", "name", "impression"]);
     let letters = |at: &usize| body.iter().any(|row| row.get(*at).is_some_and(|c| c.chars().any(char::is_alphabetic)));
