@@ -168,9 +168,10 @@ impl Run {
 /// Draws the test cases where not all are asked about; see [`drawn`].
 const CASES_SEED: u64 = 7;
 
-/// The task, where it is not told by the corpus alone, as it is for label sets of version 1: their runs were named before there were tasks.
+/// The task's name, where it is not told by the corpus alone, as it is for label sets: their runs were named before there were tasks. Without
+/// its version: a run keeps raw answers, which another parser reads anew.
 pub(super) fn told(task: &dyn AnyTask) -> Option<String> {
-    (task.as_labels().is_none() || task.version() > 1).then(|| task.id())
+    task.as_labels().is_none().then(|| task.name().to_string())
 }
 
 /// The part of a model that learns.

@@ -7,7 +7,7 @@ use crate::corpus::split::Split;
 use crate::corpus::{Case, Corpus, Finding, Labels};
 use crate::ensemble::vote;
 use crate::error::{Error, Result};
-use crate::label::{Normaliser, parse};
+use crate::label::{Normaliser, parse_known};
 use crate::metric::{Metric, Reading, ScoreTable};
 use crate::prompt::{Exemplar, PromptContext};
 use crate::run::{Prediction, label_set, outcomes};
@@ -156,7 +156,7 @@ fn written<S: AsRef<str>>(labels: &[S], none: &str, separated: &Separated) -> St
     if labels.is_empty() {
         return none.to_string();
     }
-    let read_back = |text: &str| separated.read(text, parse).labels == labels;
+    let read_back = |text: &str| separated.read(text, crate::label::parse).labels == labels;
     let (plain, list) = (labels.join(", "), json_list(&labels));
     if !read_back(&plain) && read_back(&list) { list } else { plain }
 }
@@ -167,6 +167,11 @@ impl Task for LabelTask {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    /// 2: JSON of every shape, tables, tags, states, codes; prose is no list; labels known to training are never taken apart.
+    fn version(&self) -> u32 {
+        2
     }
 
     fn corpus(&self) -> &Corpus {
@@ -182,7 +187,7 @@ impl Task for LabelTask {
     }
 
     fn parse(&self, raw: &str, _case: &Case) -> Parsed<Labels> {
-        let read = self.separated.read(raw, parse);
+        let read = self.separated.read(raw, |text| parse_known(text, |label| !self.names.outside_vocabulary(label)));
         let mut answer = read.labels;
         if let Some(nothing) = &self.nothing {
             answer.retain(|label| self.names.normalise(label) != *nothing);

@@ -83,7 +83,8 @@ pub trait Task: Send + Sync {
     /// As in `--task` and in every prediction line: `findings`.
     fn name(&self) -> &str;
 
-    /// Raised whenever the parser or a score changes what comes out; part of every run's digest from 2 on.
+    /// Raised whenever the parser or a score changes what comes out. It stands in predictions, `metrics.json` and the workbook. A run keeps raw
+    /// answers, which do not depend on it, so it is no part of a run's digest.
     fn version(&self) -> u32 {
         1
     }
