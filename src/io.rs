@@ -83,10 +83,61 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write(path, format!("{value:#}\n").as_bytes())
 }
 
+/// Text of a file in UTF-8, without a byte-order mark. An error names the line and byte of what is not UTF-8, and the encoding where it
+/// can be told.
+pub fn read_text(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    text_of(bytes).map_err(|bad| Error::input(format!("{}{bad}", path.display())))
+}
+
+/// Why bytes are not text that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotText {
+    /// Bytes before the first that is wrong; none where the file as a whole is of another kind.
+    pub valid: Option<usize>,
+    /// From 1, of that byte.
+    line: usize,
+    pub why: String,
+}
+
+impl std::fmt::Display for NotText {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self.valid {
+            Some(_) => write!(f, " line {}: {}", self.line, self.why),
+            None => write!(f, ": {}", self.why),
+        }
+    }
+}
+
+/// As [`read_text`], of bytes.
+pub fn text_of(mut bytes: Vec<u8>) -> Result<String, NotText> {
+    let whole = |why: &str| Err(NotText { valid: None, line: 1, why: why.into() });
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
+        return whole("encoded as UTF-16 or UTF-32 (its byte-order mark says so): save it as UTF-8");
+    }
+    if bytes.starts_with(b"PK\x03\x04") {
+        return whole("a zip archive where text was expected: is it an .xlsx file under another ending?");
+    }
+    let mark = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    bytes.drain(..mark);
+    if bytes.contains(&0) {
+        return whole("holds zero bytes: not text, or UTF-16 without a byte-order mark; save it as UTF-8");
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let (valid, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let line = bytes[..valid].iter().filter(|b| **b == b'\n').count() + 1;
+        let byte = bytes[valid];
+        let latin = if byte >= 0xa0 { format!(", `{}` in Latin-1", char::from(byte)) } else { String::new() };
+        let valid = mark + valid;
+        let why = format!("byte {} (0x{byte:02x}{latin}) is not UTF-8: save the file as UTF-8", valid + 1);
+        NotText { valid: Some(valid), line, why }
+    })
+}
+
 /// Reads JSON into a type; an error names the file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::input(format!("{}: {error}", path.display())))
+    let text = read_text(path)?;
+    serde_json::from_str(&text).map_err(|error| Error::input(format!("{}: {error}", path.display())))
 }
 
 /// SHA-256 in hex of the canonical JSON of a value: keys sorted, no spaces.
@@ -162,6 +213,24 @@ mod tests {
     fn digest_is_sha256() {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // FIPS 180-2, "abc"
         assert_eq!(digest_bytes(b"abc"), expected);
+    }
+
+    #[test]
+    fn text_is_read_without_its_mark_and_other_encodings_are_named() {
+        let read = |bytes: &[u8]| text_of(bytes.to_vec()).map_err(|bad| bad.to_string());
+        assert_eq!(read("\u{feff}é,\u{feff}".as_bytes()), Ok("é,\u{feff}".into()));
+        let utf16: Vec<u8> = "a,b".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(read(&[&[0xff, 0xfe], utf16.as_slice()].concat()).unwrap_err().contains("UTF-16"));
+        assert!(read(&utf16).unwrap_err().contains("zero bytes"));
+        assert!(read(b"PK\x03\x04..").unwrap_err().contains("zip archive"));
+        assert_eq!(
+            read(b"a\nb\xe9c"),
+            Err(" line 2: byte 4 (0xe9, `é` in Latin-1) is not UTF-8: save the file as UTF-8".into())
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        std::fs::write(&path, "\u{feff}[1]").unwrap();
+        assert_eq!(read_json::<Vec<u8>>(&path).unwrap(), [1]);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 use dxlab::adapter::Adapter;
 use dxlab::error::Result;
 use dxlab::model::{Checkpoint, Config, Precision, Tokenizer, tensors};
-use dxlab::prompt::{ChatTemplate, Encoder, Message, Role, Thinking};
+use dxlab::prompt::{ChatTemplate, Encoder, Message, Prompt, PromptContext, Role, Thinking};
+use dxlab::study::{GridConfig, SearchConfig, TrainConfig};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -237,6 +238,18 @@ fn a_damaged_tokenizer_is_an_error_or_a_tokenizer() {
     Tokenizer::train(["The liver is normal. The spleen is normal."; 3].iter(), 300).unwrap().save(made.path()).unwrap();
     let file = made.path().join("tokenizer.json");
     Patient::new(&[file], "tokenizer.json", usize::MAX).suffer(1500, |dir| talk(&Tokenizer::open(dir)?));
+}
+
+#[test]
+fn a_damaged_toml_is_an_error_or_a_config() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named = |name: &str| Patient::new(&[home.join(name)], name.rsplit('/').next().unwrap(), usize::MAX);
+    named("configs/smollm2-lora.toml").suffer(1500, |dir| TrainConfig::read(&dir.join("smollm2-lora.toml")).map(drop));
+    named("configs/grid.toml").suffer(300, |dir| GridConfig::read(&dir.join("grid.toml"))?.arms().map(drop));
+    named("configs/search-lora.toml").suffer(800, |dir| SearchConfig::read(&dir.join("search-lora.toml")).map(drop));
+    let context = PromptContext::default();
+    named("data/prompts/instruct.toml")
+        .suffer(800, |dir| Prompt::named(dir.join("instruct.toml").to_str().unwrap(), &context).map(drop));
 }
 
 #[test]

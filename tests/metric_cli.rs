@@ -207,7 +207,8 @@ fn runs_of_another_corpus_stay_out_of_a_workbook_that_is_of_one_and_out_of_commi
         };
         store.open_or_make("predict", name, &spec, fill).unwrap().path("preds.jsonl")
     };
-    let (ours, other) = (made("closed", &Corpus::embedded().unwrap().digest(), true), made("open", &"0".repeat(64), false));
+    let (ours, other) =
+        (made("closed", &Corpus::embedded().unwrap().digest(), true), made("open", &"0".repeat(64), false));
     let ignored = |preds: &Path| preds.with_file_name(".gitignore").is_file();
     assert!(!ignored(&ours) && ignored(&other));
     let [ours, other] = [ours, other].map(|path| path.display().to_string());

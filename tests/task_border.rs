@@ -121,7 +121,7 @@ fn a_number_is_trained_predicted_and_scored() {
     let (folder, task) = (tempfile::tempdir().unwrap(), Sizes::new());
     let (config, store) = (config(folder.path()), Store::open(Some(&folder.path().join("runs"))));
     let trained = Run::train_on(&store, &config, &task, false).unwrap();
-    assert_eq!(trained.spec.spec["task"], "sizes@1");
+    assert_eq!(trained.spec.spec["task"], "sizes");
     let question = PredictConfig { max_new: 8, ..PredictConfig::tuned(&trained, &config) };
     let asked = Run::predict_on(&store, &question, &task).unwrap();
     let answers = asked.answers(&task).unwrap();

@@ -11,45 +11,49 @@ use std::path::Path;
 /// The linear layers of a decoder's block, all of which are adapted unless told otherwise.
 pub const ALL_LINEAR: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-/// Field names are PEFT's. Keys that PEFT writes and that change nothing for inference are ignored when read; those that would
-/// change the numbers and are not supported are errors.
+/// Field names are PEFT's, and what is missing or null has PEFT's default. Keys that PEFT writes and that change nothing for inference
+/// are ignored when read; those that would change the numbers and are not supported are errors; keys that are not known are warned of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdapterConfig {
     pub peft_type: String,
+    #[serde(default = "causal", deserialize_with = "null_is_causal")]
     pub task_type: String,
     #[serde(default)]
     pub base_model_name_or_path: Option<String>,
     /// Rank, where `rank_pattern` gives no other.
+    #[serde(default = "eight", deserialize_with = "null_is_eight")]
     pub r: usize,
     /// The update is scaled by α/r, or α/√r with `use_rslora`.
+    #[serde(default = "eight", deserialize_with = "null_is_eight")]
     pub lora_alpha: f64,
     /// Probability with which an input of A is dropped while training.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub lora_dropout: f64,
+    #[serde(default, deserialize_with = "null_is_default")]
     pub target_modules: Targets,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude_modules: Option<Targets>,
     /// Blocks to adapt, from 0; all where not given.
     #[serde(default)]
     pub layers_to_transform: Option<Layers>,
-    #[serde(default = "none")]
+    #[serde(default = "none", deserialize_with = "null_is_none")]
     pub bias: String,
     /// Rank-stabilised scale (Kalajdzievski 2023).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub use_rslora: bool,
     /// Weight-decomposed adapter (Liu et al. 2024).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub use_dora: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub fan_in_fan_out: bool,
     /// Rank by layer: keys are regular expressions for the end of a layer's name, the first that matches counts.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub rank_pattern: Patterns<usize>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub alpha_pattern: Patterns<f64>,
     /// How A and B start: true, or `pissa` / `pissa_niter_N` (Meng et al. 2024); of an adapter that is read also what PEFT calls otherwise
     /// and leaves the base as it is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub init_lora_weights: Init,
     #[serde(flatten, skip_serializing)]
     /// What else a file says; looked at and emptied by `read`.
@@ -81,8 +85,11 @@ impl<T> Patterns<T> {
 
     /// The value of the first key that matches the end of a layer's name.
     fn first(&self, linear: &str) -> Option<&T> {
-        let matches = |key: &str| regex(&format!(r"^(?:.*\.)?(?:{key})$")).is_some_and(|r| r.is_match(linear));
-        self.0.iter().find(|(key, _)| matches(key)).map(|(_, value)| value)
+        self.0.iter().find(|(key, _)| Self::matches(key, linear)).map(|(_, value)| value)
+    }
+
+    fn matches(key: &str, linear: &str) -> bool {
+        matches_whole(&format!(r"(?:.*\.)?(?:{key})"), linear)
     }
 }
 
@@ -145,6 +152,13 @@ pub enum Init {
     Named(String),
 }
 
+impl Default for Targets {
+    /// PEFT's own choice for every family here (`TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`).
+    fn default() -> Self {
+        Self::Names(vec!["q_proj".into(), "v_proj".into()])
+    }
+}
+
 impl Default for Init {
     fn default() -> Self {
         Self::Plain(true)
@@ -168,6 +182,24 @@ const UNSUPPORTED: [&str; 13] = [
     "velora_config",
 ];
 
+/// Keys of PEFT's `LoraConfig` (0.21) that say nothing about a trained adapter: how it was started, made or stored.
+const WITHOUT_EFFECT: [&str; 14] = [
+    "auto_mapping",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "inference_mode",
+    "loftq_config",
+    "lora_ga_config",
+    "megatron_config",
+    "megatron_core",
+    "path_initial_model_for_weight_conversion",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+];
+
 /// `init_lora_weights` of PEFT that set A and B alone (seen in its `LoraLayer.update_layer`): once trained they are a plain LoRA. `pissa`,
 /// `corda`, `olora`, `loftq` and `lora_ga` also take a part out of the base.
 const BASE_UNCHANGED: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
@@ -176,8 +208,58 @@ fn none() -> String {
     "none".into()
 }
 
-fn regex(pattern: &str) -> Option<regex::Regex> {
-    regex::Regex::new(pattern).ok()
+fn causal() -> String {
+    "CAUSAL_LM".into()
+}
+
+/// PEFT's default of `r` and of `lora_alpha`.
+fn eight<T: From<u8>>() -> T {
+    T::from(8)
+}
+
+fn null_is<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+    default: impl FnOnce() -> T,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_else(default))
+}
+
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    null_is(from, T::default)
+}
+
+fn null_is_eight<'de, D: Deserializer<'de>, T: Deserialize<'de> + From<u8>>(from: D) -> Result<T, D::Error> {
+    null_is(from, eight)
+}
+
+fn null_is_none<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    null_is(from, none)
+}
+
+fn null_is_causal<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    null_is(from, causal)
+}
+
+/// Python's regular expressions, look-around too; [`AdapterConfig::supported`] refuses what is none.
+fn regex(pattern: &str) -> Option<fancy_regex::Regex> {
+    fancy_regex::Regex::new(pattern).ok()
+}
+
+/// Whether the expression matches the whole of `text`. One that backtracks for ever on a layer's name counts as no match: the layers
+/// that an adapter has tensors for tell.
+fn matches_whole(pattern: &str, text: &str) -> bool {
+    regex(&format!("^(?:{pattern})$")).is_some_and(|r| r.is_match(text).unwrap_or(false))
+}
+
+/// Null, false and empty values are as if they were not there.
+fn is_set(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Null => false,
+        serde_json::Value::Bool(set) => *set,
+        serde_json::Value::Array(all) => !all.is_empty(),
+        serde_json::Value::Object(all) => !all.is_empty(),
+        _ => true,
+    }
 }
 
 impl Targets {
@@ -185,7 +267,7 @@ impl Targets {
         match self {
             Self::Names(names) => names.iter().any(|t| linear == t || linear.ends_with(&format!(".{t}"))),
             Self::Pattern(p) if p == "all-linear" => true,
-            Self::Pattern(p) => regex(&format!("^(?:{p})$")).is_some_and(|r| r.is_match(linear)),
+            Self::Pattern(p) => matches_whole(p, linear),
         }
     }
 }
@@ -260,6 +342,13 @@ impl AdapterConfig {
         }
     }
 
+    /// A key of `rank_pattern` or `alpha_pattern` that matches none of the layers `found`: as if it were not there.
+    pub fn idle_pattern<'a>(&self, found: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+        let idle = |key: &&String| !found.clone().any(|name| Patterns::<()>::matches(key, name));
+        let rank = self.rank_pattern.keys().find(idle).map(|key| format!("rank_pattern `{key}`"));
+        rank.or_else(|| self.alpha_pattern.keys().find(idle).map(|key| format!("alpha_pattern `{key}`")))
+    }
+
     /// Power iterations of PiSSA's decomposition; None where A and B start as LoRA's.
     pub fn pissa(&self) -> Option<usize> {
         match &self.init_lora_weights {
@@ -284,13 +373,30 @@ impl AdapterConfig {
 
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("adapter_config.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = crate::io::read_text(&path)?;
         let mut config: Self = serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{}: {e}; is this a PEFT LoRA adapter?", path.display())))?;
         let result = config.readable();
         result.map_err(|what| Error::input(format!("{}: {what}", path.display())))?;
+        let unknown = config.unknown();
+        if !unknown.is_empty() {
+            eprintln!(
+                "{}: {} not known here and not read; what PEFT makes of the adapter may differ",
+                path.display(),
+                match unknown.as_slice() {
+                    [one] => format!("`{one}` is"),
+                    all => format!("`{}` are", all.join("`, `")),
+                }
+            );
+        }
         config.other.clear(); // looked at above, and of no more use
         Ok(config)
+    }
+
+    /// Keys of the file that neither we nor PEFT 0.21 know, with a value that says something.
+    fn unknown(&self) -> Vec<&str> {
+        let known = |key: &str| UNSUPPORTED.contains(&key) || WITHOUT_EFFECT.contains(&key);
+        self.other.iter().filter(|(key, value)| !known(key) && is_set(value)).map(|(key, _)| key.as_str()).collect()
     }
 
     /// What a saved adapter cannot be reproduced exactly with is refused, never approximated. How it was started does not matter, but
@@ -309,14 +415,7 @@ impl AdapterConfig {
 
     /// What this version cannot reproduce exactly is refused, never approximated.
     pub fn supported(&self) -> Result<(), String> {
-        let set = |v: &serde_json::Value| match v {
-            serde_json::Value::Null => false,
-            serde_json::Value::Bool(set) => *set,
-            serde_json::Value::Array(all) => !all.is_empty(),
-            serde_json::Value::Object(all) => !all.is_empty(),
-            _ => true,
-        };
-        let strange = UNSUPPORTED.iter().find(|key| self.other.get(**key).is_some_and(set));
+        let strange = UNSUPPORTED.iter().find(|key| self.other.get(**key).is_some_and(is_set));
         let empty = matches!(&self.target_modules, Targets::Names(names) if names.is_empty());
         let patterns = self.patterns().find(|p| regex(p).is_none());
         let named = matches!(&self.init_lora_weights, Init::Named(_)) && self.pissa().is_none();
@@ -374,6 +473,44 @@ mod tests {
         assert_eq!(config.alpha_pattern.0, [("z".to_string(), 2.0), ("a".to_string(), 3.0)]);
         let written = serde_json::to_string(&config).unwrap();
         assert!(written.contains(r#""rank_pattern":{"q_proj":6,"layers.0.self_attn.q_proj":2}"#), "{written}");
+    }
+
+    #[test]
+    fn null_and_what_is_missing_have_pefts_defaults() {
+        let null = r#"{"peft_type": "LORA", "task_type": null, "r": null, "lora_alpha": null, "lora_dropout": null, "bias": null,
+            "target_modules": null, "use_dora": null, "use_rslora": null, "rank_pattern": null, "alpha_pattern": null,
+            "fan_in_fan_out": null, "init_lora_weights": null, "exclude_modules": null, "layers_to_transform": null}"#;
+        let [null, missing] =
+            [null, r#"{"peft_type": "LORA"}"#].map(|t| serde_json::from_str::<AdapterConfig>(t).unwrap());
+        assert_eq!(null, missing);
+        let names = Targets::Names(vec!["q_proj".into(), "v_proj".into()]);
+        assert_eq!(null, AdapterConfig { target_modules: names, ..AdapterConfig::lora(8, 8.0) });
+    }
+
+    #[test]
+    fn keys_that_nobody_knows_are_told_and_those_of_peft_are_not() {
+        let text = r#"{"peft_type": "LORA", "megatron_core": "megatron.core", "runtime_config": {"a": 1}, "use_new_scaling": true,
+            "another": null, "multiplier": 3.0}"#;
+        let config: AdapterConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.unknown(), ["multiplier", "use_new_scaling"]);
+    }
+
+    #[test]
+    fn look_ahead_is_read_as_python_reads_it_and_a_pattern_that_matches_nothing_is_told() {
+        let linear = "model.layers.0.self_attn.q_proj";
+        let targets = Targets::Pattern(r"^(model(?=\.).*\.(q_proj|v_proj))$".into());
+        let config = AdapterConfig { target_modules: targets, ..AdapterConfig::lora(4, 8.0) };
+        assert_eq!(config.supported(), Ok(()));
+        assert!(
+            config.targets(linear) && !config.targets("model.layers.0.mlp.up_proj") && !config.targets("models.q_proj")
+        );
+        let idle = |key: &str| {
+            let alpha_pattern = Patterns(vec![(key.to_string(), 100.0)]);
+            AdapterConfig { alpha_pattern, ..AdapterConfig::lora(4, 8.0) }.idle_pattern([linear].into_iter())
+        };
+        assert_eq!(idle("q_prj").as_deref(), Some("alpha_pattern `q_prj`"));
+        assert_eq!(idle("q_proj"), None);
+        assert_eq!(idle(r"layers\.0\..*"), None);
     }
 
     #[test]

@@ -120,6 +120,9 @@ fn adapted(config: &AdapterConfig, model: &mut CausalLm) -> Result<Vec<(String, 
 fn to_adapt(config: &AdapterConfig, model: &mut CausalLm) -> Result<Vec<(String, Weight)>> {
     config.supported().map_err(Error::input)?;
     let layers = adapted(config, model)?;
+    if let Some(idle) = config.idle_pattern(layers.iter().map(|(name, _)| name.as_str())) {
+        return Err(Error::input(format!("{idle} matches no layer that is adapted: it would have no effect")));
+    }
     for (name, weight) in &layers {
         let ((n, k), r) = (weight.dims()?, config.rank(name));
         let (most, why) = match config.pissa() {
@@ -197,8 +200,11 @@ impl Adapter {
         let config = AdapterConfig::read(dir)?;
         let path = dir.join("adapter_model.safetensors");
         let mut found = tensors::read(&path)?;
-        let mut parameters = BTreeMap::new();
-        for (layer, weight) in adapted(&config, model)? {
+        let (mut parameters, layers) = (BTreeMap::new(), adapted(&config, model)?);
+        if let Some(idle) = config.idle_pattern(layers.iter().map(|(name, _)| name.as_str())) {
+            eprintln!("{}: {idle} matches no layer that is adapted and has no effect", dir.display());
+        }
+        for (layer, weight) in layers {
             let ((n, k), r) = (weight.dims()?, config.rank(&layer));
             let [a, b] = names(&layer);
             let mut wanted = vec![(a, vec![r, k]), (b, vec![n, r])];

@@ -94,7 +94,9 @@ impl Compare {
 
 /// Refuses files that name different tasks or corpora.
 pub fn one_corpus(named: &[(String, Vec<AnyPrediction>)]) -> Result<()> {
-    let of = |predictions: &[AnyPrediction]| predictions.first().map(|p| (p.task.clone(), p.corpus.clone()));
+    // whatever version of the task read them when they were written: all are read anew
+    let name = |task: &str| task.split('@').next().unwrap_or_default().to_string();
+    let of = |predictions: &[AnyPrediction]| predictions.first().map(|p| (name(&p.task), p.corpus.clone()));
     let known = named.iter().filter_map(|(name, all)| Some((name, of(all).filter(|(task, _)| !task.is_empty())?)));
     let known: Vec<_> = known.collect();
     if let Some((other, of)) = known.iter().find(|(_, of)| *of != known[0].1) {

@@ -1,6 +1,6 @@
 //! `dxlab data`: corpora: what is known, download, validate with row numbers, generate.
 use crate::corpus::leak::{Allowed, LIMIT};
-use crate::corpus::{check, fetch, manifest, manifest::State, synthetic};
+use crate::corpus::{fetch, manifest, manifest::State, synthetic};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::study::TrainConfig;
@@ -20,7 +20,8 @@ pub enum Data {
         #[arg(long)]
         to: Option<PathBuf>,
     },
-    /// Name every bad row of a findings file (.xlsx, .csv, .json, .jsonl, or a folder with train.* and test.*)
+    /// Name every bad row of a findings file (.xlsx, .csv, .json, .jsonl, or a folder with train.* and test.*), and every label that no
+    /// answer can match
     Check {
         file: PathBuf,
     },
@@ -108,7 +109,7 @@ impl Data {
                 fetch::fetch(&source, &dir, |line| println!("{line}"))?;
             }
             Self::Check { file } => {
-                let report = check::check(&file)?;
+                let report = crate::task::check(&file)?;
                 print!("{report}");
                 let problems = report.problems.len();
                 if problems > 0 {

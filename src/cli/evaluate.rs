@@ -1,4 +1,5 @@
 //! `dxlab evaluate preds.jsonl --out metrics.json`: every metric with its interval, and what the metrics do not say.
+use crate::corpus::findings::cell::is_nothing;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::label::Ontology;
@@ -62,7 +63,11 @@ impl How {
     pub fn task(&self, predictions: &[AnyPrediction]) -> Result<Arc<dyn AnyTask>> {
         match self.data.as_deref() {
             Some("none") => Ok(Arc::new(LabelTask::without_corpus()?)),
-            Some(name) => task::open(name),
+            Some(name) => {
+                let task = task::open(name)?;
+                of_its_cases(predictions, &*task, name)?;
+                Ok(task)
+            }
             None => named_by(predictions),
         }
     }
@@ -79,6 +84,31 @@ fn named_by(predictions: &[AnyPrediction]) -> Result<Arc<dyn AnyTask>> {
         digest => task.corpus_digest().starts_with(digest),
     };
     if known { Ok(task) } else { unknown() }
+}
+
+/// An error where the predictions are not of the cases of this corpus. One without test cases is a list of training labels, of whatever
+/// cases.
+fn of_its_cases(predictions: &[AnyPrediction], task: &dyn AnyTask, name: &str) -> Result<()> {
+    let digest = task.corpus_digest();
+    if task.test().is_empty() || predictions.iter().all(|p| !p.corpus.is_empty() && digest.starts_with(&p.corpus)) {
+        return Ok(());
+    }
+    let gold: BTreeMap<String, Value> =
+        task.train().into_iter().chain(task.test()).map(|one| (one.case.case_id, one.gold)).collect();
+    let same = |p: &AnyPrediction| gold.get(&p.case_id).is_some_and(|gold| told(gold) == told(&p.gold));
+    let other = predictions.iter().find(|p| !same(p));
+    let Some(other) = other else { return Ok(()) };
+    let what = if gold.contains_key(&other.case_id) { "has other gold labels there" } else { "is not among its cases" };
+    Err(Error::input(format!(
+        "--data {name}: the predictions are of other cases: case `{}` {what}; give the corpus that was predicted on, or `--data none`",
+        other.case_id
+    )))
+}
+
+/// A gold answer without words for no label, which older files hold among labels.
+fn told(gold: &Value) -> Value {
+    let word = |label: &&Value| !label.as_str().is_some_and(is_nothing);
+    gold.as_array().map_or_else(|| gold.clone(), |labels| labels.iter().filter(word).cloned().collect())
 }
 
 fn is_of(predictions: &[AnyPrediction], task: &dyn AnyTask) -> bool {
@@ -209,7 +239,7 @@ fn draw(found: &Detail, source: &str, folder: &Path) -> Result<()> {
 }
 
 fn credit(path: &Path) -> Result<Credit> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = io::read_text(path)?;
     let credit: Credit = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
     let all = [
         credit.exact,

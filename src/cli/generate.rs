@@ -102,7 +102,7 @@ impl Sampled {
 
 impl ConstraintFlags {
     fn constraint(&self, tokenizer: Option<&Arc<Tokenizer>>) -> Result<Option<Box<dyn Constraint>>> {
-        let text = |path: &PathBuf| std::fs::read_to_string(path).map_err(Error::io(path));
+        let text = |path: &PathBuf| crate::io::read_text(path);
         let named = |path: &PathBuf, e: Error| match e {
             Error::Input(what) => Error::Input(format!("{}: {what}", path.display())),
             other => other,

@@ -47,7 +47,7 @@ impl ResultsOf {
             println!("written: {}", path.display());
         }
         if let Some(path) = &self.into {
-            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+            let text = io::read_text(path)?;
             io::write(path, between(&text, path, &format!("{}\n{}", about(&found), table.to_markdown()))?.as_bytes())?;
             println!("written: {}", path.display());
         }

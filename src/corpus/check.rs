@@ -1,4 +1,6 @@
 //! What is wrong with a findings file, every row of it in one pass.
+pub mod labels;
+
 use super::findings::{self, Row, Split, Table};
 use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,34 +10,73 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     MissingColumn,
+    RepeatedColumn,
     NoRows,
+    OpenQuote,
     Unreadable,
+    CellError,
+    Formula,
+    Merged,
+    Value,
     EmptyId,
     DuplicateId,
     EmptyFinding,
     NoLabel,
+    Separator,
+    Nothing,
+    Mark,
     EmptyLabel,
     DuplicateLabel,
+    Characters,
+    Unanswerable,
+    AsWritten,
+    OnlyAsList,
     InBothSplits,
+    NoTest,
 }
 
 impl Kind {
-    /// False where a corpus can be used all the same: empty and repeated labels of a row are dropped on reading.
+    /// False where a corpus can be used all the same: empty and repeated labels of a row are dropped on reading, a label that no answer
+    /// can name counts as missed.
     pub fn fatal(self) -> bool {
-        !matches!(self, Self::EmptyLabel | Self::DuplicateLabel)
+        !matches!(
+            self,
+            Self::Mark
+                | Self::EmptyLabel
+                | Self::DuplicateLabel
+                | Self::Characters
+                | Self::Unanswerable
+                | Self::AsWritten
+                | Self::OnlyAsList
+                | Self::NoTest
+        )
     }
     pub fn heading(self) -> &'static str {
         match self {
             Self::MissingColumn => "missing column",
+            Self::RepeatedColumn => "column twice",
             Self::NoRows => "no rows",
+            Self::OpenQuote => "quote that does not close",
             Self::Unreadable => "unreadable row",
+            Self::CellError => "cell with an error of Excel",
+            Self::Formula => "formula without a stored value",
+            Self::Merged => "merged cells",
+            Self::Value => "cell that is not text",
             Self::EmptyId => "empty case id",
             Self::DuplicateId => "duplicate case id within a split",
             Self::EmptyFinding => "empty finding",
             Self::NoLabel => "no label",
+            Self::Separator => "labels that can be separated in two ways",
+            Self::Nothing => "the word for no label beside labels",
+            Self::Mark => "mark in a label that may separate two",
             Self::EmptyLabel => "empty label between commas",
             Self::DuplicateLabel => "label twice in a row",
+            Self::Characters => "characters that an answer will not hold in this form",
+            Self::Unanswerable => "label that no answer can match",
+            Self::AsWritten => "label that no answer can match as written, only after normalising",
+            Self::OnlyAsList => "labels that only an answer in JSON can match",
             Self::InBothSplits => "text in both splits after normalising case and space",
+            Self::NoTest => "no test cases",
         }
     }
 }
@@ -62,6 +103,8 @@ pub struct Report {
     pub train: usize,
     pub test: usize,
     pub problems: Vec<Problem>,
+    /// What is not wrong, and is to be known: what was not read, what was read in a way that may surprise.
+    pub notes: Vec<String>,
 }
 
 impl fmt::Display for Report {
@@ -76,11 +119,15 @@ impl fmt::Display for Report {
             }
             writeln!(f, "  {problem}")?;
         }
-        Ok(())
+        if !self.notes.is_empty() {
+            writeln!(f, "\nto be known ({})", self.notes.len())?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))
     }
 }
 
-/// Reads the findings at `path` and names everything wrong with them.
+/// Reads the findings at `path` and names everything wrong with them as a file; [`crate::task::check`] also holds their labels against the
+/// reader of answers.
 pub fn check(path: &Path) -> Result<Report> {
     Ok(examine(&findings::tables(path)?))
 }
@@ -95,20 +142,28 @@ pub fn examine(tables: &[Table]) -> Report {
         for name in &table.missing {
             note(Kind::MissingColumn, 1, format!("no column `{name}`"));
         }
-        for (row, why) in &table.unreadable {
-            note(Kind::Unreadable, *row, why.clone());
+        for (kind, row, why) in &table.faults {
+            note(*kind, *row, why.clone());
         }
-        if table.rows.is_empty() && table.unreadable.is_empty() {
+        if table.rows.is_empty() && table.faults.is_empty() {
             note(Kind::NoRows, 1, "no rows below the header".into());
         }
         for row in &table.rows {
             each_row(row, &table.missing, &mut note);
         }
     }
+    report.notes = tables.iter().flat_map(|table| table.notes.clone()).collect();
     across_rows(tables, &mut report);
     let rows = || tables.iter().flat_map(|table| &table.rows);
     report.train = rows().filter(|row| row.split == Split::Train).count();
     report.test = rows().count() - report.train;
+    // rows that could not be read may be test cases
+    let whole = tables.iter().all(|table| table.faults.is_empty());
+    if let (1.., 0, true, Some(last)) = (report.train, report.test, whole, tables.last()) {
+        let detail = "every row is of the training split: nothing can be predicted or evaluated; mark rows as `test`";
+        report.problems.push(Problem { kind: Kind::NoTest, sheet: last.sheet.clone(), row: 1, detail: detail.into() });
+    }
+    labels::examine(tables, &mut report);
     report.problems.sort();
     report
 }
@@ -153,14 +208,22 @@ fn each_row(row: &Row, missing: &[&str], note: &mut impl FnMut(Kind, usize, Stri
     if has("input_finding") && row.input.is_empty() {
         note(Kind::EmptyFinding, row.row, "empty finding".into());
     }
-    if has("output_disease") && row.labels.iter().all(String::is_empty) {
+    if row.input.contains('\u{fffd}') {
+        let why = "the finding holds U+FFFD, the mark of a character that was lost: export the text again as UTF-8";
+        note(Kind::Characters, row.row, why.into());
+    }
+    let labels = &row.gold.labels;
+    for fault in &row.gold.faults {
+        note(fault.kind, row.row, format!("column `output_disease`, `{}`: {}", labels::short(&row.written), fault.why));
+    }
+    if has("output_disease") && labels.iter().all(String::is_empty) && !row.gold.nothing {
         note(Kind::NoLabel, row.row, "no label".into());
         return;
     }
     let mut seen = BTreeSet::new();
-    for (i, label) in row.labels.iter().enumerate() {
+    for (i, label) in labels.iter().enumerate() {
         if label.is_empty() {
-            note(Kind::EmptyLabel, row.row, format!("label {} of {} is empty", i + 1, row.labels.len()));
+            note(Kind::EmptyLabel, row.row, format!("label {} of {} is empty", i + 1, labels.len()));
         } else if !seen.insert(normal(label)) {
             note(Kind::DuplicateLabel, row.row, format!("label `{label}` twice"));
         }

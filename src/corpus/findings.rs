@@ -1,23 +1,34 @@
-//! Findings with their diagnoses, from a user's file: columns `case_id, input_finding, output_disease` (labels separated
-//! by commas, in JSON also a list), optionally `group` (patient) and `split`; headers in any case, with spaces, `_` or `-`.
+//! Findings with their diagnoses, from a user's file: columns `case_id, input_finding, output_disease` (labels as [`cell`] says; in JSON
+//! also a list), optionally `group` (patient) and `split`; headers in any case, with spaces, `_` or `-`.
 //!
-//! - `.xlsx`: sheets `train` and `test`, or a single sheet;
+//! - `.xlsx`: sheets `train` and `test` in any case, or a single visible sheet;
 //! - `.csv`, `.jsonl`, `.json` (a list of objects, or an object with lists `train` and `test`);
 //! - a folder with `train.*` and/or `test.*` in any of these formats.
 //!
-//! A single sheet or file without a `split` column is the training split if its name starts with `train`, else the test
-//! split. Rows are numbered as a spreadsheet shows them (header 1); in JSON lines by line, in JSON lists by position.
+//! A single sheet or file without a `split` column is the training split if the file's name starts with `train`, else the test split. Rows
+//! are numbered as a spreadsheet shows them (header 1); in JSON lines by line, in JSON lists by position. Rows in which nothing stands are
+//! passed over. Text is UTF-8, with or without a byte-order mark.
 //! What it deliberately does not do: normalise labels (`label`), or repair a file: `check` names what is wrong.
+pub mod cell;
+mod csv;
+mod json;
 mod read;
 mod write;
+mod xlsx;
 
 pub use read::tables;
 pub use write::{write_csv, write_jsonl, write_xlsx};
 
+use super::check::Kind;
 use super::{Corpus, Finding, check};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// Columns that a file must have.
+const REQUIRED: [&str; 3] = ["case_id", "input_finding", "output_disease"];
+/// Columns that are read.
+const COLUMNS: [&str; 5] = ["case_id", "input_finding", "output_disease", "group", "split"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Split {
@@ -26,13 +37,10 @@ pub enum Split {
 }
 
 impl Split {
-    /// "train", "Training set" → train; "test", "testing" → test.
+    /// `train` and `test` in any case, and nothing else: a sheet `Train_excluded` is not the training split.
     pub fn named(name: &str) -> Option<Self> {
         let name = name.trim().to_lowercase();
-        [("train", Self::Train), ("test", Self::Test)]
-            .into_iter()
-            .find(|(start, _)| name.starts_with(start))
-            .map(|(_, s)| s)
+        [Self::Train, Self::Test].into_iter().find(|split| split.name() == name)
     }
     pub fn name(self) -> &'static str {
         if self == Self::Train { "train" } else { "test" }
@@ -47,8 +55,10 @@ pub struct Row {
     pub case_id: String,
     pub group: Option<String>,
     pub input: String,
-    /// Between the commas, trimmed; empty ones kept.
-    pub labels: Vec<String>,
+    /// What the cell of labels says.
+    pub gold: cell::Gold,
+    /// That cell as it stands in the file; a JSON list with its labels joined by `, `.
+    pub written: String,
 }
 
 /// One sheet or file.
@@ -58,8 +68,11 @@ pub struct Table {
     pub sheet: String,
     /// Required columns that it lacks.
     pub missing: Vec<&'static str>,
-    /// Rows that could not be read at all, and why (a broken line of JSON, an unknown split).
-    pub unreadable: Vec<(usize, String)>,
+    /// What is wrong with its form, with the row: rows that could not be read at all (a broken line of JSON, an unknown split, a cell that
+    /// is an error) are not among `rows`.
+    pub faults: Vec<(Kind, usize, String)>,
+    /// What is not wrong, and is to be told (sheets and columns that are not read).
+    pub notes: Vec<String>,
     pub rows: Vec<Row>,
 }
 
@@ -73,11 +86,12 @@ pub fn open(path: &Path) -> Result<Corpus> {
         let path = path.display();
         return Err(Error::input(format!("{path}: {first}{others}; `dxlab data check {path}` names every bad row")));
     }
-    let name = path.file_stem().map_or_else(|| "findings".into(), |stem| stem.to_string_lossy().into_owned());
-    Ok(corpus(name, &tables))
+    Ok(corpus(path, &tables))
 }
 
-fn corpus(name: String, tables: &[Table]) -> Corpus {
+/// The cases of tables, whatever is wrong with them; [`open`] refuses first.
+pub fn corpus(path: &Path, tables: &[Table]) -> Corpus {
+    let name = path.file_stem().map_or_else(|| "findings".into(), |stem| stem.to_string_lossy().into_owned());
     let rows = || tables.iter().flat_map(|table| &table.rows);
     let ids = |split| rows().filter(|r| r.split == split).map(|r| r.case_id.as_str()).collect::<BTreeSet<_>>();
     // sheets that both count from 1: the same id is not the same patient
@@ -86,14 +100,15 @@ fn corpus(name: String, tables: &[Table]) -> Corpus {
         let case = |row: &Row| {
             let own = if ambiguous { format!("{}:{}", split.name(), row.case_id) } else { row.case_id.clone() };
             let (case_id, group) = (row.case_id.clone(), row.group.clone().unwrap_or(own));
-            Finding::new(case_id, group, &row.input, distinct(&row.labels))
+            Finding::new(case_id, group, &row.input, distinct(&row.gold.labels))
         };
         rows().filter(|row| row.split == split).map(case).collect()
     };
     Corpus { name, synthetic: false, train: cases(Split::Train), test: cases(Split::Test) }
 }
 
-fn distinct(labels: &[String]) -> Vec<String> {
+/// Labels without empty ones and those that came before in another case.
+pub(crate) fn distinct(labels: &[String]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     labels.iter().filter(|label| !label.is_empty() && seen.insert(label.to_lowercase())).cloned().collect()
 }

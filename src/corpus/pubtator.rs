@@ -48,7 +48,7 @@ pub struct Read {
 }
 
 pub fn read(path: &Path) -> Result<Read> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = crate::io::read_text(path)?;
     parse(&text).map_err(|why| Error::input(format!("{} {why}", path.display())))
 }
 

@@ -129,9 +129,9 @@ fn aci_bench(path: &Path) -> Result<Vec<Document>> {
         dialogue: String,
         note: String,
     }
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let text = crate::io::read_text(path)?;
     let mut all = Vec::new();
-    for row in csv::Reader::from_reader(file).into_deserialize::<Row>() {
+    for row in csv::Reader::from_reader(text.as_bytes()).into_deserialize::<Row>() {
         let row = row.map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
         for (part, text) in [("dialogue", row.dialogue), ("note", row.note)] {
             let id = format!("{}/{part}", row.encounter_id);

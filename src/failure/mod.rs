@@ -13,7 +13,7 @@
 //! | wrong side | given for another side | … is gold for another side |
 //! | too general | a label of the same head noun with part of its words was given | the other side of that pair |
 //! | too specific | a label of the same head noun and more words was given | the other side of that pair |
-//! | negation missed | | the sentence that mentions it denies it |
+//! | negation missed | | the sentence that mentions it denies it: the same finding, of the same organ; never the label for nothing found |
 //! | other distractor | | the sentence that mentions it asks for it, or tells of the past |
 //! | invented | | what is left: affirmed words taken for another disease, or no sentence mentions it |
 //! | missed | what is left | |
@@ -30,7 +30,7 @@ pub use remedy::{Fixed, fixed, fixed_by_class};
 pub use tally::{Tally, confusions, ratio, share, tally};
 
 use crate::corpus::Finding;
-use crate::label::{Cue, Evidence, Lexicon, Normaliser, Qualified, certainty, without_denial};
+use crate::label::{Certainty, Cue, Evidence, Lexicon, Normaliser, Qualified, certainty, without_denial};
 use crate::run::prediction::Prediction;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -320,11 +320,13 @@ impl Open<'_> {
             self.close(Where::Gold, label, Class::Missed, None);
         }
         for label in std::mem::take(&mut self.extra) {
-            let mention = self.reading.mention(&self.taxonomy.names.normalise(&label));
-            let class = match mention.and_then(|evidence| evidence.cue) {
-                Some(Cue::Denied) => Class::NegationMissed,
-                Some(Cue::Asked | Cue::Past) => Class::OtherDistractor,
-                None => Class::Invented,
+            let name = self.taxonomy.names.normalise(&label);
+            let mention = self.reading.mention(&name);
+            let denied = |evidence: &Evidence| !names_nothing(&name) && self.reading.denies(evidence, &name);
+            let class = match mention.as_ref().and_then(|evidence| Some((evidence.cue?, evidence))) {
+                Some((Cue::Denied, evidence)) if denied(evidence) => Class::NegationMissed,
+                Some((Cue::Asked | Cue::Past, _)) => Class::OtherDistractor,
+                Some((Cue::Denied, _)) | None => Class::Invented,
             };
             self.close(Where::Given, label, class, None);
         }
@@ -349,6 +351,12 @@ impl Open<'_> {
             label,
         });
     }
+}
+
+/// Whether a label (normalised) says that nothing was found: sentences that deny something are where its words come from.
+fn names_nothing(name: &str) -> bool {
+    let word = |word: &str| ["normal", "unremarkable", "healthy", "none", "negative"].contains(&word);
+    certainty(name) == Certainty::Denied || name.split(' ').any(word)
 }
 
 /// How a given label is nearly a gold one (both normalised).
@@ -483,6 +491,23 @@ pub(crate) mod tests {
         for (gold, given, wanted) in cases {
             assert_eq!(classes(&gold, &given, text), wanted, "gold {gold:?}, given {given:?}");
         }
+    }
+
+    #[test]
+    fn a_denial_of_something_else_is_no_negation_missed() {
+        let class = |given: &str, text: &str| classes(&[], &[given], text)[0].1;
+        assert_eq!(class("kidney stone", "There is no concretion in the calyx."), "negation missed");
+        assert_eq!(class("kidney stone", "There is no stone in the gallbladder."), "invented", "another organ");
+        assert_eq!(
+            class("kidney stone", "Bright concretion in the calyx without thick walls."),
+            "invented",
+            "another property"
+        );
+        assert_eq!(
+            class("no acute abnormality", "There is no acute abnormality of the bowel."),
+            "invented",
+            "nothing found"
+        );
     }
 
     #[test]

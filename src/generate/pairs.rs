@@ -35,7 +35,7 @@ impl Pair {
 
 /// Reads a pairs file; `encode` turns the text form into ids (None where no tokenizer is at hand).
 pub fn read_pairs(path: &Path, encode: Option<&dyn Fn(&str) -> Result<Vec<u32>>>) -> Result<Vec<Pair>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = crate::io::read_text(path)?;
     let lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
     let read = |(i, line): (usize, &str)| -> Result<Pair> {
         let at = || format!("{} line {}", path.display(), i + 1);

@@ -35,7 +35,7 @@ fn other_base(folder: &Path, base: impl FnOnce() -> Result<String>) -> Result<Op
     if !path.is_file() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let text = io::read_text(&path)?;
     let TrainedOn { base: noted } =
         serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
     let base = base()?;

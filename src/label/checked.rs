@@ -94,7 +94,10 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> = pairs.iter().map(ordered).collect();
         assert_eq!(distinct.len(), pairs.len());
         let kinds: std::collections::BTreeSet<&str> = pairs.iter().map(|pair| pair.kind.as_str()).collect();
-        assert_eq!(Vec::from_iter(kinds), ["broader", "doubt", "form", "look-alike", "name", "plural", "side"]);
+        assert_eq!(
+            Vec::from_iter(kinds),
+            ["broader", "doubt", "form", "look-alike", "name", "plural", "side", "unicode"]
+        );
     }
 
     #[test]

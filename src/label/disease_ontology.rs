@@ -54,7 +54,7 @@ const ORGANS: [(&str, &[&str]); 28] = [
 pub fn rows(data: &Path) -> Result<Vec<Row>> {
     let read = |name: &str| {
         let path = data.join("disease-ontology").join(name);
-        std::fs::read_to_string(&path).map_err(Error::io(&path)).map(|text| (path, text))
+        crate::io::read_text(&path).map(|text| (path, text))
     };
     let (path, table) = read("HumanDO.tsv")?;
     let mut rows = names(&table).map_err(|why| Error::input(format!("{} {why}", path.display())))?;

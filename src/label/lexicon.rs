@@ -133,6 +133,76 @@ pub fn cue(sentence: &str) -> Option<Cue> {
     }
 }
 
+/// What a denial before its object begins with, and what one after it ends with.
+const BEFORE: [&str; 10] =
+    ["no", "without", "neither", "nor", "none", "never", "free of", "absence of", "negative for", "rather than"];
+const AFTER: [&str; 5] = ["not", "absent", "excluded", "ruled out", "negative"];
+/// Words for one organ each; a denial that speaks of other organs than a label does not deny the label.
+const ORGANS: [&[&str]; 19] = [
+    &["kidney", "kidneys", "renal"],
+    &["liver", "hepatic"],
+    &["gallbladder", "gallstone", "gallstones", "cholecystitis", "cholelithiasis"],
+    &["pancreas", "pancreatic", "pancreatitis"],
+    &["spleen", "splenic", "splenomegaly"],
+    &["bowel", "intestinal", "intestine", "ileum", "jejunum"],
+    &["colon", "colonic", "colorectal", "sigmoid", "rectal", "rectum"],
+    &["stomach", "gastric"],
+    &["lung", "lungs", "pulmonary"],
+    &["pleura", "pleural"],
+    &["bladder"],
+    &["uterus", "uterine"],
+    &["ovary", "ovaries", "ovarian"],
+    &["prostate", "prostatic"],
+    &["adrenal", "adrenals"],
+    &["ureter", "ureters", "ureteral", "ureteric"],
+    &["aorta", "aortic"],
+    &["appendix", "appendiceal", "appendicitis"],
+    &["bile", "biliary"],
+];
+
+/// The words of a sentence that its denials reach. A denial reaches from its word to the end of the clause ("no", "without"), up to the first
+/// comma where no "or" joins what follows, or back to the clause's beginning ("is not seen", "absent"). Clauses end at semicolons, "but",
+/// "although", "with", "which" and "while".
+fn denied(sentence: &str) -> String {
+    let marked = format!(" {} ", sentence.to_lowercase());
+    let ends = [";", " but ", " although ", " with ", " which ", " while "];
+    let clauses = ends.iter().fold(marked, |text, end| text.replace(end, " \n "));
+    clauses.lines().map(reached).collect::<Vec<_>>().join(" \n ")
+}
+
+fn reached(clause: &str) -> String {
+    let place = |cue: &&str| {
+        let whole = |at: &usize| {
+            let open = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
+            open(clause[..*at].chars().next_back()) && open(clause[at + cue.len()..].chars().next())
+        };
+        clause.match_indices(*cue).map(|(at, _)| at).find(whole).map(|at| (at, cue.len()))
+    };
+    if let Some((at, length)) = BEFORE.iter().filter_map(place).min() {
+        let rest = &clause[at + length..];
+        let joined = rest.contains(" or ") || rest.contains(" nor ");
+        return rest.split(if joined { '\n' } else { ',' }).next().unwrap_or_default().to_string();
+    }
+    match AFTER.iter().filter_map(place).min() {
+        Some((at, _)) => clause[..at].to_string(),
+        None => String::new(),
+    }
+}
+
+fn is_organ(term: &str) -> bool {
+    let small = |word: &str| ["of", "the", "in", "both", "left", "right", "and", "a"].contains(&word);
+    // "gallstone" tells of an organ, and is a finding
+    let finding = |word: &str| ["stone", "stones", "itis", "iasis", "megaly"].iter().any(|end| word.ends_with(end));
+    let organ = |word: &str| !finding(word) && ORGANS.iter().any(|organ| organ.contains(&word));
+    term.split(' ').all(|word| small(word) || organ(word))
+}
+
+fn organs(text: &str) -> BTreeSet<usize> {
+    let words = words(text);
+    let has = |organ: &&[&str]| words.iter().any(|word| organ.contains(&word.as_str()));
+    (0..ORGANS.len()).filter(|at| has(&ORGANS[*at])).collect()
+}
+
 /// The sentence that a label error hangs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -228,6 +298,29 @@ impl Reading<'_> {
         self.first_best(own).filter(|evidence| evidence.score >= MENTIONED)
     }
 
+    /// Whether the sentence of some evidence denies this label (normalised), and not only something: what it denies holds a word of the
+    /// label that is no organ, or most of the weight by which the sentence mentions it; and if both name organs, they share one.
+    pub fn denies(&self, evidence: &Evidence, label: &str) -> bool {
+        let (ours, theirs) = (organs(label), organs(&evidence.text));
+        if !ours.is_empty() && !theirs.is_empty() && ours.is_disjoint(&theirs) {
+            return false;
+        }
+        let (denied, all) = (terms(&denied(&evidence.text)), terms(&evidence.text));
+        let found = |terms: &BTreeSet<String>, forms: &Forms| forms.iter().any(|form| terms.contains(form));
+        let own: Vec<Forms> =
+            forms(label).into_iter().filter(|forms| !forms.iter().any(|form| is_organ(form))).collect();
+        if own.iter().any(|forms| found(&all, forms)) {
+            return own.iter().any(|forms| found(&denied, forms));
+        }
+        let place = self.lexicon.labels.binary_search_by(|known| known.as_str().cmp(label)).ok();
+        let weight = |term: &String| {
+            let weights = self.lexicon.weights.get(term).into_iter().flatten();
+            weights.filter(|(of, _)| Some(*of) == place).map(|(_, weight)| weight).sum::<f64>()
+        };
+        let reached: f64 = denied.iter().filter(|term| !is_organ(term)).map(weight).sum();
+        reached > 0.0 && reached > all.iter().map(weight).sum::<f64>() / 2.0
+    }
+
     fn score(&self, sentence: usize, label: &str) -> f64 {
         match self.lexicon.labels.binary_search_by(|known| known.as_str().cmp(label)) {
             Ok(at) => self.scores[sentence][at],
@@ -304,6 +397,36 @@ mod tests {
         for (text, wanted) in pairs {
             assert_eq!(cue(text), wanted, "{text}");
         }
+    }
+
+    #[test]
+    fn a_denial_reaches_its_clause_and_its_list_and_no_further() {
+        let pairs = [
+            ("No stones, cysts or masses.", vec!["stones", "cysts", "or", "masses"]),
+            ("No free fluid, a stone in the calyx.", vec!["free", "fluid"]),
+            ("Gallstone without wall thickening.", vec!["wall", "thickening"]),
+            ("A cyst is not seen.", vec!["cyst", "is"]),
+            ("There is no mass but a cyst.", vec!["mass"]),
+            ("A notable node.", vec![]),
+        ];
+        for (text, wanted) in pairs {
+            assert_eq!(words(&denied(text)), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_label_is_denied_only_by_a_denial_of_its_own_finding_in_its_own_organ() {
+        let lexicon = Lexicon::learn(&[], &|label| label.to_string());
+        let denies = |text: &str, label: &str| {
+            let reading = lexicon.read(text);
+            reading.best(label).is_some_and(|evidence| reading.denies(&evidence, label))
+        };
+        assert!(denies("There is no stone in the kidney.", "kidney stone"));
+        assert!(denies("A renal cyst is not seen.", "renal cyst"));
+        assert!(denies("No gallstones.", "gallstone"));
+        assert!(!denies("There is no stone in the gallbladder.", "kidney stone"), "another organ");
+        assert!(!denies("Gallstone without wall thickening.", "gallstone"), "another property");
+        assert!(!denies("The gallbladder shows no wall thickening.", "gallbladder polyp"), "another property");
     }
 
     #[test]

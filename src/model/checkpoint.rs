@@ -322,7 +322,7 @@ pub(super) fn weight_map(index: &Path) -> Result<BTreeMap<String, String>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let bytes = std::fs::read(index).map_err(Error::io(index))?;
+    let bytes = crate::io::read_text(index)?.into_bytes();
     let Index { weight_map } =
         serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{}: not valid: {e}", index.display())))?;
     match weight_map.values().find(|shard| !shard.ends_with(".safetensors") || shard.contains(['/', '\\', ':'])) {

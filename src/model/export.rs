@@ -86,12 +86,12 @@ fn chat_template(source: &Path) -> Result<Option<String>> {
     }
     let (file, config) = (source.join("chat_template.jinja"), source.join("tokenizer_config.json"));
     if file.is_file() {
-        return std::fs::read_to_string(&file).map(Some).map_err(Error::io(&file));
+        return crate::io::read_text(&file).map(Some);
     }
     if !config.is_file() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&config).map_err(Error::io(&config))?;
+    let text = crate::io::read_text(&config)?;
     let value: serde_json::Value =
         serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", config.display())))?;
     let template = match &value["chat_template"] {

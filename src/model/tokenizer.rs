@@ -82,7 +82,7 @@ impl Tokenizer {
         if !file.is_file() && dir.join("vocab.json").is_file() {
             return Self::from_qwen_files(&dir.join("vocab.json"), &dir.join("merges.txt"));
         }
-        let bytes = std::fs::read(&file).map_err(Error::io(&file))?;
+        let bytes = crate::io::read_text(&file)?.into_bytes();
         let bad = |e: String| Error::input(format!("{}: not a readable tokenizer: {e}", file.display()));
         let parsed: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
         sound(&parsed).map_err(bad)?;

@@ -136,7 +136,7 @@ impl Prompt {
     /// A prompt of the library by its name, or one's own by the path of its TOML file.
     pub fn named(name: &str, context: &PromptContext) -> Result<Self> {
         if name.ends_with(".toml") {
-            let text = std::fs::read_to_string(name).map_err(Error::io(Path::new(name)))?;
+            let text = crate::io::read_text(Path::new(name))?;
             return Self::fill(&recipe(&text, name)?, context);
         }
         let library = Self::library()?;

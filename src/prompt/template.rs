@@ -78,7 +78,7 @@ impl ChatTemplate {
         let file = dir.join("chat_template.jinja");
         let (config, path) = tokenizer_config(dir)?;
         let (source, from) = match file.is_file() {
-            true => (Some(std::fs::read_to_string(&file).map_err(Error::io(&file))?), file),
+            true => (Some(crate::io::read_text(&file)?), file),
             false => (in_config(&config["chat_template"]).map(String::from), path),
         };
         source.map(|source| Self::new(&source, &from.display().to_string(), named_tokens(&config))).transpose()
@@ -236,7 +236,7 @@ fn tokenizer_config(dir: &Path) -> Result<(serde_json::Value, std::path::PathBuf
     if !path.is_file() {
         return Ok((serde_json::Value::Null, path));
     }
-    let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+    let bytes = crate::io::read_text(&path)?.into_bytes();
     let value = serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
     Ok((value, path))
 }

@@ -232,6 +232,7 @@ fn settings(sheet: &mut Worksheet, answers: &[Answers], names: &[String]) -> Xls
     for (answer, name) in answers.iter().zip(names) {
         let evaluation = answer.evaluation;
         let known = [
+            ("task", evaluation.task.clone()),
             ("model", evaluation.model.clone()),
             ("adapter", evaluation.adapter.clone().unwrap_or_else(|| "none".into())),
             ("prompt", evaluation.prompt.clone()),

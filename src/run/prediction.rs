@@ -1,4 +1,5 @@
 //! One line of `preds.jsonl`: a case, the raw answer and what was read from it.
+use crate::corpus::findings::cell::is_nothing;
 use crate::corpus::{Case, Example, Labels};
 use crate::error::{Error, Result};
 use crate::io;
@@ -158,13 +159,13 @@ impl<A, G> Prediction<A, G> {
     }
 }
 
-/// Labels trimmed, normalised if asked, without empty ones.
+/// Labels trimmed, normalised if asked, without empty ones and words for no label (gold labels of older files hold them).
 pub fn label_set(labels: &[String], normalise: Option<&dyn Fn(&str) -> String>) -> BTreeSet<String> {
     let clean = |label: &String| match normalise {
         Some(normalise) => normalise(label),
         None => label.trim().to_string(),
     };
-    labels.iter().map(clean).filter(|label| !label.is_empty()).collect()
+    labels.iter().map(clean).filter(|label| !label.is_empty() && !is_nothing(label)).collect()
 }
 
 /// Outcomes in the order of the predictions; see [`Prediction::outcome`].
@@ -174,7 +175,7 @@ pub fn outcomes(predictions: &[Prediction], normalise: Option<&dyn Fn(&str) -> S
 
 /// Reads `preds.jsonl`. A line that is not a prediction, a file without lines and a case id given twice are errors.
 pub fn read_predictions<A: DeserializeOwned, G: DeserializeOwned>(path: &Path) -> Result<Vec<Prediction<A, G>>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = io::read_text(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parse = |(i, line): (usize, &str)| {
         let row = i + 1;

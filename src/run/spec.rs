@@ -104,7 +104,7 @@ pub struct Known {
     /// SHA-256 of the corpus.
     pub corpus: Option<String>,
     pub corpus_name: Option<String>,
-    /// Name and version of the task; of label sets of version 1 it is not written.
+    /// Name of the task, in files of older versions with its version behind `@`; of label sets it is not written.
     pub task: Option<String>,
     /// Name and digest: `model` of predictions, `base` of trainings and arms.
     pub model: Option<String>,

@@ -218,7 +218,7 @@ fn learning(config: &TrainConfig) -> Result<usize> {
 impl ArmResult {
     fn read(run: Run) -> Result<Self> {
         let path = run.path("answers.jsonl");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = io::read_text(&path)?;
         let line = |(i, line): (usize, &str)| {
             serde_json::from_str(line).map_err(|e| Error::input(format!("{} row {}: {e}", path.display(), i + 1)))
         };

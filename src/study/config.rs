@@ -204,7 +204,7 @@ impl TrainConfig {
     }
 
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = crate::io::read_text(path)?;
         toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
 

@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
+    /// Name and version of the task that read and scored the answers, `findings@2`; empty in files of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub task: String,
     pub model: String,
     pub adapter: Option<String>,
     pub prompt: String,
@@ -93,6 +96,7 @@ pub fn evaluate(task: &dyn AnyTask, predictions: &[AnyPrediction], bootstrap: &B
         )));
     }
     Ok(Evaluation {
+        task: task.id(),
         model: first.model.clone(),
         adapter: first.adapter.clone(),
         prompt: first.prompt.clone(),

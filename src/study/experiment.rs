@@ -130,6 +130,12 @@ impl Run {
             weights: (config.weights != Precision::F32).then(|| io::to_value(&config.weights)).transpose()?,
             task: told(task),
         });
+        if task.test().is_empty() {
+            return Err(Error::input(format!(
+                "{}: no test cases to ask about: mark rows as `test` in the column `split`, or give a file or sheet of test cases",
+                config.corpus
+            )));
+        }
         let folder = Spec::new("predict", &config.name, &spec)?.folder();
         store.open_or_make("predict", &config.name, &spec, |dir| {
             let cases = drawn(task.test(), config.cases.unwrap_or(usize::MAX), CASES_SEED);
@@ -162,9 +168,10 @@ impl Run {
 /// Draws the test cases where not all are asked about; see [`drawn`].
 const CASES_SEED: u64 = 7;
 
-/// The task, where it is not told by the corpus alone, as it is for label sets of version 1: their runs were named before there were tasks.
+/// The task's name, where it is not told by the corpus alone, as it is for label sets: their runs were named before there were tasks. Without
+/// its version: a run keeps raw answers, which another parser reads anew.
 pub(super) fn told(task: &dyn AnyTask) -> Option<String> {
-    (task.as_labels().is_none() || task.version() > 1).then(|| task.id())
+    task.as_labels().is_none().then(|| task.name().to_string())
 }
 
 /// The part of a model that learns.

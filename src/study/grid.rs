@@ -82,7 +82,7 @@ pub struct Grid {
 
 impl GridConfig {
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = crate::io::read_text(path)?;
         let config: Self = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
         config.arms().map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
         Ok(config)

@@ -7,7 +7,7 @@ use crate::io;
 use crate::label::Ontology;
 use crate::metric::{self, Bootstrap, Credit, Metric, Outcome, Reading};
 use crate::run::{Prediction, Run, Store};
-use crate::task::{AnyTask, LabelTask, Task, typed_predictions};
+use crate::task::{LabelTask, Task, typed_predictions};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -43,12 +43,12 @@ impl<T: Task> Results<T> {
     /// Every complete run in `store` that answered the test cases of the task, by the names of the runs: baselines, base models, adapters,
     /// then the arms of grids.
     pub fn in_store(store: &Store, task: T) -> Result<Self> {
-        let (digest, id) = (task.corpus().digest(), (&task as &dyn AnyTask).id());
+        let (digest, name) = (task.corpus().digest(), Task::name(&task).to_string());
         let answers = |run: &Run| {
             let known = run.known();
             known.corpus.as_ref() == Some(&digest)
                 && known.cases.is_none()
-                && known.task.map_or(task.as_labels().is_some(), |of| of == id)
+                && known.task.map_or(task.as_labels().is_some(), |of| of.split('@').next() == Some(&name))
                 && (run.spec.kind == "arm" || run.path("preds.jsonl").is_file())
         };
         let mut runs: Vec<Run> = store.list()?.into_iter().filter(answers).collect();

@@ -1,17 +1,20 @@
 //! Tasks whose answers are sets of labels: diagnoses from findings, and the diseases that an abstract names (BC5CDR, NCBI).
+use super::separated::Separated;
 use super::{Cell, Column, Combined, Parsed, Task, TrainingText, TrainingTexts};
 use crate::augment::Augmentation;
+use crate::corpus::findings::cell::json_list;
 use crate::corpus::split::Split;
 use crate::corpus::{Case, Corpus, Finding, Labels};
 use crate::ensemble::vote;
 use crate::error::{Error, Result};
-use crate::label::{Normaliser, parse};
+use crate::label::{Normaliser, parse_known};
 use crate::metric::{Metric, Reading, ScoreTable};
 use crate::prompt::{Exemplar, PromptContext};
 use crate::run::{Prediction, label_set, outcomes};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Once;
 
 /// Metrics of label sets, the main one first; the rate of labels unknown to training comes after them where training is known.
 pub const LABEL_METRICS: [Metric; 18] = Metric::PLAIN;
@@ -26,15 +29,35 @@ pub struct LabelTask {
     pub names: Normaliser,
     /// Labels of training as written; none where predictions are scored without a corpus.
     vocabulary: Option<Vec<String>>,
+    separated: Separated,
+    /// The answer for nothing as [`Normaliser`] names it, where cases without a label are in the corpus: then it is no label.
+    nothing: Option<String>,
 }
 
 impl LabelTask {
     /// By the name that configs and the command line use; see [`super::open`].
     pub fn open(corpus: &str) -> Result<Self> {
         match corpus {
-            "findings" => Self::of(corpus, Corpus::from_env()?),
+            "findings" => Self::of(corpus, Corpus::from_env()?).inspect(|task| task.warn(&Corpus::path_from_env())),
             "bc5cdr" | "ncbi" => mentions(corpus),
-            path => Self::of("findings", Corpus::open(Path::new(path))?),
+            path => Self::of("findings", Corpus::open(Path::new(path))?).inspect(|task| task.warn(Path::new(path))),
+        }
+    }
+
+    /// Says so, once, where labels of the user's file can be matched by no answer; `dxlab data check` says which.
+    fn warn(&self, path: &Path) {
+        static TOLD: Once = Once::new();
+        let labels: BTreeSet<&String> =
+            self.corpus.train.iter().chain(&self.corpus.test).flat_map(|c| &c.gold).collect();
+        let lost: Vec<&&String> = labels.iter().filter(|label| super::check::lost(self, label)).collect();
+        if let Some(first) = lost.first() {
+            TOLD.call_once(|| {
+                let (n, all, path) = (lost.len(), labels.len(), path.display());
+                eprintln!(
+                    "{path}: {n} of {all} labels can be matched by no answer and count as missed, `{first}` first: `dxlab data check \
+                     {path}` names each"
+                );
+            });
         }
     }
 
@@ -45,8 +68,11 @@ impl LabelTask {
 
     fn of(name: &str, corpus: Corpus) -> Result<Self> {
         let names = Normaliser::new(corpus.vocabulary().keys())?;
-        let vocabulary = Some(corpus.vocabulary().into_keys().collect());
-        Ok(Self { name: name.into(), context: context_of(&corpus), corpus, names, vocabulary })
+        let vocabulary: Vec<String> = corpus.vocabulary().into_keys().collect();
+        let (separated, context) = (Separated::of(&vocabulary), context_of(&corpus));
+        let nothing = corpus.train.iter().chain(&corpus.test).any(|case| case.gold.is_empty());
+        let nothing = nothing.then(|| names.normalise(&context.none));
+        Ok(Self { name: name.into(), context, corpus, names, vocabulary: Some(vocabulary), separated, nothing })
     }
 
     /// For predictions whose corpus is not at hand: labels are named alike without those of training, and none counts as unknown.
@@ -70,7 +96,7 @@ impl LabelTask {
 
     /// Cases with the answers that a model is to write.
     pub fn exemplars(&self, cases: &[Finding]) -> Vec<Exemplar> {
-        cases.iter().map(|case| exemplar(case, &self.context.none)).collect()
+        cases.iter().map(|case| exemplar(case, &self.context.none, &self.separated)).collect()
     }
 
     /// Training labels as written; none without a corpus.
@@ -112,21 +138,27 @@ fn mentions(name: &str) -> Result<LabelTask> {
 pub fn context_of(corpus: &Corpus) -> PromptContext {
     let labels: BTreeSet<&String> = corpus.train.iter().flat_map(|case| &case.gold).collect();
     let mut context = PromptContext { vocabulary: labels.into_iter().cloned().collect(), ..PromptContext::default() };
-    let examples = corpus.train.iter().map(|case| exemplar(case, &context.none)).collect();
+    let separated = Separated::of(&context.vocabulary);
+    let examples = corpus.train.iter().map(|case| exemplar(case, &context.none, &separated)).collect();
     let json = serde_json::to_string(&corpus.train).unwrap_or_default(); // strings always have a JSON form
     context.examples = examples;
     context.pool = crate::io::hex(&Sha256::digest(json));
     context
 }
 
-fn exemplar(case: &Finding, none: &str) -> Exemplar {
-    Exemplar { case: case.case.clone(), answer: written(&case.gold, none), shows: case.gold.clone() }
+fn exemplar(case: &Finding, none: &str, separated: &Separated) -> Exemplar {
+    Exemplar { case: case.case.clone(), answer: written(&case.gold, none, separated), shows: case.gold.clone() }
 }
 
-/// Labels as written, joined by `, `; without any, `none`.
-fn written<S: AsRef<str>>(labels: &[S], none: &str) -> String {
+/// Labels as written, joined by `, `; a JSON list where that would be read as other labels, and the list is not; without any, `none`.
+fn written<S: AsRef<str>>(labels: &[S], none: &str, separated: &Separated) -> String {
     let labels: Vec<&str> = labels.iter().map(|l| l.as_ref().trim()).filter(|l| !l.is_empty()).collect();
-    if labels.is_empty() { none.to_string() } else { labels.join(", ") }
+    if labels.is_empty() {
+        return none.to_string();
+    }
+    let read_back = |text: &str| separated.read(text, crate::label::parse).labels == labels;
+    let (plain, list) = (labels.join(", "), json_list(&labels));
+    if !read_back(&plain) && read_back(&list) { list } else { plain }
 }
 
 impl Task for LabelTask {
@@ -135,6 +167,11 @@ impl Task for LabelTask {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    /// 2: JSON of every shape, tables, tags, states, codes; prose is no list; labels known to training are never taken apart.
+    fn version(&self) -> u32 {
+        2
     }
 
     fn corpus(&self) -> &Corpus {
@@ -146,12 +183,16 @@ impl Task for LabelTask {
     }
 
     fn target(&self, gold: &Labels) -> String {
-        written(gold, &self.context.none)
+        written(gold, &self.context.none, &self.separated)
     }
 
     fn parse(&self, raw: &str, _case: &Case) -> Parsed<Labels> {
-        let read = parse(raw);
-        Parsed { answer: read.labels, parsed: read.parsed }
+        let read = self.separated.read(raw, |text| parse_known(text, |label| !self.names.outside_vocabulary(label)));
+        let mut answer = read.labels;
+        if let Some(nothing) = &self.nothing {
+            answer.retain(|label| self.names.normalise(label) != *nothing);
+        }
+        Parsed { answer, parsed: read.parsed }
     }
 
     fn combine(&self, samples: &[Parsed<Labels>], threshold: f64) -> Combined<Labels> {

@@ -5,9 +5,13 @@
 //! A new task implements [`Task`] in a file of its own and, to be opened by name, gets a line in [`open`]. [`AnyTask`] is the same with the
 //! types taken out (answers as JSON), for all that works on files.
 mod any;
+mod check;
 mod labels;
+mod separated;
 
+pub use crate::corpus::findings::cell::read as labels_of_cell;
 pub use any::{AnyPrediction, AnyTask, typed_predictions};
+pub use check::check;
 pub use labels::{LABEL_METRICS, LabelTask, context_of};
 
 use crate::augment::Augmentation;
@@ -79,7 +83,8 @@ pub trait Task: Send + Sync {
     /// As in `--task` and in every prediction line: `findings`.
     fn name(&self) -> &str;
 
-    /// Raised whenever the parser or a score changes what comes out; part of every run's digest from 2 on.
+    /// Raised whenever the parser or a score changes what comes out. It stands in predictions, `metrics.json` and the workbook. A run keeps raw
+    /// answers, which do not depend on it, so it is no part of a run's digest.
     fn version(&self) -> u32 {
         1
     }

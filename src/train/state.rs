@@ -42,7 +42,7 @@ impl State {
         std::fs::create_dir_all(&fresh).map_err(Error::io(&fresh))?;
         tensors::write(&fresh.join("parameters.safetensors"), &detached(parameters), DType::F32)?;
         tensors::write(&fresh.join("optimizer.safetensors"), &moments.tensors()?, DType::F32)?;
-        let json = serde_json::to_string_pretty(progress).map_err(|e| Error::failed(e.to_string()))?;
+        let json = serde_json::to_string_pretty(&Saved::of(progress)).map_err(|e| Error::failed(e.to_string()))?;
         std::fs::write(fresh.join("progress.json"), json + "\n").map_err(Error::io(&fresh))?;
         if self.dir.exists() {
             let _ = std::fs::remove_dir_all(&old);
@@ -61,9 +61,10 @@ impl State {
             let _ = std::fs::remove_dir_all(left); // by a kill while the state was saved
         }
         let path = dir.join("progress.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let progress: Progress = serde_json::from_str(&text)
+        let text = crate::io::read_text(&path)?;
+        let saved: Saved = serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{}: {e}; remove the folder to start again", path.display())))?;
+        let progress = saved.progress();
         set(parameters, &dir.join("parameters.safetensors"))?;
         let moments = tensors::read(&dir.join("optimizer.safetensors"))?;
         Ok((progress.clone(), Moments::restore(&moments, parameters, progress.step)?))
@@ -90,4 +91,42 @@ pub fn set(parameters: &BTreeMap<String, Var>, path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// `progress.json` of a state: with the best loss also as text, as serde_json rounds the last digit of some numbers that it reads.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    #[serde(flatten)]
+    progress: Progress,
+    /// Absent in states of older versions.
+    #[serde(default)]
+    best_loss_exact: Option<String>,
+}
+
+impl Saved {
+    fn of(progress: &Progress) -> Self {
+        Self { progress: progress.clone(), best_loss_exact: progress.best_loss.map(|loss| loss.to_string()) }
+    }
+
+    fn progress(self) -> Progress {
+        let exact = self.best_loss_exact.and_then(|text| text.parse().ok());
+        Progress { best_loss: exact.or(self.progress.best_loss), ..self.progress }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_loss_of_a_state_is_read_back_to_the_last_digit() {
+        for i in 0..2000 {
+            let progress =
+                Progress { best_loss: Some(0.1 + f64::from(i) / 7919.0), step: i as usize, ..Progress::default() };
+            let text = serde_json::to_string(&Saved::of(&progress)).unwrap();
+            assert_eq!(serde_json::from_str::<Saved>(&text).unwrap().progress(), progress);
+        }
+        let old = serde_json::to_string(&Progress { best_loss: Some(0.5), ..Progress::default() }).unwrap();
+        assert_eq!(serde_json::from_str::<Saved>(&old).unwrap().progress().best_loss, Some(0.5));
+    }
 }

@@ -154,10 +154,16 @@ fn killing_and_resuming_gives_the_same_losses_and_the_same_adapter() {
     let (a, ..) = learn(straight.path(), &config, &data, &[None]);
     // stopped between two evaluations: the steps after the last saved state are made again
     let (b, ..) = learn(broken.path(), &config, &data, &[Some(6), Some(9), None]);
-    let losses = |dir: &Path| -> Vec<(usize, f64)> {
-        read_log(&dir.join("log.jsonl")).unwrap().into_iter().map(|l| (l.step, l.loss)).collect()
+    // the text itself, but for the speed
+    let log = |dir: &Path| -> Vec<String> {
+        let text = std::fs::read_to_string(dir.join("log.jsonl")).unwrap();
+        let speed = |line: &str| {
+            let (before, after) = line.split_once("\"tokens_per_sec\":").unwrap();
+            format!("{before}{}", after.trim_start_matches(|c: char| !matches!(c, ',' | '}')))
+        };
+        text.lines().map(speed).collect()
     };
-    assert_eq!(losses(straight.path()), losses(broken.path()), "bitwise, on the cpu in f32");
+    assert_eq!(log(straight.path()), log(broken.path()), "bitwise, on the cpu in f32");
     for (name, var) in a.parameters() {
         assert_eq!(distance(var, &b.parameters()[name]), 0.0, "{name}");
     }

@@ -272,9 +272,11 @@ impl Trainer<'_> {
     /// Opens `log.jsonl` for the lines after `step`; lines that a killed run wrote past its last state are dropped.
     fn open_log(&self, step: usize) -> Result<std::fs::File> {
         let path = self.dir.join("log.jsonl");
-        let kept: Vec<LogLine> =
-            if step == 0 { vec![] } else { read_log(&path)?.into_iter().filter(|l| l.step <= step).collect() };
-        if !kept.iter().map(|l| l.step).eq(1..=step) {
+        // as text: a number that is read and written again may change in its last digit
+        let text = if step == 0 { String::new() } else { std::fs::read_to_string(&path).map_err(Error::io(&path))? };
+        let whole = text.lines().map_while(|line| Some((serde_json::from_str::<LogLine>(line).ok()?, line)));
+        let kept: Vec<(usize, &str)> = whole.map(|(l, line)| (l.step, line)).filter(|(at, _)| *at <= step).collect();
+        if !kept.iter().map(|(at, _)| *at).eq(1..=step) {
             return Err(Error::input(format!(
                 "{}: expected a line for each of the {step} updates made, found {}; remove {} to train again",
                 path.display(),
@@ -282,7 +284,7 @@ impl Trainer<'_> {
                 self.dir.display()
             )));
         }
-        let text = kept.iter().map(|l| Ok(json(l)? + "\n")).collect::<Result<String>>()?;
+        let text: String = kept.iter().map(|(_, line)| format!("{line}\n")).collect();
         std::fs::create_dir_all(self.dir).map_err(Error::io(self.dir))?;
         io::write(&path, text.as_bytes())?;
         std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))
@@ -396,7 +398,7 @@ fn json(line: &LogLine) -> Result<String> {
 
 /// All whole lines of a `log.jsonl`; a last line cut by a kill is left out.
 pub fn read_log(path: &Path) -> Result<Vec<LogLine>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = io::read_text(path)?;
     Ok(text.lines().map_while(|l| serde_json::from_str(l).ok()).collect())
 }
 

@@ -1,4 +1,6 @@
-//! Findings in the formats that are read; labels joined by `, `.
+//! Findings in the formats that are read; labels as [`cell`] writes them: joined by `, `, or as a JSON list where that would be read in
+//! another way.
+use super::cell;
 use crate::corpus::{Case, Corpus, Finding};
 use crate::error::{Error, Result};
 use crate::io;
@@ -16,7 +18,7 @@ pub fn write_jsonl(path: &Path, cases: &[Finding]) -> Result<()> {
             value(case_id),
             value(group),
             value(input),
-            value(&labels.join(", "))
+            value(&cell::written(labels))
         )
     };
     io::write(path, cases.iter().map(line).collect::<String>().as_bytes())
@@ -30,7 +32,7 @@ pub fn write_csv(path: &Path, corpus: &Corpus) -> Result<()> {
         .map_err(|e| failed(e.to_string()))?;
     for (split, cases) in [("train", &corpus.train), ("test", &corpus.test)] {
         for case in cases {
-            let labels = case.gold.join(", ");
+            let labels = cell::written(&case.gold);
             let record = [&case.case_id, &case.group, split, &case.input, &labels];
             out.write_record(record).map_err(|e| failed(e.to_string()))?;
         }
@@ -49,7 +51,7 @@ pub fn write_xlsx(path: &Path, corpus: &Corpus) -> Result<()> {
             sheet.write(0, column as u16, name).map_err(failed)?;
         }
         for (i, case) in cases.iter().enumerate() {
-            let cells = [&case.case_id, &case.group, &case.input, &case.gold.join(", ")];
+            let cells = [&case.case_id, &case.group, &case.input, &cell::written(&case.gold)];
             for (column, cell) in cells.into_iter().enumerate() {
                 sheet.write_string(i as u32 + 1, column as u16, cell).map_err(failed)?;
             }

@@ -55,7 +55,7 @@ impl std::fmt::Display for AllowedGroup {
 
 impl Allowed {
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = crate::io::read_text(path)?;
         let list: Self = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
         let pairs = list.pairs.iter().map(|pair| (pair.to_string(), &pair.reason));
         let groups = list.groups.iter().map(|group| (group.to_string(), &group.reason));

@@ -21,7 +21,7 @@ pub fn read(folder: &Path) -> Result<BTreeMap<String, Truth>> {
     if !path.is_file() {
         return Ok(BTreeMap::new());
     }
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let text = crate::io::read_text(&path)?;
     let parse = |(i, line): (usize, &str)| {
         let truth: Truth = serde_json::from_str(line)
             .map_err(|e| Error::input(format!("{} line {}: not a truth: {e}", path.display(), i + 1)))?;

@@ -59,7 +59,7 @@ impl Keys {
     }
 
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = crate::io::read_text(path)?;
         match serde_json::from_str(&text) {
             Ok(Value::Object(map)) => Ok(Self::of(path, map)),
             Ok(_) => Err(Error::input(format!("{}: expected a JSON object", path.display()))),

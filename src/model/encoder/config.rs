@@ -66,7 +66,7 @@ impl EncoderConfig {
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = io::read_text(&path)?;
         match serde_json::from_str(&text) {
             Ok(Value::Object(map)) => Keys { file, map }.config(),
             Ok(_) => Err(Error::input(format!("{file}: expected a JSON object"))),

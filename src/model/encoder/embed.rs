@@ -131,7 +131,7 @@ fn optional_json(path: &Path) -> Result<Value> {
     if !path.is_file() {
         return Ok(Value::Null);
     }
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = crate::io::read_text(path)?;
     serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))
 }
 

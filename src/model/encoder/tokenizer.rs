@@ -41,7 +41,7 @@ impl EncoderTokenizer {
                 dir.display()
             )));
         }
-        let bytes = std::fs::read(&file).map_err(Error::io(&file))?;
+        let bytes = io::read_text(&file)?.into_bytes();
         let bad = |e: String| Error::input(format!("{}: not a readable tokenizer: {e}", file.display()));
         // The library panics on broken JSON inside a decoder, and on this normaliser's tables if they are damaged.
         let parsed: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;

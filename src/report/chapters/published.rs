@@ -28,7 +28,7 @@ struct Anchor {
 /// what each row was measured on stands in it.
 pub fn anchors(results: &Results, ours: &[&str]) -> Result<Table> {
     let path = crate::home().join("data").join("published.toml");
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let text = crate::io::read_text(&path)?;
     let found: Published = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
     let row = |a: &Anchor| {
         let numbers = [a.jaccard, a.exact_match, a.micro_f1, a.macro_f1].map(|v| format!("{v:.3}"));
@@ -38,9 +38,8 @@ pub fn anchors(results: &Results, ours: &[&str]) -> Result<Table> {
     let here = format!("{}, {} test cases", results.task.corpus.name, results.task.corpus.test.len());
     for name in ours {
         let evaluation = &results.get(name)?.evaluation;
-        let value = |metric: &str| {
-            evaluation.get(Reading::Raw, metric).map_or(NONE.into(), |e| format!("{:.3}", e.value))
-        };
+        let value =
+            |metric: &str| evaluation.get(Reading::Raw, metric).map_or(NONE.into(), |e| format!("{:.3}", e.value));
         rows.push([vec![name.to_string(), here.clone()], METRICS.map(value).to_vec()].concat());
     }
     Ok(Table::from_rows(&["model", "measured on", "Jaccard", "exact", "micro-F1", "macro-F1"], &rows))

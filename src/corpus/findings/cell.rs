@@ -1,0 +1,314 @@
+//! How the labels of a case stand in a cell, and how they are read from it. This is the one reader of gold answers of label sets, whatever
+//! the file: CSV, Excel, JSON. [`crate::task::labels_of_cell`] is its name at the task, whose check (`dxlab data check`) holds it against
+//! the reader of model answers.
+//!
+//! - Separators are the comma, the semicolon and the end of a line, one kind a cell; `，`, `、` and `；` count as comma and semicolon. The end
+//!   of a line may follow a comma or a semicolon. Between brackets that close — ( ) [ ] { } （ ） — nothing separates.
+//! - A cell that is a JSON list of strings is that list.
+//! - A word of [`NOTHING`] alone says that nothing is to be found: no label, which is not an empty cell.
+//!
+//! What can be read in two ways is a [`Fault`], never a guess: two kinds of separators, a bracket without its other half, a list that is not
+//! JSON, a word for nothing beside labels.
+use crate::corpus::check::Kind;
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// Words that say "no label", in any case. The reader of answers takes each for an answer without labels, too.
+pub const NOTHING: [&str; 5] = ["none", "n/a", "nil", "no disease", "no diseases"];
+
+/// Why a cell cannot be read in one way only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub kind: Kind,
+    pub why: String,
+}
+
+impl Fault {
+    fn new(kind: Kind, why: impl Into<String>) -> Self {
+        Self { kind, why: why.into() }
+    }
+}
+
+/// What separates the labels of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Separator {
+    Comma,
+    Semicolon,
+    Line,
+}
+
+impl Separator {
+    fn of(c: char) -> Option<Self> {
+        match c {
+            ',' | '，' | '、' => Some(Self::Comma),
+            ';' | '；' => Some(Self::Semicolon),
+            '\n' | '\r' => Some(Self::Line),
+            _ => None,
+        }
+    }
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Comma => "a comma",
+            Self::Semicolon => "a semicolon",
+            Self::Line => "the end of a line",
+        }
+    }
+}
+
+/// What a cell says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gold {
+    /// Between the separators, trimmed; empty ones kept. None where the cell says that there is nothing.
+    pub labels: Vec<String>,
+    /// The cell says in so many words that there is no label.
+    pub nothing: bool,
+    pub separator: Option<Separator>,
+    pub faults: Vec<Fault>,
+}
+
+/// Labels of a cell of text.
+pub fn read(cell: &str) -> Gold {
+    let cell = cell.trim();
+    if cell.is_empty() {
+        return Gold::default();
+    }
+    if cell.starts_with('[') {
+        if let Ok(labels) = serde_json::from_str::<Vec<String>>(cell) {
+            return listed(labels, None, Vec::new());
+        }
+        if cell.ends_with(']') && cell.contains(['\'', '"']) {
+            let why =
+                "a list that is not JSON: write it as [\"a\", \"b\"], or the labels alone with commas between them";
+            return listed(vec![cell.into()], None, vec![Fault::new(Kind::Separator, why)]);
+        }
+    }
+    let (mut faults, inside) = (Vec::new(), closed_brackets(cell));
+    let (pieces, found) = pieces(cell, inside.as_deref().unwrap_or(&[]));
+    if let (Err(bracket), false) = (&inside, found.is_empty()) {
+        let why = format!("`{bracket}` lacks its other half, so it cannot be told what separates labels: close it");
+        faults.push(Fault::new(Kind::Separator, why));
+    }
+    let kinds = kinds(&found);
+    if let [one, other, ..] = kinds.as_slice() {
+        let why = format!(
+            "{} and {} both stand between labels, or within one: use one of them; put a part that holds it in brackets",
+            one.name(),
+            other.name()
+        );
+        faults.push(Fault::new(Kind::Separator, why));
+    }
+    listed(pieces, kinds.first().copied(), faults)
+}
+
+/// Labels of a JSON list, each as it stands.
+pub fn read_list(items: &[Value]) -> Gold {
+    let mut faults = Vec::new();
+    let mut label = |(i, item): (usize, &Value)| match item {
+        Value::String(text) => text.trim().to_string(),
+        Value::Null => String::new(),
+        other => {
+            let what = format!("label {} of {} is not text but `{other}`: put it in quotes", i + 1, items.len());
+            faults.push(Fault::new(Kind::Value, what));
+            other.to_string()
+        }
+    };
+    let labels = items.iter().enumerate().map(&mut label).collect();
+    listed(labels, None, faults)
+}
+
+/// The text of a cell from which [`read`] gives these labels back: joined by `, ` where that can be, else a JSON list.
+pub fn written(labels: &[String]) -> String {
+    if labels.is_empty() {
+        return NOTHING[0].into();
+    }
+    let plain = labels.join(", ");
+    let back = read(&plain);
+    if back.labels == labels && back.faults.is_empty() { plain } else { json_list(labels) }
+}
+
+/// `["a", "b"]`
+pub fn json_list<S: AsRef<str>>(labels: &[S]) -> String {
+    let quoted: Vec<String> = labels.iter().map(|label| Value::from(label.as_ref()).to_string()).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// True for a word that says "no label".
+pub fn is_nothing(label: &str) -> bool {
+    NOTHING.contains(&label.trim().to_lowercase().as_str())
+}
+
+fn listed(labels: Vec<String>, separator: Option<Separator>, mut faults: Vec<Fault>) -> Gold {
+    let (nothing, rest): (Vec<String>, Vec<String>) = labels.into_iter().partition(|label| is_nothing(label));
+    if !nothing.is_empty() && rest.iter().any(|label| !label.is_empty()) {
+        let why = format!("`{}` says that there is no label, and labels stand beside it: keep one", nothing[0]);
+        faults.push(Fault::new(Kind::Nothing, why));
+    }
+    Gold { nothing: !nothing.is_empty() && rest.is_empty(), labels: rest, separator, faults }
+}
+
+/// The kinds of separators that a reader must choose between: the end of a line after another separator is none of its own.
+fn kinds(found: &[(Separator, bool)]) -> Vec<Separator> {
+    let mut kinds: Vec<Separator> = found.iter().filter(|(_, follows)| !follows).map(|(kind, _)| *kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+/// The pieces between separators outside `inside`, and each separator, with whether it is the end of a line right after another.
+fn pieces(cell: &str, inside: &[(usize, usize)]) -> (Vec<String>, Vec<(Separator, bool)>) {
+    let (mut pieces, mut found, mut start) = (Vec::new(), Vec::new(), 0);
+    for (at, c) in cell.char_indices() {
+        let Some(kind) = Separator::of(c) else { continue };
+        if inside.iter().any(|(open, close)| (*open..*close).contains(&at)) {
+            continue;
+        }
+        let piece = cell[start..at].trim();
+        let follows = kind == Separator::Line && piece.is_empty() && !found.is_empty();
+        if !follows {
+            pieces.push(piece.to_string());
+        }
+        found.push((kind, follows));
+        start = at + c.len_utf8();
+    }
+    pieces.push(cell[start..].trim().to_string());
+    (pieces, found)
+}
+
+/// Byte ranges of outermost pairs of brackets; a bracket without its other half is an error.
+fn closed_brackets(cell: &str) -> Result<Vec<(usize, usize)>, char> {
+    let (mut open, mut pairs): (Vec<(char, usize)>, Vec<(usize, usize)>) = (Vec::new(), Vec::new());
+    for (at, c) in cell.char_indices() {
+        let wanted = match c {
+            '(' | '[' | '{' | '（' => {
+                open.push((c, at));
+                continue;
+            }
+            ')' => '(',
+            ']' => '[',
+            '}' => '{',
+            '）' => '（',
+            _ => continue,
+        };
+        match open.pop() {
+            Some((bracket, start)) if bracket == wanted => {
+                if open.is_empty() {
+                    pairs.push((start, at));
+                }
+            }
+            _ => return Err(c),
+        }
+    }
+    open.first().map_or(Ok(pairs), |(bracket, _)| Err(*bracket))
+}
+
+/// Characters of a label that an answer will hardly hold in the same form, by code and name; each once.
+pub fn odd_characters(label: &str) -> Vec<Cow<'static, str>> {
+    let mut found: Vec<Cow<'static, str>> = Vec::new();
+    for c in label.chars() {
+        if let Some(what) = odd(c) {
+            let told = Cow::Owned(format!("U+{:04X} ({what})", u32::from(c)));
+            if !found.contains(&told) {
+                found.push(told);
+            }
+        }
+    }
+    if label.contains("_x000D_") {
+        found.push("_x000D_ (a line end that Excel wrote as text)".into());
+    }
+    found
+}
+
+fn odd(c: char) -> Option<&'static str> {
+    Some(match c {
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+            "an invisible character"
+        }
+        '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e01ef}' => "an invisible character",
+        '\u{fffd}' => "the mark of a character that was lost",
+        '\u{e000}'..='\u{f8ff}' => "a private character without a meaning",
+        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => "an unusual space",
+        '\u{2010}'..='\u{2012}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' => "an unusual hyphen",
+        '\u{300}'..='\u{36f}' => "an accent apart from its letter",
+        '\u{ff01}'..='\u{ff5e}' => "a full-width form",
+        '\u{fb00}'..='\u{fb06}' => "letters joined in one character",
+        c if c.is_control() => "a control character",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(cell: &str) -> Vec<String> {
+        let gold = read(cell);
+        assert!(gold.faults.is_empty(), "{cell}: {:?}", gold.faults);
+        gold.labels
+    }
+
+    fn kinds_of(cell: &str) -> Vec<Kind> {
+        read(cell).faults.into_iter().map(|fault| fault.kind).collect()
+    }
+
+    #[test]
+    fn one_kind_of_separator_splits_outside_brackets() {
+        for cell in ["cyst, stone", "cyst; stone", "cyst\nstone", "cyst\r\nstone", "cyst,\nstone", "cyst ;\r\n stone"] {
+            assert_eq!(labels(cell), ["cyst", "stone"], "{cell}");
+        }
+        assert_eq!(labels("cyst，stone、hernia"), ["cyst", "stone", "hernia"]);
+        assert_eq!(labels("hernia (left, small), cyst [a; b]"), ["hernia (left, small)", "cyst [a; b]"]);
+        assert_eq!(labels("[\"a, b\", \"c\"]"), ["a, b", "c"]);
+        assert_eq!(labels("cyst, , stone,"), ["cyst", "", "stone", ""], "empty ones are for the check to name");
+        assert_eq!(labels("renal cyst / gallstone"), ["renal cyst / gallstone"]);
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_named() {
+        for cell in [
+            "cyst, left; stone",
+            "cyst, left\nstone",
+            "cyst; a\nb",
+            "hernia (left, cyst",
+            "hernia), cyst",
+            "['a', 'b']",
+        ] {
+            assert_eq!(kinds_of(cell), [Kind::Separator], "{cell}");
+        }
+        assert_eq!(kinds_of("None, cyst"), [Kind::Nothing]);
+        assert!(kinds_of("hernia (left").is_empty(), "nothing to separate");
+    }
+
+    #[test]
+    fn a_word_for_nothing_is_no_label_and_not_an_empty_cell() {
+        for cell in ["None", "n/a", "[\"none\"]", " NIL "] {
+            assert_eq!(read(cell), Gold { nothing: true, ..Gold::default() }, "{cell}");
+        }
+        assert_eq!(read(" "), Gold::default());
+        assert_eq!(labels("No acute abnormality"), ["No acute abnormality"]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let owned = |labels: &[&str]| labels.iter().map(|l| l.to_string()).collect::<Vec<_>>();
+        for list in [
+            &["a", "b"][..],
+            &["a (b, c)", "d"],
+            &["a, b"],
+            &["a; b", "c"],
+            &["a (b", "c"],
+            &["[a]"],
+            &["x \"y\"", "z\nw"],
+            &["['a']"],
+        ] {
+            assert_eq!(labels(&written(&owned(list))), owned(list), "{}", written(&owned(list)));
+        }
+        assert_eq!((written(&[]).as_str(), written(&owned(&["a", "b"])).as_str()), ("none", "a, b"));
+    }
+
+    #[test]
+    fn characters_that_do_not_show_are_named_by_code() {
+        assert_eq!(odd_characters("kidney\u{2011}stone"), ["U+2011 (an unusual hyphen)"]);
+        assert_eq!(odd_characters("e\u{301}, \u{200b}\u{200b}").len(), 2);
+        assert!(odd_characters("œdème – 5 µm, Guillain-Barré").is_empty());
+    }
+}

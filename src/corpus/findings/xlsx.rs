@@ -1,0 +1,150 @@
+//! Findings in Excel workbooks: sheets `train` and `test` in any case, or the only visible sheet. Other sheets are left, and named.
+//!
+//! What Excel shows in a cell and what the file holds are not always one thing: a formula whose value was never computed, an error, an id
+//! that became a date, a merged cell whose text belongs to the first of its cells only. Each is named with its row and column.
+use super::read::{Cell, Cells, table};
+use super::{Split, Table};
+use crate::corpus::check::Kind;
+use crate::error::{Error, Result};
+use calamine::{Data, Dimensions, Reader, Sheet, SheetType, SheetVisible, Xlsx, open_workbook};
+use std::path::Path;
+
+/// A number this large has lost digits in Excel.
+const DIGITS: f64 = 1e15;
+
+/// Reads the workbook; see [`super`] for the columns.
+pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
+    let broken = |e: calamine::XlsxError| Error::input(format!("{}: not a readable .xlsx file: {e}", path.display()));
+    let mut book: Xlsx<_> = open_workbook(path).map_err(broken)?;
+    let sheets: Vec<Sheet> =
+        book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet).cloned().collect();
+    let (chosen, notes) = choose(&sheets, split).map_err(|why| Error::input(format!("{}: {why}", path.display())))?;
+    let mut tables = Vec::new();
+    for (name, split) in chosen {
+        tables.push(sheet(&mut book, name, split).map_err(broken)?);
+    }
+    if let Some(first) = tables.first_mut() {
+        first.notes.splice(0..0, notes);
+    }
+    Ok(tables)
+}
+
+/// The sheets to read with their splits, and what is to be told about the others.
+fn choose(sheets: &[Sheet], split: Split) -> Result<(Vec<(String, Split)>, Vec<String>), String> {
+    let mut chosen: Vec<(String, Split)> =
+        sheets.iter().filter_map(|s| Split::named(&s.name).map(|split| (s.name.clone(), split))).collect();
+    for split in [Split::Train, Split::Test] {
+        let same: Vec<&str> = chosen.iter().filter(|(_, s)| *s == split).map(|(name, _)| name.as_str()).collect();
+        if same.len() > 1 {
+            return Err(format!("sheets `{}` are both the {} split: keep one", same.join("` and `"), split.name()));
+        }
+    }
+    if chosen.is_empty() {
+        let shown: Vec<&Sheet> = sheets.iter().filter(|s| s.visible == SheetVisible::Visible).collect();
+        let [only] = shown.as_slice() else {
+            let names: Vec<&str> = sheets.iter().map(|s| s.name.as_str()).collect();
+            return Err(format!("no sheet named train or test among: {}", names.join(", ")));
+        };
+        chosen.push((only.name.clone(), split));
+    }
+    let mut notes = Vec::new();
+    for sheet in sheets {
+        let hidden = sheet.visible != SheetVisible::Visible;
+        match (chosen.iter().any(|(name, _)| *name == sheet.name), hidden) {
+            (false, hidden) => {
+                let hidden = if hidden { ", which is hidden," } else { "" };
+                notes.push(format!("sheet `{}`{hidden} is not read: only sheets named train and test are", sheet.name));
+            }
+            (true, true) => notes.push(format!("sheet `{}` is hidden and is read", sheet.name)),
+            (true, false) => {}
+        }
+    }
+    Ok((chosen, notes))
+}
+
+fn sheet(
+    book: &mut Xlsx<std::io::BufReader<std::fs::File>>,
+    name: String,
+    split: Split,
+) -> Result<Table, calamine::XlsxError> {
+    let (values, formulas) = (book.worksheet_range(&name)?, book.worksheet_formula(&name)?);
+    let merged: Vec<Dimensions> = book.merge_cells_by_sheet_name(&name)?;
+    let top = values.start().map_or(0, |(row, _)| row);
+    let (last, width) = match (values.end(), formulas.end()) {
+        (None, _) => return Ok(table(name, split, &[], Vec::new())),
+        (Some(end), None) => end,
+        // a last row of formulas without values is a row
+        (Some(a), Some(b)) => (a.0.max(b.0), a.1),
+    };
+    let cell = |row: u32, column: u32| -> Cell {
+        let value = values.get_value((row, column)).unwrap_or(&Data::Empty);
+        if let Some(region) = merged.iter().find(|m| m.contains(row, column) && m.start != (row, column)) {
+            if matches!(value, Data::Empty) {
+                let [from, to] = [region.start, region.end].map(address);
+                let why = format!("is part of the merged cells {from}:{to}: unmerge them, and fill in each cell");
+                return Cell::Wrong(Kind::Merged, why);
+            }
+        }
+        let formula = formulas.get_value((row, column)).is_some_and(|f| !f.is_empty());
+        spell(value, formula, &address((row, column)))
+    };
+    let header: Vec<String> =
+        (0..=width).map(|c| values.get_value((top, c)).map(Data::to_string).unwrap_or_default()).collect();
+    let rows = (top + 1..=last)
+        .map(|row| Cells { row: row as usize + 1, cells: (0..=width).map(|column| cell(row, column)).collect() })
+        .collect();
+    Ok(table(name, split, &header, rows))
+}
+
+/// A whole number is written without decimals: ids typed as numbers stay ids.
+fn spell(value: &Data, formula: bool, at: &str) -> Cell {
+    let wrong = |kind, why: String| Cell::Wrong(kind, format!("({at}) {why}"));
+    match value {
+        Data::Empty if formula => wrong(
+            Kind::Formula,
+            "holds a formula without a stored value: open the file in Excel or LibreOffice and save it, or paste the values".into(),
+        ),
+        Data::Empty => Cell::Text(String::new()),
+        Data::Error(error) => {
+            wrong(Kind::CellError, format!("holds the error {error}: mend the formula, or write the value"))
+        }
+        Data::DateTime(_) | Data::DateTimeIso(_) | Data::DurationIso(_) => wrong(
+            Kind::Value,
+            "holds a date or time, perhaps a text that Excel took for one: format the column as text and write it again"
+                .into(),
+        ),
+        Data::Bool(value) => wrong(
+            Kind::Value,
+            format!("holds the truth value {}: format it as text and write it again", value.to_string().to_uppercase()),
+        ),
+        Data::Int(x) => Cell::Text(x.to_string()),
+        Data::Float(x) if x.abs() >= DIGITS => wrong(
+            Kind::Value,
+            "holds a number of more than 15 digits, of which Excel keeps 15: format the column as text and write it again"
+                .into(),
+        ),
+        Data::Float(x) if x.fract() == 0.0 => Cell::Text(format!("{x:.0}")),
+        other => Cell::Text(other.to_string()),
+    }
+}
+
+/// (0, 1) → `B1`.
+fn address((row, column): (u32, u32)) -> String {
+    let (mut letters, mut rest) = (String::new(), column + 1);
+    while rest > 0 {
+        letters.insert(0, char::from(b'A' + ((rest - 1) % 26) as u8));
+        rest = (rest - 1) / 26;
+    }
+    format!("{letters}{}", row + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_called_as_excel_calls_them() {
+        let names: Vec<String> = [(0, 0), (2, 25), (9, 26), (0, 701), (0, 702)].map(address).into();
+        assert_eq!(names, ["A1", "Z3", "AA10", "ZZ1", "AAA1"]);
+    }
+}

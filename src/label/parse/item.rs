@@ -1,0 +1,397 @@
+//! One item of a list: the label without its bullet, citation, code, state, explanation, or nothing where it is denied.
+use super::{Known, prose};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Item {
+    Label(String),
+    /// "none", or something denied.
+    Nothing,
+    /// Not a label.
+    Syntax,
+}
+
+/// Single spaces, no quotes or marks of emphasis at the ends.
+pub(super) fn tidy(piece: &str) -> String {
+    let piece = piece.replace("**", "").replace("__", "").replace('`', "");
+    let piece = piece.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mark = |c: char| {
+        c.is_whitespace() || matches!(c, '.' | '"' | '\'' | '*' | '“' | '”' | '‘' | '’' | '$' | ',' | ';' | '_')
+    };
+    let piece = piece.trim_matches(mark);
+    match piece.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) if !inner.contains(['[', ']']) && inner.chars().nth(1).is_some() => inner.trim_matches(mark).into(),
+        _ => piece.into(),
+    }
+}
+
+pub(super) fn is_known(piece: &str, known: Known) -> bool {
+    let piece = tidy(piece);
+    !piece.is_empty() && (known(&piece) || known(bare(&piece)))
+}
+
+/// Without an article.
+fn bare(piece: &str) -> &str {
+    ["a ", "an ", "the ", "A ", "An ", "The "].iter().find_map(|word| piece.strip_prefix(word)).unwrap_or(piece)
+}
+
+/// What "and", "&", "/" and commas join, where every part is known and the whole is not.
+pub(super) fn parts(piece: &str, known: Known) -> Vec<String> {
+    let whole = vec![piece.to_string()];
+    if is_known(piece, known) { whole } else { joined(piece, known, 8).unwrap_or(whole) }
+}
+
+/// The known labels that a text is made of, and of nothing else.
+pub(super) fn joined(piece: &str, known: Known, depth: usize) -> Option<Vec<String>> {
+    if is_known(piece, known) {
+        return Some(vec![piece.to_string()]);
+    }
+    let glue = [", and ", " and ", " & ", " / ", "/", " + ", " plus ", " as well as ", ", ", "; ", ". ", " - ", " or "];
+    let at = |glue: &&str| piece.match_indices(*glue).map(|(at, found)| (at, at + found.len())).collect::<Vec<_>>();
+    let places = glue.iter().filter(|_| depth > 0).flat_map(at);
+    places.into_iter().find_map(|(from, to)| {
+        let (head, rest) = (&piece[..from], &piece[to..]);
+        let rest = is_known(head, known).then(|| joined(rest, known, depth - 1))??;
+        Some([head.to_string()].into_iter().chain(rest).collect())
+    })
+}
+
+/// What an item says.
+pub(super) fn read(piece: &str, known: Known) -> Item {
+    let plain = tidy(piece);
+    if known(&plain) {
+        return Item::Label(plain);
+    }
+    if let Some(state) = unchecked(&plain) {
+        return state;
+    }
+    let piece = tidy(&uncoded(&uncited(unbulleted(&plain))));
+    if known(&piece) {
+        return Item::Label(piece);
+    }
+    if is_none(&piece) {
+        return Item::Nothing;
+    }
+    let (label, state) = stated(&piece, known);
+    let label = tidy(bare(&tidy(&label)));
+    match state {
+        Some(false) => Item::Nothing,
+        _ if is_known(&label, known) => Item::Label(label),
+        _ if is_none(&label) || is_denied(&label) => Item::Nothing,
+        _ if is_syntax(&label) || prose::is_prose(&label) || !prose::is_label(&label) => Item::Syntax,
+        _ => Item::Label(label),
+    }
+}
+
+/// An item that a mark or a stroke says is not there.
+fn unchecked(piece: &str) -> Option<Item> {
+    let piece = piece.trim_start_matches(['-', '*', '•', ' ']);
+    let crossed = ["[ ]", "☐", "✗", "✘", "❌", "~~"].iter().any(|mark| piece.starts_with(mark));
+    crossed.then_some(Item::Nothing)
+}
+
+const BULLETS: [char; 24] = [
+    '-', '*', '•', '–', '·', '>', '#', ' ', '▪', '◦', '‣', '●', '○', '■', '□', '→', '✓', '✔', '☑', '✅', '➤', '►', '—',
+    '\u{fe0f}',
+];
+
+/// Without "-", "•", "1.", "2)", "(3)", "a)", "[x]".
+pub(super) fn unbulleted(line: &str) -> &str {
+    let line = line.trim().trim_start_matches(BULLETS);
+    let line = ["[x]", "[X]", "[✓]"].iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).trim_start();
+    let inner = line.strip_prefix('(').unwrap_or(line);
+    let digits = inner.chars().take_while(char::is_ascii_digit).count();
+    let letter = digits == 0 && inner.starts_with(|c: char| c.is_ascii_alphabetic());
+    let rest = &inner[if letter { 1 } else { digits }..];
+    let ends: &[char] = if letter { &[')'] } else { &['.', ')', ':'] };
+    // a number and a mark, then a space: "1.5 cm" is no list number
+    match rest.strip_prefix(ends) {
+        Some(after) if (letter || (1..=3).contains(&digits)) && (after.is_empty() || after.starts_with([' ', '*'])) => {
+            after.trim_start_matches([' ', '*'])
+        }
+        _ => line,
+    }
+}
+
+/// Whether a line begins with a bullet or a number.
+pub(super) fn is_bulleted(line: &str) -> bool {
+    let line = line.trim();
+    let emphasis = line.starts_with("**") || line.starts_with('#');
+    !emphasis && unbulleted(line) != line
+}
+
+/// Without citations: `[1]`, `[2, 3]`, `[^1]`.
+fn uncited(piece: &str) -> String {
+    let (mut out, mut rest) = (String::new(), piece);
+    while let Some(start) = rest.find('[') {
+        let inside = rest[start + 1..].find(']').map(|end| &rest[start + 1..start + 1 + end]);
+        let cites = |text: &str| text.chars().all(|c| c.is_ascii_digit() || " ,^-–".contains(c)) && !text.is_empty();
+        match inside.filter(|text| cites(text)) {
+            Some(text) => {
+                out.push_str(&rest[..start]);
+                rest = &rest[start + text.len() + 2..];
+            }
+            None => {
+                out.push_str(&rest[..=start]);
+                rest = &rest[start + 1..];
+            }
+        }
+    }
+    out + rest
+}
+
+/// Whether a word is an ICD-10 code: a letter, two digits or a digit and a letter, perhaps a period and more. Vertebrae (T10 to T12) are
+/// no codes.
+fn is_code(word: &str) -> bool {
+    let chars: Vec<char> = word.chars().collect();
+    let [letter, first, second, rest @ ..] = &chars[..] else { return false };
+    let tail = match rest {
+        [] => true,
+        ['.', more @ ..] => (1..=4).contains(&more.len()) && more.iter().all(char::is_ascii_alphanumeric),
+        _ => false,
+    };
+    let vertebra = rest.is_empty() && matches!((letter, first, second), ('T', '1', '0'..='2'));
+    letter.is_ascii_uppercase() && first.is_ascii_digit() && second.is_ascii_digit() && tail && !vertebra
+}
+
+/// Whether a text is codes and words for codes only.
+fn is_codes(text: &str) -> bool {
+    let word = |word: &str| is_code(word) || ["ICD", "10", "9", "CM", "ICD10", "code", "Code", "icd"].contains(&word);
+    let mut words = text.split([' ', ',', ';', ':', '-', '/']).filter(|word| !word.is_empty()).peekable();
+    words.clone().any(is_code) && words.peek().is_some() && words.all(word)
+}
+
+/// Without codes: in brackets anywhere, behind a dash or colon, in front.
+fn uncoded(piece: &str) -> String {
+    let mut text = piece.to_string();
+    for (open, close) in [('(', ')'), ('[', ']')] {
+        let Some(start) = text.rfind(open) else { continue };
+        let Some(end) = text[start..].find(close).map(|end| start + end) else { continue };
+        if is_codes(&text[start + 1..end]) {
+            text.replace_range(start..=end, " ");
+        }
+    }
+    for glue in [" - ", " – ", " — ", ": ", " "] {
+        match (text.split_once(glue), text.rsplit_once(glue)) {
+            (Some((code, rest)), _) if is_codes(code) && (glue != " " || code.contains('.')) => {
+                return rest.to_string();
+            }
+            (_, Some((rest, code))) if is_codes(code) && glue != " " => return rest.to_string(),
+            _ => (),
+        }
+    }
+    text
+}
+
+const THERE: [&str; 13] = [
+    "present",
+    "yes",
+    "true",
+    "positive",
+    "confirmed",
+    "detected",
+    "seen",
+    "found",
+    "likely",
+    "probable",
+    "possible",
+    "certain",
+    "definite",
+];
+const GONE: [&str; 16] = [
+    "absent",
+    "no",
+    "false",
+    "negative",
+    "not present",
+    "not seen",
+    "not detected",
+    "not found",
+    "not identified",
+    "none",
+    "excluded",
+    "ruled out",
+    "unlikely",
+    "denied",
+    "not applicable",
+    "resolved",
+];
+
+/// Whether a state says that something is there: a word, a share (0.5 and more is), a percentage.
+pub(super) fn state(text: &str) -> Option<bool> {
+    let lower = text.trim().trim_end_matches('.').to_lowercase();
+    let sure = ["confidence", "probability", "certainty", "likelihood", "score"];
+    let graded = sure.iter().find_map(|word| {
+        let rest = lower.strip_suffix(word).or_else(|| lower.strip_prefix(word))?;
+        Some(rest.trim_matches([' ', ':', '=', '-']).to_string())
+    });
+    let lower = match graded {
+        Some(grade) if grade.ends_with('%') || grade.parse::<f64>().is_ok() => grade,
+        Some(_) => return Some(true), // a label with low confidence is still given
+        None => lower,
+    };
+    let number = lower.trim_end_matches('%').trim().parse::<f64>().ok();
+    match number {
+        Some(share) if lower.ends_with('%') => Some(share >= 50.0),
+        Some(share) => Some(share >= 0.5),
+        None if THERE.contains(&lower.as_str()) => Some(true),
+        None if GONE.contains(&lower.as_str()) => Some(false),
+        None => ["high", "moderate", "medium", "low"].contains(&lower.as_str()).then_some(true),
+    }
+}
+
+/// Between a label and what explains it.
+const GLUES: [&str; 6] = [" – ", " — ", " - ", ": ", " because ", " due to the "];
+
+/// Head and tail of "label – explanation", at the first dash or colon outside brackets.
+pub(super) fn explained(piece: &str) -> Option<(&str, &str)> {
+    let outside = |at: &usize| piece[..*at].matches('(').count() <= piece[..*at].matches(')').count();
+    let first = |glue: &&str| piece.match_indices(*glue).map(|(at, _)| at).find(outside).map(|at| (at, glue.len()));
+    let (at, length) = GLUES.iter().filter_map(first).min()?;
+    Some((&piece[..at], &piece[at + length..]))
+}
+
+/// The label of an item, and whether its state says that it is there.
+fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
+    if let Some((head, tail)) = explained(piece) {
+        let tail = tidy(tail);
+        let there = state(&tail);
+        return match there {
+            Some(_) => (head.to_string(), there),
+            None if is_known(head, known) => (head.to_string(), None),
+            None if is_known(&tail, known) || is_organ(head) => (tail, None),
+            None if prose::words(head).is_empty() => (tail, None),
+            None => (head.to_string(), None),
+        };
+    }
+    if let Some((head, inside)) = piece.strip_suffix(')').and_then(|piece| piece.rsplit_once('(')) {
+        let there = state(inside);
+        if there.is_some() || is_known(head, known) {
+            // "(possible)" is a word of doubt, which the normaliser knows
+            let doubt = ["likely", "probable", "possible"].contains(&inside.trim().to_lowercase().as_str());
+            return if doubt { (piece.to_string(), None) } else { (head.to_string(), there) };
+        }
+    }
+    if let Some(ending) = GONE.iter().find(|gone| gone.len() > 5 && piece.to_lowercase().ends_with(&format!(" {gone}")))
+    {
+        let head = piece.get(..piece.len() - ending.len()).unwrap_or(piece);
+        return (head.trim_end_matches(" is ").to_string(), Some(false));
+    }
+    (piece.to_string(), None)
+}
+
+/// Organs and places that stand before a colon.
+const ORGANS: [&str; 28] = [
+    "liver",
+    "kidney",
+    "kidneys",
+    "spleen",
+    "pancreas",
+    "gallbladder",
+    "bowel",
+    "colon",
+    "stomach",
+    "lung",
+    "lungs",
+    "bladder",
+    "uterus",
+    "ovary",
+    "ovaries",
+    "prostate",
+    "aorta",
+    "vessels",
+    "chest",
+    "abdomen",
+    "pelvis",
+    "adrenals",
+    "adrenal",
+    "appendix",
+    "pleura",
+    "bones",
+    "heart",
+    "thorax",
+];
+
+fn is_organ(text: &str) -> bool {
+    let words = prose::words(text);
+    let side = |word: &String| ["left", "right", "both", "the", "and", "glands", "glands"].contains(&word.as_str());
+    !words.is_empty() && words.iter().all(|word| ORGANS.contains(&word.as_str()) || side(word))
+}
+
+/// Begins like a denial, and is not a name for nothing at all ("no acute abnormality").
+fn is_denied(label: &str) -> bool {
+    let lower = label.to_lowercase();
+    let denials =
+        ["no ", "not ", "without ", "negative for ", "absence of ", "ruled out ", "absent ", "free of ", "denies "];
+    let whole = ["abnormal", "finding", "disease", "patholog", "diagnos", "change", "lesion", "normal"];
+    denials.iter().any(|denial| lower.starts_with(denial)) && !whole.iter().any(|word| lower.contains(word))
+}
+
+fn is_none(label: &str) -> bool {
+    let lower = label.to_lowercase();
+    let names = [
+        "none",
+        "n/a",
+        "nil",
+        "no disease",
+        "no diseases",
+        "no diagnosis",
+        "no diagnoses",
+        "no label",
+        "no labels",
+        "nothing",
+        "none identified",
+        "none found",
+        "none of the above",
+        "not applicable",
+        "null",
+    ];
+    names.contains(&lower.as_str())
+}
+
+/// Words of headings, keys and remarks that are no label when they stand alone.
+fn is_syntax(label: &str) -> bool {
+    let words = prose::words(label);
+    let all = |list: &[&str]| words.iter().all(|word| list.contains(&word.as_str()));
+    let alone = [
+        "answer",
+        "diagnosis",
+        "diagnoses",
+        "label",
+        "labels",
+        "output",
+        "json",
+        "final",
+        "true",
+        "false",
+        "null",
+        "confidence",
+        "high",
+        "low",
+        "moderate",
+        "yes",
+        "finding",
+        "findings",
+        "report",
+        "impression",
+        "conclusion",
+        "explanation",
+        "reasoning",
+        "the",
+        "list",
+        "of",
+        "is",
+        "are",
+        "here",
+        "sure",
+        "okay",
+        "ok",
+        "disease",
+        "diseases",
+        "user",
+        "assistant",
+        "text",
+    ];
+    is_codes(label)
+        || all(&alone)
+        || ["http", "icd-10", "note"].iter().any(|start| label.to_lowercase().starts_with(start))
+}

@@ -1,0 +1,336 @@
+//! JSON in an answer, also as models write it: single or curly quotes, `True`, a comma too many, the end missing. Lists of labels or of
+//! objects with a label; objects with a key for labels, whatever stands before it; maps from labels to true, false, a state or a
+//! probability (0.5 and more counts). A string that never ends was cut and is left out.
+use super::{Known, item};
+
+/// Deeper than any answer; what nests deeper is no answer.
+const DEPTH: usize = 32;
+
+#[derive(Clone, Debug, PartialEq)]
+enum Json {
+    Text(String),
+    Number(f64),
+    Flag(bool),
+    Null,
+    List(Vec<Json>),
+    Map(Vec<(String, Json)>),
+}
+
+/// The labels of the first JSON list or object that holds some or is empty, and of those that follow it directly; None where there is none.
+pub(super) fn items(text: &str, known: Known) -> Option<Vec<String>> {
+    let mut from = 0;
+    while let Some(start) = text[from..].find(['[', '{']).map(|at| from + at) {
+        let mut reader = Reader { text, at: start };
+        from = start + 1;
+        // "- [ ] ascites" is a box that nobody ticked
+        if text[start..].starts_with("[ ]") && text[..start].trim_end_matches(' ').ends_with(['-', '*']) {
+            continue;
+        }
+        if let Some(found) = reader.value(0).and_then(|value| pieces(&value, known)) {
+            return Some(with_next(reader, found, known));
+        }
+    }
+    None
+}
+
+/// Lines of JSON: further objects with nothing but space or commas between.
+fn with_next(mut reader: Reader, mut found: Vec<String>, known: Known) -> Vec<String> {
+    loop {
+        let rest = &reader.text[reader.at..];
+        let skipped = rest.len() - rest.trim_start_matches([' ', '\n', '\t', ',']).len();
+        if !rest[skipped..].starts_with('{') {
+            return found;
+        }
+        reader.at += skipped;
+        match reader.value(0).and_then(|value| pieces(&value, known)) {
+            Some(more) => found.extend(more),
+            None => return found,
+        }
+    }
+}
+
+/// Parts of keys under which labels stand, the surest first.
+const KEYS: [&str; 14] = [
+    "final_diagnos",
+    "diagnos",
+    "label",
+    "disease",
+    "condition",
+    "answer",
+    "output",
+    "prediction",
+    "impression",
+    "finding",
+    "name",
+    "result",
+    "term",
+    "entit",
+];
+/// Parts of keys of other things.
+const OTHERS: [&str; 27] = [
+    "reason",
+    "explan",
+    "rational",
+    "evidence",
+    "count",
+    "num",
+    "confiden",
+    "prob",
+    "score",
+    "able",
+    "code",
+    "icd",
+    "different",
+    "ruled",
+    "exclu",
+    "negative",
+    "absent",
+    "comment",
+    "note",
+    "descri",
+    "input",
+    "report",
+    "thought",
+    "total",
+    "organ",
+    "location",
+    "severity",
+];
+/// Parts of keys that share one list.
+const SHARED: [&str; 6] = ["primary", "secondary", "main", "additional", "other", "incidental"];
+
+fn is_other(key: &str) -> bool {
+    let key = key.to_lowercase();
+    let flag = key.starts_with("is_") || key.starts_with("has_");
+    flag || OTHERS.iter().any(|part| key.contains(part)) || ["id", "type", "text"].contains(&key.as_str())
+}
+
+fn rank(key: &str) -> Option<usize> {
+    let key = key.to_lowercase().replace(' ', "_");
+    KEYS.iter().position(|part| key.contains(part)).filter(|_| !is_other(&key))
+}
+
+/// The labels of a value; None where it is none of an answer's shapes.
+fn pieces(value: &Json, known: Known) -> Option<Vec<String>> {
+    match value {
+        Json::Text(text) => Some(vec![text.clone()]),
+        Json::List(all) => {
+            let found: Vec<Vec<String>> = all.iter().filter_map(|one| pieces(one, known)).collect();
+            (all.is_empty() || !found.is_empty()).then(|| found.concat())
+        }
+        Json::Map(map) => object(map, known),
+        _ => None,
+    }
+}
+
+fn object(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
+    if map.iter().any(|(key, value)| is_state(key) && there(value) == Some(false)) {
+        return Some(vec![]);
+    }
+    by_key(map, known).or_else(|| by_state(map)).or_else(|| by_known(map, known)).or_else(|| {
+        let inner = map.iter().filter(|(key, value)| !is_other(key) && matches!(value, Json::Map(_) | Json::List(_)));
+        inner.into_iter().find_map(|(_, value)| pieces(value, known))
+    })
+}
+
+fn is_state(key: &str) -> bool {
+    ["present", "positive", "detected", "status", "found", "value"].contains(&key.to_lowercase().as_str())
+}
+
+/// Under the surest key; under all of its kind where they are numbered or share a list.
+fn by_key(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
+    let listed = |value: &Json| match value {
+        Json::Text(text) => Some(super::list::split(text)),
+        Json::Null => Some(vec![]),
+        other => pieces(other, known),
+    };
+    let mut keyed: Vec<(usize, &String, Vec<String>)> =
+        map.iter().filter_map(|(key, value)| Some((rank(key)?, key, listed(value)?))).collect();
+    // "fatty liver disease": "present" is a label with a state, though a key's word stands in it
+    let label = |key: &str, found: &[String]| {
+        item::is_known(key, known) || key.contains(' ') && found.iter().all(|one| item::state(one).is_some())
+    };
+    keyed.retain(|(_, key, found)| found.is_empty() || !label(key, found));
+    let shares =
+        |key: &str| key.ends_with(|c: char| c.is_ascii_digit()) || SHARED.iter().any(|part| key.contains(part));
+    let best = keyed.iter().map(|(rank, ..)| *rank).min()?;
+    let shared: Vec<&Vec<String>> =
+        keyed.iter().filter(|(_, key, _)| shares(&key.to_lowercase())).map(|(.., found)| found).collect();
+    match shared.len() {
+        0 | 1 => keyed.iter().find(|(rank, ..)| *rank == best).map(|(.., found)| found.clone()),
+        _ => Some(shared.into_iter().flatten().cloned().collect()),
+    }
+}
+
+/// Keys that are there, where every value says whether.
+fn by_state(map: &[(String, Json)]) -> Option<Vec<String>> {
+    let labels = map.iter().filter(|(key, _)| !is_other(key) && !is_state(key));
+    let states: Vec<(&String, Option<bool>)> = labels.map(|(key, value)| (key, there(value))).collect();
+    let all = !states.is_empty() && states.iter().all(|(_, state)| state.is_some());
+    all.then(|| states.into_iter().filter(|(_, state)| *state == Some(true)).map(|(key, _)| key.clone()).collect())
+}
+
+/// Known labels as keys with explanations, or as values by organ.
+fn by_known(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
+    let keys: Vec<String> =
+        map.iter().filter(|(key, _)| item::is_known(key, known)).map(|(key, _)| key.clone()).collect();
+    if !keys.is_empty() {
+        return Some(keys);
+    }
+    let value = |value: &Json| match value {
+        Json::Text(text) => item::joined(text, known, 8),
+        _ => None,
+    };
+    let values: Vec<String> =
+        map.iter().filter(|(key, _)| !is_other(key)).filter_map(|(_, v)| value(v)).flatten().collect();
+    (!values.is_empty()).then_some(values)
+}
+
+fn there(value: &Json) -> Option<bool> {
+    match value {
+        Json::Flag(flag) => Some(*flag),
+        Json::Number(share) => Some(*share >= 0.5),
+        Json::Text(text) => item::state(text),
+        Json::Map(map) => map.iter().find(|(key, _)| is_state(key)).and_then(|(_, value)| there(value)),
+        _ => None,
+    }
+}
+
+/// Reads JSON and what looks like it; the end of the text closes all that is open.
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn skip(&mut self, also: &[char]) {
+        while let Some(c) = self.peek().filter(|c| c.is_whitespace() || also.contains(c)) {
+            self.at += c.len_utf8();
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Json> {
+        self.skip(&[]);
+        match self.peek()? {
+            '[' if depth < DEPTH => self.list(depth),
+            '{' if depth < DEPTH => self.map(depth),
+            '"' | '\'' | '“' | '‘' => self.string().map(Json::Text),
+            _ => self.word(),
+        }
+    }
+
+    fn list(&mut self, depth: usize) -> Option<Json> {
+        self.at += 1;
+        let mut all = Vec::new();
+        loop {
+            self.skip(&[',']);
+            match self.peek() {
+                None => return Some(Json::List(all)),
+                Some(']') => {
+                    self.at += 1;
+                    return Some(Json::List(all));
+                }
+                Some(_) => (),
+            }
+            match self.value(depth + 1) {
+                Some(value) => all.push(value),
+                None if self.at >= self.text.len() && !all.is_empty() => return Some(Json::List(all)),
+                None => return None,
+            }
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Option<Json> {
+        self.at += 1;
+        let mut all = Vec::new();
+        loop {
+            self.skip(&[',']);
+            match self.peek() {
+                None => return Some(Json::Map(all)),
+                Some('}') => {
+                    self.at += 1;
+                    return Some(Json::Map(all));
+                }
+                Some(_) => (),
+            }
+            let pair = self.pair(depth);
+            match pair {
+                Some(pair) => all.push(pair),
+                None if self.at >= self.text.len() => return Some(Json::Map(all)),
+                None => return None,
+            }
+        }
+    }
+
+    fn pair(&mut self, depth: usize) -> Option<(String, Json)> {
+        let key = self.string()?;
+        self.skip(&[]);
+        if self.peek()? != ':' {
+            return None;
+        }
+        self.at += 1;
+        Some((key, self.value(depth + 1)?))
+    }
+
+    /// A quoted string; None, with the rest used up, where it never ends.
+    fn string(&mut self) -> Option<String> {
+        let open = self.peek()?;
+        let close = match open {
+            '"' | '\'' => open,
+            '“' => '”',
+            '‘' => '’',
+            _ => return None,
+        };
+        let rest = &self.text[self.at + open.len_utf8()..];
+        let (mut out, mut chars) = (String::new(), rest.char_indices());
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '\\' => out.push(escaped(&mut chars)),
+                c if c == close && (c != '\'' || self.closes(rest, at)) => {
+                    self.at += open.len_utf8() + at + c.len_utf8();
+                    return Some(out);
+                }
+                c => out.push(c),
+            }
+        }
+        self.at = self.text.len();
+        None
+    }
+
+    /// An apostrophe in a word does not end a string in single quotes.
+    fn closes(&self, rest: &str, at: usize) -> bool {
+        rest[at + 1..].chars().next().is_none_or(|next| !next.is_alphanumeric())
+    }
+
+    /// true, false, null, a number; None for other words.
+    fn word(&mut self) -> Option<Json> {
+        let rest = &self.text[self.at..];
+        let length = rest.find(|c: char| !c.is_alphanumeric() && !"+-.%_".contains(c)).unwrap_or(rest.len());
+        let word = &rest[..length];
+        self.at += length;
+        match word.to_lowercase().as_str() {
+            "true" | "yes" => Some(Json::Flag(true)),
+            "false" | "no" => Some(Json::Flag(false)),
+            "null" | "none" => Some(Json::Null),
+            number => match number.strip_suffix('%') {
+                Some(percent) => percent.parse().ok().map(|share: f64| Json::Number(share / 100.0)),
+                None => number.parse().ok().map(Json::Number),
+            },
+        }
+    }
+}
+
+fn escaped(chars: &mut std::str::CharIndices) -> char {
+    match chars.next().map_or('\\', |(_, c)| c) {
+        'n' | 't' | 'r' => ' ',
+        'u' => {
+            let code: String = chars.by_ref().take(4).map(|(_, c)| c).collect();
+            u32::from_str_radix(&code, 16).ok().and_then(char::from_u32).unwrap_or('\u{fffd}')
+        }
+        c => c,
+    }
+}

@@ -1,0 +1,367 @@
+//! Lines of an answer: from the last heading that labels follow, up to an explanation or an echo of the prompt; bullets, numbers,
+//! commas, semicolons. Sentences among them are passed over; what they conclude is read only where nothing else was.
+use super::{Read, item, prose};
+
+/// Words of a heading.
+const WORDS: [&str; 44] = [
+    "the",
+    "final",
+    "most",
+    "likely",
+    "predicted",
+    "possible",
+    "a",
+    "list",
+    "of",
+    "is",
+    "are",
+    "as",
+    "follows",
+    "following",
+    "my",
+    "patient",
+    "identified",
+    "all",
+    "this",
+    "for",
+    "finding",
+    "findings",
+    "acute",
+    "name",
+    "here",
+    "in",
+    "report",
+    "your",
+    "based",
+    "on",
+    "separated",
+    "commas",
+    "by",
+    "s",
+    "medical",
+    "clinical",
+    "and",
+    "probable",
+    "suggested",
+    "extracted",
+    "would",
+    "be",
+    "detected",
+    "patient's",
+];
+/// One of these makes it a heading.
+const KEYS: [&str; 16] = [
+    "answer",
+    "answers",
+    "diagnosis",
+    "diagnoses",
+    "disease",
+    "diseases",
+    "label",
+    "labels",
+    "impression",
+    "conclusion",
+    "output",
+    "output_disease",
+    "assessment",
+    "conditions",
+    "condition",
+    "prediction",
+];
+/// Headings of this kind stand together.
+const PARTS: [&str; 8] = ["primary", "secondary", "main", "additional", "other", "incidental", "principal", "further"];
+/// Headings of what is no answer.
+const OTHERS: [&str; 10] =
+    ["differential", "reasoning", "code", "codes", "excluded", "ruled", "confidence", "explanation", "step", "no"];
+
+/// A heading and what follows it on its line.
+struct Heading<'a> {
+    after: &'a str,
+    /// "Primary diagnosis", "Diagnosis 2": one of several that stand together.
+    part: bool,
+}
+
+/// "Diagnoses:", "The most likely labels are:", "**Answer:**", "## Final diagnosis", "Based on …, the following labels apply:".
+fn heading(line: &str) -> Option<Heading<'_>> {
+    let line = line.trim();
+    let (before, after) = line.split_once(':').unwrap_or((line, ""));
+    let words = prose::words(&before.replace(['*', '#', '"', '(', ')', '/', '_'], " "));
+    let is = |list: &[&str], word: &String| list.contains(&word.as_str());
+    let numbered = |word: &String| word.chars().all(|c| c.is_ascii_digit());
+    if !words.iter().any(|word| is(&KEYS, word)) || words.iter().any(|word| is(&OTHERS, word)) {
+        return None;
+    }
+    let plain = words.iter().all(|word| is(&KEYS, word) || is(&WORDS, word) || is(&PARTS, word) || numbered(word));
+    let announces = line.contains(':')
+        && ["following", "based", "here", "apply", "these"].iter().any(|w| words.iter().any(|o| o == w));
+    let is_heading = plain && words.len() <= 8 || announces && words.len() <= 24;
+    let part = words.iter().any(|word| is(&PARTS, word) || numbered(word));
+    is_heading.then(|| Heading { after: after.trim_start_matches(['*', '_', ' ']), part })
+}
+
+/// First words of a line after which nothing is a label.
+fn explains(line: &str) -> bool {
+    let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
+    let starts = [
+        "explanation",
+        "reasoning",
+        "rationale",
+        "note:",
+        "note that",
+        "notes:",
+        "justification",
+        "recommend",
+        "differential",
+        "disclaimer",
+        "evidence",
+        "comment",
+        "plan:",
+        "follow-up",
+        "references",
+        "sources",
+        "analysis",
+        "excluded",
+        "ruled out",
+        "[^",
+    ];
+    starts.iter().any(|start| line.starts_with(start))
+}
+
+/// A line of its own about the answer: how sure it is, which code, which step.
+fn remarks(line: &str) -> bool {
+    let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
+    let Some((before, _)) = line.split_once(':') else { return false };
+    let starts = [
+        "confidence",
+        "certainty",
+        "probability",
+        "likelihood",
+        "urgency",
+        "severity",
+        "score",
+        "icd",
+        "step ",
+        "code",
+    ];
+    starts.iter().any(|start| before.starts_with(start))
+}
+
+/// Where a prompt, or another case, is written again.
+fn echoes(line: &str) -> bool {
+    let line = line.trim_start_matches(['*', '#', ' ', '_', '[']).to_lowercase();
+    let starts = [
+        "finding:",
+        "report:",
+        "text:",
+        "input:",
+        "question:",
+        "user:",
+        "human:",
+        "abstract:",
+        "case:",
+        "instruction:",
+        "example:",
+        "radiology report:",
+        "findings:",
+    ];
+    starts.iter().any(|start| line.starts_with(start))
+}
+
+/// Reads the lines of an answer.
+pub(super) fn read(text: &str, read: &mut Read) {
+    let all: Vec<&str> = text.lines().collect();
+    for (at, _) in all.iter().enumerate().filter(|(at, line)| *at > 0 && echoes(line)) {
+        sections(&all[..at], read);
+        if read.is_any() {
+            return;
+        }
+    }
+    sections(&all, read);
+    if !read.is_any() {
+        conclude(&all, read);
+    }
+}
+
+/// From the last heading that labels follow; without one, from the first line.
+fn sections(lines: &[&str], read: &mut Read) {
+    let headed: Vec<Option<Heading>> = lines.iter().map(|line| heading(line)).collect();
+    for at in (0..lines.len()).rev() {
+        let Some(head) = &headed[at] else { continue };
+        let longer = |one: &Heading| one.after.len() > head.after.len() && one.after.starts_with(head.after);
+        if at + 1 == lines.len() && !head.after.is_empty() && headed[..at].iter().flatten().any(longer) {
+            continue; // the answer was cut while it repeated itself
+        }
+        let part = |i: &usize| headed[*i].as_ref().is_some_and(|one| one.part);
+        let first = if head.part { (0..=at).find(part).unwrap_or(at) } else { at };
+        section(&lines[first..], &headed[first..], read);
+        if read.is_any() {
+            return;
+        }
+    }
+    section(lines, &headed, read);
+}
+
+fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let bulleted = |line: &&&str| item::is_bulleted(line) && !line.trim().is_empty();
+    let margin = lines.iter().filter(bulleted).map(|line| indent(line)).min();
+    let mut opened = false; // the last bullet at the margin announces those below it
+    for (line, head) in lines.iter().zip(headed) {
+        if explains(line) {
+            if read.is_any() {
+                break;
+            }
+            continue;
+        }
+        let bullet = item::is_bulleted(line);
+        let content = match head {
+            Some(head) => head.after,
+            None if remarks(line) => continue,
+            None => line,
+        };
+        let nested = bullet && Some(indent(line)) > margin && !opened;
+        let beside = head.is_none() && margin.is_some() && (!bullet || nested);
+        if bullet && Some(indent(line)) == margin {
+            opened = line.trim().trim_end_matches('*').ends_with(':');
+        }
+        if beside {
+            known_only(content, read);
+        } else {
+            entry(content, read);
+        }
+    }
+}
+
+/// Whether a sentence has pieces of at most five words, as a list has; longer ones in a paragraph belong to its prose.
+fn is_short(sentence: &str) -> bool {
+    split(sentence).iter().all(|piece| prose::words(piece).len() <= 5)
+}
+
+/// A line that stands beside a list: its labels only if it is made of known ones.
+fn known_only(line: &str, read: &mut Read) {
+    let pieces: Vec<String> =
+        split(&echo_free(line)).into_iter().filter(|piece| !item::tidy(piece).is_empty()).collect();
+    if !pieces.is_empty() && pieces.iter().all(|piece| item::joined(piece, read.known, 8).is_some()) {
+        read.all(&pieces);
+    }
+}
+
+/// Without "Finding:", which can head a list of labels.
+fn echo_free(line: &str) -> String {
+    match line.split_once(':') {
+        Some((_, rest)) if echoes(line) => rest.to_string(),
+        _ => line.to_string(),
+    }
+}
+
+/// One line: a label with its explanation, or a list of labels, or sentences.
+fn entry(line: &str, read: &mut Read) {
+    let line = echo_free(line);
+    let line = line.trim();
+    if line.is_empty() {
+        return;
+    }
+    let crossed = line.trim_start_matches(['-', '*', '•', ' ']).starts_with(['☐', '✗', '✘', '❌', '~']);
+    let plain = item::tidy(item::unbulleted(line));
+    if crossed || line.contains("[ ]") {
+        read.nothing = true;
+    } else if item::joined(&plain, read.known, 8).is_some() {
+        read.add(&plain);
+    } else if let Some(label) = with_explanation(&plain, read) {
+        read.add(&label);
+    } else {
+        let sentences: Vec<&str> = inline(&plain).into_iter().flat_map(prose::sentences).collect();
+        let told = sentences.iter().position(|sentence| prose::is_prose(sentence)).unwrap_or(sentences.len());
+        for (at, sentence) in sentences.iter().enumerate() {
+            let beside = told < sentences.len() && at != told && (at > told || !is_short(sentence));
+            if beside { known_only(sentence, read) } else { listed(sentence, read) }
+        }
+    }
+}
+
+/// The item of "label – explanation" where the line is that and no list; with its state, if what follows is one.
+fn with_explanation(line: &str, read: &Read) -> Option<String> {
+    let (head, tail) = item::explained(line)?;
+    let organ = item::explained(tail).is_some() || item::joined(tail, read.known, 8).is_some();
+    let long = prose::sentences(head).len() > 1 || prose::words(head).len() > 8;
+    if long || organ || split(head).len() > 1 || prose::is_prose(head) || item::state(tail).is_some() {
+        return None;
+    }
+    Some(line.to_string())
+}
+
+/// "1. a 2. b 3. c" in its parts; other lines whole.
+fn inline(line: &str) -> Vec<&str> {
+    let mark = |n: usize| [format!(" {n}. "), format!(" {n}) "), format!(" ({n}) ")];
+    let (mut parts, mut rest) = (Vec::new(), line);
+    for n in 2..64 {
+        let Some(at) = mark(n).iter().filter_map(|mark| rest.find(mark.as_str())).min() else { break };
+        parts.push(&rest[..at]);
+        rest = rest[at..].trim_start();
+    }
+    parts.push(rest);
+    parts
+}
+
+/// A sentence or a list without verbs. Of a sentence that begins with known labels ("a, b and c are seen") those are read.
+fn listed(sentence: &str, read: &mut Read) {
+    let sentence = item::tidy(sentence); // without the brackets of a list
+    let sentence = sentence.as_str();
+    let pieces: Vec<String> = split(sentence);
+    let words = prose::words(sentence);
+    if prose::is_prose(sentence) {
+        let known: Vec<String> =
+            pieces.iter().map_while(|piece| item::joined(piece, read.known, 8)).flatten().collect();
+        if known.len() > 1 {
+            read.all(&known);
+        }
+        return;
+    }
+    // "no a, b or c" denies all three
+    let denial = words.first().is_some_and(|word| ["no", "without", "neither"].contains(&word.as_str()));
+    if denial && pieces.len() > 1 && words.iter().any(|word| word == "or" || word == "nor") {
+        read.nothing = true;
+        return;
+    }
+    pieces.iter().for_each(|piece| read.add(piece));
+}
+
+/// What an answer of prose alone concludes with: what it names as diagnoses, else what its clauses imply, if that is known.
+fn conclude(lines: &[&str], read: &mut Read) {
+    let sentences: Vec<&str> = lines.iter().flat_map(|line| prose::sentences(line)).collect();
+    for list in sentences.iter().filter_map(|sentence| prose::named(sentence)) {
+        listed(list, read);
+    }
+    if read.is_any() {
+        return;
+    }
+    for clause in sentences.iter().flat_map(|sentence| prose::implied(sentence)) {
+        if let Some(labels) = item::joined(&item::tidy(clause), read.known, 8) {
+            read.all(&labels);
+        }
+    }
+}
+
+/// At commas and semicolons outside parentheses; a last "and …" belongs to the list.
+pub(super) fn split(line: &str) -> Vec<String> {
+    let (mut pieces, mut depth, mut piece) = (Vec::new(), 0i32, String::new());
+    for c in line.chars() {
+        match c {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth -= 1,
+            _ => {}
+        }
+        if matches!(c, ',' | ';' | '\n') && depth <= 0 {
+            pieces.push(std::mem::take(&mut piece));
+        } else {
+            piece.push(c);
+        }
+    }
+    pieces.push(piece);
+    let list = pieces.len() > 1;
+    let joined = |piece: String| match piece.trim().strip_prefix("and ") {
+        Some(rest) if list => rest.to_string(),
+        _ => piece,
+    };
+    pieces.into_iter().map(joined).collect()
+}

@@ -1,0 +1,207 @@
+//! Labels from a model's free answer. What is taken off, in order: marks without a shape, thoughts, special tokens, all but the answer of a
+//! box, a tag or a code fence ([`strip`]); then the first of JSON, a table, and lines ([`json`], [`table`], [`list`]) gives the items,
+//! and of each item what is no label is taken off: a bullet, a code, a citation, an explanation, a state ([`item`]).
+//!
+//! Nothing is judged here: an invented label stays a label. Prose is no list: a sentence with a verb gives no label, but for the labels
+//! known to training that an answer of prose alone concludes with ("is consistent with …"). A denied item ("no ascites", "ascites:
+//! absent") is read, as no label. What holds no label and denies none is not parsed and counts as an empty prediction. How often the
+//! reader is right is measured on answers with a truth made by hand ([`measured`]).
+mod item;
+mod json;
+mod list;
+pub mod measured;
+mod prose;
+mod strip;
+mod table;
+
+use std::collections::BTreeSet;
+
+/// The longest real label is a sentence of 14 words (`spec` §1.4); more than this is an explanation.
+pub const MAX_CHARS: usize = 160;
+pub const MAX_WORDS: usize = 20;
+/// A model that never stops repeats itself; later labels of such an answer are not read.
+pub const MAX_LABELS: usize = 64;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// In order of appearance, distinct up to case.
+    pub labels: Vec<String>,
+    /// False when no label could be read; "none" is read, as no label.
+    pub parsed: bool,
+}
+
+/// Whether a label is one of the task's training labels, under any of its names.
+type Known<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Labels of an answer, without a list of known ones. "a and b" is split only where a list ends that way ("…, and b").
+pub fn parse(answer: &str) -> Parsed {
+    parse_known(answer, |_| false)
+}
+
+/// As [`parse`], but what is `known` is never taken apart, "a and b" is split where both are known and the whole is not, and
+/// what could be a label or a remark is a label where it is known.
+pub fn parse_known(answer: &str, known: impl Fn(&str) -> bool) -> Parsed {
+    let known: Known = &known;
+    let text = strip::answer(answer);
+    let mut read = Read::new(known);
+    if item::is_known(&text, known) {
+        read.add(&text);
+        return read.parsed();
+    }
+    for text in strip::fenced(&text).into_iter().chain([strip::unfenced(&text)]) {
+        match json::items(&text, known) {
+            Some(items) => read.all(&items),
+            None if !table::read(&text, &mut read) => list::read(&text, &mut read),
+            None => (),
+        }
+        if read.is_any() {
+            break;
+        }
+    }
+    read.parsed()
+}
+
+/// What has been read so far.
+struct Read<'a> {
+    known: Known<'a>,
+    labels: Vec<String>,
+    seen: BTreeSet<String>,
+    /// Something said that there is no label, or that one is not there.
+    nothing: bool,
+}
+
+impl<'a> Read<'a> {
+    fn new(known: Known<'a>) -> Self {
+        Self { known, labels: Vec::new(), seen: BTreeSet::new(), nothing: false }
+    }
+
+    fn is_any(&self) -> bool {
+        self.nothing || !self.labels.is_empty()
+    }
+
+    /// An item: one label as a rule, several known ones joined by "and", or none.
+    fn add(&mut self, piece: &str) {
+        for part in item::parts(piece, self.known) {
+            match item::read(&part, self.known) {
+                item::Item::Label(label) => self.push(label),
+                item::Item::Nothing => self.nothing = true,
+                item::Item::Syntax => (),
+            }
+        }
+    }
+
+    fn push(&mut self, label: String) {
+        let torn = |earlier: &String| {
+            let rest = earlier.to_lowercase().strip_prefix(&label.to_lowercase()).map(String::from);
+            rest.is_some_and(|rest| rest.starts_with(char::is_alphanumeric))
+        };
+        // "renal cyst, renal cy": the answer was cut while it repeated itself
+        if !item::is_known(&label, self.known) && self.labels.iter().any(torn) {
+            return;
+        }
+        if self.labels.len() < MAX_LABELS && self.seen.insert(label.to_lowercase()) {
+            self.labels.push(label);
+        }
+    }
+
+    fn all(&mut self, items: &[String]) {
+        self.nothing |= items.is_empty();
+        items.iter().for_each(|item| self.add(item));
+    }
+
+    fn parsed(self) -> Parsed {
+        Parsed { parsed: self.is_any(), labels: self.labels }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(answer: &str) -> Vec<String> {
+        let parsed = parse(answer);
+        assert_eq!(parsed.parsed, !parsed.labels.is_empty(), "{answer}");
+        parsed.labels
+    }
+
+    #[test]
+    fn every_way_of_listing_gives_the_same_labels() {
+        let answers = [
+            "renal cyst, liver cyst",
+            "Renal cyst; liver cyst.",
+            "- Renal cyst\n- Liver cyst",
+            "1. Renal cyst\n2. Liver cyst",
+            "(1) **Renal cyst**\n(2) **Liver cyst**",
+            "<think>\nHm, gallstone? no.\n</think>\n\nrenal cyst, liver cyst<|im_end|>\nrubbish, more",
+            "maybe gallstone\n</think>renal cyst, liver cyst",
+            "```json\n[\"renal cyst\", \"liver cyst\"]\n```",
+            "Here you go: {\"diagnoses\": [\"renal cyst\", \"liver cyst\"]} as asked, hopefully",
+            "[{\"name\": \"renal cyst\", \"score\": 1}, {\"name\": \"liver cyst\"}]",
+            "The scan shows many things.\n\n**Diagnoses:** renal cyst, liver cyst\n\nExplanation: a cyst, a stone",
+            "The most likely diagnoses are:\n• renal cyst\n• liver cyst",
+            "renal cyst, and liver cyst",
+            "renal cyst, Renal Cyst, liver cyst, renal cyst,",
+            "```\nrenal cyst, liver cyst",
+        ];
+        for answer in answers {
+            let lower: Vec<String> = labels(answer).iter().map(|l| l.to_lowercase()).collect();
+            assert_eq!(lower, ["renal cyst", "liver cyst"], "{answer}");
+        }
+    }
+
+    #[test]
+    fn and_is_split_only_between_known_labels() {
+        let known =
+            |label: &str| ["renal cyst", "gallstone", "nausea and vomiting"].contains(&label.to_lowercase().as_str());
+        assert_eq!(parse_known("Renal cyst and gallstone", known).labels, ["Renal cyst", "gallstone"]);
+        assert_eq!(parse_known("nausea and vomiting", known).labels, ["nausea and vomiting"]);
+        assert_eq!(parse("Renal cyst and gallstone").labels, ["Renal cyst and gallstone"]);
+    }
+
+    #[test]
+    fn commas_in_parentheses_and_sizes_are_no_separators() {
+        assert_eq!(labels("hernia (inguinal, left), cyst"), ["hernia (inguinal, left)", "cyst"]);
+        assert_eq!(labels("1.5 cm cyst"), ["1.5 cm cyst"]);
+    }
+
+    #[test]
+    fn what_holds_no_label_is_not_parsed_and_none_is() {
+        let prose = "word ".repeat(40);
+        for answer in ["", "  ", "<think>renal cyst, and then", "...", "42", prose.as_str(), "Diagnoses:"] {
+            assert_eq!(parse(answer), Parsed { labels: vec![], parsed: false }, "{answer}");
+        }
+        assert_eq!(parse("None."), Parsed { labels: vec![], parsed: true });
+    }
+
+    #[test]
+    fn an_answer_that_never_stops_is_cut_and_any_text_is_survived() {
+        let endless = (0..500).map(|i| format!("disease {i}")).collect::<Vec<_>>().join(", ");
+        assert_eq!(parse(&endless).labels.len(), MAX_LABELS);
+        let mut dice = crate::corpus::synthetic::dice::Dice::new(5, 0);
+        let parts = [
+            "<think>",
+            "</think>",
+            "```",
+            "[",
+            "{",
+            "\"a\"",
+            ":",
+            ",",
+            "é",
+            "\n",
+            "1.",
+            "- ",
+            "(",
+            ")",
+            " and ",
+            "x",
+            "<|im_end|>",
+        ];
+        for _ in 0..20_000 {
+            let n = dice.below(12);
+            let answer: String = (0..n).map(|_| parts[dice.below(parts.len())]).collect();
+            let once = parse(&answer);
+            assert!(once.labels.iter().all(|l| !l.is_empty() && l == l.trim()), "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What tells a sentence from an item of a list.
+use super::{MAX_CHARS, MAX_WORDS};
+
+/// Words of sentences that no label has: finite verbs, pronouns, words that join clauses.
+const WORDS: [&str; 77] = [
+    "is",
+    "are",
+    "was",
+    "were",
+    "has",
+    "have",
+    "had",
+    "be",
+    "been",
+    "shows",
+    "show",
+    "showed",
+    "suggests",
+    "suggest",
+    "indicates",
+    "indicate",
+    "appears",
+    "appear",
+    "seems",
+    "measures",
+    "describes",
+    "mentions",
+    "means",
+    "says",
+    "holds",
+    "herniates",
+    "demonstrates",
+    "reveals",
+    "would",
+    "should",
+    "could",
+    "may",
+    "might",
+    "can",
+    "cannot",
+    "must",
+    "will",
+    "does",
+    "do",
+    "need",
+    "needs",
+    "i",
+    "we",
+    "you",
+    "it",
+    "let",
+    "let's",
+    "i'm",
+    "there",
+    "they",
+    "he",
+    "she",
+    "this",
+    "these",
+    "that",
+    "which",
+    "because",
+    "therefore",
+    "however",
+    "since",
+    "so",
+    "your",
+    "its",
+    "his",
+    "her",
+    "who",
+    "patient",
+    "patient's",
+    "presented",
+    "presents",
+    "revealed",
+    "confirmed",
+    "underwent",
+    "supports",
+    "contains",
+    "spans",
+    "suggested",
+];
+/// Words that are no label by themselves.
+const SMALL: [&str; 18] = [
+    "a", "an", "the", "and", "or", "of", "in", "on", "with", "to", "for", "by", "no", "as", "at", "but", "also", "etc",
+];
+const UNITS: [&str; 8] = ["mm", "cm", "m", "ml", "hu", "x", "%", "cc"];
+
+pub(super) fn words(text: &str) -> Vec<String> {
+    let lower = text.to_lowercase().replace('’', "'");
+    let words = lower.split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '%');
+    words.filter(|word| !word.is_empty()).map(String::from).collect()
+}
+
+/// Whether a text is a sentence: four words or more with one of a sentence's among them.
+pub(super) fn is_prose(text: &str) -> bool {
+    let words = words(text);
+    words.len() >= 4 && words.iter().any(|word| WORDS.contains(&word.as_str()))
+}
+
+/// Whether a piece could be a label: letters, not too long, no heading, no measure, not one word over and over.
+pub(super) fn is_label(label: &str) -> bool {
+    let words = words(label);
+    let number = |word: &String| word.chars().all(|c| c.is_numeric() || c == '%') || UNITS.contains(&word.as_str());
+    let thrice = words.windows(3).any(|three| three[0] == three[1] && three[1] == three[2]);
+    label.chars().filter(|c| c.is_alphabetic()).nth(1).is_some()
+        && label.chars().count() <= MAX_CHARS
+        && label.split(' ').count() <= MAX_WORDS
+        && !label.ends_with(':')
+        && !label.contains(['{', '}', '<', '>', '|', '\\'])
+        && !label.starts_with('[')
+        && !thrice
+        && !words.iter().all(|word| number(word) || SMALL.contains(&word.as_str()) || WORDS.contains(&word.as_str()))
+}
+
+/// Sentences of a line: it is parted after `.`, `!` or `?` before white space and a capital.
+pub(super) fn sentences(line: &str) -> Vec<&str> {
+    let (mut all, mut from) = (Vec::new(), 0);
+    for (at, mark) in line.match_indices(['.', '!', '?']) {
+        let rest = &line[at + mark.len()..];
+        let spaced = rest.starts_with(char::is_whitespace);
+        if spaced && rest.trim_start().starts_with(|c: char| c.is_uppercase()) {
+            all.push(&line[from..at]);
+            from = at + mark.len();
+        }
+    }
+    all.push(&line[from..]);
+    all
+}
+
+/// After these words stands what a sentence concludes, the surest first.
+const NAMES: [&str; 15] = [
+    "diagnosis is",
+    "diagnoses are",
+    "diagnosis would be",
+    "answer is",
+    "labels are",
+    "label is",
+    "diseases are",
+    "disease is",
+    "diagnoses include",
+    "labels include",
+    "diseases include",
+    "conditions are",
+    "impression is",
+    "conclusion is",
+    "diagnosis of",
+];
+const IMPLIES: [&str; 20] = [
+    "consistent with",
+    "compatible with",
+    "suggestive of",
+    "indicative of",
+    "in keeping with",
+    "typical of",
+    "diagnosed with",
+    "points to",
+    "suggests",
+    "suggest",
+    "indicates",
+    "indicate",
+    "there is",
+    "there are",
+    "has",
+    "have",
+    "shows",
+    "show",
+    "represents",
+    "reveals",
+];
+const DENIES: [&str; 12] =
+    ["no", "not", "without", "never", "neither", "nor", "unlikely", "excluded", "absent", "rule", "ruled", "if"];
+
+/// What a sentence names as its diagnoses ("The diagnosis is …"), as a list.
+pub(super) fn named(sentence: &str) -> Option<&str> {
+    NAMES.iter().find_map(|words| after(sentence, words))
+}
+
+/// What the clauses of a sentence imply ("…, which is consistent with …"); none of a clause that denies or doubts.
+pub(super) fn implied(sentence: &str) -> Vec<&str> {
+    let clauses = sentence.split([',', ';']).flat_map(|clause| clause.split(" but "));
+    let sure = clauses.filter(|clause| !words(clause).iter().any(|word| DENIES.contains(&word.as_str())));
+    sure.filter_map(|clause| IMPLIES.iter().find_map(|words| after(clause, words))).collect()
+}
+
+/// What follows the last place of these words.
+fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
+    let lower = text.to_ascii_lowercase();
+    let whole = |at: &usize| {
+        let end = at + words.len();
+        let before = lower[..*at].chars().next_back().is_none_or(|c| !c.is_alphanumeric());
+        before && lower[end..].starts_with([' ', ':'])
+    };
+    let at = lower.match_indices(words).map(|(at, _)| at).filter(whole).last()?;
+    let rest = text[at + words.len()..].trim_start_matches([' ', ':', '*']);
+    let doubt = ["most likely ", "likely ", "probably ", "possibly "].iter().find_map(|word| rest.strip_prefix(word));
+    Some(doubt.unwrap_or(rest))
+}

@@ -1,0 +1,163 @@
+//! What surrounds an answer: marks without a shape, thoughts, special tokens, boxes, tags, code fences.
+
+/// Words between which a model thinks.
+const THOUGHTS: [&str; 7] = ["think", "thinking", "thought", "reasoning", "analysis", "scratchpad", "explanation"];
+/// Words between which it answers.
+const ANSWERS: [&str; 8] = ["answer", "final_answer", "diagnoses", "labels", "output", "result", "final", "response"];
+/// Tokens that end a turn; at the front they are passed over.
+const ENDS: [&str; 11] = [
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<end_of_turn>",
+    "<start_of_turn>",
+    "</s>",
+    "<s>",
+];
+/// Tags of emphasis, which do not part what they stand in.
+const INLINE: [&str; 9] = ["b", "i", "u", "em", "strong", "span", "code", "mark", "sup"];
+
+/// The part of an answer that can hold labels.
+pub(super) fn answer(raw: &str) -> String {
+    let text = shaped(raw);
+    let text = match text.rfind("[/INST]") {
+        Some(end) => text[end + "[/INST]".len()..].to_string(),
+        None => text,
+    };
+    let text = THOUGHTS.iter().fold(text, |text, tag| unthought(&text, tag));
+    let text = first_turn(&text);
+    let text = boxed(&text).unwrap_or(text);
+    untagged(&answered(&text)).trim().to_string()
+}
+
+/// The same text without what has no shape and no meaning of its own: zero-width spaces, byte-order marks, soft hyphens and marks of
+/// direction are left out; spaces of every width are one space, the hyphens U+2010 and U+2011 are `-`, and commas, semicolons and colons
+/// of Chinese and Japanese are those of ASCII. Nothing else is folded: letters, digits, ligatures, superscripts, dashes and the joiners
+/// of Indic and Arabic scripts stay as written (the normaliser folds them before labels are compared).
+pub(super) fn shaped(text: &str) -> String {
+    let one = |c: char| match c {
+        '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{ad}' | '\u{200e}' | '\u{200f}' => None,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
+        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some(' '),
+        '\u{2010}' | '\u{2011}' => Some('-'),
+        '，' | '、' => Some(','),
+        '；' => Some(';'),
+        '：' => Some(':'),
+        '｜' => Some('|'),
+        '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
+        c => Some(c),
+    };
+    text.chars().filter_map(one).collect()
+}
+
+/// Without `<tag>…</tag>`; an unclosed one takes the rest with it, a lone end everything before it.
+fn unthought(text: &str, tag: &str) -> String {
+    let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+    let mut text = text.to_string();
+    while let Some(start) = text.find(&open) {
+        match text[start..].find(&close) {
+            Some(end) => text.replace_range(start..start + end + close.len(), ""),
+            None => text.truncate(start),
+        }
+    }
+    match text.rfind(&close) {
+        Some(end) => text[end + close.len()..].to_string(),
+        None => text,
+    }
+}
+
+/// Up to the first special token that ends a turn, without those that begin it.
+fn first_turn(text: &str) -> String {
+    let mut text = text.trim_start();
+    while let Some(rest) = ENDS.iter().find_map(|token| text.strip_prefix(token)) {
+        text = rest.trim_start();
+        for role in ["assistant", "model"] {
+            text = text.strip_prefix(role).filter(|rest| rest.starts_with('\n')).unwrap_or(text).trim_start();
+        }
+    }
+    let end = ENDS.iter().filter_map(|token| text.find(token)).min().unwrap_or(text.len());
+    text[..end].to_string()
+}
+
+/// The content of the last `\boxed{…}`, without `\text{}`; an unclosed one reaches to the end.
+fn boxed(text: &str) -> Option<String> {
+    let start = text.rfind("\\boxed{")? + "\\boxed{".len();
+    let mut depth = 1;
+    let closes = |c: char| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        depth == 0
+    };
+    let inside = &text[start..];
+    let inside = inside.find(closes).map_or(inside, |end| &inside[..end]);
+    let plain = ["\\text", "\\mathrm", "\\textbf"].iter().fold(inside.to_string(), |text, word| {
+        let opened = text.replace(&format!("{word}{{"), "{");
+        opened.replace(word, "")
+    });
+    Some(plain.replace(['{', '}', '$'], "").replace("\\\\", "\n").replace('\\', ""))
+}
+
+/// The content of the last tag that holds an answer; an unclosed one reaches to the end.
+fn answered(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let last = |tag: &'static str| Some((lower.rfind(&format!("<{tag}>"))? + tag.len() + 2, tag));
+    let Some((start, tag)) = ANSWERS.into_iter().filter_map(last).max() else { return text.to_string() };
+    let end = lower[start..].find(&format!("</{tag}>")).map_or(text.len(), |end| start + end);
+    text[start..end].to_string()
+}
+
+/// A line's end in place of every tag, and nothing in place of tags of emphasis. What an unclosed tag holds at the very end of tagged
+/// siblings was cut in the middle and is left out.
+fn untagged(text: &str) -> String {
+    let (mut out, mut rest, mut open, mut closed) = (String::new(), text, None, Vec::new());
+    while let Some(start) = rest.find('<') {
+        let tail = &rest[start + 1..];
+        let name = tail.strip_prefix('/').unwrap_or(tail);
+        let length = name.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).count();
+        let is_tag = name.starts_with(|c: char| c.is_ascii_alphabetic());
+        let Some(end) = tail.find('>').filter(|end| is_tag && *end < 80 && !tail[..*end].contains(['<', '\n'])) else {
+            out.push_str(&rest[..start + 1]);
+            rest = tail;
+            continue;
+        };
+        out.push_str(&rest[..start]);
+        let name = name[..length].to_ascii_lowercase();
+        if !INLINE.contains(&name.as_str()) {
+            out.push('\n');
+            if tail.starts_with('/') {
+                open = None;
+                closed.push(name);
+            } else {
+                open = Some((name, out.len()));
+            }
+        }
+        rest = &tail[end + 1..];
+    }
+    out.push_str(rest);
+    match open {
+        Some((name, start)) if closed.contains(&name) => out.truncate(start),
+        _ => (),
+    }
+    out
+}
+
+/// The content of the first code fence, if there is one; an unclosed one reaches to the end.
+pub(super) fn fenced(text: &str) -> Option<String> {
+    let (start, mark) = ["```", "~~~"].iter().filter_map(|mark| Some((text.find(mark)?, *mark))).min()?;
+    let inside = &text[start + 3..];
+    let inside = inside.find(mark).map_or(inside, |end| &inside[..end]);
+    let inside = match inside.split_once('\n') {
+        Some((language, rest)) if language.trim().chars().all(char::is_alphanumeric) => rest,
+        _ => inside,
+    };
+    Some(inside.trim().to_string())
+}
+
+/// Without the marks of code fences.
+pub(super) fn unfenced(text: &str) -> String {
+    let mark = |line: &&str| !(line.trim_start().starts_with("```") || line.trim_start().starts_with("~~~"));
+    text.lines().filter(mark).collect::<Vec<_>>().join("\n")
+}

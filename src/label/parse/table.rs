@@ -1,0 +1,44 @@
+//! Tables of Markdown: the column of labels by its head, without rows whose state says that they are not there.
+use super::{Read, item};
+
+/// Reads a table; false where there is none, or it holds no label.
+pub(super) fn read(text: &str, read: &mut Read) -> bool {
+    let rows: Vec<&str> = text.lines().map(str::trim).filter(|line| line.matches('|').count() > 0).collect();
+    let ruled = rows.iter().position(|row| is_rule(row)).filter(|at| *at > 0);
+    match ruled {
+        Some(at) => headed(&rows[at - 1..], read),
+        None => rows.iter().filter(|row| row.matches('|').count() > 1).for_each(|row| read.all(&cells(row))),
+    }
+    read.is_any()
+}
+
+/// `|---|:-:|`.
+fn is_rule(row: &str) -> bool {
+    row.contains("--") && row.chars().all(|c| "|-: ".contains(c))
+}
+
+fn cells(row: &str) -> Vec<String> {
+    let row = row.strip_prefix('|').unwrap_or(row);
+    row.strip_suffix('|').unwrap_or(row).split('|').map(item::tidy).collect()
+}
+
+/// The head, a rule, and rows; a last row that ends unlike the rule was cut and is left out.
+fn headed(rows: &[&str], read: &mut Read) {
+    let head: Vec<String> = cells(rows[0]).iter().map(|cell| cell.to_lowercase()).collect();
+    let closed = rows[1].ends_with('|');
+    let body: Vec<Vec<String>> =
+        rows[2..].iter().filter(|row| row.ends_with('|') == closed).map(|row| cells(row)).collect();
+    let column = |names: &[&str]| names.iter().find_map(|name| head.iter().position(|cell| cell.contains(name)));
+    let named = column(&["diagnos", "label", "disease", "condition", "finding", "name", "impression"]);
+    let letters = |at: &usize| body.iter().any(|row| row.get(*at).is_some_and(|c| c.chars().any(char::is_alphabetic)));
+    let Some(labels) = named.or_else(|| (0..head.len()).find(letters)) else { return };
+    let states = column(&["present", "status", "yes", "positive", "detected"]).filter(|at| *at != labels);
+    for row in &body {
+        let gone = states.and_then(|at| item::state(row.get(at)?)) == Some(false);
+        match row.get(labels) {
+            Some(_) if gone => read.nothing = true,
+            Some(cell) => read.add(cell),
+            None => (),
+        }
+    }
+}
