@@ -1,8 +1,13 @@
 //! Tables of one set of answers in depth: its other intervals, parts of the labels and of the cases, tiers of nearness, the normaliser's own
 //! error and calibration. What `dxlab evaluate` prints below the metrics.
+use crate::error::Result;
+use crate::label::parse::measured;
 use crate::metric::{Calibration, Credit, Signal, Tiered};
 use crate::report::kit::display::{NONE, Table, interval, number};
 use crate::study::{Calibrated, Detail, Evaluation, NormaliserError, Part, Target};
+
+/// Of intervals of shares.
+const LEVEL: f64 = 0.95;
 
 /// The metrics whose other intervals are shown.
 const SHOWN: [&str; 9] = [
@@ -75,6 +80,24 @@ pub fn normaliser(error: &NormaliserError) -> String {
         interval(error.recall.as_ref()),
         error.matched
     )
+}
+
+/// The reader of answers on answers with hand-made truth: one row per kind, then those that were held out while it was made, then all.
+pub fn reader() -> Result<Table> {
+    let answers = measured::answers()?;
+    let held: Vec<_> = answers.iter().filter(|answer| answer.held).cloned().collect();
+    let mut rows = measured::measured(&answers)?;
+    let all = rows.pop();
+    rows.extend(measured::measured(&held)?.pop().map(|held| measured::Row { kind: "held out".into(), ..held }));
+    rows.extend(all);
+    let row = |row: &measured::Row| {
+        let counts = [row.answers, row.exact, row.right, row.wrong, row.missed].map(|count| count.to_string());
+        let shares = [row.precision(LEVEL), row.recall(LEVEL)].map(|share| interval(share.as_ref()));
+        [vec![row.kind.clone()], counts.to_vec(), shares.to_vec()].concat()
+    };
+    let counts = ["kind", "answers", "read exactly", "right", "wrong", "missed"];
+    let names = [&counts[..], &["precision", "recall"]].concat();
+    Ok(Table::from_rows(&names, &rows.iter().map(row).collect::<Vec<_>>()))
 }
 
 /// One row a part.
@@ -180,4 +203,18 @@ pub fn selective(found: &[Calibrated]) -> Table {
     let heads: Vec<&str> = ["outcome", "log-probability"].into_iter().chain(names.iter().map(String::as_str)).collect();
     Table::from_rows(&heads, &found.iter().map(row).collect::<Vec<_>>())
         .caption("mean outcome of the most confident answers")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readers_table_ends_with_what_was_held_out_and_all() {
+        let text = reader().unwrap().to_text();
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let [.., held, all] = rows.as_slice() else { panic!("{text}") };
+        assert_eq!((held[..3].join(" "), all[..2].join(" ")), ("held out 80".into(), "all 200".into()), "{text}");
+        assert!(rows.len() > 22, "at least twenty kinds: {text}");
+    }
 }
