@@ -64,6 +64,23 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+pub const ZIP: &str = "a zip archive";
+pub const WEB_PAGE: &str = "a web page";
+pub const LFS_POINTER: &str = "a Git LFS pointer";
+
+/// What a file is, by its first bytes, where it is something that people get in the place of a download.
+pub fn stand_in(start: &[u8]) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(&start[..start.len().min(512)]).to_lowercase();
+    let text = text.trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t']);
+    if start.starts_with(b"PK\x03\x04") {
+        Some(ZIP)
+    } else if ["<!doctype html", "<html", "<?xml"].iter().any(|mark| text.starts_with(mark)) {
+        Some(WEB_PAGE)
+    } else {
+        text.starts_with("version https://git-lfs.github.com/spec/").then_some(LFS_POINTER)
+    }
+}
+
 /// SHA-256 of a file, hex.
 pub fn sha256(path: &Path) -> Result<String> {
     let mut file = std::fs::File::open(path).map_err(Error::io(path))?;

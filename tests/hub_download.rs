@@ -19,6 +19,8 @@ enum Fault {
     Cut,
     /// One byte is another one.
     Corrupt,
+    /// Something else in its place, with a tag and a length of its own.
+    Other(&'static str),
 }
 
 struct Server {
@@ -31,13 +33,26 @@ struct State {
     fault: (String, Fault),
     /// Path and whether the token came with it.
     asked: Vec<(String, bool)>,
+    /// The hosts that requests were for, each with its Authorization.
+    sent: Vec<(String, Option<String>)>,
+    /// A path that the hub lies under.
+    prefix: String,
+    /// Weights are at this other address.
+    elsewhere: Option<String>,
 }
 
 impl Server {
     fn start(files: BTreeMap<String, Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State { files, fault: (String::new(), Fault::None), asked: vec![] }));
+        let state = Arc::new(Mutex::new(State {
+            files,
+            fault: (String::new(), Fault::None),
+            asked: vec![],
+            sent: vec![],
+            prefix: String::new(),
+            elsewhere: None,
+        }));
         let shared = state.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -49,6 +64,10 @@ impl Server {
 
     fn fault(&self, name: &str, fault: Fault) {
         self.state.lock().unwrap().fault = (name.into(), fault);
+    }
+
+    fn sent(&self) -> Vec<(String, Option<String>)> {
+        std::mem::take(&mut self.state.lock().unwrap().sent)
     }
 
     fn asked(&self) -> Vec<(String, bool)> {
@@ -65,18 +84,23 @@ fn answer(stream: &mut TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().unwrap_or(Ok(String::new()))?;
     let path = first.split(' ').nth(1).unwrap_or("").to_string();
-    let (mut range, mut token) = (None, false);
+    let (mut range, mut token, mut host, mut authorization) = (None, false, String::new(), None);
     for line in lines {
         let line = line?.to_lowercase();
         if line.is_empty() {
             break;
         }
         token |= line == format!("authorization: bearer {TOKEN}");
+        host = line.strip_prefix("host: ").map_or(host, String::from);
+        authorization = line.strip_prefix("authorization: ").map(String::from).or(authorization);
         range = line.strip_prefix("range: bytes=").map(String::from).or(range);
     }
     let mut state = state.lock().unwrap();
     state.asked.push((path.clone(), token));
-    let name = path.rsplit('/').next().unwrap_or("").to_string();
+    state.sent.push((host, authorization));
+    let path = path.strip_prefix(&state.prefix).unwrap_or("").to_string();
+    let plain = path.split('?').next().unwrap_or("");
+    let name = plain.rsplit('/').next().unwrap_or("").to_string();
     let fault = if state.fault.0 == name { state.fault.1 } else { Fault::None };
     if let Fault::Status(code) = fault {
         return write!(stream, "HTTP/1.1 {code} Wrong\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -90,8 +114,20 @@ fn answer(stream: &mut TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             body.len()
         );
     }
+    if let (Some(to), Some(body), true) =
+        (&state.elsewhere, state.files.get(&name), name.ends_with(".safetensors") && path.starts_with("/org/"))
+    {
+        let (tag, size) = (etag(&name, body), body.len());
+        return write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nLocation: {to}/signed/{name}?signature=s3cret\r\nX-Linked-Etag: \"{tag}\"\r\nX-Linked-Size: {size}\r\nETag: \"of-the-redirect\"\r\nX-Repo-Commit: {COMMIT}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    }
     let body = match state.files.get(&name) {
-        Some(body) if path == format!("/org/tiny/resolve/{COMMIT}/{name}") => body.clone(),
+        Some(_) if let Fault::Other(text) = fault => text.as_bytes().to_vec(),
+        Some(body) if plain.starts_with("/signed/") || plain == format!("/org/tiny/resolve/{COMMIT}/{name}") => {
+            body.clone()
+        }
         _ => return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
     };
     let range = range.unwrap_or("0-".into());
@@ -256,4 +292,151 @@ fn without_a_network_and_without_a_cache_the_way_out_is_said() {
         assert!(error.exit_code() == 2 && error.to_string().contains("org/name"), "{wrong}: {error}");
     }
     assert_eq!(dxlab::model::resolve(cache.path().to_str().unwrap()).unwrap(), cache.path());
+}
+
+/// A hub whose weights come from another address, and what each of the two was sent.
+fn with_elsewhere(change: impl Fn(&str) -> String) -> (Server, Server) {
+    let (hub, other) = (Server::start(repository("untied")), Server::start(repository("untied")));
+    hub.state.lock().unwrap().elsewhere = Some(change(&other.url));
+    (hub, other)
+}
+
+#[test]
+fn the_token_goes_to_the_hub_alone_also_where_it_sends_us_elsewhere() {
+    let changes: [fn(&str) -> String; 2] = [|other| other.into(), |other| other.replace("127.0.0.1", "localhost")];
+    for change in changes {
+        let ((server, other), cache) = (with_elsewhere(change), tempfile::tempdir().unwrap());
+        let dir = hub(&server, cache.path(), false).fetch("org/tiny").unwrap();
+        for (name, body) in repository("untied").iter().filter(|(name, _)| name.ends_with(".safetensors")) {
+            assert_eq!(&std::fs::read(dir.join(name)).unwrap(), body, "{name}");
+        }
+        let (own, foreign) = (server.sent(), other.sent());
+        assert!(own.len() > 4 && own.iter().all(|(_, sent)| sent.as_deref() == Some(&format!("bearer {TOKEN}"))));
+        assert!(foreign.len() >= 2 && foreign.iter().all(|(_, sent)| sent.is_none()), "{foreign:?}");
+        assert!(files_below(cache.path()).iter().all(|file| !file.to_string_lossy().contains("of-the-redirect")));
+    }
+    // the same machine and port by another name is another host
+    let (server, cache) = (Server::start(repository("untied")), tempfile::tempdir().unwrap());
+    let localhost = server.url.replace("127.0.0.1", "localhost");
+    server.state.lock().unwrap().elsewhere = Some(localhost);
+    hub(&server, cache.path(), false).fetch("org/tiny").unwrap();
+    let (by_name, by_number): (Vec<_>, Vec<_>) =
+        server.sent().into_iter().partition(|(host, _)| host.starts_with("localhost"));
+    assert!(by_name.len() >= 2 && by_name.iter().all(|(_, sent)| sent.is_none()), "{by_name:?}");
+    assert!(by_number.iter().all(|(_, sent)| sent.is_some()));
+}
+
+#[test]
+fn what_goes_wrong_at_the_other_host_is_said_of_it_without_the_signature() {
+    let ((server, other), cache) = (with_elsewhere(|text: &str| text.to_string()), tempfile::tempdir().unwrap());
+    let hub = hub(&server, cache.path(), false);
+    for (fault, exit, wanted) in [
+        (Fault::Status(403), 2, "which answered 403"),
+        (Fault::Status(503), 1, "which answered 503"),
+        (Fault::Cut, 1, "run again"),
+        (Fault::Corrupt, 1, "SHA-256"),
+    ] {
+        other.fault("model-00001-of-00002.safetensors", fault);
+        let error = hub.fetch("org/tiny").unwrap_err();
+        let text = error.to_string();
+        assert!(error.exit_code() == exit && text.contains(wanted), "{text}");
+        assert!(!text.contains("s3cret") && !text.contains(TOKEN), "{text}");
+    }
+    other.fault("", Fault::None);
+    hub.fetch("org/tiny").unwrap();
+    assert!(other.sent().iter().all(|(_, sent)| sent.is_none()));
+}
+
+#[test]
+fn an_endpoint_may_lie_under_a_path() {
+    for slash in ["", "/"] {
+        let (server, cache) = (Server::start(repository("tied")), tempfile::tempdir().unwrap());
+        server.state.lock().unwrap().prefix = "/mirror/hf".into();
+        let endpoint = format!("{}/mirror/hf{slash}", server.url);
+        Hub::new(Some(&endpoint), cache.path(), None, false).fetch("org/tiny").unwrap();
+        assert!(server.asked().iter().all(|(path, token)| path.starts_with("/mirror/hf/") && !token));
+    }
+}
+
+#[test]
+fn snapshots_are_found_by_their_commit_and_without_any_ref() {
+    let (server, cache) = (Server::start(repository("tied")), tempfile::tempdir().unwrap());
+    let dir = hub(&server, cache.path(), false).fetch("org/tiny").unwrap();
+    let refs = cache.path().join("models--org--tiny/refs");
+    assert_eq!(std::fs::read_to_string(refs.join("main")).unwrap(), COMMIT);
+    std::fs::remove_dir_all(&refs).unwrap();
+    server.asked();
+    let offline = hub(&server, cache.path(), true);
+    assert_eq!(offline.fetch(&format!("org/tiny@{COMMIT}")).unwrap(), dir);
+    assert_eq!(
+        (offline.fetch("org/tiny").unwrap(), offline.cached("org/tiny").unwrap()),
+        (dir.clone(), Some(dir.clone()))
+    );
+    assert!(offline.fetch("org/tiny@other").is_err(), "another branch is not guessed");
+    assert!(server.asked().is_empty());
+    hub(&server, cache.path(), false).fetch("org/tiny").unwrap();
+    assert_eq!(server.asked().len(), 1, "only which commit `main` is: all of its files are there");
+    assert!(refs.join("main").is_file() && !refs.join(COMMIT).exists(), "as huggingface_hub: no ref for a commit");
+    // two snapshots and no ref: nobody can know which
+    std::fs::remove_dir_all(&refs).unwrap();
+    let second = dir.parent().unwrap().join("f".repeat(40));
+    std::fs::create_dir(&second).unwrap();
+    for file in std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+        std::fs::copy(&file, second.join(file.file_name().unwrap())).unwrap();
+    }
+    let error = offline.fetch("org/tiny").unwrap_err();
+    assert!(
+        error.exit_code() == 2
+            && error.to_string().contains(&format!("2 complete snapshots: name one, as in org/tiny@{COMMIT}"))
+    );
+    assert_eq!(offline.cached("org/tiny").unwrap(), None);
+}
+
+#[test]
+fn a_page_or_a_pointer_in_the_place_of_a_file_is_named_and_leaves_nothing() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n";
+    for (name, text, wanted) in [
+        ("model.safetensors", pointer, "a Git LFS pointer in place of model.safetensors"),
+        ("tokenizer.json", "<!DOCTYPE html><html>Log in</html>", "a web page in place of tokenizer.json"),
+    ] {
+        let (server, cache) = (Server::start(repository("tied")), tempfile::tempdir().unwrap());
+        server.fault(name, Fault::Other(text));
+        let error = hub(&server, cache.path(), false).fetch("org/tiny").unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(wanted), "{error}");
+        let below = files_below(cache.path());
+        assert!(below.iter().all(|file| !file.to_string_lossy().contains(name)), "{below:?}");
+        server.fault("", Fault::None);
+        hub(&server, cache.path(), false).fetch("org/tiny").unwrap();
+    }
+}
+
+#[test]
+fn the_command_keeps_the_token_to_the_hub_and_uses_the_cache_that_the_environment_names() {
+    let (server, other) = with_elsewhere(|text: &str| text.to_string());
+    let dir = tempfile::tempdir().unwrap();
+    let run = |endpoint: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dxlab"));
+        command
+            .args(["models", "fetch", "org/tiny"])
+            .current_dir(dir.path())
+            .env("HF_ENDPOINT", endpoint)
+            .env("HF_TOKEN", TOKEN);
+        command.env("HF_HOME", dir.path().join("home")).env("HF_HUB_CACHE", dir.path().join("cache"));
+        command.env_remove("HF_HUB_OFFLINE").env_remove("TRANSFORMERS_OFFLINE").output().unwrap()
+    };
+    for fault in [Fault::Status(403), Fault::None] {
+        other.fault("model-00002-of-00002.safetensors", fault);
+        let output = run(&format!("{}/", server.url));
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.success(), fault == Fault::None, "{said}");
+        assert!(!said.contains(TOKEN) && !said.contains("s3cret"), "{said}");
+    }
+    assert!(
+        other.sent().iter().all(|(_, sent)| sent.is_none()) && server.sent().iter().all(|(_, sent)| sent.is_some())
+    );
+    assert!(dir.path().join("cache/models--org--tiny/refs/main").is_file() && !dir.path().join("home/hub").exists());
+    for file in files_below(dir.path()) {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!bytes.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes()), "{}", file.display());
+    }
 }

@@ -1,6 +1,6 @@
 //! The flags of `dxlab predict` for a model behind an endpoint.
 use crate::error::{Error, Result};
-use crate::generate::{EndpointConfig, Manners};
+use crate::generate::{ClientConfig, EndpointConfig};
 use crate::prompt::Thinking;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ pub struct EndpointFlags {
     #[arg(long, requires = "endpoint")]
     key_over_http: bool,
     /// Requests in flight, at most
-    #[arg(long, default_value_t = Manners::default().concurrency, requires = "endpoint")]
+    #[arg(long, default_value_t = ClientConfig::default().concurrency, requires = "endpoint")]
     concurrency: usize,
     /// Stop before the answers of this run, whenever they were given, can cost more; needs both prices
     #[arg(long, value_name = "USD", requires = "endpoint")]
@@ -47,20 +47,23 @@ pub struct EndpointFlags {
     #[arg(long, requires = "endpoint")]
     stream: bool,
     /// Seconds for one whole answer
-    #[arg(long, value_name = "S", default_value_t = Manners::default().timeout, requires = "endpoint")]
+    #[arg(long, value_name = "S", default_value_t = ClientConfig::default().timeout, requires = "endpoint")]
     timeout: f64,
     /// Seconds for a connection
-    #[arg(long, value_name = "S", default_value_t = Manners::default().connect_timeout, requires = "endpoint")]
+    #[arg(long, value_name = "S", default_value_t = ClientConfig::default().connect_timeout, requires = "endpoint")]
     connect_timeout: f64,
     /// Tries of one question, at most
-    #[arg(long, value_name = "N", default_value_t = Manners::default().tries, requires = "endpoint")]
+    #[arg(long, value_name = "N", default_value_t = ClientConfig::default().tries, requires = "endpoint")]
     tries: usize,
     /// Wait before the second try, doubled with each
     #[arg(long, value_name = "MS", default_value_t = 500, requires = "endpoint")]
     retry_base_ms: u64,
     /// Stop where the server asks for a longer pause (Retry-After), in seconds
-    #[arg(long, value_name = "S", default_value_t = Manners::default().longest_wait, requires = "endpoint")]
+    #[arg(long, value_name = "S", default_value_t = ClientConfig::default().longest_wait, requires = "endpoint")]
     longest_wait: f64,
+    /// Stop after this many answers in a row that are only reasoning, empty or cut at the limit on new tokens; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = ClientConfig::default().max_incomplete, requires = "endpoint")]
+    max_incomplete: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -82,7 +85,7 @@ impl EndpointFlags {
                 "--endpoint: give the model's name at the server as --model (its /models lists them)",
             ));
         }
-        let manners = Manners {
+        let client = ClientConfig {
             stream: self.stream,
             concurrency: self.concurrency,
             timeout: self.timeout,
@@ -90,6 +93,7 @@ impl EndpointFlags {
             tries: self.tries,
             retry_base: self.retry_base_ms as f64 / 1e3,
             longest_wait: self.longest_wait,
+            max_incomplete: self.max_incomplete,
             budget: self.budget,
             price_in: self.price_in,
             price_out: self.price_out,
@@ -103,7 +107,7 @@ impl EndpointFlags {
         let extra = self.extra.as_deref().map_or(Ok(Map::new()), object)?;
         let (temperature, seed) = (temperature.unwrap_or(0.0), seed.unwrap_or(7));
         let (stop, logprobs) = (self.stop, !self.no_logprobs);
-        Ok(Some(EndpointConfig { url, temperature, seed, stop, thinking, logprobs, extra, manners }))
+        Ok(Some(EndpointConfig { url, temperature, seed, stop, thinking, logprobs, extra, client }))
     }
 }
 

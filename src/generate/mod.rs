@@ -18,7 +18,9 @@ pub use agreement::{Agreement, Seen};
 pub use answers::{Answer, Answers, Local, MAX_NEW, adapter_folder, adapter_id, base_id, encoder_for};
 pub use constraint::Constraint;
 pub use decode::{Constraints, Decoding, Finish, Generated, Limits, decode, greedy, greedy_with, stop_tokens};
-pub use endpoint::{Endpoint, EndpointConfig, KEY_ENV, Kept, Key, Manners, Record, Reply, Tokens, Usage};
+pub use endpoint::{
+    CaseReply, ClientConfig, Defect, Endpoint, EndpointConfig, KEY_ENV, Key, Record, Reply, Tokens, Usage,
+};
 pub use grammar::Grammar;
 pub use labels::{Count, Labels, read_labels};
 pub use pairs::{Pair, check_pairs, read_pairs, score};

@@ -53,8 +53,8 @@ pub(super) fn ask_endpoint(
     }
     let predictions = predictions?;
     let mut lines = String::new();
-    for kept in model.kept() {
-        lines += &io::to_value(&kept)?.to_string();
+    for reply in model.replies() {
+        lines += &io::to_value(&reply)?.to_string();
         lines.push('\n');
     }
     io::write(&dir.join("answers.jsonl"), lines.as_bytes())?;

@@ -205,6 +205,8 @@ fn the_key_is_sent_and_shows_nowhere() {
     };
     let server = Server::scripted(act, echo);
     let far = format!("http://user:{KEY}@127.0.0.1:1/v1");
+    let (in_path, as_user) = (format!("{}/{KEY}/v1", server.url), json!({"user": KEY}).to_string());
+    let as_key = json!({"api_key": KEY}).to_string();
     let rows = [
         (4, server.url.as_str(), "DXLAB_API_KEY", vec!["--tries", "1"], Some(1)),
         (7, &server.url, "DXLAB_API_KEY", vec![], Some(0)),
@@ -213,6 +215,10 @@ fn the_key_is_sent_and_shows_nowhere() {
         (1, &server.url, "OTHER", vec!["--key-env", KEY], Some(2)),
         (1, &far, "DXLAB_API_KEY", vec![], Some(2)),
         (1, "http://example.invalid/v1", "DXLAB_API_KEY", vec![], Some(2)),
+        (1, &in_path, "DXLAB_API_KEY", vec![], Some(2)),
+        (1, &server.url, "DXLAB_API_KEY", vec!["--extra", &as_user], Some(2)),
+        (1, &server.url, "OTHER", vec!["--extra", &as_key], Some(2)),
+        (1, &server.url, "DXLAB_API_KEY", vec!["--stop", KEY], Some(2)),
     ];
     for (n, url, variable, more, exit) in rows {
         let project = project(n);
@@ -231,6 +237,24 @@ fn the_key_is_sent_and_shows_nowhere() {
     let log = server.log.lock().unwrap();
     let bearer = Some(format!("Bearer {KEY}"));
     assert!(log.authorization.len() > 14 && log.authorization.iter().all(|sent| *sent == bearer));
+}
+
+#[test]
+fn answers_of_no_use_are_told_while_the_run_goes_on() {
+    let thinking = |_| json!({"message": {"content": null, "reasoning_content": "Hm."}, "finish_reason": "length"});
+    let (server, project) = (Server::scripted(|_, _| Act::Answer, thinking), project(40));
+    let output =
+        predict(project.path(), &server.url, &["--concurrency", "1", "--max-incomplete", "10"]).output().unwrap();
+    let text = said(&output);
+    assert_eq!((output.status.code(), server.asked()), (Some(1), 10), "{text}");
+    assert_eq!(text.matches("warning: case `0`: the answer is only reasoning").count(), 1, "{text}");
+    assert!(text.contains("… of the answers so far 4 only reasoning") && text.contains("--max-new"), "{text}");
+    assert!(
+        text.contains("10 of 40 cases are answered and kept") && !project.path().join("preds.jsonl").exists(),
+        "{text}"
+    );
+    let output = predict(project.path(), &server.url, &["--max-incomplete", "0"]).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("40 only reasoning"), "{}", said(&output));
 }
 
 #[test]

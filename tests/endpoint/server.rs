@@ -26,7 +26,8 @@ pub enum Act {
 
 /// Which act: the question's number and which time it is asked, from 1.
 type Behaviour = dyn Fn(usize, usize) -> Act + Send + Sync;
-/// The answer to a question: fields of the message, and of the choice.
+/// The answer to a question: fields of the message, and of the choice. Four more are for the server: `other_form` (events where JSON was
+/// asked for, or the other way round), `decoy` (another choice before it), `no_usage`, and `typed` false (without a content type).
 type Script = dyn Fn(usize) -> Value + Send + Sync;
 
 #[derive(Default)]
@@ -122,7 +123,12 @@ fn serve(stream: &mut TcpStream, log: &Mutex<Log>, behaviour: &Behaviour, script
     };
     let act = if path == "/v1/chat/completions" { behaviour(n, time) } else { Act::Status(404, "", "{}".into()) };
     std::thread::sleep(Duration::from_millis(1)); // so that requests do meet
-    let whole = if streamed { events(&script(n)) } else { one_body(&script(n)) };
+    let choice = script(n);
+    let streamed = streamed != (choice["other_form"] == true);
+    let mut whole = if streamed { events(&choice) } else { one_body(&choice) };
+    if choice["typed"] == false {
+        whole = whole.replace("Content-Type: ", "X-Was: ");
+    }
     // Counted before the last byte goes: the client may ask again as soon as it has it.
     log.lock().unwrap().in_flight -= 1;
     match act {
@@ -166,9 +172,17 @@ fn reset(stream: &TcpStream) {
 }
 
 fn one_body(choice: &Value) -> String {
-    let body =
-        json!({"model": "served-model", "choices": [choice], "usage": {"prompt_tokens": 40, "completion_tokens": 6}});
-    json_response(&body.to_string())
+    let mut answer = choice.clone();
+    answer["index"] = json!(0);
+    let mut choices = vec![answer];
+    if choice["decoy"] == true {
+        choices.insert(0, json!({"index": 1, "message": {"content": "another choice"}, "finish_reason": "length"}));
+    }
+    json_response(&json!({"model": "served-model", "choices": choices, "usage": usage(choice)}).to_string())
+}
+
+fn usage(choice: &Value) -> Value {
+    if choice["no_usage"] == true { Value::Null } else { json!({"prompt_tokens": 40, "completion_tokens": 6}) }
 }
 
 pub fn json_response(body: &str) -> String {
@@ -177,16 +191,28 @@ pub fn json_response(body: &str) -> String {
 
 /// The same answer as server-sent events in chunks, a few bytes of the content each.
 fn events(choice: &Value) -> String {
-    let content = choice["message"]["content"].as_str().unwrap_or_default();
+    let content = &choice["message"]["content"];
     let mut data = vec![json!({"choices": [{"delta": {"role": "assistant", "content": ""}}]})];
-    let letters: Vec<char> = content.chars().collect();
+    let letters: Vec<char> = content.as_str().unwrap_or_default().chars().collect();
     for piece in letters.chunks(5) {
         data.push(
             json!({"choices": [{"delta": {"content": piece.iter().collect::<String>()}, "finish_reason": null}]}),
         );
     }
+    if content.is_array() {
+        data.push(json!({"choices": [{"index": 0, "delta": {"content": content}}]}));
+    }
+    let reasoning = &choice["message"]["reasoning_content"];
+    if reasoning.is_string() {
+        data.push(json!({"choices": [{"index": 0, "delta": {"reasoning_content": reasoning}}]}));
+    }
+    if choice["decoy"] == true {
+        data.push(
+            json!({"choices": [{"index": 1, "delta": {"content": "another choice"}, "finish_reason": "length"}]}),
+        );
+    }
     data.push(json!({"model": "served-model", "choices": [{"delta": {}, "logprobs": choice["logprobs"], "finish_reason": choice["finish_reason"]}]}));
-    data.push(json!({"choices": [], "usage": {"prompt_tokens": 40, "completion_tokens": 6}}));
+    data.push(json!({"choices": [], "usage": usage(choice)}));
     let mut out =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
             .to_string();

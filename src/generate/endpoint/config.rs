@@ -1,4 +1,4 @@
-//! How an endpoint is asked: what its answers follow from, and the manners that they do not follow from.
+//! How an endpoint is asked: what its answers follow from, and the settings of the HTTP client, which they do not follow from.
 use crate::error::{Error, Result};
 use crate::prompt::Thinking;
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,8 @@ pub struct EndpointConfig {
     /// More fields of the request, which go before ours; null leaves a field out.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
-    #[serde(default)]
-    pub manners: Manners,
+    #[serde(default, alias = "manners")]
+    pub client: ClientConfig,
 }
 
 fn seven() -> u64 {
@@ -49,15 +49,15 @@ impl EndpointConfig {
             thinking: None,
             logprobs: true,
             extra: Map::new(),
-            manners: Manners::default(),
+            client: ClientConfig::default(),
         }
     }
 }
 
-/// Speed, patience and money: no part of what a run is.
+/// Settings of the HTTP client: concurrency, time-outs, retries, budget and key. No part of what a run is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Manners {
+pub struct ClientConfig {
     /// Server-sent events instead of one body.
     pub stream: bool,
     /// Requests in flight, at most.
@@ -71,6 +71,8 @@ pub struct Manners {
     pub retry_base: f64,
     /// Seconds; where a server asks for a longer pause, the run stops instead.
     pub longest_wait: f64,
+    /// Answers in a row that are only reasoning, empty or cut at the limit on new tokens, after which the run stops; 0 for no limit.
+    pub max_incomplete: usize,
     /// USD for all answers of the run, whenever they were given.
     pub budget: Option<f64>,
     /// USD for a million tokens, of the prompt and of the answer.
@@ -82,7 +84,7 @@ pub struct Manners {
     pub key_over_http: bool,
 }
 
-impl Default for Manners {
+impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             stream: false,
@@ -92,6 +94,7 @@ impl Default for Manners {
             tries: 8, // about a minute in all: the window of most rate limits
             retry_base: 0.5,
             longest_wait: 300.0,
+            max_incomplete: 20,
             budget: None,
             price_in: None,
             price_out: None,
@@ -101,7 +104,7 @@ impl Default for Manners {
     }
 }
 
-impl Manners {
+impl ClientConfig {
     /// Numbers that make sense together.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: String| Err(Error::input(format!("endpoint: {what}")));
@@ -139,10 +142,10 @@ impl Manners {
         self.price_in.zip(self.price_out)
     }
 
-    /// Before try `attempt + 1`, `attempt` ≥ 1: base · 2^(attempt−1), at most a minute, times 0.5 to 1 as `dice` (0 to 1) says.
-    pub(super) fn backoff(&self, attempt: usize, dice: f64) -> Duration {
+    /// Before try `attempt + 1`, `attempt` ≥ 1: base · 2^(attempt−1), at most a minute, times 0.5 to 1 as `jitter` (0 to 1) says.
+    pub(super) fn backoff(&self, attempt: usize, jitter: f64) -> Duration {
         let full = (self.retry_base * 2f64.powi(attempt.min(32) as i32 - 1)).min(60.0);
-        Duration::from_secs_f64(full * (0.5 + 0.5 * dice))
+        Duration::from_secs_f64(full * (0.5 + 0.5 * jitter))
     }
 }
 
@@ -152,26 +155,26 @@ mod tests {
 
     #[test]
     fn backoff_doubles_to_a_minute_and_is_shortened_by_at_most_a_half() {
-        let manners = Manners { retry_base: 0.5, ..Manners::default() };
-        let seconds = |attempt, dice| manners.backoff(attempt, dice).as_secs_f64();
+        let client = ClientConfig { retry_base: 0.5, ..ClientConfig::default() };
+        let seconds = |attempt, jitter| client.backoff(attempt, jitter).as_secs_f64();
         assert_eq!([seconds(1, 1.0), seconds(2, 1.0), seconds(3, 1.0)], [0.5, 1.0, 2.0]);
         assert_eq!([seconds(1, 0.0), seconds(30, 1.0), seconds(100, 0.0)], [0.25, 60.0, 30.0]);
     }
 
     #[test]
     fn numbers_that_make_no_sense_are_refused() {
-        let fine = Manners::default();
+        let fine = ClientConfig::default();
         fine.check().unwrap();
         for wrong in [
-            Manners { concurrency: 0, ..fine.clone() },
-            Manners { tries: 0, ..fine.clone() },
-            Manners { timeout: 0.0, ..fine.clone() },
-            Manners { timeout: f64::NAN, ..fine.clone() },
-            Manners { retry_base: -1.0, ..fine.clone() },
-            Manners { price_in: Some(-1.0), ..fine.clone() },
-            Manners { budget: Some(1.0), ..fine.clone() },
-            Manners { budget: Some(1.0), price_in: Some(1.0), ..fine.clone() },
-            Manners { budget: Some(f64::NAN), price_in: Some(1.0), price_out: Some(1.0), ..fine.clone() },
+            ClientConfig { concurrency: 0, ..fine.clone() },
+            ClientConfig { tries: 0, ..fine.clone() },
+            ClientConfig { timeout: 0.0, ..fine.clone() },
+            ClientConfig { timeout: f64::NAN, ..fine.clone() },
+            ClientConfig { retry_base: -1.0, ..fine.clone() },
+            ClientConfig { price_in: Some(-1.0), ..fine.clone() },
+            ClientConfig { budget: Some(1.0), ..fine.clone() },
+            ClientConfig { budget: Some(1.0), price_in: Some(1.0), ..fine.clone() },
+            ClientConfig { budget: Some(f64::NAN), price_in: Some(1.0), price_out: Some(1.0), ..fine.clone() },
         ] {
             assert_eq!(wrong.check().unwrap_err().exit_code(), 2, "{wrong:?}");
         }
@@ -181,5 +184,7 @@ mod tests {
     fn a_config_is_read_from_its_address_alone() {
         let config: EndpointConfig = toml::from_str("url = 'http://localhost/v1'").unwrap();
         assert_eq!(config, EndpointConfig::new("http://localhost/v1"));
+        let old: EndpointConfig = toml::from_str("url = 'http://localhost/v1'\nmanners = { tries = 3 }").unwrap();
+        assert_eq!(old.client.tries, 3, "the name that the table had first");
     }
 }

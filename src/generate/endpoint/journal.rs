@@ -6,9 +6,10 @@
 //! runs/.cache/endpoint/<model>-<12 hex>.lock      held by the one process that asks; a second waits, then finds its answers
 //! ```
 //!
+//! Only complete replies count as answers; one of an earlier version that is not is asked again, and counts as a lost try.
 //! A last line that was torn is cut off when the file is opened; any other line that cannot be read is passed over.
-use super::money::Tokens;
 use super::reply::Reply;
+use super::usage::Tokens;
 use crate::error::{Error, Result};
 use crate::io;
 use serde::{Deserialize, Serialize};
@@ -40,11 +41,16 @@ pub struct Line {
 pub struct Journal {
     pub path: PathBuf,
     file: File,
-    answers: BTreeMap<String, Record>,
+    /// By question: the answer, and which it is in the order of the file.
+    answers: BTreeMap<String, (usize, Record)>,
     /// By question: number of lost tries and the most they may cost.
     lost: BTreeMap<String, (usize, Tokens)>,
+    /// By question: how many of these have no count of tokens.
+    uncounted: BTreeMap<String, usize>,
     /// Lines that could not be read.
     pub unreadable: usize,
+    /// Replies that are not complete (written by an earlier version): these questions have no answer, but were paid for.
+    pub incomplete: usize,
     lock: File,
 }
 
@@ -77,8 +83,9 @@ impl Journal {
             file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(Error::io(path))?;
         }
         file.seek(SeekFrom::End(0)).map_err(Error::io(path))?;
-        let (answers, lost) = (BTreeMap::new(), BTreeMap::new());
-        let mut journal = Self { path: path.into(), file, answers, lost, unreadable: 0, lock };
+        let (answers, lost, uncounted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut journal =
+            Self { path: path.into(), file, answers, lost, uncounted, unreadable: 0, incomplete: 0, lock };
         for line in bytes[..whole].split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
                 Ok(line) => journal.keep(line),
@@ -94,7 +101,15 @@ impl Journal {
             *lost = (lost.0 + 1, lost.1 + tokens);
         }
         if let Some(record) = line.answer {
-            self.answers.insert(line.key, record);
+            if record.reply.check().is_ok() {
+                let order = self.answers.len();
+                self.answers.insert(line.key, (order, record));
+                return;
+            }
+            self.incomplete += 1;
+            let lost = self.lost.entry(line.key.clone()).or_default();
+            *lost = (lost.0 + 1, lost.1 + record.reply.usage.unwrap_or_default());
+            *self.uncounted.entry(line.key).or_default() += usize::from(record.reply.usage.is_none());
         }
     }
 
@@ -113,12 +128,24 @@ impl Journal {
     }
 
     pub fn answer(&self, key: &str) -> Option<&Record> {
-        self.answers.get(key)
+        self.answers.get(key).map(|(_, record)| record)
+    }
+
+    /// The answers to these questions, the oldest first.
+    pub fn in_order(&self, keys: &BTreeMap<&str, usize>) -> impl Iterator<Item = &Record> {
+        let mut found: Vec<&(usize, Record)> = keys.keys().filter_map(|key| self.answers.get(*key)).collect();
+        found.sort_by_key(|(order, _)| *order);
+        found.into_iter().map(|(_, record)| record)
     }
 
     /// Number of tries of a question that were lost, and the most they may cost.
     pub fn lost(&self, key: &str) -> (usize, Tokens) {
         self.lost.get(key).copied().unwrap_or_default()
+    }
+
+    /// Number of lost tries of a question that had a reply without a count of tokens: each may cost the question's worst case.
+    pub fn uncounted(&self, key: &str) -> usize {
+        self.uncounted.get(key).copied().unwrap_or_default()
     }
 }
 
@@ -140,7 +167,8 @@ mod tests {
     use super::*;
 
     fn line(key: &str, content: &str) -> Line {
-        let reply = Reply { content: content.into(), logprob: Some(-0.1), ..Reply::default() };
+        let reply =
+            Reply { content: content.into(), finish: Some("stop".into()), logprob: Some(-0.1), ..Reply::default() };
         Line { key: key.into(), answer: Some(Record { reply, seconds: 0.25, tries: 2 }), lost: None }
     }
 

@@ -8,7 +8,7 @@ use ureq::http::HeaderValue;
 pub const KEY_ENV: &str = "DXLAB_API_KEY";
 /// A shorter one is a placeholder for servers that ask for no key (`EMPTY`, `ollama`), and may well be a word of an answer.
 const SECRET: usize = 12;
-const SHOWN: &str = "[key]";
+const REDACTED: &str = "[key]";
 
 /// Cannot be printed.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ pub struct Key(String);
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(SHOWN)
+        f.write_str(REDACTED)
     }
 }
 
@@ -51,7 +51,7 @@ impl Key {
     }
 
     /// Refuses a key that others could read on its way.
-    pub fn may_travel(&self, to: &Address, allowed: bool) -> Result<()> {
+    pub fn check_transport(&self, to: &Address, allowed: bool) -> Result<()> {
         match to.is_private() || allowed {
             true => Ok(()),
             false => Err(Error::input(format!(
@@ -70,8 +70,8 @@ impl Key {
     }
 
     /// The text without the key, which some servers repeat in what they answer.
-    pub fn scrub(&self, text: &str) -> String {
-        if self.is_in(text) { text.replace(&self.0, SHOWN) } else { text.into() }
+    pub fn redact(&self, text: &str) -> String {
+        if self.is_in(text) { text.replace(&self.0, REDACTED) } else { text.into() }
     }
 
     pub fn is_in(&self, text: &str) -> bool {
@@ -89,8 +89,8 @@ mod tests {
         assert_eq!(format!("{key:?} {:?}", Some(&key)), "[key] Some([key])");
         assert!(!format!("{:?}", key.header().unwrap()).contains("0123"));
         assert_eq!(key.header().unwrap().to_str().unwrap(), "Bearer sk-0123456789abcdef");
-        assert_eq!(key.scrub("wrong key sk-0123456789abcdef!"), "wrong key [key]!");
-        assert_eq!(Key::new("EMPTY").unwrap().scrub("EMPTY bladder"), "EMPTY bladder", "a placeholder is no secret");
+        assert_eq!(key.redact("wrong key sk-0123456789abcdef!"), "wrong key [key]!");
+        assert_eq!(Key::new("EMPTY").unwrap().redact("EMPTY bladder"), "EMPTY bladder", "a placeholder is no secret");
         for wrong in ["", " ", "two words", "naïve-key"] {
             assert_eq!(Key::new(wrong).unwrap_err().exit_code(), 2);
         }
@@ -105,9 +105,9 @@ mod tests {
     #[test]
     fn a_key_does_not_travel_in_the_clear() {
         let (key, far) = (Key::new("sk-0123456789abcdef").unwrap(), Address::parse("http://example.org/v1").unwrap());
-        let error = key.may_travel(&far, false).unwrap_err().to_string();
+        let error = key.check_transport(&far, false).unwrap_err().to_string();
         assert!(error.contains("--key-over-http") && !error.contains("sk-"), "{error}");
-        key.may_travel(&far, true).unwrap();
-        key.may_travel(&Address::parse("http://localhost:1").unwrap(), false).unwrap();
+        key.check_transport(&far, true).unwrap();
+        key.check_transport(&Address::parse("http://localhost:1").unwrap(), false).unwrap();
     }
 }

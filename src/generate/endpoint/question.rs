@@ -1,6 +1,6 @@
 //! What is asked: the body of a request, and the digest of everything in it that the answer follows from.
 use super::config::EndpointConfig;
-use super::money::Tokens;
+use super::usage::Tokens;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::prompt::{Message, Thinking};
@@ -41,6 +41,11 @@ pub fn fields(config: &EndpointConfig, model: &str, max_new: usize) -> Result<Ma
     if let Some(thinking) = config.thinking {
         set("chat_template_kwargs", json!({"enable_thinking": thinking == Thinking::On}));
     }
+    if let Some(name) = secret_in(&config.extra) {
+        return Err(Error::input(format!(
+            "--extra: `{name}` looks like a secret, and all of --extra is kept in spec.json: a key comes from the environment, in DXLAB_API_KEY or the variable that --key-env names"
+        )));
+    }
     for (name, value) in &config.extra {
         if OURS.contains(&name.as_str()) {
             return Err(Error::input(format!("--extra: `{name}` is set by dxlab itself: leave it out")));
@@ -52,6 +57,28 @@ pub fn fields(config: &EndpointConfig, model: &str, max_new: usize) -> Result<Ma
         }
     }
     Ok(fields)
+}
+
+/// The name of a field, at any depth, that holds a secret by its name.
+fn secret_in(fields: &Map<String, Value>) -> Option<&str> {
+    const NAMES: [&str; 10] = [
+        "apikey",
+        "authorization",
+        "accesstoken",
+        "authtoken",
+        "bearer",
+        "bearertoken",
+        "password",
+        "secret",
+        "clientsecret",
+        "hftoken",
+    ];
+    let plain = |name: &str| name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+    fields.iter().find_map(|(name, value)| match value {
+        Value::Null => None,
+        Value::Object(inner) if !NAMES.contains(&plain(name).as_str()) => secret_in(inner),
+        _ => NAMES.contains(&plain(name).as_str()).then_some(name.as_str()),
+    })
 }
 
 /// New tokens that a request with these fields can be answered with; None where nothing limits them.
@@ -126,7 +153,7 @@ mod tests {
         ];
         let distinct: std::collections::BTreeSet<&String> = others.iter().chain([&base.key]).collect();
         assert_eq!(distinct.len(), others.len() + 1);
-        assert_eq!(base.key, changed(&|c| c.manners.concurrency = 9), "manners are no part of it");
+        assert_eq!(base.key, changed(&|c| c.client.concurrency = 9), "settings of the client are no part of it");
         let streamed = asked(&plain, "m", 64, "text", true);
         assert!(streamed.key == base.key && streamed.body.contains("include_usage") && !base.body.contains("stream"));
     }
@@ -154,6 +181,11 @@ mod tests {
         assert_eq!(made["chat_template_kwargs"], json!({"enable_thinking": false, "x": 1}));
         config.extra = json!({"stream": true}).as_object().unwrap().clone();
         assert_eq!(fields(&config, "m", 64).unwrap_err().exit_code(), 2);
+        for secret in [json!({"api_key": "sk-1"}), json!({"headers": {"Authorization": "Bearer sk-1"}})] {
+            config.extra = secret.as_object().unwrap().clone();
+            let error = fields(&config, "m", 64).unwrap_err().to_string();
+            assert!(error.contains("looks like a secret") && !error.contains("sk-1"), "{error}");
+        }
     }
 
     #[test]

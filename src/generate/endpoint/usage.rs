@@ -77,6 +77,13 @@ pub struct Usage {
     pub finish: BTreeMap<String, usize>,
     /// Answers that came with reasoning.
     pub with_reasoning: usize,
+    /// Answers that are complete and of no use: reasoning without an answer, no text, or a text cut at the limit on new tokens.
+    #[serde(default)]
+    pub only_reasoning: usize,
+    #[serde(default)]
+    pub empty: usize,
+    #[serde(default)]
+    pub cut: usize,
     /// What the server says it is: its model's name and fingerprint.
     pub served: BTreeMap<String, usize>,
 }
@@ -110,6 +117,11 @@ impl fmt::Display for Usage {
         }
         if self.with_reasoning > 0 {
             write!(f, "; {} with reasoning", self.with_reasoning)?;
+        }
+        for (count, what) in [(self.only_reasoning, "only reasoning"), (self.empty, "empty"), (self.cut, "cut")] {
+            if count > 0 {
+                write!(f, "; {count} {what}")?;
+            }
         }
         if self.answers_without_count > 0 {
             write!(
