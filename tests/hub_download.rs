@@ -328,7 +328,7 @@ fn the_token_goes_to_the_hub_alone_also_where_it_sends_us_elsewhere() {
 
 #[test]
 fn what_goes_wrong_at_the_other_host_is_said_of_it_without_the_signature() {
-    let ((server, other), cache) = (with_elsewhere(|text: &str| text.to_string()), tempfile::tempdir().unwrap());
+    let ((server, other), cache) = (with_elsewhere(|url| url.into()), tempfile::tempdir().unwrap());
     let hub = hub(&server, cache.path(), false);
     for (fault, exit, wanted) in [
         (Fault::Status(403), 2, "which answered 403"),
@@ -412,7 +412,7 @@ fn a_page_or_a_pointer_in_the_place_of_a_file_is_named_and_leaves_nothing() {
 
 #[test]
 fn the_command_keeps_the_token_to_the_hub_and_uses_the_cache_that_the_environment_names() {
-    let (server, other) = with_elsewhere(|text: &str| text.to_string());
+    let (server, other) = with_elsewhere(|url| url.into());
     let dir = tempfile::tempdir().unwrap();
     let run = |endpoint: &str| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dxlab"));

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Longest wait for a connection and for an answer to begin.
-const PATIENCE: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for one file.
-const LONGEST: Duration = Duration::from_secs(1800);
+const FILE_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Fetches what is absent below `dir`; `say` is told one line a file. A file that is there but different is an error:
 /// nothing of the user's is overwritten.
@@ -57,9 +57,9 @@ fn download(file: &File, path: &Path) -> Result<u64> {
 fn transfer(url: &str, out: &mut std::fs::File) -> Result<u64, String> {
     let loopback = ["//127.0.0.1", "//localhost", "//[::1]"].iter().any(|host| url.contains(host));
     let mut config = ureq::Agent::config_builder()
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .timeout_global(Some(LONGEST));
+        .timeout_connect(Some(RESPONSE_TIMEOUT))
+        .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+        .timeout_global(Some(FILE_TIMEOUT));
     if loopback {
         config = config.proxy(None);
     }

@@ -589,7 +589,11 @@ mod tests {
 
     /// The same as one chunk of a stream, as the last before `[DONE]`.
     fn streamed(body: &Value) -> String {
-        format!("data: {}\n\ndata: [DONE]\n\n", body.to_string().replace("\"message\":", "\"delta\":"))
+        let mut body = body.clone();
+        for choice in body["choices"].as_array_mut().into_iter().flatten() {
+            choice["delta"] = choice["message"].take();
+        }
+        format!("data: {body}\n\ndata: [DONE]\n\n")
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl<'a> Session<'a> {
         let pending: Vec<&Question> = self.pending.iter().map(|&i| &self.asked[i]).collect();
         let (mut failed, mut verdict) = (None, None);
         self.endpoint.ask_all(&pending, &queue, |events| {
-            self.take(events, done, &mut failed)?;
+            // dropped last: no worker takes another question before the queue may be stopped
+            let _workers = self.take(events, done, &mut failed)?;
             if self.defects.reach(limit) {
                 queue.stop(); // what is in flight may still break the row: the verdict stands
                 verdict.get_or_insert_with(|| self.defects.verdict());
@@ -86,13 +87,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Writes what came to the journal, then tells of it.
+    /// Writes what came to the journal, then tells of it; what it returns keeps the workers waiting that brought an answer.
     fn take(
         &mut self,
         events: Vec<Event>,
         done: &mut dyn FnMut(usize),
         failed: &mut Option<(usize, Error)>,
-    ) -> Result<()> {
+    ) -> Result<Vec<Sender<()>>> {
         let (mut lines, mut waiting, mut answered) = (Vec::new(), Vec::new(), Vec::new());
         let key = |at: usize| self.asked[self.pending[at]].key.clone();
         for event in events {
@@ -121,7 +122,7 @@ impl<'a> Session<'a> {
             done(self.finished);
             self.defects.progress(self.finished, self.cases.len());
         }
-        Ok(())
+        Ok(waiting)
     }
 
     fn tell_of_the_journal(&self) {
