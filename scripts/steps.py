@@ -62,6 +62,12 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def bad_input(what: str) -> None:
+    """Ends with the exit code of bad input."""
+    print(what, file=sys.stderr, flush=True)
+    raise SystemExit(2)
+
+
 def read_numbers(path: Path) -> dict:
     try:
         return json.loads(path.read_text())

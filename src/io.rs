@@ -25,6 +25,11 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> Result<(
 /// Lets `write` write the file at the path that it is given, beside `path`, and renames it: `path` appears whole or not at all, and nothing
 /// else is left.
 pub fn write_beside<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    // what a link leads to is replaced, not the link; a device or a pipe is written to, as nothing can take its place
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return write(path);
+    }
     let name = path.file_name().ok_or_else(|| Error::input(format!("not a file name: {}", path.display())))?;
     let beside = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let done = write(&beside).and_then(|made| {
@@ -248,6 +253,21 @@ mod tests {
         let path = folder.path().join("a.json");
         std::fs::write(&path, "\u{feff}[1]").unwrap();
         assert_eq!(read_json::<Vec<u8>>(&path).unwrap(), [1]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_devices_stay_what_they_are() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        symlink(&file, &link).unwrap();
+        write(&link, b"new").unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        write(Path::new("/dev/null"), b"gone").unwrap();
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     }
 
     #[test]

@@ -17,6 +17,15 @@ pub fn prepare() {
     }
 }
 
+/// A command whose output nobody reads any more (`dxlab runs list | head -1`) ends as other programs do, without a word.
+pub fn end_with_the_pipe() {
+    #[cfg(unix)]
+    // SAFETY: called first thing in `main`; sockets are written with MSG_NOSIGNAL and are not touched by it.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
 /// Gives freed memory back to the system, so that a peak measured from here on is that of what comes.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

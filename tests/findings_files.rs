@@ -261,7 +261,7 @@ fn labels_that_no_answer_can_match_are_named() {
     let folder = Folder::new();
     let long = "word ".repeat(21);
     let rows = [
-        ("a \"simple\" cyst \"left\"".to_string(), Some(Kind::AsWritten)),
+        ("a \"simple\" cyst \"left\"".to_string(), Some(Kind::Unanswerable)),
         (long, Some(Kind::Unanswerable)),
         ("42".into(), Some(Kind::Unanswerable)),
         ("hernia\u{200b} left".into(), Some(Kind::Characters)),

@@ -89,7 +89,7 @@ fn evaluate_says_how_near_wrong_labels_are_and_what_to_think_of_the_normaliser_a
     assert_eq!((code, error.as_str()), (0, ""));
     for expected in [
         "concepts of the own table of abdominal findings",
-        "of 253 pairs checked by hand the normaliser has precision ",
+        "of 274 pairs checked by hand the normaliser has precision ",
         "scaled on 30 cases, judged on the other 30; AURC of all 60",
         "error, T",
         "both fitted on a random half of the groups",
@@ -165,6 +165,11 @@ fn what_cannot_be_read_or_compared_is_bad_input() {
     bad(&["compare", "a.jsonl", "a.jsonl"], "hold the same predictions");
     bad(&["compare", "a.jsonl", "b.jsonl", "--metric", "f1"], "unknown metric `f1`: expected one of micro_f1");
     bad(&["runs", "--root", ".", "show", "x"], "no run `x`");
+    let lines = std::fs::read_to_string(folder.path().join("a.jsonl")).unwrap();
+    let mut mixed: Vec<String> = lines.lines().map(String::from).collect();
+    mixed[3] = mixed[3].replacen('{', "{\"task\":\"bc5cdr@1\",", 1);
+    std::fs::write(folder.path().join("mixed.jsonl"), mixed.join("\n")).unwrap();
+    bad(&["evaluate", "mixed.jsonl"], "row 4 (case `c3`) is of task `bc5cdr`");
 }
 
 #[test]

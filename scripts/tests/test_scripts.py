@@ -142,8 +142,10 @@ def item(body: bytes = TEXT, archive: str | None = None) -> models.Item:
 
 class Models(unittest.TestCase):
     def refused(self, tools: Path, made: models.Item, file: Path, message: str):
-        with self.assertRaisesRegex(SystemExit, message):
+        with contextlib.redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit) as stopped:
             models.install(made, file)
+        self.assertEqual(stopped.exception.code, 2, "bad input")
+        self.assertRegex(said.getvalue(), message)
         left = [path for path in tools.rglob("*") if path.is_file() and path not in (tools / "models.lock", file)]
         self.assertEqual(left, [], "nothing of it is left")
 

@@ -323,11 +323,17 @@ impl AdapterConfig {
             && !self.exclude_modules.as_ref().is_some_and(|e| e.match_name(linear))
     }
 
-    /// What of `target_modules` or `layers_to_transform` has no layer among those `found`, in words.
-    pub fn unmatched<'a>(&self, found: impl Iterator<Item = &'a str> + Clone, layers: usize) -> Option<String> {
+    /// What of `target_modules` or `layers_to_transform` matches none of `all` linear layers of the blocks, in words; `none`: no layer is
+    /// left to adapt.
+    pub fn unmatched<'a>(
+        &self,
+        all: impl Iterator<Item = &'a str> + Clone,
+        none: bool,
+        layers: usize,
+    ) -> Option<String> {
         let wanted: Vec<usize> = match &self.layers_to_transform {
             Some(Layers::One(n)) => vec![*n],
-            Some(Layers::Some(all)) => all.clone(),
+            Some(Layers::Some(wanted)) => wanted.clone(),
             None => vec![],
         };
         if let Some(n) = wanted.into_iter().find(|&n| n >= layers) {
@@ -335,10 +341,11 @@ impl AdapterConfig {
         }
         let ends = |name: &str, t: &str| name == t || name.ends_with(&format!(".{t}"));
         match &self.target_modules {
-            Targets::Names(all) => {
-                all.iter().find(|t| !found.clone().any(|n| ends(n, t))).map(|t| format!("target module `{t}`"))
+            Targets::Names(names) => {
+                let idle = names.iter().find(|t| !all.clone().any(|n| ends(n, t)));
+                idle.map(|t| format!("target module `{t}`")).or_else(|| none.then(|| "target_modules".into()))
             }
-            Targets::Pattern(p) => found.clone().next().is_none().then(|| format!("target_modules `{p}`")),
+            Targets::Pattern(p) => none.then(|| format!("target_modules `{p}`")),
         }
     }
 
@@ -511,6 +518,20 @@ mod tests {
         assert_eq!(idle("q_prj").as_deref(), Some("alpha_pattern `q_prj`"));
         assert_eq!(idle("q_proj"), None);
         assert_eq!(idle(r"layers\.0\..*"), None);
+    }
+
+    #[test]
+    fn a_target_that_is_excluded_again_matches_all_the_same() {
+        let all = ["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj"];
+        let names = |names: &[&str]| Targets::Names(names.iter().map(|name| name.to_string()).collect());
+        let config = AdapterConfig {
+            target_modules: names(&["q_proj", "k_proj"]),
+            exclude_modules: Some(names(&["k_proj"])),
+            ..AdapterConfig::lora(4, 8.0)
+        };
+        assert_eq!(config.unmatched(all.into_iter(), false, 1), None, "as PEFT expands all-linear");
+        let other = AdapterConfig { target_modules: names(&["lm_head"]), ..config };
+        assert_eq!(other.unmatched(all.into_iter(), true, 1).as_deref(), Some("target module `lm_head`"));
     }
 
     #[test]

@@ -109,9 +109,13 @@ fn adapted(config: &AdapterConfig, model: &mut CausalLm) -> Result<Vec<(String, 
         .map(|linear| (linear.name.clone(), linear.weight.clone()))
         .collect();
     let layers = model.config.num_hidden_layers;
-    let unmatched = config.unmatched(found.iter().map(|(name, _)| name.as_str()), layers);
-    match unmatched {
-        Some(what) => Err(Error::input(format!("{what} matches no linear layer of the model"))),
+    let all: Vec<String> = model.linears_mut().map(|linear| linear.name.clone()).collect();
+    let known = all.iter().map(String::as_str);
+    match config.unmatched(known, found.is_empty(), layers) {
+        Some(what) => Err(Error::input(format!(
+            "{what} matches no linear layer of a block, and only these are adapted ({})",
+            super::config::ALL_LINEAR.join(", ")
+        ))),
         None => Ok(found),
     }
 }

@@ -23,7 +23,7 @@ pub enum Bench {
     /// falls             last_loss < first_loss, with --same-batch
     /// grad              sum over parameters of the mean |gradient| of the first step
     /// peak_mib          highest resident memory of the process
-    /// weights           how the decoder's linear layers lie in memory
+    /// weights           precision of the decoder's linear layers in memory
     /// parameters        N: numbers in the decoder's linear layers, without adapter, embedding and head
     /// gflops            4 N · tokens_per_sec / 1e9: 2 N a token forward, 2 N for the input gradient, none for dW; the head's share
     ///                   is left out, because only targets pass it

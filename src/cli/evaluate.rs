@@ -75,6 +75,19 @@ impl How {
 
 /// The task and corpus that predictions name; of files of older versions the findings, if their gold answers are those of the predictions.
 fn named_by(predictions: &[AnyPrediction]) -> Result<Arc<dyn AnyTask>> {
+    let about = |p: &AnyPrediction| (p.task.split('@').next().unwrap_or("").to_string(), p.corpus.clone());
+    let first = predictions.first().map(about);
+    if let Some((row, other)) = predictions.iter().enumerate().find(|(_, p)| Some(about(p)) != first) {
+        let (task, corpus) = first.unwrap_or_default();
+        return Err(Error::input(format!(
+            "row {} (case `{}`) is of task `{}` and corpus `{}`, the rows before it of `{task}` and `{corpus}`: keep one task and corpus \
+             per file",
+            row + 1,
+            other.case_id,
+            about(other).0,
+            other.corpus
+        )));
+    }
     let (name, digest) = predictions.first().map_or(("", ""), |p| (p.task.split('@').next().unwrap_or(""), &p.corpus));
     let unknown = || -> Result<Arc<dyn AnyTask>> { Ok(Arc::new(LabelTask::without_corpus()?)) };
     let open = if name.is_empty() { "findings" } else { name };

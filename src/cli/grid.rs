@@ -8,7 +8,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Run an experiment grid: every arm with every seed, opened where the run store has it; then a table an axis
+/// Run an experiment grid: every arm with every seed, opened where the run store has it; then one table per axis
 #[derive(Args)]
 pub struct GridOf {
     /// TOML file, such as configs/grid.toml

@@ -46,7 +46,7 @@ pub enum Command {
     /// Ask a model about every test case
     Predict(predict::Predict),
     Baseline(baseline::Fit),
-    /// Make a small base model from nothing; the same command goes on after a stop
+    /// Pretrain a small base model from random weights; the same command resumes after a stop
     Pretrain(pretrain::Pretrain),
     /// Log-probability of every completion token: one object {"logprobs":[…]} per line
     Score(pairs::Score),
@@ -55,7 +55,7 @@ pub enum Command {
     Merge(merge::Merge),
     Models(models::Models),
     Export(export::Export),
-    /// Speed beside the peers' scripts: one JSON line
+    /// Measure the speed of training and decoding: one JSON line
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Corpora: what is known, download, validate, generate

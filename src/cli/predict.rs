@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Predict {
-    /// Base model: a name that `dxlab models` lists, a model folder, a .gguf file or a hub id; with --endpoint the model's name there
-    #[arg(long, default_value = "smollm2")]
-    model: String,
+    /// Base model: a name that `dxlab models` lists, a model folder, a .gguf file or a hub id [default: smollm2]; with --endpoint the
+    /// model's name there, which has no default
+    #[arg(long)]
+    model: Option<String>,
     /// Run folder of a training run, or a PEFT adapter folder
     #[arg(long)]
     adapter: Option<PathBuf>,
@@ -68,7 +69,11 @@ impl Predict {
         if self.samples.is_none() && !self.endpoint.given() && (self.temperature.is_some() || self.seed.is_some()) {
             return Err(Error::input("--temperature and --seed are for sampled answers: add --samples or --endpoint"));
         }
-        let endpoint = self.endpoint.config(&self.model, self.temperature, self.seed)?;
+        if self.endpoint.given() && self.model.is_none() {
+            return Err(Error::input("--endpoint needs --model, the model's name there"));
+        }
+        let model = self.model.unwrap_or_else(|| "smollm2".into());
+        let endpoint = self.endpoint.config(&model, self.temperature, self.seed)?;
         let usual = Voting::default();
         let vote = self.samples.map(|samples| Voting {
             samples,
@@ -78,7 +83,7 @@ impl Predict {
         });
         let config = PredictConfig {
             name: self.name,
-            model: self.model,
+            model,
             adapter: self.adapter,
             corpus: self.data,
             prompt: self.prompt,

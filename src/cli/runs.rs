@@ -30,7 +30,7 @@ enum Command {
     },
     /// Settings in which two runs differ
     Diff { a: String, b: String },
-    /// Logs of training runs as TensorBoard event files, a folder a run: `tensorboard --logdir DIR`
+    /// Logs of training runs as TensorBoard event files, one folder per run: `tensorboard --logdir DIR`
     Tensorboard {
         /// Training runs: name, folder or digest, or as much of it as is unique
         #[arg(required = true)]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub struct Train {
     /// TOML file, such as configs/lora-plain.toml
     config: PathBuf,
-    /// Go on from where a stopped run of this config last saved; without it a stopped run starts again
+    /// Resume a stopped run of this config from its last checkpoint; without it a stopped run starts again
     #[arg(long)]
     resume: bool,
     /// Only say what the run will need (updates, tokens, memory, time) and which cases leak. No weights are read

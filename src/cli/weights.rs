@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Args)]
 pub struct Weights {
-    /// How the model's weights lie in memory
+    /// Precision of the model's weights in memory
     #[arg(long, value_enum, default_value = "f32")]
     weights: Kept,
 }

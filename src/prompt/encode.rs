@@ -154,7 +154,9 @@ impl Encoder {
             return Err(too_long("raise the limit or allow findings to be shortened"));
         }
         if empty > limit {
-            return Err(too_long("the instructions alone do not fit; raise the limit or take a shorter prompt"));
+            return Err(too_long(
+                "the instructions alone do not fit; take a shorter prompt, or leave more of the model's positions to it (--max-new, max_new)",
+            ));
         }
         // Starts of characters: keeping the first n characters is keeping the bytes before ends[n].
         let ends: Vec<usize> = input.char_indices().map(|(at, _)| at).collect();

@@ -6,15 +6,21 @@
 use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
 use std::cell::Cell;
+use std::io::Write;
+use std::time::{Duration, Instant};
 
 /// Instructions of one rendering. A conversation of a hundred messages takes a few thousand.
 const FUEL: u64 = 500_000;
 /// Depth of recursion, where a macro counts several times.
 const DEPTH: usize = 100;
 /// Bytes that one rendering may write, into its result or into its own variables.
-const WRITTEN: usize = 64 << 20;
-/// Bytes of a text, or elements of a list, that a variable may hold.
-const HELD: usize = 16 << 20;
+const WRITTEN: usize = 16 << 20;
+/// Bytes of all texts and elements of all lists that a variable may hold.
+const HELD: usize = 4 << 20;
+/// Bytes of a template; those that are in use have a tenth of it.
+const SOURCE: usize = 256 << 10;
+/// Time that one rendering may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// `+` and `~` in one tag, at most.
 const JOINTS: usize = 100;
 /// Factors of repeated text: the largest, and how many.
@@ -26,6 +32,8 @@ const MEASURE: &str = "dxlab_measured";
 thread_local! {
     /// Bytes that the rendering on this thread has written.
     static SPENT: Cell<usize> = const { Cell::new(0) };
+    /// When it has to be done.
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Why a conversation was not rendered.
@@ -51,6 +59,9 @@ impl std::error::Error for Raised {}
 
 /// An environment that holds `source`; an error says what is wrong with it.
 pub fn environment(source: &str) -> Result<Environment<'static>, String> {
+    if source.len() > SOURCE {
+        return Err(format!("it has {} bytes, expected at most {SOURCE}", source.len()));
+    }
     let mut out = Environment::new();
     out.set_trim_blocks(true);
     out.set_lstrip_blocks(true);
@@ -63,7 +74,8 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
     out.add_filter("string", |value: Value| text(&value).into_owned());
     out.add_filter(MEASURE, measured);
     out.add_filter("replace", replace);
-    for unbounded in ["indent", "format"] {
+    out.add_filter("join", joined);
+    for unbounded in ["indent", "format", "batch", "slice"] {
         out.add_filter(unbounded, move |_: Rest<Value>| -> Result<Value, Error> {
             Err(wrong(format!("filter `{unbounded}` is not known here")))
         });
@@ -79,11 +91,32 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
 /// The template with the values of `context`.
 pub fn render(environment: &Environment, context: &impl serde::Serialize) -> Result<String, Refusal> {
     SPENT.set(0);
-    let done = environment.get_template(NAME).and_then(|template| template.render(context));
+    DEADLINE.set(Some(Instant::now() + PATIENCE));
+    let mut text = Bounded(Vec::new());
+    let done =
+        environment.get_template(NAME).and_then(|template| template.render_captured_to(context, &mut text).map(drop));
+    let done = done.map(|()| String::from_utf8_lossy(&text.0).into_owned());
     done.map_err(|error| match raised(&error) {
         Some(words) => Refusal::Raised(words),
         None => Refusal::Broken(said(&error)),
     })
+}
+
+/// A text that does not grow beyond [`WRITTEN`].
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > WRITTEN {
+            return Err(std::io::Error::other(format!("it writes more than {WRITTEN} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What looks like a control token in a template's source: `[INST]`, `<<SYS>>`, `<|im_end|>`, `<｜User｜>`, `</s>`.
@@ -154,12 +187,57 @@ fn replace(text: String, from: String, to: String) -> Result<String, Error> {
 }
 
 fn measured(value: Value) -> Result<Value, Error> {
-    fits(value.as_str().map(str::len).or_else(|| value.len()).unwrap_or(0))?;
+    in_time()?;
+    let mut size = 0;
+    measure(&value, &mut size);
+    fits(size)?;
     Ok(value)
+}
+
+/// Bytes of texts and elements of lists and maps in a value, all the way down; it stops above [`HELD`].
+fn measure(value: &Value, size: &mut usize) {
+    *size += value.as_str().map_or(1, |text| text.len().max(1));
+    if *size > HELD || value.as_str().is_some() {
+        return;
+    }
+    let map = value.kind() == ValueKind::Map;
+    for item in value.try_iter().into_iter().flatten() {
+        if *size > HELD {
+            return;
+        }
+        if map {
+            measure(&value.get_item(&item).unwrap_or_default(), size);
+        }
+        measure(&item, size);
+    }
+}
+
+fn in_time() -> Result<(), Error> {
+    match DEADLINE.get().is_some_and(|deadline| Instant::now() > deadline) {
+        true => Err(wrong(format!("it runs for more than {} s", PATIENCE.as_secs()))),
+        false => Ok(()),
+    }
+}
+
+/// The filter `join`, measured before a text is made.
+fn joined(value: Value, separator: Option<String>) -> Result<String, Error> {
+    in_time()?;
+    let separator = separator.unwrap_or_default();
+    let (mut out, mut first) = (String::new(), true);
+    for item in value.try_iter()? {
+        if !first {
+            out.push_str(&separator);
+        }
+        first = false;
+        out.push_str(&text(&item));
+        fits(out.len())?;
+    }
+    Ok(out)
 }
 
 /// Python's methods of text, lists and maps; those that could repeat a text without bound are measured first.
 fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    in_time()?;
     let length = |v: &Value| v.as_str().map_or(1, str::len).max(1);
     match name {
         "title" if value.as_str().is_some() => return Ok(title(value.as_str().unwrap_or_default()).into()),
@@ -190,6 +268,7 @@ fn title(text: &str) -> String {
 
 /// Writes a value as Python's `str` does.
 fn print(out: &mut Output, _: &State, value: &Value) -> Result<(), Error> {
+    in_time()?;
     let text = text(value);
     let spent = SPENT.get().saturating_add(text.len());
     SPENT.set(spent);
@@ -213,6 +292,9 @@ fn text(value: &Value) -> std::borrow::Cow<'_, str> {
 
 /// Python's `repr`.
 fn repr(value: &Value, out: &mut String) {
+    if out.len() > WRITTEN {
+        return; // `print` refuses it
+    }
     match value.kind() {
         ValueKind::Undefined => out.push_str("Undefined"),
         ValueKind::None => out.push_str("None"),
@@ -631,6 +713,21 @@ mod tests {
         assert!(broken("{{ '%999999999d' | format(1) }}").contains("format"));
         let replaced = "{% set t = x %}{% for i in range(9) %}{% endfor %}{{ ('a' * 64 * 64) | replace('a', 'b' ~ 'b' * 64 * 64) }}";
         assert!(broken(replaced).contains("expected at most"));
+        let shared = |last: &str| {
+            format!(
+                "{{% set ns = namespace(l=x) %}}{{% for i in range(60) %}}{{% set ns.l = [ns.l, ns.l] %}}{{% endfor %}}{last}"
+            )
+        };
+        for last in ["{{ ns.l }}", "{{ '' ~ ns.l }}", "{{ ns.l == [ns.l] }}"] {
+            assert!(broken(&shared(last)).contains("expected at most"), "{last}: {}", broken(&shared(last)));
+        }
+        let literal = format!("{{% for i in range(90000) %}}{}{{% endfor %}}", "a".repeat(100_000));
+        assert!(broken(&literal).contains("writes more"), "{}", broken(&literal));
+        let long = format!("{{% set t = '{}' %}}{{{{ range(90000) | join(t) }}}}", "a".repeat(100_000));
+        assert!(broken(&long).contains("expected at most"), "{}", broken(&long));
+        assert!(broken("{{ 'a' | batch(99999999999, 'x') }}").contains("batch"));
+        assert!(environment(&"a".repeat(SOURCE + 1)).is_err());
+        assert_eq!(rendered("{{ list | join(', ') }}{{ list | join }}").unwrap(), "1, 212");
         for open in ["{{ x", "{% if x", "{{ 'x }}", "{# x", "{% if x %}", "{{ (x }}", "{%"] {
             assert!(!broken(open).is_empty(), "{open}");
         }

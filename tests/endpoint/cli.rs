@@ -14,7 +14,7 @@ fn project(n: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     std::os::unix::fs::symlink(data, dir.path().join("data")).unwrap();
-    let case = |n: usize| json!({"case_id": n.to_string(), "input_finding": format!("Synthetic finding number {n}."), "output_disease": format!("Label {n}"), "split": "test"});
+    let case = |n: usize| json!({"case_id": n.to_string(), "input_finding": format!("Synthetic finding number {n}."), "output_disease": format!("Cyst {n}"), "split": "test"});
     let lines: String = (0..n).map(|n| format!("{}\n", case(n))).collect();
     std::fs::write(dir.path().join("cases.jsonl"), lines).unwrap();
     dir
@@ -62,7 +62,7 @@ fn journaled(project: &Path) -> BTreeSet<usize> {
     let number = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap();
         let content = line["answer"]["reply"]["content"].as_str().unwrap().to_string();
-        content["Label ".len()..].split(',').next().unwrap().parse().unwrap()
+        content["Cyst ".len()..].split(',').next().unwrap().parse().unwrap()
     };
     whole.lines().map(number).collect()
 }
@@ -102,7 +102,7 @@ fn a_killed_run_asks_nothing_twice_that_it_had_and_loses_nothing() {
     assert!(twice <= 2 * 4, "{twice} asked again: at most those in flight at either kill");
     let predictions = read_predictions::<Value, Value>(&project.path().join("preds.jsonl")).unwrap();
     assert_eq!(predictions.len(), 300);
-    assert!(predictions.iter().enumerate().all(|(n, p)| p.raw == format!("Label {n}, Synthetic cyst")));
+    assert!(predictions.iter().enumerate().all(|(n, p)| p.raw == format!("Cyst {n}, Synthetic cyst")));
     let before = server.asked();
     assert!(predict(project.path(), &server.url, &[]).output().unwrap().status.success());
     assert_eq!(server.asked(), before, "the run is there: it is opened");
@@ -132,7 +132,7 @@ fn two_processes_share_a_journal_and_ask_each_question_once() {
 #[test]
 fn the_run_holds_the_answers_as_they_came_and_what_they_took() {
     let thinking =
-        |n| json!({"message": {"content": format!("<think>\nHm.\n</think>\n\nLabel {n}")}, "finish_reason": "stop"});
+        |n| json!({"message": {"content": format!("<think>\nHm.\n</think>\n\nCyst {n}")}, "finish_reason": "stop"});
     let (server, project) = (Server::scripted(|_, _| Act::Answer, thinking), project(5));
     let more =
         ["--price-in", "2", "--price-out", "10", "--thinking", "on", "--stop", "\n\n\n", "--seed", "3", "--stream"];
@@ -162,7 +162,7 @@ fn the_run_holds_the_answers_as_they_came_and_what_they_took() {
     let body = server.log.lock().unwrap().bodies[0].clone();
     assert_eq!((&body["top_p"], &body["stream_options"]["include_usage"]), (&json!(0.9), &json!(true)));
     let predictions = run.answers(&LabelTask::without_corpus().unwrap()).unwrap();
-    assert!(predictions.iter().enumerate().all(|(n, p)| p.raw == format!("Label {n}") && p.gold == p.answer));
+    assert!(predictions.iter().enumerate().all(|(n, p)| p.raw == format!("Cyst {n}") && p.gold == p.answer));
     assert!(predictions[0].logprob.is_none() && predictions[0].adapter.is_none());
     let answers = std::fs::read_to_string(run.path("answers.jsonl")).unwrap();
     let first: Value = serde_json::from_str(answers.lines().next().unwrap()).unwrap();
@@ -195,7 +195,7 @@ fn the_key_is_sent_and_shows_nowhere() {
     let echo = |n: usize| {
         let mut choice = answer(n);
         choice["message"] =
-            json!({"content": format!("Label {n}, {KEY}"), "reasoning_content": format!("The key is {KEY}.")});
+            json!({"content": format!("Cyst {n}, {KEY}"), "reasoning_content": format!("The key is {KEY}.")});
         choice
     };
     let act = |n: usize, time: usize| match (n, time) {
@@ -231,7 +231,7 @@ fn the_key_is_sent_and_shows_nowhere() {
         }
         if exit == Some(0) {
             let raw = &read_predictions::<Value, Value>(&project.path().join("preds.jsonl")).unwrap()[2].raw;
-            assert_eq!(raw, "Label 2, [key]");
+            assert_eq!(raw, "Cyst 2, [key]");
         }
     }
     let log = server.log.lock().unwrap();

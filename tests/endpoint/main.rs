@@ -20,7 +20,7 @@ const KEY: &str = "sk-synthetic-0123456789abcdef";
 fn cases(from: usize, to: usize) -> Vec<Example<Value>> {
     let case = |n: usize| {
         let (id, input) = (format!("case-{n}"), format!("Synthetic finding number {n}."));
-        Example::new(&id, &id, input, json!([format!("Label {n}")]))
+        Example::new(&id, &id, input, json!([format!("Cyst {n}")]))
     };
     (from..to).map(case).collect()
 }
@@ -62,7 +62,7 @@ fn dice(n: usize, time: usize) -> u64 {
 fn not_an_answer(draw: u64) -> Act {
     let (some, none) =
         (json!({"prompt_tokens": 40, "completion_tokens": 6}), json!({"prompt_tokens": 40, "completion_tokens": 0}));
-    let half = json!({"content": "Label 0, half"});
+    let half = json!({"content": "Cyst 0, half"});
     let choice = |message: &Value, finish: Value| json!({"index": 0, "message": message, "finish_reason": finish});
     let failed =
         json!({"index": 0, "message": half, "finish_reason": "error", "error": {"code": 502, "message": "upstream"}});
@@ -85,7 +85,7 @@ fn not_an_answer(draw: u64) -> Act {
         Some(body) => Act::Raw(json_response(&body.to_string())),
         // ollama#4357: a stream that breaks, each chunk with an empty finish_reason
         None => {
-            let event = json!({"choices": [{"index": 0, "delta": {"content": "Label 0, ha"}, "finish_reason": ""}]});
+            let event = json!({"choices": [{"index": 0, "delta": {"content": "Cyst 0, ha"}, "finish_reason": ""}]});
             let text = format!("data: {event}\n\ndata: {event}\n\n");
             let length = text.len();
             let head =
@@ -125,7 +125,7 @@ fn in_every_form(n: usize) -> Value {
     (choice["other_form"], choice["decoy"], choice["typed"]) = (json!(other_form), json!(decoy), json!(typed));
     if n % 7 == 0 {
         choice["message"]["content"] =
-            json!([{"type": "text", "text": format!("Label {n}, ")}, {"type": "text", "text": "Synthetic cyst"}]);
+            json!([{"type": "text", "text": format!("Cyst {n}, ")}, {"type": "text", "text": "Synthetic cyst"}]);
     }
     if n % 3 == 0 {
         (choice["message"]["tool_calls"], choice["content_filter_results"]) = (Value::Null, json!({"odd": [1, null]}));
@@ -154,8 +154,8 @@ fn a_thousand_questions_to_a_server_that_misbehaves_are_each_answered_once() {
         let predictions = predictions.unwrap();
         assert_eq!(predictions.len(), 1000);
         for (n, prediction) in predictions.iter().enumerate() {
-            assert_eq!(prediction.raw, format!("Label {n}, Synthetic cyst"));
-            assert_eq!(prediction.answer, json!([format!("Label {n}"), "Synthetic cyst"]));
+            assert_eq!(prediction.raw, format!("Cyst {n}, Synthetic cyst"));
+            assert_eq!(prediction.answer, json!([format!("Cyst {n}"), "Synthetic cyst"]));
             assert_eq!((prediction.logprob, prediction.prompt_tokens, prediction.new_tokens), (Some(-0.75), 40, 6));
             assert!(prediction.seconds > 0.0 && prediction.model.starts_with("m@127.0.0.1:"));
         }
@@ -255,7 +255,7 @@ fn a_cut_stream_is_asked_again() {
     let mut config = config(&server);
     config.client.stream = true;
     let (predictions, usage) = asked(&config, folder.path(), 0, 3);
-    assert_eq!(predictions.unwrap()[2].raw, "Label 2, Synthetic cyst");
+    assert_eq!(predictions.unwrap()[2].raw, "Cyst 2, Synthetic cyst");
     assert_eq!((server.asked(), usage.lost_tries), (9, 6));
 }
 
@@ -266,7 +266,7 @@ fn an_answer_that_is_whole_is_kept_though_the_stream_breaks_after_it() {
     config.client.stream = true;
     let (predictions, usage) = asked(&config, folder.path(), 100, 103);
     let predictions = predictions.unwrap();
-    assert_eq!((predictions[2].raw.as_str(), predictions[2].logprob), ("Label 102, Synthetic cyst", Some(-0.75)));
+    assert_eq!((predictions[2].raw.as_str(), predictions[2].logprob), ("Cyst 102, Synthetic cyst", Some(-0.75)));
     assert_eq!((server.asked(), usage.lost_tries, usage.answers_without_count), (3, 0, 3));
     let tokens = usage.tokens;
     assert!(tokens.prompt > 3 * 256 && tokens.new == 3 * 8, "the worst case stands for what was not said: {tokens:?}");
@@ -290,7 +290,7 @@ fn reasoning_refusals_and_odd_ends_are_kept_and_counted() {
             serde_json::json!({"message": {"content": "<think>\nA cyst?\n</think>\n\nLabel 0"}, "finish_reason": "stop"})
         }
         1 => {
-            serde_json::json!({"message": {"content": "Label 1", "reasoning_content": "Hm."}, "finish_reason": "stop"})
+            serde_json::json!({"message": {"content": "Cyst 1", "reasoning_content": "Hm."}, "finish_reason": "stop"})
         }
         2 => serde_json::json!({"message": {"content": "<think>never en"}, "finish_reason": "length"}),
         3 => serde_json::json!({"message": {"content": ""}, "finish_reason": "content_filter"}),
@@ -302,7 +302,7 @@ fn reasoning_refusals_and_odd_ends_are_kept_and_counted() {
     let (server, folder) = (Server::scripted(act, script), tempfile::tempdir().unwrap());
     let (predictions, usage) = asked(&config(&server), folder.path(), 0, 7);
     let raw: Vec<String> = predictions.unwrap().into_iter().map(|p| p.raw).collect();
-    assert_eq!(raw, ["Label 0", "Label 1", "", "", "I cannot", "", "Label 6, Synthetic cyst"]);
+    assert_eq!(raw, ["Cyst 0", "Cyst 1", "", "", "I cannot", "", "Cyst 6, Synthetic cyst"]);
     let finish = [("content_filter", 2), ("length", 1), ("stop", 4)].map(|(k, n)| (k.to_string(), n));
     assert_eq!((usage.finish, usage.with_reasoning), (BTreeMap::from(finish), 3));
     assert_eq!(server.log.lock().unwrap().asked.values().sum::<usize>(), 7, "each is an answer: none is asked again");
@@ -433,7 +433,7 @@ fn an_incomplete_answer_is_an_error_in_the_servers_own_words_after_the_last_try(
 fn answers_of_no_use_in_a_row_stop_the_run_which_says_what_to_change() {
     let reasoning = |_| json!({"message": {"content": null, "reasoning_content": "Hm."}, "finish_reason": "length"});
     let empty = |_| json!({"message": {"content": ""}, "finish_reason": "stop"});
-    let cut = |n| json!({"message": {"content": format!("Label {n}")}, "finish_reason": "length"});
+    let cut = |n| json!({"message": {"content": format!("Cyst {n}")}, "finish_reason": "length"});
     let check = |script: fn(usize) -> Value, kind: &str, wanted: &str| {
         let (server, folder) = (Server::scripted(|_, _| Act::Answer, script), tempfile::tempdir().unwrap());
         let mut config = config(&server);

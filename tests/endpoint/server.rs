@@ -78,7 +78,7 @@ impl Server {
 /// The usual answer to question `n`.
 pub fn answer(n: usize) -> Value {
     json!({
-        "message": {"role": "assistant", "content": format!("Label {n}, Synthetic cyst")},
+        "message": {"role": "assistant", "content": format!("Cyst {n}, Synthetic cyst")},
         "finish_reason": "stop",
         "logprobs": {"content": [{"token": "Label", "logprob": -0.5}, {"token": "<|im_end|>", "logprob": -0.25}]},
     })

@@ -180,7 +180,7 @@ pub fn verdict(row: &Comparison) -> String {
         return format!("{b} and {a} cannot be compared: {metric} is undefined on a side");
     };
     if d.nothing_differs() {
-        return format!("{b} and {a} cannot be told apart in {metric}: {} (n = {})", detectable(Some(d)), d.n);
+        return format!("{b} and {a} do not differ significantly in {metric}: {} (n = {})", detectable(Some(d)), d.n);
     }
     let p = if p < 0.001 { "p < 0.001".to_string() } else { format!("p = {p:.3}") };
     let seen = d.detectable.map_or(String::new(), |_| format!(", detectable {}", detectable(Some(d))));
@@ -190,7 +190,7 @@ pub fn verdict(row: &Comparison) -> String {
     match (row.significant(), d.value > 0.0) {
         (true, true) => format!("{b} beats {a} by {gap} {support}"),
         (true, false) => format!("{b} is worse than {a} by {gap} {support}"),
-        (false, _) => format!("{b} and {a} cannot be told apart: difference {} {support}", difference(Some(d))),
+        (false, _) => format!("{b} and {a} do not differ significantly: difference {} {support}", difference(Some(d))),
     }
 }
 
@@ -331,11 +331,11 @@ mod tests {
         assert_eq!(said(0.3, 0.0004), format!("LoRA beats plain by 0.300 [0.200, 0.500] {}", ending("p < 0.001")));
         let worse = format!("LoRA is worse than plain by 0.300 [0.100, 0.400] {}", ending("p = 0.020"));
         assert_eq!(said(-0.3, 0.02), worse);
-        let unclear = "LoRA and plain cannot be told apart: difference −0.050 [−0.150, 0.150]";
+        let unclear = "LoRA and plain do not differ significantly: difference −0.050 [−0.150, 0.150]";
         assert_eq!(said(-0.05, 0.3), format!("{unclear} {}", ending("p = 0.300")));
         let same = Difference { p: 1.0, n: 236, ..Difference::default() };
         let same = Comparison { difference: Some(same), ..comparison(0.0, 1.0) };
-        assert_eq!(verdict(&same), "LoRA and plain cannot be told apart in micro-F1: no case differs (n = 236)");
+        assert_eq!(verdict(&same), "LoRA and plain do not differ significantly in micro-F1: no case differs (n = 236)");
         assert!(
             verdict(&Comparison { difference: None, p_holm: None, ..comparison(0.0, 1.0) })
                 .contains("cannot be compared")
