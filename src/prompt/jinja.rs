@@ -92,25 +92,32 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
 pub fn render(environment: &Environment, context: &impl serde::Serialize) -> Result<String, Refusal> {
     SPENT.set(0);
     DEADLINE.set(Some(Instant::now() + PATIENCE));
-    let mut text = Bounded(Vec::new());
+    let mut text = Bounded::default();
     let done =
         environment.get_template(NAME).and_then(|template| template.render_captured_to(context, &mut text).map(drop));
-    let done = done.map(|()| String::from_utf8_lossy(&text.0).into_owned());
+    let done = done.map(|()| String::from_utf8_lossy(&text.bytes).into_owned());
     done.map_err(|error| match raised(&error) {
         Some(words) => Refusal::Raised(words),
+        None if text.full => Refusal::Broken(format!("it writes more than {WRITTEN} bytes")),
         None => Refusal::Broken(said(&error)),
     })
 }
 
 /// A text that does not grow beyond [`WRITTEN`].
-struct Bounded(Vec<u8>);
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    /// More was to come.
+    full: bool,
+}
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > WRITTEN {
-            return Err(std::io::Error::other(format!("it writes more than {WRITTEN} bytes")));
+        if self.bytes.len() + bytes.len() > WRITTEN {
+            self.full = true;
+            return Err(std::io::ErrorKind::StorageFull.into());
         }
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

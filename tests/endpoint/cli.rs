@@ -168,7 +168,7 @@ fn the_run_holds_the_answers_as_they_came_and_what_they_took() {
     let first: Value = serde_json::from_str(answers.lines().next().unwrap()).unwrap();
     assert_eq!(
         (&first["case_id"], &first["answer"]["reply"]["content"]),
-        (&json!("0"), &json!("<think>\nHm.\n</think>\n\nLabel 0"))
+        (&json!("0"), &json!("<think>\nHm.\n</think>\n\nCyst 0"))
     );
     assert_eq!(answers.lines().count(), 5);
 }

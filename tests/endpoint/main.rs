@@ -287,7 +287,7 @@ fn a_server_that_is_not_there_is_said_at_once() {
 fn reasoning_refusals_and_odd_ends_are_kept_and_counted() {
     let script = |n: usize| match n {
         0 => {
-            serde_json::json!({"message": {"content": "<think>\nA cyst?\n</think>\n\nLabel 0"}, "finish_reason": "stop"})
+            serde_json::json!({"message": {"content": "<think>\nA cyst?\n</think>\n\nCyst 0"}, "finish_reason": "stop"})
         }
         1 => {
             serde_json::json!({"message": {"content": "Cyst 1", "reasoning_content": "Hm."}, "finish_reason": "stop"})
