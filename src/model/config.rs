@@ -349,7 +349,21 @@ mod tests {
             (serde_json::json!({"attention_bias": 1}), "attention_bias"),
             (serde_json::json!({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}), "rope_scaling"),
             (serde_json::json!({"rope_scaling": {"type": "su", "factor": 4.0}}), "rope_scaling"),
-            (serde_json::json!({"rope_scaling": {"factor": 4.0}}), "rope_scaling"),
+            (serde_json::json!({"rope_scaling": {"factor": 4.0}}), "rope_scaling.factor"),
+            (serde_json::json!({"rope_parameters": {"factor": 4.0}}), "rope_parameters.factor"),
+            (serde_json::json!({"rope_parameters": {"rope_type": "default", "factor": 4.0}}), "rope_parameters.factor"),
+            (serde_json::json!({"rope_parameters": {"rope_type": null, "factor": 4.0}}), "rope_parameters.factor"),
+            (serde_json::json!({"rope_scaling": {"rope_type": "linear", "factor": null}}), "rope_scaling.factor"),
+            (
+                serde_json::json!({"rope_scaling": {"rope_type": "default", "type": "linear", "factor": 2}}),
+                "rope_scaling.type",
+            ),
+            (
+                serde_json::json!({"rope_scaling": {"type": "dynamic", "alpha": 1000.0, "factor": 1}}),
+                "rope_scaling.alpha",
+            ),
+            (serde_json::json!({"rope_scaling": {"type": 4, "factor": 4.0}}), "rope_scaling"),
+            (serde_json::json!({"rope_scaling": 4.0}), "rope_scaling"),
             (serde_json::json!({"rope_scaling": {"type": "yarn", "factor": 0.5}}), "rope_scaling.factor"),
             (serde_json::json!({"rope_parameters": {"rope_type": "linear"}}), "rope_parameters.factor"),
             (serde_json::json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}}), "rope_parameters"),
@@ -375,6 +389,30 @@ mod tests {
             assert!(text.contains("config.json") && text.contains(&format!("`{key}`")), "{text}");
         }
         assert!(edited(serde_json::json!({"sliding_window": 4096, "some_new_key": 1})).is_ok());
+    }
+
+    #[test]
+    fn every_spelling_of_a_rotary_scaling_is_the_same_scaling() {
+        let linear = Scaling::Linear { factor: 4.0 };
+        for edits in [
+            serde_json::json!({"rope_scaling": {"type": "linear", "factor": 4}}),
+            serde_json::json!({"rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
+            serde_json::json!({"rope_scaling": {"rope_type": null, "type": "linear", "factor": 4.0}}),
+            serde_json::json!({"rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 4.0}}),
+            serde_json::json!({"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
+            serde_json::json!({"rope_parameters": {"type": "linear", "factor": 4.0, "rope_theta": 1e6}}),
+            serde_json::json!({"rope_scaling": {}, "rope_parameters": {"type": "linear", "factor": 4.0}}),
+            serde_json::json!({"rope_scaling": null, "rope_parameters": {"type": "linear", "factor": 4.0}}),
+        ] {
+            assert_eq!(edited(edits.clone()).unwrap().rope, Rope { theta: 1e6, scaling: linear.clone() }, "{edits}");
+        }
+        for edits in [
+            serde_json::json!({"rope_scaling": {"type": null, "factor": null}}),
+            serde_json::json!({"rope_scaling": {"factor": 1.0}}),
+            serde_json::json!({"rope_parameters": {"rope_type": "default", "factor": 1.0}}),
+        ] {
+            assert_eq!(edited(edits.clone()).unwrap().rope.scaling, Scaling::Default, "{edits}");
+        }
     }
 
     #[test]

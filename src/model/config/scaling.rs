@@ -24,16 +24,58 @@ impl ScalingKeys<'_> {
         if let Some(part) = whole.filter(|v| !v.is_null() && v.as_f64() != Some(1.0)) {
             return Err(self.keys.wrong("partial_rotary_factor", "1: whole heads are turned here".into(), part));
         }
-        let kind = self.dict.get("rope_type").or(self.dict.get("type")).unwrap_or(&Value::Null);
-        let bare = kind.is_null() && (self.key == "rope_parameters" || self.dict.is_empty());
+        let kind = self.kind()?;
         match kind.as_str() {
-            Some("default") => Ok(Scaling::Default),
-            None if bare => Ok(Scaling::Default),
+            Some("default") => self.unscaled(),
+            None if kind.is_null() => self.unscaled(),
             Some("linear") => Ok(Scaling::Linear { factor: self.factor()? }),
-            Some("dynamic") => Ok(Scaling::Dynamic { factor: self.factor()? }),
+            Some("dynamic") => self.dynamic(),
             Some("llama3") => self.llama3(),
             Some("yarn") => self.yarn(),
             _ => Err(self.keys.wrong(self.key, known.into(), kind)),
+        }
+    }
+
+    /// `rope_type`, or `type` of older files. Both may be there if they say the same: transformers 4 goes by `type`, 5 by `rope_type`.
+    fn kind(&self) -> Result<&Value> {
+        static NULL: Value = Value::Null;
+        let get = |key: &str| self.dict.get(key).filter(|v| !v.is_null());
+        match (get("rope_type"), get("type")) {
+            (Some(new), Some(old)) if new != old => {
+                Err(self.wrong("type", format!("as rope_type, {new}, or no such key"), old))
+            }
+            (new, old) => Ok(new.or(old).unwrap_or(&NULL)),
+        }
+    }
+
+    /// No scaling, if nothing is there that a scaling would read: transformers passes such keys over, and their author meant them.
+    fn unscaled(&self) -> Result<Scaling> {
+        let idle = |v: &Value| v.is_null() || v.as_f64() == Some(1.0);
+        let read = [
+            "factor",
+            "alpha",
+            "short_factor",
+            "long_factor",
+            "low_freq_factor",
+            "high_freq_factor",
+            "attention_factor",
+        ];
+        match read.into_iter().find_map(|key| Some((key, self.dict.get(key).filter(|v| !idle(v))?))) {
+            None => Ok(Scaling::Default),
+            Some((key, value)) => {
+                let wanted =
+                    "no such key without a `rope_type` (`linear`, `dynamic`, `llama3` or `yarn`) that reads it";
+                Err(self.wrong(key, wanted.into(), value))
+            }
+        }
+    }
+
+    fn dynamic(&self) -> Result<Scaling> {
+        match self.dict.get("alpha").filter(|v| !v.is_null()) {
+            Some(alpha) => {
+                Err(self.wrong("alpha", "no such key: NTK-aware scaling by alpha is not computed".into(), alpha))
+            }
+            None => Ok(Scaling::Dynamic { factor: self.factor()? }),
         }
     }
 
