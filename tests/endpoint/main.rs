@@ -121,13 +121,13 @@ fn misbehave(n: usize, time: usize) -> Act {
 /// The answer in all the forms that servers give it.
 fn in_every_form(n: usize) -> Value {
     let mut choice = answer(n);
-    let (other_form, decoy, typed) = (n % 11 == 0, n % 5 == 0, n % 17 != 0);
+    let (other_form, decoy, typed) = (n.is_multiple_of(11), n.is_multiple_of(5), !n.is_multiple_of(17));
     (choice["other_form"], choice["decoy"], choice["typed"]) = (json!(other_form), json!(decoy), json!(typed));
-    if n % 7 == 0 {
+    if n.is_multiple_of(7) {
         choice["message"]["content"] =
             json!([{"type": "text", "text": format!("Cyst {n}, ")}, {"type": "text", "text": "Synthetic cyst"}]);
     }
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         (choice["message"]["tool_calls"], choice["content_filter_results"]) = (Value::Null, json!({"odd": [1, null]}));
     }
     choice

@@ -78,12 +78,12 @@ fn sheet(
     };
     let cell = |row: u32, column: u32| -> Cell {
         let value = values.get_value((row, column)).unwrap_or(&Data::Empty);
-        if let Some(region) = merged.iter().find(|m| m.contains(row, column) && m.start != (row, column)) {
-            if matches!(value, Data::Empty) {
-                let [from, to] = [region.start, region.end].map(address);
-                let why = format!("is part of the merged cells {from}:{to}: unmerge them, and fill in each cell");
-                return Cell::Wrong(Kind::Merged, why);
-            }
+        if let Some(region) = merged.iter().find(|m| m.contains(row, column) && m.start != (row, column))
+            && matches!(value, Data::Empty)
+        {
+            let [from, to] = [region.start, region.end].map(address);
+            let why = format!("is part of the merged cells {from}:{to}: unmerge them, and fill in each cell");
+            return Cell::Wrong(Kind::Merged, why);
         }
         let formula = formulas.get_value((row, column)).is_some_and(|f| !f.is_empty());
         spell(value, formula, &address((row, column)))
