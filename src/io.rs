@@ -86,6 +86,17 @@ pub fn stand_in(start: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// As [`stand_in`], with what to do.
+pub fn stand_in_advice(start: &[u8]) -> Option<&'static str> {
+    Some(match stand_in(start)? {
+        ZIP => "a zip archive: unpack it and give the file inside",
+        WEB_PAGE => {
+            "a web page (to log in, or of an error): the download gave a page of the site; download the file itself"
+        }
+        _ => "a Git LFS pointer, not the file that it stands for: run `git lfs pull`, or download the file itself",
+    })
+}
+
 /// SHA-256 of a file, hex.
 pub fn sha256(path: &Path) -> Result<String> {
     let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
@@ -158,8 +169,19 @@ pub fn text_of(mut bytes: Vec<u8>) -> Result<String, NotText> {
 
 /// Reads JSON into a type; an error names the file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text).map_err(|error| Error::input(format!("{}: {error}", path.display())))
+    parse_json(path, &read_text(path)?)
+}
+
+/// The JSON in the text of a file. An error names the file, and what lies in its place where it is a page, an archive or a pointer.
+pub fn parse_json<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    let place = path.display();
+    if text.trim().is_empty() {
+        return Err(Error::input(format!("{place}: the file is empty: it was cut off, or never written; get it anew")));
+    }
+    serde_json::from_str(text).map_err(|error| match stand_in_advice(text.as_bytes()) {
+        Some(what) => Error::input(format!("{place}: this is {what}")),
+        None => Error::input(format!("{place}: not valid JSON: {error}")),
+    })
 }
 
 /// SHA-256 in hex of the canonical JSON of a value: keys sorted, no spaces.
@@ -278,6 +300,6 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\n  \"a\": [\n    0.5\n  ],\n  \"b\": 1\n}\n");
         assert_eq!(read_json::<Value>(&path).unwrap(), json!({"b": 1, "a": [0.5]}));
         std::fs::write(&path, "{").unwrap();
-        assert!(read_json::<Value>(&path).unwrap_err().to_string().contains("b.json: EOF"));
+        assert!(read_json::<Value>(&path).unwrap_err().to_string().contains("b.json: not valid JSON: EOF"));
     }
 }

@@ -17,6 +17,8 @@ enum Fault {
     Status(u16),
     /// Half of the body, then the connection ends.
     Cut,
+    /// Half of the body, then nothing, and the connection stays open.
+    Stall,
     /// One byte is another one.
     Corrupt,
     /// Something else in its place, with a tag and a length of its own.
@@ -146,6 +148,12 @@ fn answer(stream: &mut TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     match fault {
         Fault::Cut if sent.len() > 1 => sent.truncate(sent.len() / 2),
         Fault::Corrupt if sent.len() > 1 => sent[0] ^= 1,
+        Fault::Stall => {
+            stream.write_all(&sent[..sent.len() / 2])?;
+            drop(state);
+            std::thread::sleep(std::time::Duration::from_secs(5));
+            return Ok(());
+        }
         _ => {}
     }
     stream.write_all(&sent)
@@ -252,6 +260,18 @@ fn a_cut_or_corrupt_body_leaves_no_file_behind_and_the_next_run_succeeds() {
         let left = files_below(cache.path());
         assert!(left.iter().all(|f| f.extension().is_none_or(|e| e != "part")), "{left:?}");
     }
+}
+
+#[test]
+fn a_download_that_stalls_is_given_up_and_goes_on_from_there() {
+    let (server, cache) = (Server::start(repository("tied")), tempfile::tempdir().unwrap());
+    let hub = hub(&server, cache.path(), false).with_patience(std::time::Duration::from_millis(300));
+    server.fault("model.safetensors", Fault::Stall);
+    let error = hub.fetch("org/tiny").unwrap_err().to_string();
+    assert!(error.contains("model.safetensors") && error.contains("nothing came for 0.3 s"), "{error}");
+    server.fault("", Fault::None);
+    let dir = hub.with_patience(std::time::Duration::from_secs(60)).fetch("org/tiny").unwrap();
+    assert_eq!(std::fs::read(dir.join("model.safetensors")).unwrap(), repository("tied")["model.safetensors"]);
 }
 
 #[test]

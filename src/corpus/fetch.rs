@@ -2,7 +2,7 @@
 use super::manifest::{File, Source, State};
 use crate::error::{Error, Result};
 use crate::io;
-use std::io::{Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
@@ -78,8 +78,12 @@ fn verify(file: &File, out: &mut std::fs::File) -> Result<(), String> {
     rewind(out)?;
     let found = io::sha256_of(out).map_err(|e| e.to_string())?;
     rewind(out)?;
-    if found == file.sha256 || file.same_contents(out) {
+    if found == file.sha256 || file.same_contents(&mut *out) {
         return Ok(());
     }
-    Err(format!("SHA-256 {found}, expected {}: the address gives another file", file.sha256))
+    let mut start = Vec::new();
+    rewind(out)?;
+    out.take(512).read_to_end(&mut start).map_err(|e| e.to_string())?;
+    let another = io::stand_in(&start).map_or("another file".into(), |what| format!("{what} in its place"));
+    Err(format!("SHA-256 {found}, expected {}: the address gives {another}", file.sha256))
 }

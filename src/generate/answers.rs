@@ -203,6 +203,7 @@ pub fn base_id(name: &str) -> Result<String> {
     let digest = match known {
         Some(digest) => digest,
         None => {
+            crate::model::registry::verify(&dir)?;
             let digest = model_digest(&dir)?;
             read().insert(key, digest.clone());
             digest

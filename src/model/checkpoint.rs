@@ -322,9 +322,7 @@ pub(super) fn weight_map(index: &Path) -> Result<BTreeMap<String, String>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let bytes = crate::io::read_text(index)?.into_bytes();
-    let Index { weight_map } =
-        serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{}: not valid: {e}", index.display())))?;
+    let Index { weight_map } = crate::io::read_json(index)?;
     match weight_map.values().find(|shard| !shard.ends_with(".safetensors") || shard.contains(['/', '\\', ':'])) {
         Some(shard) => Err(Error::input(format!("{}: `{shard}` is not the name of a shard", index.display()))),
         None => Ok(weight_map),

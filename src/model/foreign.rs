@@ -10,17 +10,7 @@ const FIRST: u64 = 512;
 pub fn foreign(path: &Path) -> Option<&'static str> {
     let mut first = Vec::new();
     std::fs::File::open(path).ok()?.take(FIRST).read_to_end(&mut first).ok()?;
-    let text = String::from_utf8_lossy(&first);
-    let text = text.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
-    if text.starts_with("version https://git-lfs.github.com/spec/") {
-        return Some(
-            "a Git LFS pointer, not the file that it stands for; run `git lfs pull`, or download the file itself",
-        );
-    }
-    if text.starts_with("<!doctype html") || text.starts_with("<html") {
-        return Some("an HTML page, not weights: a download gave a page of the site; download the file itself");
-    }
-    None
+    crate::io::stand_in_advice(&first)
 }
 
 #[cfg(test)]
@@ -32,7 +22,8 @@ mod tests {
     fn a_pointer_or_a_page_in_place_of_weights_is_named_as_such() {
         let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n";
         let page = "\u{feff}\n<!DOCTYPE html>\n<html><head><title>404</title></head></html>";
-        for (bytes, said) in [(pointer, "Git LFS pointer"), (page, "HTML page")] {
+        for (bytes, said) in [(pointer, "Git LFS pointer"), (page, "a web page"), ("PK\u{3}\u{4}...", "a zip archive")]
+        {
             let dir = tempfile::tempdir().unwrap();
             std::fs::copy(crate::model::golden::path("tied/config.json"), dir.path().join("config.json")).unwrap();
             let (gguf, safetensors) = (dir.path().join("model.gguf"), dir.path().join("model.safetensors"));

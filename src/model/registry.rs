@@ -127,6 +127,22 @@ impl Wheel {
         })
     }
 
+    /// Compares the SHA-256 of every file in `dir` with the pinned one: an error names the first that differs.
+    fn verify(&self, name: &str, dir: &Path) -> Result<()> {
+        for file in &self.files {
+            let path = dir.join(&file.to);
+            let found = crate::io::sha256(&path)?;
+            if found != file.sha256 {
+                return Err(Error::input(format!(
+                    "{}: SHA-256 {found}, expected {}: it changed after it was installed; remove it and run `dxlab models fetch {name}`",
+                    path.display(),
+                    file.sha256
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The place in `dir` that stands for all of it: its only file, or the folder.
     fn place(&self, dir: &Path) -> PathBuf {
         match self.files.as_slice() {
@@ -192,6 +208,18 @@ impl Knowledge {
         self.wheel.open("the knowledge", &self.name, &self.dir())?;
         Ok(self.dir().join(file))
     }
+}
+
+/// Fails where `place` is an installed model whose files are not those that were pinned. A model that is not of the registry passes.
+pub fn verify(place: &Path) -> Result<()> {
+    for model in &registry()?.models {
+        if let (Source::Wheel(wheel), Some(own)) = (&model.source, model.place())
+            && own == place
+        {
+            wheel.verify(&model.name, &model.dir())?;
+        }
+    }
+    Ok(())
 }
 
 /// The knowledge of that name.

@@ -1,5 +1,6 @@
 //! Named tensors in a safetensors file, or in shards: read whole, written beside and renamed.
 use super::checkpoint::{INDEX, SINGLE};
+use super::foreign::foreign;
 use super::gguf::Kind;
 use crate::error::{Error, Result};
 use crate::io;
@@ -15,8 +16,9 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     if !path.is_file() {
         return Err(Error::input(format!("no such file: {}", path.display())));
     }
-    let tensors = candle_core::safetensors::load(path, &Device::Cpu).map_err(|e| {
-        Error::input(format!("{}: not a readable safetensors file ({e}); is it cut short?", path.display()))
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).map_err(|e| match foreign(path) {
+        Some(other) => Error::input(format!("{}: this is {other}", path.display())),
+        None => Error::input(format!("{}: not a readable safetensors file ({e}); is it cut short?", path.display())),
     })?;
     Ok(tensors.into_iter().collect())
 }

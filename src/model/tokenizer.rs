@@ -29,6 +29,20 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{AddedVocabulary, ModelWrapper, OffsetReferential, OffsetType};
 
+/// The pairs of a `merges.txt`, in order: two pieces a line, parted by one space, behind lines that begin with `#version`.
+fn merges_of(path: &Path) -> Result<Vec<(String, String)>> {
+    let text = crate::io::read_text(path)?;
+    if let Some(what) = crate::io::stand_in_advice(text.as_bytes()) {
+        return Err(Error::input(format!("{}: this is {what}", path.display())));
+    }
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with("#version"));
+    let pair = |(at, line): (usize, &str)| match line.split_once(' ') {
+        Some((first, second)) if !second.contains(' ') => Ok((first.to_string(), second.to_string())),
+        _ => Err(Error::input(format!("{} line {}: expected two pieces parted by one space", path.display(), at + 1))),
+    };
+    lines.map(pair).collect()
+}
+
 /// Tokens with a part in conversations, by id. Only a vocabulary of Qwen3's chat format has those that are optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -82,12 +96,12 @@ impl Tokenizer {
         if !file.is_file() && dir.join("vocab.json").is_file() {
             return Self::from_qwen_files(&dir.join("vocab.json"), &dir.join("merges.txt"));
         }
-        let bytes = crate::io::read_text(&file)?.into_bytes();
+        let text = crate::io::read_text(&file)?;
         let bad = |e: String| Error::input(format!("{}: not a readable tokenizer: {e}", file.display()));
-        let parsed: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        let parsed: serde_json::Value = crate::io::parse_json(&file, &text)?;
         sound(&parsed).map_err(bad)?;
         let place = file.display().to_string();
-        let full = fenced(&place, || tokenizers::Tokenizer::from_bytes(bytes))?.map_err(|e| bad(e.to_string()))?;
+        let full = fenced(&place, || tokenizers::Tokenizer::from_bytes(text))?.map_err(|e| bad(e.to_string()))?;
         let template = ChatTemplate::of_folder(dir)?;
         Self::new(full, Origin { named: named_of_folder(dir)?, template, place })
     }
@@ -113,11 +127,10 @@ impl Tokenizer {
     pub fn from_qwen_files(vocab: &Path, merges: &Path) -> Result<Self> {
         let place = format!("{}, {}", vocab.display(), merges.display());
         let bad = |e| Error::input(format!("{place}: {e}"));
-        for file in [vocab, merges] {
-            std::fs::metadata(file).map_err(Error::io(file))?;
-        }
-        let files = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy());
-        let model = fenced(&place, || files.build())?.map_err(bad)?;
+        let ids: BTreeMap<String, u32> = crate::io::read_json(vocab)?;
+        let ids = ids.into_iter().collect::<tokenizers::models::bpe::Vocab>();
+        let model = BPE::builder().vocab_and_merges(ids, merges_of(merges)?);
+        let model = fenced(&place, || model.build())?.map_err(bad)?;
         let full = super::vocabulary::qwen(model)?;
         Self::new(full, Origin { place, ..Origin::default() })
     }

@@ -1,10 +1,13 @@
 //! Jinja as transformers runs it, on minijinja: the environment of chat templates, its bounds, and Python's ways of writing values.
 //!
 //! minijinja bounds steps (fuel) and recursion. What it does not bound is the length of values, so the source is rewritten a little
-//! before it is compiled: `{% set x = e %}` becomes `{% set x = (e)|… %}` with a filter that measures, repeated text (`"x" * n`) is
-//! refused but for small written numbers, and whatever is written is counted.
+//! before it is compiled: `{% set x = e %}` becomes `{% set x = (e)|… %}` with a filter that measures, and behind every other tag that
+//! binds a name (`for`, `with`, `macro`, `call`) its value is measured too. Between two bindings a text can grow by no more than
+//! [`GROWTH`] times: repeated text (`"x" * n`) is refused but for small written numbers, and `+` and `~` are counted. Filters that make
+//! texts, and whatever is written, are counted over the whole rendering.
 use minijinja::value::{Kwargs, Rest, Value, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, filters};
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -21,13 +24,14 @@ const HELD: usize = 4 << 20;
 const SOURCE: usize = 256 << 10;
 /// Time that one rendering may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// `+` and `~` in one tag, at most.
-const JOINTS: usize = 100;
-/// Factors of repeated text: the largest, and how many.
-const REPEATS: (u32, usize) = (64, 4);
+/// How many times the longest value that it reads the value of one tag may be: one more than its `+` and `~`, times its factors.
+const GROWTH: usize = 200;
+/// Largest factor of repeated text.
+const REPEATS: u32 = 128;
 /// Name of the template, and of the filter that measures.
 const NAME: &str = "chat template";
 const MEASURE: &str = "dxlab_measured";
+const MEASURE_PART: &str = "dxlab_measured_part";
 
 thread_local! {
     /// Bytes that the rendering on this thread has written.
@@ -73,9 +77,21 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
     out.add_filter("tojson", to_json);
     out.add_filter("string", |value: Value| text(&value).into_owned());
     out.add_filter(MEASURE, measured);
+    out.add_filter(MEASURE_PART, measured_part);
     out.add_filter("replace", replace);
     out.add_filter("join", joined);
-    for unbounded in ["indent", "format", "batch", "slice"] {
+    for (name, by) in [
+        ("upper", filters::upper as fn(Cow<str>) -> String),
+        ("lower", filters::lower),
+        ("title", filters::title),
+        ("capitalize", filters::capitalize),
+    ] {
+        out.add_filter(name, move |text: Cow<str>| spend(text.len()).map(|()| by(text)));
+    }
+    out.add_filter("trim", |text: Cow<str>, chars: Option<Cow<str>>| {
+        spend(text.len()).map(|()| filters::trim(text, chars))
+    });
+    for unbounded in ["indent", "format", "batch", "slice", "chain", "zip", "pprint", "urlencode", "escape", "e"] {
         out.add_filter(unbounded, move |_: Rest<Value>| -> Result<Value, Error> {
             Err(wrong(format!("filter `{unbounded}` is not known here")))
         });
@@ -188,34 +204,67 @@ fn fits(bytes: usize) -> Result<(), Error> {
     }
 }
 
+/// Counts bytes that are made or written, over the whole rendering.
+fn spend(bytes: usize) -> Result<(), Error> {
+    in_time()?;
+    let spent = SPENT.get().saturating_add(bytes);
+    SPENT.set(spent);
+    match spent <= WRITTEN {
+        true => Ok(()),
+        false => Err(wrong(format!("it writes more than {WRITTEN} bytes"))),
+    }
+}
+
 fn replace(text: String, from: String, to: String) -> Result<String, Error> {
     fits(text.len().saturating_mul(to.len().max(1)))?;
-    Ok(text.replace(&from, &to))
+    let replaced = text.replace(&from, &to);
+    spend(replaced.len()).map(|()| replaced)
 }
 
 fn measured(value: Value) -> Result<Value, Error> {
     in_time()?;
     let mut size = 0;
-    measure(&value, &mut size);
+    measure(&value, 0, &mut size)?;
     fits(size)?;
     Ok(value)
 }
 
-/// Bytes of texts and elements of lists and maps in a value, all the way down; it stops above [`HELD`].
-fn measure(value: &Value, size: &mut usize) {
+/// Bytes of texts and elements of lists and maps in a value, all the way down; it stops above [`HELD`]. What is nested too deep, or holds a
+/// namespace (which could hold itself), is refused: writing it out would never end.
+fn measure(value: &Value, depth: usize, size: &mut usize) -> Result<(), Error> {
     *size += value.as_str().map_or(1, |text| text.len().max(1));
     if *size > HELD || value.as_str().is_some() {
-        return;
+        return Ok(());
+    }
+    if depth > DEPTH {
+        return Err(wrong(format!("a value that is nested deeper than {DEPTH}")));
+    }
+    if depth > 0 && is_namespace(value) {
+        return Err(wrong("a namespace inside of another value"));
     }
     let map = value.kind() == ValueKind::Map;
     for item in value.try_iter().into_iter().flatten() {
         if *size > HELD {
-            return;
+            return Ok(());
         }
         if map {
-            measure(&value.get_item(&item).unwrap_or_default(), size);
+            measure(&value.get_item(&item).unwrap_or_default(), depth + 1, size)?;
         }
-        measure(&item, size);
+        measure(&item, depth + 1, size)?;
+    }
+    Ok(())
+}
+
+/// What `namespace()` makes: the one kind of value that a template can change.
+fn is_namespace(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
+}
+
+/// As [`measured`], for what becomes a part of a namespace.
+fn measured_part(value: Value) -> Result<Value, Error> {
+    match is_namespace(&value) {
+        true => Err(wrong("a namespace inside of another value")),
+        false => measured(value),
     }
 }
 
@@ -277,11 +326,7 @@ fn title(text: &str) -> String {
 fn print(out: &mut Output, _: &State, value: &Value) -> Result<(), Error> {
     in_time()?;
     let text = text(value);
-    let spent = SPENT.get().saturating_add(text.len());
-    SPENT.set(spent);
-    if spent > WRITTEN {
-        return Err(wrong(format!("it writes more than {WRITTEN} bytes")));
-    }
+    spend(text.len())?;
     out.write_str(&text).map_err(Error::from)
 }
 
@@ -548,6 +593,9 @@ fn rewritten(source: &str) -> Result<String, String> {
         }
         out.push_str(&body[length..length + 2]);
         rest = &body[length + 2..];
+        if kind == "{%" {
+            out.push_str(&measuring(tag));
+        }
         if kind == "{%" && words(tag).next() == Some("raw") {
             let end = rest.find("endraw").and_then(|at| rest[..at].rfind("{%")).unwrap_or(rest.len());
             out.push_str(&rest[..end]);
@@ -601,24 +649,81 @@ fn end_of_tag(body: &str, end: &str) -> Option<usize> {
 /// Refuses code that could make a long text of a short one in a single tag.
 fn repeats(tag: &str) -> Result<(), String> {
     let joints = code(tag).filter(|(_, c)| matches!(c, '+' | '~')).count();
-    if joints > JOINTS {
-        return Err(format!("{joints} times `+` or `~` in one tag, expected at most {JOINTS}"));
-    }
     let times: Vec<usize> = code(tag).filter(|(_, c)| *c == '*').map(|(at, _)| at).collect();
-    let small = |at: &usize| {
-        let digits = |word: &str| word.parse::<u32>().is_ok_and(|n| n <= REPEATS.0);
+    let factor = |at: &usize| {
+        let digits = |word: &str| word.parse::<u32>().ok().filter(|n| *n <= REPEATS);
         let before = tag[..*at].trim_end();
         let before = &before[before.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').len()..];
         let after = tag[at + 1..].trim_start();
         let after = &after[..after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len()];
-        digits(before) || digits(after)
+        digits(before).max(digits(after)).map(|factor| factor.max(1) as usize)
     };
-    match times.len() > REPEATS.1 || !times.iter().all(small) {
-        true => {
-            Err(format!("`*` but for numbers up to {} is not known here: it can repeat a text without end", REPEATS.0))
-        }
+    let factors: Option<Vec<usize>> = times.iter().map(factor).collect();
+    let factors = factors.ok_or_else(|| {
+        format!("`*` but for numbers up to {REPEATS} is not known here: it can repeat a text without end")
+    })?;
+    let growth = factors.iter().fold(joints + 1, |product, factor| product.saturating_mul(*factor));
+    match growth > GROWTH {
+        true => Err(format!(
+            "`+`, `~` and `*` can make a value {growth} times as long, expected at most {GROWTH} in one tag"
+        )),
         false => Ok(()),
     }
+}
+
+/// What stands behind a tag that binds names: their values are measured, and the tag's sign for white space is kept.
+fn measuring(tag: &str) -> String {
+    let end = if tag.ends_with('-') { "-" } else { "" };
+    bound(tag).iter().map(|name| format!("{{% set {name} = {name}|{MEASURE} {end}%}}")).collect()
+}
+
+/// The names that a tag binds for what follows it: `for a, b in …`, `with a = …, b = …`, `macro m(a, b=…)`, `call(a) …`.
+fn bound(tag: &str) -> Vec<String> {
+    let body = tag.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
+    let first = body.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+    let rest = &body[first.len()..];
+    let names: Vec<&str> = match first {
+        "for" => match word_in(rest) {
+            Some(at) => rest[..at]
+                .split(',')
+                .map(|name| name.trim_matches(|c: char| c.is_whitespace() || matches!(c, '(' | ')')))
+                .collect(),
+            None => Vec::new(),
+        },
+        "with" => parts(rest),
+        "macro" | "call" => match rest.find('(').zip(rest.rfind(')')) {
+            // a call without names of its own has its brackets behind the macro's name
+            Some((open, close)) if open < close && (first == "macro" || rest[..open].trim().is_empty()) => {
+                let close = if first == "call" { rest.find(')').unwrap_or(close) } else { close };
+                parts(&rest[open + 1..close])
+            }
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    names.into_iter().filter(is_name).map(String::from).collect()
+}
+
+/// Where the word `in` stands.
+fn word_in(rest: &str) -> Option<usize> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let parted = |at: usize| !rest[..at].ends_with(is_word) && !rest[at + 2..].starts_with(is_word);
+    rest.match_indices("in").map(|(at, _)| at).find(|at| parted(*at))
+}
+
+/// What stands before the `=` of parts that commas part, outside of quotes and brackets.
+fn parts(list: &str) -> Vec<&str> {
+    let (mut depth, mut starts) = (0usize, vec![0]);
+    for (at, c) in code(list) {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => starts.push(at + 1),
+            _ => {}
+        }
+    }
+    starts.into_iter().map(|start| list[start..].split(['=', ',']).next().unwrap_or_default().trim()).collect()
 }
 
 /// A statement as it is compiled.
@@ -642,8 +747,9 @@ fn statement(tag: &str) -> String {
             });
             let Some((at, _)) = assigned else { return tag.to_string() };
             let body = tag.len() - usize::from(tag.ends_with(['-', '+']));
-            let value = tag[at + 1..body].trim();
-            format!("{}= ({value})|{MEASURE} {}", &tag[..at], &tag[body..])
+            let (names, value) = (&tag[..at], tag[at + 1..body].trim());
+            let measure = if names.contains('.') { MEASURE_PART } else { MEASURE };
+            format!("{names}= ({value})|{measure} {}", &tag[body..])
         }
         _ => tag.to_string(),
     }
@@ -699,6 +805,9 @@ mod tests {
             "a1=2"
         );
         assert_eq!(rendered("{% set y -%} {{ x }} {%- endset %}[{{ y }}]").unwrap(), "[ab]");
+        let bound = "{% for a, b in [[1, 2]] -%} {{ a }}{{ b }}{% endfor %}{% with c = x, d = [1, 2] %}{{ c }}{{ d }}{% endwith %}{% macro m(e, f='g') %}{{ e }}{{ f }}{% endmacro %}{{ m(x) }}{% macro n() %}{{ caller('h') }}{% endmacro %}{% call(i) n() %}{{ i }}{% endcall %}";
+        assert!(rendered(bound).unwrap().starts_with("12ab[1, 2]abgh"), "{:?}", rendered(bound));
+        assert_eq!(rendered("{% for a in [1] %}\n{{ a }}\n{% endfor %}\n").unwrap(), "1\n");
         assert_eq!(rendered("{{ '-' * 3 }}{{ 2*x }}\n").unwrap(), "---abab", "one last newline is dropped");
     }
 
@@ -711,11 +820,28 @@ mod tests {
         let nested = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
         assert!(broken(nested).contains("steps"), "{}", broken(nested));
         assert!(!broken("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").is_empty());
-        for repeated in
-            ["{{ x * 1000000000000 }}", "{{ x * list[0] }}", "{{ x*9*9*9*9*9*9 }}", "{% set y = 99999 * x %}"]
-        {
+        for repeated in ["{{ x * 1000000000000 }}", "{{ x * list[0] }}", "{% set y = 99999 * x %}"] {
             assert!(broken(repeated).contains("can repeat a text"), "{repeated}");
         }
+        assert!(broken("{{ x*9*9*9*9*9*9 }}").contains("531441 times as long"));
+        let chained = |open: &dyn Fn(usize) -> String, close: &str| {
+            let tags: String = (1..30).map(open).collect();
+            format!("{{% set y0 = 'abcdefgh' %}}{tags}{{{{ y29 }}}}{}", close.repeat(29))
+        };
+        let sum = |i: usize| vec![format!("y{}", i - 1); 9].join(" ~ ");
+        let by_for = chained(&|i| format!("{{% for y{i} in [{}] %}}", sum(i)), "{% endfor %}");
+        let by_with = chained(&|i| format!("{{% with y{i} = {} %}}", sum(i)), "{% endwith %}");
+        let by_macro = "{% macro m(t) %}{{ m(t ~ t ~ t ~ t ~ t ~ t ~ t ~ t ~ t) }}{% endmacro %}{{ m('abcdefgh') }}";
+        for bound in [&by_for, &by_with, by_macro] {
+            assert!(broken(bound).contains("expected at most"), "{bound}: {}", broken(bound));
+        }
+        let itself = "{% set ns = namespace(t=1) %}{% set ns.t = ns %}{{ ns ~ 'a' }}";
+        assert!(broken(itself).contains("namespace inside"), "{}", broken(itself));
+        let deep =
+            "{% set ns = namespace(t=[1]) %}{% for i in range(60000) %}{% set ns.t = [ns.t] %}{% endfor %}{{ ns.t }}";
+        assert!(broken(deep).contains("deeper"), "{}", broken(deep));
+        let many = "{% set b = 'b'*64 %}{% set b = b*64 %}{% set b = b*64 %}{{ range(99999) | map(attribute='z') | map('default', b) | map('upper') }}";
+        assert!(broken(many).contains("writes more"), "{}", broken(many));
         assert!(!broken("{{ range(99999999999) | list }}").is_empty());
         assert!(broken("{{ '%999999999d' | format(1) }}").contains("format"));
         let replaced = "{% set t = x %}{% for i in range(9) %}{% endfor %}{{ ('a' * 64 * 64) | replace('a', 'b' ~ 'b' * 64 * 64) }}";

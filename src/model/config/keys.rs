@@ -60,10 +60,9 @@ impl Keys {
 
     pub fn read(path: &Path) -> Result<Self> {
         let text = crate::io::read_text(path)?;
-        match serde_json::from_str(&text) {
-            Ok(Value::Object(map)) => Ok(Self::of(path, map)),
-            Ok(_) => Err(Error::input(format!("{}: expected a JSON object", path.display()))),
-            Err(e) => Err(Error::input(format!("{}: not valid JSON: {e}", path.display()))),
+        match crate::io::parse_json(path, &text)? {
+            Value::Object(map) => Ok(Self::of(path, map)),
+            _ => Err(Error::input(format!("{}: expected a JSON object", path.display()))),
         }
     }
 

@@ -67,10 +67,9 @@ impl EncoderConfig {
         let path = dir.join("config.json");
         let file = path.display().to_string();
         let text = io::read_text(&path)?;
-        match serde_json::from_str(&text) {
-            Ok(Value::Object(map)) => Keys { file, map }.config(),
-            Ok(_) => Err(Error::input(format!("{file}: expected a JSON object"))),
-            Err(e) => Err(Error::input(format!("{file}: not valid JSON: {e}"))),
+        match io::parse_json(&path, &text)? {
+            Value::Object(map) => Keys { file, map }.config(),
+            _ => Err(Error::input(format!("{file}: expected a JSON object"))),
         }
     }
 

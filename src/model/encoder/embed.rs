@@ -131,8 +131,7 @@ fn optional_json(path: &Path) -> Result<Value> {
     if !path.is_file() {
         return Ok(Value::Null);
     }
-    let text = crate::io::read_text(path)?;
-    serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))
+    crate::io::read_json(path)
 }
 
 /// `max_seq_length` of `sentence_bert_config.json`.

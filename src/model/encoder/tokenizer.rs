@@ -41,14 +41,14 @@ impl EncoderTokenizer {
                 dir.display()
             )));
         }
-        let bytes = io::read_text(&file)?.into_bytes();
+        let text = io::read_text(&file)?;
         let bad = |e: String| Error::input(format!("{}: not a readable tokenizer: {e}", file.display()));
         // The library panics on broken JSON inside a decoder, and on this normaliser's tables if they are damaged.
-        let parsed: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        let parsed: serde_json::Value = io::parse_json(&file, &text)?;
         if parsed.to_string().contains("\"Precompiled\"") {
             return Err(bad("a `Precompiled` normaliser, which no encoder read here has".into()));
         }
-        let full = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| bad(e.to_string()))?;
+        let full = tokenizers::Tokenizer::from_bytes(text).map_err(|e| bad(e.to_string()))?;
         Self::new(full).map_err(|e| Error::input(format!("{}: {e}", file.display())))
     }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, HeaderValue, Response};
 use ureq::{Agent, Body};
@@ -19,6 +20,8 @@ const HUGGING_FACE: &str = "https://huggingface.co";
 const REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for the next bytes of a file, where HF_HUB_DOWNLOAD_TIMEOUT does not say another.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// No list of files is longer.
 const LONGEST_LIST: u64 = 64 << 20;
 
@@ -181,8 +184,9 @@ impl Client {
 }
 
 impl Incoming {
-    /// Writes the rest of the file behind the first bytes of `part`, or all of it where it comes from its beginning.
-    pub fn save(mut self, part: &Path, show: &str) -> Result<(), Failure> {
+    /// Writes the rest of the file behind the first bytes of `part`, or all of it where it comes from its beginning. It fails when no
+    /// byte came for `patience`.
+    pub fn save(self, part: &Path, show: &str, patience: Duration) -> Result<(), Failure> {
         let there = std::fs::metadata(part).map_or(0, |facts| facts.len());
         if self.start != there && self.start != 0 {
             return Err(Failure::Broken(format!("bytes from {} on came, not from {there} on", self.start)));
@@ -190,22 +194,45 @@ impl Incoming {
         let options =
             OpenOptions::new().create(true).write(true).truncate(self.start == 0).append(self.start > 0).clone();
         let mut file = options.open(part).map_err(Error::io(part))?;
-        let mut body = self.body.body_mut().as_reader();
         let mut progress = Progress::new(show, self.facts.size);
-        let (mut piece, mut at) = (vec![0; 1 << 16], self.start);
+        let (pieces, mut at) = (pieces(self.body.into_body().into_reader()), self.start);
         loop {
-            let read = body.read(&mut piece).map_err(|e| Failure::Broken(format!("the connection was lost: {e}")))?;
-            if read == 0 {
-                break;
-            }
-            file.write_all(&piece[..read]).map_err(Error::io(part))?;
-            at += read as u64;
+            let piece = match pieces.recv_timeout(patience) {
+                Ok(piece) => piece.map_err(|e| Failure::Broken(format!("the connection was lost: {e}")))?,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let seconds = patience.as_secs_f64();
+                    return Err(Failure::Broken(format!("nothing came for {seconds} s, after {at} bytes")));
+                }
+            };
+            file.write_all(&piece).map_err(Error::io(part))?;
+            at += piece.len() as u64;
             progress.at(at);
         }
         progress.end();
         file.sync_all().map_err(Error::io(part))?;
         Ok(())
     }
+}
+
+/// The bytes of `body` as they come, read on a thread of their own: a read cannot be told to give up, waiting for it can.
+fn pieces(mut body: impl Read + Send + 'static) -> Receiver<std::io::Result<Vec<u8>>> {
+    let (send, receive) = sync_channel(4);
+    std::thread::spawn(move || {
+        loop {
+            let mut piece = vec![0; 1 << 16];
+            let read = body.read(&mut piece).map(|read| {
+                piece.truncate(read);
+                piece
+            });
+            let last = read.as_ref().map_or(true, Vec::is_empty);
+            // an error is told; at the end of the body, or when nobody listens any more, the thread ends
+            if matches!(&read, Ok(piece) if piece.is_empty()) || send.send(read).is_err() || last {
+                return;
+            }
+        }
+    });
+    receive
 }
 
 /// Where an answer sends us on, if it does.

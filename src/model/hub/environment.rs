@@ -6,10 +6,12 @@
 //! | token | `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`; unless `HF_HUB_DISABLE_IMPLICIT_TOKEN`: the file `HF_TOKEN_PATH`, `HF_HOME`/token |
 //! | endpoint | `HF_ENDPOINT`, a path among it; https://huggingface.co |
 //! | offline | `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE` |
+//! | longest wait for the next bytes | `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds |
 //!
 //! In folders `~` and `$NAME` are filled in. An empty variable counts as not set.
 use regex::{Captures, Regex};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub struct Environment<'a> {
     /// A variable's value.
@@ -49,6 +51,12 @@ impl Environment<'_> {
 
     pub fn cache(&self) -> PathBuf {
         self.folder(&["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"]).unwrap_or_else(|| self.home().join("hub"))
+    }
+
+    /// Longest wait for the next bytes of a download; None where nothing says it, or not as a number of seconds.
+    pub fn patience(&self) -> Option<Duration> {
+        let seconds: f64 = self.first(&["HF_HUB_DOWNLOAD_TIMEOUT"])?.trim().parse().ok()?;
+        Duration::try_from_secs_f64(seconds).ok().filter(|wait| !wait.is_zero())
     }
 
     pub fn token(&self) -> Option<String> {

@@ -17,6 +17,7 @@ use environment::Environment;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const MAIN: &str = "main";
 const SINGLE: &str = "model.safetensors";
@@ -116,19 +117,28 @@ pub struct Hub {
     cache: PathBuf,
     token: Option<String>,
     offline: bool,
+    /// Longest wait for the next bytes of a file.
+    patience: Duration,
 }
 
 impl Hub {
     /// As the environment says, see [`environment`].
     pub fn from_env() -> Self {
         let says = Environment { var: &|name| std::env::var(name).ok() };
-        Self::new(says.endpoint().as_deref(), &says.cache(), says.token(), says.offline())
+        let hub = Self::new(says.endpoint().as_deref(), &says.cache(), says.token(), says.offline());
+        hub.with_patience(says.patience().unwrap_or(download::BODY_TIMEOUT))
     }
 
     /// `endpoint` is an address, with a path or without, that of the Hugging Face Hub if None; `cache` is a folder laid out as
     /// `~/.cache/huggingface/hub`.
     pub fn new(endpoint: Option<&str>, cache: &Path, token: Option<String>, offline: bool) -> Self {
-        Self { endpoint: endpoint.map(String::from), cache: cache.into(), token, offline }
+        let patience = download::BODY_TIMEOUT;
+        Self { endpoint: endpoint.map(String::from), cache: cache.into(), token, offline, patience }
+    }
+
+    /// A download of which no byte came for so long is given up; the next run goes on where it stopped.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The folder of `org/name[@revision]`, if all of it is in the cache. Where `main` has no ref there, the one complete snapshot counts.
@@ -152,7 +162,7 @@ impl Hub {
             return self.offline(&repo, model, revision);
         }
         let client = Client::new(self.endpoint.as_deref(), self.token.as_deref())?;
-        let fetch = Fetch { repo: &repo, model, id, revision, client };
+        let fetch = Fetch { repo: &repo, model, id, revision, client, patience: self.patience };
         let (commit, files) = fetch.list()?;
         let lock = repo.lock()?;
         fetch.all(&commit, &files)?;
@@ -229,6 +239,7 @@ struct Fetch<'a> {
     id: &'a str,
     revision: &'a str,
     client: Client,
+    patience: Duration,
 }
 
 impl Fetch<'_> {
@@ -300,7 +311,7 @@ impl Fetch<'_> {
         }
         let (blob, facts) = (self.repo.blob(&etag), download::Facts { size: incoming.facts.size, etag: etag.clone() });
         if !(blob.is_file() && check(&blob, &facts).is_ok()) {
-            incoming.save(&part, name).map_err(|e| {
+            incoming.save(&part, name, self.patience).map_err(|e| {
                 if !is_sha256(&etag) {
                     let _ = std::fs::remove_file(&part); // cannot be checked when resumed, and is small
                 }
