@@ -29,7 +29,7 @@ impl Nearest {
     /// first.
     pub fn fit(train: &[Finding], max_k: usize) -> Result<Self> {
         let corpus = Corpus { name: String::new(), synthetic: false, train: train.to_vec(), test: vec![] };
-        let neighbours = Neighbours::new(max_k, &context_of(&corpus));
+        let neighbours = Neighbours::new(max_k, crate::prompt::Retriever::Bm25, &context_of(&corpus));
         let gold: BTreeMap<String, Labels> =
             train.iter().map(|case| (case.case_id.clone(), case.gold.clone())).collect();
         let near: Vec<Vec<Labels>> = train.iter().map(|case| labels(&neighbours, &gold, case)).collect();

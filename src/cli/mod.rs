@@ -15,6 +15,7 @@ mod notebook;
 mod pairs;
 mod predict;
 mod pretrain;
+mod prompts;
 mod rank;
 mod results;
 mod runs;
@@ -43,6 +44,7 @@ pub enum Command {
     Train(train::Train),
     Search(search::SearchFor),
     Grid(grid::GridOf),
+    Prompts(prompts::Prompts),
     /// Ask a model about every test case
     Predict(predict::Predict),
     Baseline(baseline::Fit),
@@ -79,6 +81,7 @@ impl Cli {
             Command::Search(search) => search.run(),
             Command::Grid(grid) => grid.run(),
             Command::Predict(predict) => predict.run(),
+            Command::Prompts(prompts) => prompts.run(),
             Command::Baseline(command) => command.run(),
             Command::Pretrain(pretrain) => pretrain.run(),
             Command::Score(score) => score.run(),

@@ -3,8 +3,9 @@ use super::endpoint::EndpointFlags;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::prompt::Constrain;
-use crate::run::Run;
+use crate::run::{Run, Store};
 use crate::study::{PredictConfig, Voting};
+use crate::task::LabelTask;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -29,6 +30,18 @@ pub struct Predict {
     /// Maximum number of test cases, drawn by the digest of their ids
     #[arg(long)]
     cases: Option<usize>,
+    /// Which cases are asked about
+    #[arg(long, value_enum, default_value = "test")]
+    part: Part,
+
+    /// Share of the training cases that --part validation asks about
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    validation: f64,
+
+    /// Draws the cases of --part validation; as `training.seed` of a config, the same cases that its training kept apart
+    #[arg(long, value_name = "SEED", default_value_t = 7)]
+    split_seed: u64,
+
     /// Constrain every answer while it is decoded: `labels` to the distinct training labels of the corpus, `text` to runs of words
     /// of the case's own text, `json` to a JSON list of names
     #[arg(long, value_enum)]
@@ -55,6 +68,13 @@ pub struct Predict {
     out: PathBuf,
     #[command(flatten)]
     endpoint: EndpointFlags,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    Test,
+    /// Training cases kept apart (by group), which examples and lists of prompts then leave out: to choose prompts and settings by
+    Validation,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -96,9 +116,16 @@ impl Predict {
             }),
             endpoint,
             vote,
+            ranking: None,
             weights: self.weights.precision(),
         };
-        let run = Run::open_or_predict(&config)?;
+        let run = match self.part {
+            Part::Test => Run::open_or_predict(&config)?,
+            Part::Validation => {
+                let task = LabelTask::open(&config.corpus)?.validation(self.validation, self.split_seed)?;
+                Run::predict_on(&Store::open(None), &config, &task)?
+            }
+        };
         let made = run.path("preds.jsonl");
         let bytes = std::fs::read(&made).map_err(Error::io(&made))?;
         crate::io::write(&self.out, &bytes)?;

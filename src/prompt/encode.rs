@@ -109,7 +109,7 @@ impl Encoder {
     /// The ids that prompts about most texts begin with, whatever the text: instructions, label list and fixed examples. A prompt that was
     /// shortened, or whose text is one of the examples, may begin otherwise.
     pub fn shared(&self, prompt: &Prompt) -> Result<Vec<u32>> {
-        let bare = Prompt { neighbours: None, ..prompt.clone() };
+        let bare = Prompt { neighbours: None, listed: None, ..prompt.clone() };
         let open = Self { limit: None, ..self.clone() };
         // texts that begin and end differently, so that no token across the seam is counted
         let (one, other) = (open.serve(&bare, "A text.")?, open.serve(&bare, "0 others?")?);
@@ -129,6 +129,7 @@ impl Encoder {
 
     /// The prompt about `input` as ids, shortened if that is allowed and needed.
     fn encode(&self, prompt: &Prompt, input: &str, group: Option<&str>) -> Result<Encoded> {
+        prompt.ready()?;
         let shots = prompt.shots(input, group);
         let with = |shown: &str, dropped: usize| self.prompt_ids(&prompt.ask(&shots, dropped, shown), prompt.thinking);
         let (mut whole, mut dropped) = (with(input, 0)?, 0);

@@ -3,9 +3,11 @@
 //! A recipe has places: `{finding}` (once, in `user`), `{vocabulary}` the training labels, `{document}` what kind of text it is,
 //! `{target}` what is to be listed, `{none}` the answer for nothing. All but `{finding}` are filled when the prompt is made, so that
 //! a prompt is a value with a digest: the same digest asks the same question. Examples that depend on the case (`neighbours`) are
-//! retrieved when it is asked about; how many and from which cases is part of the digest.
+//! retrieved when it is asked about, and so are the labels of a shortened list (`listed`); how many and from which cases is part of the
+//! digest.
 use super::chat::{Message, Role, Thinking};
-use super::{Neighbours, choose};
+use super::choose;
+use super::retrieve::{Listed, Neighbours, Retriever};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -13,9 +15,10 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 
 const FINDING: &str = "{finding}";
+const VOCABULARY: &str = "{vocabulary}";
 
 /// The prompts that come with dxlab.
-const LIBRARY: [&str; 16] = [
+const LIBRARY: [&str; 21] = [
     include_str!("../../data/prompts/ask.toml"),
     include_str!("../../data/prompts/plain.toml"),
     include_str!("../../data/prompts/role.toml"),
@@ -30,6 +33,11 @@ const LIBRARY: [&str; 16] = [
     include_str!("../../data/prompts/examples.toml"),
     include_str!("../../data/prompts/everything.toml"),
     include_str!("../../data/prompts/instruct.toml"),
+    include_str!("../../data/prompts/instruct-role.toml"),
+    include_str!("../../data/prompts/instruct-rules.toml"),
+    include_str!("../../data/prompts/instruct-organs.toml"),
+    include_str!("../../data/prompts/instruct-reasoning.toml"),
+    include_str!("../../data/prompts/instruct-closed.toml"),
     include_str!("../../data/prompts/instruct-shots.toml"),
     include_str!("../../data/prompts/instruct-neighbours.toml"),
 ];
@@ -51,8 +59,39 @@ pub struct Recipe {
     /// How many of the training cases nearest to the case stand there, after those.
     #[serde(default)]
     pub neighbours: usize,
+    /// By what they are the nearest.
+    #[serde(default)]
+    pub retriever: Retriever,
+    /// In what order examples and neighbours stand.
+    #[serde(default)]
+    pub order: Order,
+    /// Of an order that is shuffled.
+    #[serde(default)]
+    pub seed: u64,
+    /// How many labels `{vocabulary}` lists: those of the nearest training cases. 0: all.
+    #[serde(default)]
+    pub listed: usize,
     #[serde(default)]
     pub thinking: Thinking,
+}
+
+/// The order of examples before a question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Fixed ones as they were chosen, then the retrieved ones, the nearest last.
+    #[default]
+    Given,
+    /// The other way round: the nearest first.
+    Reversed,
+    /// By the digest of the recipe's seed and each example.
+    Shuffled,
+}
+
+impl Order {
+    fn is_given(&self) -> bool {
+        *self == Self::Given
+    }
 }
 
 /// A training case that may stand in a prompt as an example.
@@ -118,6 +157,17 @@ pub struct Prompt {
     /// Further examples, retrieved for each case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub neighbours: Option<Neighbours>,
+    #[serde(skip_serializing_if = "Order::is_given")]
+    pub order: Order,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seed: u64,
+    /// Labels that are listed for each case in the place of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// The examples that stand before one question.
@@ -125,6 +175,8 @@ pub(super) struct Shots<'a> {
     fixed: Vec<&'a Shot>,
     /// The nearest last.
     pub(super) nearest: Vec<&'a Shot>,
+    /// The labels that are listed for this question, where they are its own.
+    listed: Option<String>,
 }
 
 impl Prompt {
@@ -133,15 +185,27 @@ impl Prompt {
         LIBRARY.iter().map(|text| recipe(text, "data/prompts")).collect()
     }
 
-    /// A prompt of the library by its name, or one's own by the path of its TOML file.
+    /// A prompt of the library by its name, or one's own by the path of its TOML file; behind either may stand keys of the recipe that are
+    /// set otherwise: `instruct-neighbours[neighbours=3, order=reversed]`.
     pub fn named(name: &str, context: &PromptContext) -> Result<Self> {
+        let (bare, changes) = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
+            Some((bare, changes)) => (bare, Some(changes)),
+            None => (name, None),
+        };
+        let found = Self::recipe(bare)?;
+        match changes {
+            Some(changes) => Self::fill(&changed(found, name, changes)?, context),
+            None => Self::fill(&found, context),
+        }
+    }
+
+    fn recipe(name: &str) -> Result<Recipe> {
         if name.ends_with(".toml") {
-            let text = crate::io::read_text(Path::new(name))?;
-            return Self::fill(&recipe(&text, name)?, context);
+            return recipe(&crate::io::read_text(Path::new(name))?, name);
         }
         let library = Self::library()?;
         match library.iter().find(|r| r.name == name) {
-            Some(found) => Self::fill(found, context),
+            Some(found) => Ok(found.clone()),
             None => {
                 let names: Vec<_> = library.iter().map(|r| r.name.as_str()).collect();
                 Err(Error::input(format!("no prompt `{name}`: there are {}, or give a .toml file", names.join(", "))))
@@ -162,9 +226,13 @@ impl Prompt {
             let got = context.examples.len();
             return Err(wrong(&format!("it shows {wanted} training cases, and {got} are given")));
         }
-        let vocabulary = context.vocabulary.join(", ");
+        if recipe.listed > 0 && !(places(&recipe.user) || recipe.system.as_ref().is_some_and(places)) {
+            return Err(wrong("`listed` says how many labels `{vocabulary}` lists, and it stands nowhere"));
+        }
+        // labels that depend on the case are filled in when it is asked about
+        let vocabulary = if recipe.listed > 0 { VOCABULARY.into() } else { context.vocabulary.join(", ") };
         let values = [
-            ("{vocabulary}", vocabulary.as_str()),
+            (VOCABULARY, vocabulary.as_str()),
             ("{document}", &context.document),
             ("{target}", &context.target),
             ("{none}", context.none.as_str()),
@@ -181,8 +249,16 @@ impl Prompt {
             user,
             examples: chosen.map(|one| Shot { input: one.case.input.clone(), answer: one.answer.clone() }).collect(),
             thinking: context.thinking.unwrap_or(recipe.thinking),
-            neighbours: (recipe.neighbours > 0).then(|| Neighbours::new(recipe.neighbours, context)),
+            neighbours: (recipe.neighbours > 0).then(|| Neighbours::new(recipe.neighbours, recipe.retriever, context)),
+            order: recipe.order,
+            seed: recipe.seed,
+            listed: (recipe.listed > 0).then(|| Listed::new(recipe.listed, context)),
         })
+    }
+
+    /// Fails where neighbours are retrieved by a model that is not installed.
+    pub(super) fn ready(&self) -> Result<()> {
+        self.neighbours.as_ref().map_or(Ok(()), Neighbours::ready)
     }
 
     /// The same prompt with thinking on or off.
@@ -206,14 +282,30 @@ impl Prompt {
     /// The examples for a question about `input`, of `group` where that is known.
     pub(super) fn shots(&self, input: &str, group: Option<&str>) -> Shots<'_> {
         let nearest = self.neighbours.iter().flat_map(|n| n.of(input, group)).map(|(_, shot)| shot);
-        Shots { fixed: self.examples.iter().filter(|shot| shot.input != input).collect(), nearest: nearest.collect() }
+        let listed = self.listed.as_ref().map(|listed| listed.of(input, group).join(", "));
+        let fixed = self.examples.iter().filter(|shot| shot.input != input).collect();
+        Shots { fixed, nearest: nearest.collect(), listed }
     }
 
     /// The conversation with `shown` in the place of the finding, without the `dropped` farthest neighbours.
     pub(super) fn ask(&self, shots: &Shots, dropped: usize, shown: &str) -> Vec<Message> {
-        let user = |finding: &str| Message::new(Role::User, replace(&self.user, &[(FINDING, finding)]));
-        let mut out: Vec<Message> = self.system.iter().map(|s| Message::new(Role::System, s)).collect();
-        for shot in shots.fixed.iter().chain(&shots.nearest[dropped..]) {
+        let labels = shots.listed.as_ref().map(|labels| (VOCABULARY, labels.as_str()));
+        let fill = |text: &str, finding: Option<&str>| {
+            let values: Vec<(&str, &str)> =
+                finding.map(|finding| (FINDING, finding)).into_iter().chain(labels).collect();
+            replace(text, &values)
+        };
+        let user = |finding: &str| Message::new(Role::User, fill(&self.user, Some(finding)));
+        let mut out: Vec<Message> = self.system.iter().map(|s| Message::new(Role::System, fill(s, None))).collect();
+        let mut all: Vec<&Shot> = shots.fixed.iter().chain(&shots.nearest[dropped..]).copied().collect();
+        match self.order {
+            Order::Given => {}
+            Order::Reversed => all.reverse(),
+            Order::Shuffled => {
+                all.sort_by_key(|shot| Sha256::digest(format!("{}/{}", self.seed, shot.input)).to_vec());
+            }
+        }
+        for shot in all {
             out.extend([user(&shot.input), Message::new(Role::Assistant, &shot.answer)]);
         }
         out.push(user(shown));
@@ -231,6 +323,20 @@ impl Prompt {
     pub fn id(&self) -> String {
         format!("{}@{}", self.name, &self.digest()[..12])
     }
+}
+
+/// The recipe with the keys that `changes` sets: `neighbours=3, order=reversed`. It is called `name`.
+fn changed(recipe: Recipe, name: &str, changes: &str) -> Result<Recipe> {
+    let wrong = |what: String| Error::input(format!("prompt `{name}`: {what}"));
+    let mut table = toml::Table::try_from(recipe).map_err(|e| wrong(e.to_string()))?;
+    for change in changes.split(',').map(str::trim).filter(|change| !change.is_empty()) {
+        let (key, value) = change.split_once('=').ok_or_else(|| wrong(format!("`{change}`: expected KEY=VALUE")))?;
+        let (key, value) = (key.trim(), value.trim());
+        let value = value.parse::<i64>().map_or_else(|_| value.into(), toml::Value::Integer);
+        table.insert(key.into(), value);
+    }
+    table.insert("name".into(), name.into());
+    table.try_into().map_err(|e: toml::de::Error| wrong(e.message().to_string()))
 }
 
 fn recipe(text: &str, from: &str) -> Result<Recipe> {
@@ -329,6 +435,53 @@ mod tests {
         let mut other = context();
         other.pool = "of others".into();
         assert_ne!(prompt.digest(), Prompt::named("neighbours", &other).unwrap().digest());
+    }
+
+    #[test]
+    fn keys_of_a_recipe_are_set_behind_its_name() {
+        let prompt = |name: &str| Prompt::named(name, &context()).unwrap();
+        let asked = case("new", "A cyst of the right kidney, and stones.");
+        let said = |prompt: &Prompt| -> Vec<String> {
+            prompt.messages(&asked).into_iter().filter(|m| m.role == Role::Assistant).map(|m| m.content).collect()
+        };
+        let (given, reversed) = (prompt("neighbours"), prompt("neighbours[order=reversed]"));
+        let mut turned = said(&reversed);
+        turned.reverse();
+        assert_eq!(said(&given), turned);
+        assert_eq!(said(&prompt("neighbours[neighbours=1]")), ["Renal cyst"], "the nearest alone");
+        assert_eq!(said(&prompt("examples[examples=0]")).len(), 0);
+        let orders: BTreeSet<Vec<String>> =
+            (1..9).map(|seed| said(&prompt(&format!("examples[order=shuffled, seed={seed}]")))).collect();
+        assert!(orders.len() > 2, "{orders:?}");
+        assert_ne!(given.digest(), reversed.digest());
+        assert_eq!(reversed.name, "neighbours[order=reversed]");
+        for (name, wanted) in [
+            ("neighbours[neighbors=1]", "neighbors"),
+            ("neighbours[order=upside]", "upside"),
+            ("neighbours[neighbours]", "KEY=VALUE"),
+            ("neighbours[neighbours=-1]", "neighbours"),
+            ("plain[listed=3]", "stands nowhere"),
+        ] {
+            let error = Prompt::named(name, &context()).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_shortened_list_holds_the_labels_of_the_nearest_cases() {
+        let mut context = context();
+        context.vocabulary = ["Gallstone", "Renal cyst", "Splenomegaly"].map(String::from).to_vec();
+        let prompt = Prompt::named("closed[listed=2]", &context).unwrap();
+        let system = |input: &str, group: &str| {
+            let case = Case { group: group.into(), ..case("new", input) };
+            prompt.messages(&case)[0].content.clone()
+        };
+        assert!(system("An enlarged spleen.", "new").contains("Gallstone, Splenomegaly"));
+        assert!(system("An enlarged spleen.", "5").contains("Gallstone, Renal cyst"), "not of its own group");
+        assert!(
+            system("{vocabulary}", "new").contains("Gallstone, Renal cyst"),
+            "what is filled in is not filled again"
+        );
     }
 
     #[test]

@@ -9,9 +9,11 @@
 //! retrieved. What it deliberately does not do: stem, or leave out frequent words.
 use super::{Exemplar, PromptContext, Shot};
 use crate::corpus::Case;
-use serde::Serialize;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use crate::error::{Error, Result};
+use crate::model::encoder::{Embedder, cosine};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 const K1: f64 = 1.5;
 const B: f64 = 0.75;
@@ -61,46 +63,177 @@ fn words(text: &str) -> Vec<String> {
     lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(String::from).collect()
 }
 
+/// By what training cases are near to a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retriever {
+    /// Words that they share; see the file's header.
+    #[default]
+    Bm25,
+    /// The cosine of embeddings by all-MiniLM-L6-v2 (Reimers and Gurevych, EMNLP 2019), which has to be installed
+    /// (`dxlab models fetch minilm`).
+    Minilm,
+}
+
 /// The part of a prompt that depends on the case: its `k` nearest training cases as examples. What is serialised determines
 /// which they are, and enters the prompt's digest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Neighbours {
     pub k: usize,
-    /// `bm25`; the constants are in the code.
-    pub retriever: &'static str,
+    /// The constants of BM25 are in the code.
+    pub retriever: Retriever,
     /// SHA-256 of the cases to choose from, with their groups and labels.
     pub pool: String,
     #[serde(skip)]
     index: Arc<Index>,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Index {
-    bm25: Bm25,
+    nearness: Nearness,
     cases: Vec<(Case, Shot)>,
+}
+
+impl PartialEq for Index {
+    /// What is computed from the cases does not count.
+    fn eq(&self, other: &Self) -> bool {
+        self.cases == other.cases
+    }
+}
+
+/// How near every case is to a text.
+enum Nearness {
+    Bm25(Bm25),
+    /// The model, and an embedding per case: made when they are first needed.
+    Embeddings(OnceLock<std::result::Result<(Embedder, Vec<Vec<f32>>), String>>),
+}
+
+impl std::fmt::Debug for Nearness {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Bm25(_)) { "BM25" } else { "embeddings" })
+    }
+}
+
+impl Index {
+    /// The embeddings, where they are what is asked for.
+    fn embedded(&self) -> Option<&std::result::Result<(Embedder, Vec<Vec<f32>>), String>> {
+        let Nearness::Embeddings(made) = &self.nearness else { return None };
+        Some(made.get_or_init(|| {
+            let embed = || {
+                let place = crate::model::resolve("minilm")?;
+                let embedder = Embedder::open(&place)?;
+                let texts: Vec<&str> = self.cases.iter().map(|(case, _)| case.input.as_str()).collect();
+                let vectors = embedder.embed(&texts)?;
+                Ok::<_, Error>((embedder, vectors))
+            };
+            embed().map_err(|error| error.to_string())
+        }))
+    }
+
+    /// The score of every case, in their order; without a score where it has nothing in common with the text.
+    fn scores(&self, input: &str) -> Vec<Option<f64>> {
+        match (&self.nearness, self.embedded()) {
+            (Nearness::Bm25(bm25), _) => {
+                bm25.scores(input).into_iter().map(|score| Some(score).filter(|score| *score > 0.0)).collect()
+            }
+            (_, Some(Ok((embedder, vectors)))) => match embedder.embed(&[input]) {
+                Ok(query) => vectors.iter().map(|vector| Some(cosine(&query[0], vector) as f64)).collect(),
+                Err(_) => vec![None; self.cases.len()],
+            },
+            // `ready` has said why
+            _ => vec![None; self.cases.len()],
+        }
+    }
 }
 
 impl Neighbours {
     /// Chooses from the context's examples.
-    pub fn new(k: usize, context: &PromptContext) -> Self {
-        let bm25 = Bm25::new(context.examples.iter().map(|one| one.case.input.as_str()));
+    pub fn new(k: usize, retriever: Retriever, context: &PromptContext) -> Self {
+        let nearness = match retriever {
+            Retriever::Bm25 => Nearness::Bm25(Bm25::new(context.examples.iter().map(|one| one.case.input.as_str()))),
+            Retriever::Minilm => Nearness::Embeddings(OnceLock::new()),
+        };
         let shot = |one: &Exemplar| Shot { input: one.case.input.clone(), answer: one.answer.clone() };
         let cases = context.examples.iter().map(|one| (one.case.clone(), shot(one))).collect();
-        Self { k, retriever: "bm25", pool: context.pool.clone(), index: Arc::new(Index { bm25, cases }) }
+        Self { k, retriever, pool: context.pool.clone(), index: Arc::new(Index { nearness, cases }) }
+    }
+
+    /// Fails where the model that finds the nearest is not there.
+    pub(super) fn ready(&self) -> Result<()> {
+        match self.index.embedded() {
+            Some(Err(why)) => Err(Error::input(format!("neighbours by embedding: {why}"))),
+            _ => Ok(()),
+        }
     }
 
     /// The `k` cases nearest to `input`, the nearest last, where the question follows; of equals the earlier one in the pool.
     /// Never one of `group`, never one of the same text: no case sees its own answer or its patient's.
     pub fn of(&self, input: &str, group: Option<&str>) -> Vec<(&Case, &Shot)> {
-        let scores = self.index.bm25.scores(input);
-        let fits = |&i: &usize| {
+        let scores = self.index.scores(input);
+        let fits = |i: usize| {
             let case = &self.index.cases[i].0;
-            scores[i] > 0.0 && Some(case.group.as_str()) != group && case.input != input
+            let other = Some(case.group.as_str()) != group && case.input != input;
+            scores[i].filter(|_| other).map(|score| (score, i))
         };
-        let mut order: Vec<usize> = (0..scores.len()).filter(fits).collect();
-        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        let mut order: Vec<(f64, usize)> = (0..scores.len()).filter_map(fits).collect();
+        order.sort_by(|(a, i), (b, j)| b.total_cmp(a).then(i.cmp(j)));
         order.truncate(self.k);
+        let order = order.into_iter().map(|(_, i)| i).collect::<Vec<_>>();
         order.into_iter().rev().map(|i| (&self.index.cases[i].0, &self.index.cases[i].1)).collect()
+    }
+}
+
+/// A part of the closed list that depends on the case: the labels of the nearest training cases (BM25), from the nearest on, until there
+/// are `n`; where these cases have fewer, the most frequent others fill it up. Listed in the order of the alphabet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listed {
+    pub n: usize,
+    /// As of [`Neighbours`].
+    pub pool: String,
+    #[serde(skip)]
+    labels: Arc<Labels>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Labels {
+    bm25: Bm25,
+    /// Of every case its text, group and labels.
+    cases: Vec<(Case, Vec<String>)>,
+    /// All labels, the most frequent first.
+    frequent: Vec<String>,
+}
+
+impl Listed {
+    pub fn new(n: usize, context: &PromptContext) -> Self {
+        let mut frequency: BTreeMap<&str, usize> = context.vocabulary.iter().map(|label| (label.as_str(), 0)).collect();
+        let shown = context.examples.iter().flat_map(|one| &one.shows);
+        shown.for_each(|label| *frequency.entry(label.as_str()).or_default() += 1);
+        let mut frequent: Vec<(&str, usize)> = frequency.into_iter().collect();
+        frequent.sort_by_key(|(label, n)| (std::cmp::Reverse(*n), *label));
+        let labels = Labels {
+            bm25: Bm25::new(context.examples.iter().map(|one| one.case.input.as_str())),
+            cases: context.examples.iter().map(|one| (one.case.clone(), one.shows.clone())).collect(),
+            frequent: frequent.into_iter().map(|(label, _)| label.to_string()).collect(),
+        };
+        Self { n, pool: context.pool.clone(), labels: Arc::new(labels) }
+    }
+
+    /// The labels for a text, of `group` where that is known: never of a case of that group or text.
+    pub fn of(&self, input: &str, group: Option<&str>) -> Vec<&str> {
+        let Labels { bm25, cases, frequent } = &*self.labels;
+        let scores = bm25.scores(input);
+        let other = |&i: &usize| Some(cases[i].0.group.as_str()) != group && cases[i].0.input != input;
+        let mut order: Vec<usize> = (0..cases.len()).filter(|&i| scores[i] > 0.0).filter(other).collect();
+        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        let near = order.into_iter().flat_map(|i| &cases[i].1);
+        let mut found = BTreeSet::new();
+        for label in near.chain(frequent) {
+            if found.len() == self.n {
+                break;
+            }
+            found.insert(label.as_str());
+        }
+        found.into_iter().collect()
     }
 }
 
@@ -131,7 +264,7 @@ mod tests {
 
     #[test]
     fn neither_the_case_nor_its_patient_nor_its_text_is_retrieved_and_the_nearest_stands_last() {
-        let neighbours = Neighbours::new(3, &pool());
+        let neighbours = Neighbours::new(3, Retriever::Bm25, &pool());
         let question = "Cyst of the left kidney.";
         assert_eq!(ids(&neighbours, question, None).last().unwrap(), "a");
         let others = ids(&neighbours, question, Some("p1"));
@@ -144,11 +277,11 @@ mod tests {
     #[test]
     fn the_digest_follows_the_pool_and_nothing_of_the_pool_is_serialised() {
         let json = |neighbours: &Neighbours| serde_json::to_string(neighbours).unwrap();
-        let (one, mut other) = (Neighbours::new(3, &pool()), pool());
+        let (one, mut other) = (Neighbours::new(3, Retriever::Bm25, &pool()), pool());
         other.pool = "of others".into();
-        assert_eq!(json(&one), json(&Neighbours::new(3, &pool())));
-        assert_ne!(json(&one), json(&Neighbours::new(3, &other)));
+        assert_eq!(json(&one), json(&Neighbours::new(3, Retriever::Bm25, &pool())));
+        assert_ne!(json(&one), json(&Neighbours::new(3, Retriever::Bm25, &other)));
         assert!(!json(&one).contains("kidney"));
-        assert!(Neighbours::new(2, &PromptContext::default()).of("x", None).is_empty());
+        assert!(Neighbours::new(2, Retriever::Bm25, &PromptContext::default()).of("x", None).is_empty());
     }
 }

@@ -14,5 +14,5 @@ pub use prediction::{Prediction, Sample, Voted, label_set, outcomes, read_predic
 pub use provenance::{provenance, versions};
 pub use sessions::Session;
 pub use settings::{differences, flatten};
-pub use spec::{ArmSpec, BaselineSpec, Known, PredictSpec, RunSpec, SearchSpec, TrainSpec};
+pub use spec::{ArmSpec, BaselineSpec, Known, PredictSpec, RankSpec, RunSpec, SearchSpec, TrainSpec};
 pub use store::{Leftover, NUMERICS_VERSION, Run, Spec, Store, size};

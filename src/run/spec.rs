@@ -10,6 +10,7 @@ use serde_json::Value;
 pub enum RunSpec {
     Train(TrainSpec),
     Predict(PredictSpec),
+    Rank(RankSpec),
     Arm(ArmSpec),
     Baseline(BaselineSpec),
     Search(SearchSpec),
@@ -21,6 +22,7 @@ impl RunSpec {
         match self {
             Self::Train(_) => "train",
             Self::Predict(_) => "predict",
+            Self::Rank(_) => "rank",
             Self::Arm(_) => "arm",
             Self::Baseline(_) => "baseline",
             Self::Search(_) => "search",
@@ -56,6 +58,24 @@ pub struct PredictSpec {
     pub endpoint: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vote: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranking: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+}
+
+/// Log-probabilities of a closed list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RankSpec {
+    pub model: String,
+    pub adapter: Option<String>,
+    pub prompt: String,
+    pub corpus: String,
+    pub corpus_name: String,
+    pub synthetic: bool,
+    pub cases: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,5 @@
 //! What a training run and an asking run are told: the TOML files of `configs/`, and the questions of the notebooks.
+use super::ranking::Ranking;
 use super::voting::Voting;
 use crate::adapter::{AdapterConfig, Init, Layers, Patterns, Targets};
 use crate::augment::Augmentation;
@@ -240,6 +241,9 @@ pub struct PredictConfig {
     /// Several sampled answers a case and the labels that enough of them name; one greedy answer where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vote: Option<Voting>,
+    /// The closed list is ranked by likelihood in the place of an answer that is decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranking: Option<Ranking>,
     /// How the weights of a model in this process lie in memory.
     #[serde(default, skip_serializing_if = "is_f32")]
     pub weights: Precision,
@@ -259,6 +263,7 @@ impl PredictConfig {
             constrain: None,
             endpoint: None,
             vote: None,
+            ranking: None,
             weights: Precision::F32,
         }
     }
@@ -300,6 +305,7 @@ impl PredictConfig {
             constrain: None,
             endpoint: None,
             vote: None,
+            ranking: None,
             weights: config.weights,
         }
     }

@@ -101,35 +101,14 @@ impl Run {
         Self::predict_on(store, config, &*task::open(&config.corpus)?)
     }
 
+    /// The predictions of this config on a task that is at hand, if they are in `store`.
+    pub fn find_predictions(store: &Store, config: &PredictConfig, task: &dyn AnyTask) -> Result<Option<Run>> {
+        store.find("predict", &config.name, &predict_spec(config, task)?.0)
+    }
+
     /// As `predict_in` on a task that is at hand.
     pub fn predict_on(store: &Store, config: &PredictConfig, task: &dyn AnyTask) -> Result<Run> {
-        let mut prompt = Prompt::named(&config.prompt, task.context())?;
-        let model = match &config.endpoint {
-            Some(endpoint) => endpoint.id(&config.model)?,
-            None => base_id(&config.model)?,
-        };
-        let adapter = config.adapter.as_deref().map(adapter_id).transpose()?;
-        if let Some(thinking) = config.endpoint.as_ref().and_then(|endpoint| endpoint.thinking) {
-            prompt = prompt.with_thinking(thinking);
-        }
-        if let Some(vote) = &config.vote {
-            vote.check()?;
-        }
-        let spec = RunSpec::Predict(PredictSpec {
-            model,
-            adapter,
-            prompt: prompt.id(),
-            corpus: task.corpus_digest(),
-            corpus_name: task.corpus_name().into(),
-            synthetic: task.synthetic(),
-            max_new: config.max_new,
-            cases: config.cases,
-            constrain: config.constrain,
-            endpoint: config.endpoint.as_ref().map(|endpoint| specify(endpoint, config)).transpose()?,
-            vote: config.vote.as_ref().map(io::to_value).transpose()?,
-            weights: (config.weights != Precision::F32).then(|| io::to_value(&config.weights)).transpose()?,
-            task: told(task),
-        });
+        let (spec, prompt) = predict_spec(config, task)?;
         if task.test().is_empty() {
             return Err(Error::input(format!(
                 "{}: no test cases to ask about: mark rows as `test` in the column `split`, or give a file or sheet of test cases",
@@ -139,9 +118,10 @@ impl Run {
         let folder = Spec::new("predict", &config.name, &spec)?.folder();
         store.open_or_make("predict", &config.name, &spec, |dir| {
             let cases = drawn(task.test(), config.cases.unwrap_or(usize::MAX), CASES_SEED);
-            let mut predictions = match &config.endpoint {
-                Some(endpoint) => ask_endpoint(endpoint, config, &prompt, (task, &cases), store, dir)?,
-                None => config.ask(&config.open(task)?, &prompt, task, &cases)?,
+            let mut predictions = match (&config.endpoint, &config.ranking) {
+                (_, Some(ranking)) => super::ranking::answers(store, config, ranking, task, &cases)?,
+                (Some(endpoint), None) => ask_endpoint(endpoint, config, &prompt, (task, &cases), store, dir)?,
+                (None, None) => config.ask(&config.open(task)?, &prompt, task, &cases)?,
             };
             predictions.iter_mut().for_each(|one| one.run.clone_from(&folder));
             io::write_json(&dir.join("prompt.json"), &prompt)?;
@@ -163,6 +143,39 @@ impl Run {
         let stored = read_predictions::<Value, Value>(&self.path("preds.jsonl"))?;
         Ok(stored.into_iter().map(|one| task.reread(one)).collect())
     }
+}
+
+/// What determines a run of predictions, and its prompt.
+fn predict_spec(config: &PredictConfig, task: &dyn AnyTask) -> Result<(RunSpec, Prompt)> {
+    let mut prompt = Prompt::named(&config.prompt, task.context())?;
+    let model = match &config.endpoint {
+        Some(endpoint) => endpoint.id(&config.model)?,
+        None => base_id(&config.model)?,
+    };
+    let adapter = config.adapter.as_deref().map(adapter_id).transpose()?;
+    if let Some(thinking) = config.endpoint.as_ref().and_then(|endpoint| endpoint.thinking) {
+        prompt = prompt.with_thinking(thinking);
+    }
+    if let Some(vote) = &config.vote {
+        vote.check()?;
+    }
+    let spec = RunSpec::Predict(PredictSpec {
+        model,
+        adapter,
+        prompt: prompt.id(),
+        corpus: task.corpus_digest(),
+        corpus_name: task.corpus_name().into(),
+        synthetic: task.synthetic(),
+        max_new: config.max_new,
+        cases: config.cases,
+        constrain: config.constrain,
+        endpoint: config.endpoint.as_ref().map(|endpoint| specify(endpoint, config)).transpose()?,
+        vote: config.vote.as_ref().map(io::to_value).transpose()?,
+        ranking: config.ranking.as_ref().map(io::to_value).transpose()?,
+        weights: (config.weights != Precision::F32).then(|| io::to_value(&config.weights)).transpose()?,
+        task: told(task),
+    });
+    Ok((spec, prompt))
 }
 
 /// Draws the test cases where not all are asked about; see [`drawn`].

@@ -4,6 +4,7 @@ use super::{Cell, Column, Combined, Parsed, Task, TrainingText, TrainingTexts};
 use crate::augment::Augmentation;
 use crate::corpus::findings::cell::json_list;
 use crate::corpus::split::Split;
+use crate::corpus::split::validation_split;
 use crate::corpus::{Case, Corpus, Finding, Labels};
 use crate::ensemble::vote;
 use crate::error::{Error, Result};
@@ -87,6 +88,24 @@ impl LabelTask {
         task.context.document.clone_from(&self.context.document);
         task.context.target.clone_from(&self.context.target);
         Ok(task)
+    }
+
+    /// A share of the training cases (by group) in the place of the test cases, the rest as training cases: where prompts and settings are
+    /// chosen. Fails where there are none.
+    pub fn validation(&self, share: f64, seed: u64) -> Result<Self> {
+        if !(share > 0.0 && share < 1.0) {
+            return Err(Error::input(format!("validation is {share}, expected a share above 0 and less than 1")));
+        }
+        let (train, test) = validation_split(&self.corpus.train, share, seed);
+        let name = &self.corpus.name;
+        if test.is_empty() || train.is_empty() {
+            return Err(Error::input(format!(
+                "{name}: a share of {share} of its {} training cases leaves none to ask about, or none to learn from",
+                self.corpus.train.len()
+            )));
+        }
+        let name = format!("{name}, validation part");
+        self.with_corpus(Corpus { name, synthetic: self.corpus.synthetic, train, test })
     }
 
     /// Words, vocabulary and examples for prompts.

@@ -1,7 +1,87 @@
-//! How far asking gets: of each way to hold answers the best prompt, beside what needs no language model.
+//! How far asking gets: ways of asking beside each other on validation cases, and of each kind the best, beside what needs no language
+//! model, on test cases.
+use super::ingredients::tokens;
 use crate::error::{Error, Result};
+use crate::metric::Reading;
+use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval};
+use crate::report::kit::figures;
 use crate::run::Run;
-use crate::study::{Answered, Comparison, Results};
+use crate::study::{Answered, Asked, Comparison, Kind, Results};
+
+/// The ways of one axis that were asked, one row each: what it changes, tokens a case, the study's metric on the validation cases, its
+/// difference to the first way with p after Holm over the whole study, and the share of answers that could be read.
+pub fn axis(asked: &Asked, name: &str) -> Result<Table> {
+    let ((axis, ways), metric) = (asked.axis(name)?, &asked.study.metric);
+    let comparisons = asked.comparisons()?;
+    let first = axis.ways.first().map_or("", |way| way.name.as_str());
+    let mut rows = Vec::new();
+    for way in axis.ways.iter().filter(|way| ways.contains(&way.name.as_str())) {
+        let model = asked.results.get(&way.name)?;
+        let ((prompt, new), read) = (tokens(model), &model.evaluation);
+        let mut row = vec![way.name.clone(), way.about.clone(), format!("{prompt:.0}"), format!("{new:.0}")];
+        let unread = read.get(Reading::Normalised, "parse_failure_rate").map(|e| format!("{:.2}", 1.0 - e.value));
+        row.extend([unread.unwrap_or(NONE.into()), interval(read.get(Reading::Normalised, metric))]);
+        match comparisons.iter().find(|row| row.a == first && row.b == way.name) {
+            Some(row_) => {
+                let d = row_.difference.as_ref();
+                let p = row_.p_holm.map_or(NONE.into(), |p| format!("{p:.3}"));
+                row.extend([difference(d), p, detectable(d)]);
+            }
+            None => row.extend([NONE; 3].map(String::from)),
+        }
+        rows.push(row);
+    }
+    let to_first = format!("difference to {first}");
+    let names =
+        ["way", "what it changes", "prompt tokens", "new tokens", "read", metric, &to_first, "p (Holm)", "detectable"];
+    Ok(Table::from_rows(&names, &rows))
+}
+
+/// The differences of one or more axes as dots with intervals.
+pub fn differences(asked: &Asked, axes: &[&str], name: &str) -> Result<Figure> {
+    let mut wanted = Vec::new();
+    for axis in axes {
+        let (axis, ways) = asked.axis(axis)?;
+        let first = axis.ways.first().map_or("", |way| way.name.as_str());
+        wanted.extend(ways.into_iter().map(|way| (first.to_string(), way.to_string())));
+    }
+    let of = |(first, way): &(String, String)| {
+        let rows = asked.comparisons().ok()?;
+        rows.into_iter().find(|row| row.a == *first && row.b == *way)
+    };
+    let rows: Vec<Comparison> = wanted.iter().filter_map(of).collect();
+    let n = rows.iter().filter_map(|row| row.difference.as_ref().map(|d| d.n)).max().unwrap_or(0);
+    let level = 100.0 * asked.results.bootstrap.level;
+    let title = format!(
+        "{name}, difference to the first way of each question (n = {n}, {level:.0} % paired bootstrap interval)"
+    );
+    figures::paired_forest(&rows, &title)
+}
+
+/// The best way of each kind on the validation cases: its name, what it is, its metric there.
+pub fn chosen(asked: &Asked) -> Result<Table> {
+    let mut rows = Vec::new();
+    for kind in Kind::ALL {
+        if let Some(way) = asked.best(kind)? {
+            let score = asked.results.get(&way.name)?.evaluation.get(Reading::Normalised, &asked.study.metric);
+            rows.push(vec![kind.name().into(), way.name.clone(), way.about.clone(), interval(score)]);
+        }
+    }
+    Ok(Table::from_rows(&["answers", "best way", "what it is", &asked.study.metric], &rows))
+}
+
+/// How many ways were asked, and which were not.
+pub fn standing(asked: &Asked) -> Result<String> {
+    let (all, missing) = (asked.study.ways()?.len(), asked.missing()?);
+    let (cases, missed) = (asked.results.task.corpus.test.len(), missing.join(", "));
+    Ok(match missing.is_empty() {
+        true => format!("all {all} ways were asked about {cases} validation cases"),
+        false => format!(
+            "{} of {all} ways were asked about {cases} validation cases; not asked: {missed}",
+            all - missing.len()
+        ),
+    })
+}
 
 /// The model with the highest metric among all of `results`, the first of equals.
 fn best<'a>(results: &'a Results, metric: &str) -> Result<&'a Answered> {

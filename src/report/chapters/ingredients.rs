@@ -15,7 +15,7 @@ pub fn ask(task: &LabelTask, questions: &[(&str, PredictConfig)]) -> Result<Resu
 }
 
 /// Tokens a case: of the prompt, and of all answers to it.
-fn tokens(model: &Answered) -> (f64, f64) {
+pub(super) fn tokens(model: &Answered) -> (f64, f64) {
     let n = model.predictions.len().max(1) as f64;
     let (asked, made) = model.predictions.iter().fold((0, 0), |(a, b), p| (a + p.prompt_tokens, b + p.new_tokens));
     (asked as f64 / n, made as f64 / n)
