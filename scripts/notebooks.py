@@ -9,6 +9,7 @@ import argparse
 import copy
 import logging
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -91,8 +92,8 @@ class Run:
         self.code = [i for i, cell in enumerate(self.fresh.cells) if cell.cell_type == "code" and cell.source.strip()]
         self.seconds: list[float] = []
 
-    def execute(self) -> None:
-        """Run the cells one after the other; raises Bad at the first that fails."""
+    def execute(self, last: int | None = None) -> None:
+        """Run the cells one after the other, up to the one of index `last` where that is given; raises Bad at the first that fails."""
         client = Client(
             self.fresh, kernel_name=KERNEL["name"], timeout=None, startup_timeout=300, record_timing=False,
             coalesce_streams=True, allow_errors=True, resources={"metadata": {"path": str(self.path.parent)}},
@@ -100,7 +101,8 @@ class Run:
         self.began = time.monotonic()
         self.fresh.cells.append(nbformat.v4.new_code_cell(FLUSH))
         with client.setup_kernel():
-            for at, index in enumerate([*self.code, len(self.fresh.cells) - 1], 1):
+            wanted = [index for index in self.code if last is None or index <= last]
+            for at, index in enumerate([*wanted, len(self.fresh.cells) - 1], 1):
                 self.cell(client, at, index)
         self.fresh.cells.pop()
 
@@ -194,6 +196,42 @@ def one(path: Path, arguments) -> bool:
     return True
 
 
+def labelled(label: str) -> tuple[Path, int]:
+    """The notebook and the index of the cell that makes a figure or table."""
+    known = []
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        for index, cell in enumerate(nbformat.read(path, 4).cells):
+            found = re.search(r"^//\| label: (\S+)", cell.source, re.MULTILINE) if cell.cell_type == "code" else None
+            if found and found[1] == label:
+                return path, index
+            known += [found[1]] if found else []
+    sys.exit(f"dxlab: no figure or table `{label}`; there are: {', '.join(known)}")
+
+
+def reproduce(label: str, arguments) -> bool:
+    """Run a notebook up to the cell of one figure or table, keep what it shows, and say whether it is what is stored."""
+    path, index = labelled(label)
+    run = Run(path, arguments)
+    steps.say(f"      {label}: {run.name}, cell {run.code.index(index) + 1} of {len(run.code)}")
+    try:
+        run.execute(index)
+    except Bad as bad:
+        steps.say(f"FAIL  {run.name}: {bad}")
+        return False
+    old, new = (run_cells[index].outputs for run_cells in (run.stored.cells, run.fresh.cells))
+    endings = {"image/svg+xml": "svg", "text/markdown": "md", "stdout": "txt"}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for kind, words in compare.shown(new).items():
+        if kind in endings:
+            file = arguments.out / f"{label}.{endings[kind]}"
+            file.write_text(words, encoding="utf-8")
+            steps.say(f"      {file}")
+    changes = compare.differences(old, new)
+    steps.say(f"{'FAIL ' if changes else 'ok   '} {label}: {steps.spell(time.monotonic() - run.began)}, "
+              + ("other than what is stored\n" + indent(chr(10).join(changes)) if changes else "as stored"))
+    return not changes
+
+
 def find(names: list[str]) -> list[Path]:
     """Notebook files for names such as `01-data`, paths, or nothing at all, which means all of them."""
     known = sorted(FOLDER.glob("*.ipynb"))
@@ -215,12 +253,16 @@ def main() -> None:
     what = about.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="fail when a cell shows something else than what is stored")
     what.add_argument("--write", action="store_true", help="store what the cells show")
+    what.add_argument("--reproduce", metavar="LABEL", help="run only what one figure or table needs, such as fig-curve, and compare it with what is stored")
+    about.add_argument("--out", type=Path, default=ROOT / "book/build/reproduced", help="folder that --reproduce writes to (default %(default)s)")
     arguments = about.parse_args()
     steps.own_findings()
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     paths = find(arguments.names)
     kernel.seed(check=False)  # a moment when nothing changed; otherwise the first cell would build for minutes, unseen
     try:
+        if arguments.reproduce:
+            sys.exit(not reproduce(arguments.reproduce, arguments))
         good = [one(path, arguments) for path in paths]
     except NoSuchKernel:
         sys.exit("dxlab: Jupyter does not know the kernel `dxlab`: run `make tools` and start this with .tools/venv/bin/python")

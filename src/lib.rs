@@ -43,6 +43,9 @@
 //!
 //! What it does not do: serve models over the network, train on a GPU (the `cuda` feature is not built in yet), or say
 //! anything about patients.
+/// The tensor library, in the version that this crate is built with: notebooks compute with it.
+pub use candle_core;
+
 pub mod error;
 pub mod io;
 

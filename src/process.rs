@@ -17,6 +17,14 @@ pub fn prepare() {
     }
 }
 
+/// Tells the user something beside the results: on stderr, in a notebook on stdout, where a word on stderr is an error.
+pub fn tell(line: &str) {
+    match std::env::var_os("EVCXR_IS_RUNTIME") {
+        Some(_) => println!("{line}"),
+        None => eprintln!("{line}"),
+    }
+}
+
 /// A command whose output nobody reads any more (`dxlab runs list | head -1`) ends as other programs do, without a word.
 pub fn end_with_the_pipe() {
     #[cfg(unix)]

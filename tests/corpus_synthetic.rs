@@ -151,6 +151,33 @@ fn distractors_use_the_words_of_the_labels() {
 }
 
 #[test]
+fn the_sealed_split_says_the_same_labels_in_other_words() {
+    let folder = tempfile::tempdir().unwrap();
+    synthetic::write_sealed(make::SEALED_SEED, folder.path()).unwrap();
+    for name in ["test.jsonl", "truth.jsonl", "README.md"] {
+        let committed = std::fs::read(dxlab::home().join("data/findings-sealed").join(name)).unwrap();
+        let made = std::fs::read(folder.path().join(name)).unwrap();
+        assert!(committed == made, "{name} differs: run `dxlab data make sealed`");
+    }
+    let (embedded, sealed) = (Corpus::embedded().unwrap(), Corpus::sealed().unwrap());
+    assert_eq!(counts(&embedded.test), counts(&sealed.test), "the same labels, as often");
+    assert_eq!(embedded.train, sealed.train);
+    assert!(sealed.synthetic && sealed.digest() != embedded.digest());
+    let runs = |cases: &[Finding]| -> BTreeSet<String> {
+        let number =
+            |word: &str| if word.contains(|c: char| c.is_ascii_digit()) { "0".into() } else { word.to_lowercase() };
+        let of = |case: &Finding| {
+            let words: Vec<String> = case.input.split_whitespace().map(number).collect();
+            words.windows(5).map(|run| run.join(" ")).collect::<Vec<_>>()
+        };
+        cases.iter().flat_map(of).collect()
+    };
+    let (train, test, new) = (runs(&embedded.train), runs(&embedded.test), runs(&sealed.test));
+    let known = |runs: &BTreeSet<String>| runs.intersection(&train).count() as f64 / runs.len() as f64;
+    assert!(known(&test) > 0.3 && known(&new) < 0.05, "five-word runs known: {} and {}", known(&test), known(&new));
+}
+
+#[test]
 fn fresh_reports_repeat_from_their_seed_and_are_no_test_cases() {
     let fresh = synthetic::fresh_cases(3, 60).unwrap();
     assert_eq!(fresh[..40], synthetic::fresh_cases(3, 40).unwrap()[..]);

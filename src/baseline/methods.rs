@@ -6,7 +6,7 @@ use super::tfidf::Tfidf;
 use crate::corpus::{Corpus, Finding};
 use crate::error::{Error, Result};
 use crate::io;
-use crate::run::prediction::{Prediction, write_predictions};
+use crate::run::prediction::{Prediction, keep_predictions};
 use crate::run::{BaselineSpec, Run, RunSpec, Spec, Store};
 use crate::task::{AnyTask, LabelTask};
 use candle_core::Tensor;
@@ -111,7 +111,7 @@ impl Run {
                 one.corpus = corpus.digest()[..12].into();
             }
             io::write_json(&dir.join("chosen.json"), &chosen)?;
-            write_predictions(&dir.join("preds.jsonl"), &predictions)
+            keep_predictions(&dir.join("preds.jsonl"), &predictions)
         })
     }
 }

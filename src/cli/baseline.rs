@@ -1,7 +1,8 @@
 //! `dxlab baseline NAME`: what is reached without a language model, as preds.jsonl.
-use crate::baseline::Baseline;
+use crate::baseline::{Baseline, BaselineSettings};
 use crate::error::{Error, Result};
-use crate::run::Run;
+use crate::run::{Run, Store, write_predictions};
+use crate::task::LabelTask;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -24,9 +25,9 @@ impl Fit {
             let names = Baseline::ALL.map(Baseline::name).join(", ");
             return Err(Error::input(format!("no baseline `{}`: there are {names}", self.name)));
         };
-        let run = Run::open_or_fit(baseline, &self.data)?;
-        let made = run.path("preds.jsonl");
-        crate::io::write(&self.out, &std::fs::read(&made).map_err(Error::io(&made))?)?;
+        let task = LabelTask::open(&self.data)?;
+        let run = Run::open_or_baseline(&Store::open(None), baseline, &task, &BaselineSettings::default())?;
+        write_predictions(&self.out, &run.answers(&task)?)?;
         println!("{} (from {})", self.out.display(), run.dir.display());
         Ok(())
     }

@@ -92,6 +92,13 @@ pub enum Make {
         #[arg(long, default_value = "data/findings")]
         out: PathBuf,
     },
+    /// The sealed test split of the synthetic findings: other words than any training case has
+    Sealed {
+        #[arg(long, default_value_t = synthetic::make::SEALED_SEED)]
+        seed: u64,
+        #[arg(long, default_value = "data/findings-sealed")]
+        out: PathBuf,
+    },
 }
 
 impl Data {
@@ -125,6 +132,13 @@ impl Data {
                     out.display()
                 );
                 println!("corpus digest {}", corpus.digest());
+            }
+            Self::Make(Make::Sealed { seed, out }) => {
+                let cases = synthetic::write_sealed(seed, &out)?;
+                println!(
+                    "sealed test split of the synthetic findings, seed {seed}: {cases} cases in {}",
+                    out.display()
+                );
             }
         }
         Ok(())

@@ -144,7 +144,7 @@ pub fn describe(task: &dyn AnyTask) -> String {
 
 /// Predictions of a file, read anew from the raw answers by their task.
 pub fn reread(task: &dyn AnyTask, predictions: Vec<AnyPrediction>) -> Vec<AnyPrediction> {
-    predictions.into_iter().map(|one| task.reread(one)).collect()
+    task.reread(predictions)
 }
 
 /// Which concepts tell how near a wrong label is.

@@ -44,6 +44,12 @@ impl Failures {
                 "answers of `{a}` and of `{b}`: give one model, adapter and prompt at a time"
             )));
         }
+        if let Some(bare) = predictions.iter().find(|p| p.input.is_empty()) {
+            let (path, id) = (self.predictions.display(), &bare.case_id);
+            return Err(Error::input(format!(
+                "{path}: case `{id}` has no `input`, and the corpus at hand does not have the case: give its corpus with --data"
+            )));
+        }
         let taxonomy = Taxonomy::new(&labels.corpus.train, labels.names.clone());
         let cases =
             taxonomy.cases(&predictions, self.max_new.or_else(|| run.as_ref().and_then(|run| run.known().max_new)));

@@ -45,6 +45,7 @@ pub enum Command {
     Search(search::SearchFor),
     Grid(grid::GridOf),
     Prompts(prompts::Prompts),
+    Reproduce(notebook::Reproduce),
     /// Ask a model about every test case
     Predict(predict::Predict),
     Baseline(baseline::Fit),
@@ -82,6 +83,7 @@ impl Cli {
             Command::Grid(grid) => grid.run(),
             Command::Predict(predict) => predict.run(),
             Command::Prompts(prompts) => prompts.run(),
+            Command::Reproduce(reproduce) => reproduce.run(),
             Command::Baseline(command) => command.run(),
             Command::Pretrain(pretrain) => pretrain.run(),
             Command::Score(score) => score.run(),

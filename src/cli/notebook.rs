@@ -21,28 +21,54 @@ pub struct Run {
     write: bool,
 }
 
+/// Make one figure or table of the report again and compare it with the stored one: `dxlab reproduce fig-curve`
+#[derive(Args)]
+pub struct Reproduce {
+    /// As it stands below the figure or table in the report
+    label: String,
+    /// Folder for what it shows (SVG, Markdown, text) [default: book/build/reproduced in the project]
+    #[arg(long)]
+    out: Option<std::path::PathBuf>,
+}
+
+impl Reproduce {
+    pub fn run(self) -> Result<()> {
+        let mut flags = vec!["--reproduce".into(), self.label];
+        if let Some(out) = self.out {
+            let out = std::path::absolute(&out).map_err(Error::io(&out))?;
+            flags.extend(["--out".into(), out.display().to_string()]);
+        }
+        runner(&flags)
+    }
+}
+
 impl Notebook {
     pub fn run(self) -> Result<()> {
         let Self::Run(run) = self;
-        let home = crate::home();
-        let (python, script) = (home.join(".tools/venv/bin/python"), home.join("scripts/notebooks.py"));
-        if !python.exists() {
-            let python = python.display();
-            return Err(Error::input(format!(
-                "notebooks run in the project's own Python and there is no {python}: run `make tools`"
-            )));
+        runner(&run.flags().map(String::from).chain(run.names.iter().cloned()).collect::<Vec<_>>())
+    }
+}
+
+/// Starts `scripts/notebooks.py`.
+fn runner(arguments: &[String]) -> Result<()> {
+    let home = crate::home();
+    let (python, script) = (home.join(".tools/venv/bin/python"), home.join("scripts/notebooks.py"));
+    if !python.exists() {
+        let python = python.display();
+        return Err(Error::input(format!(
+            "notebooks run in the project's own Python and there is no {python}: run `make tools`"
+        )));
+    }
+    let mut runner = Process::new(&python);
+    runner.arg(script).args(arguments);
+    let status =
+        runner.status().map_err(|error| Error::input(format!("cannot start {}: {error}", python.display())))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => {
+            Err(Error::failed(format!("the notebooks' runner ended with exit code {code}; see above for the cell")))
         }
-        let mut runner = Process::new(&python);
-        runner.arg(script).args(run.flags()).args(&run.names);
-        let status =
-            runner.status().map_err(|error| Error::input(format!("cannot start {}: {error}", python.display())))?;
-        match status.code() {
-            Some(0) => Ok(()),
-            Some(code) => {
-                Err(Error::failed(format!("the notebooks' runner ended with exit code {code}; see above for the cell")))
-            }
-            None => Err(Error::failed("the notebooks' runner was killed")),
-        }
+        None => Err(Error::failed("the notebooks' runner was killed")),
     }
 }
 

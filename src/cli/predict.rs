@@ -3,11 +3,12 @@ use super::endpoint::EndpointFlags;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::prompt::Constrain;
-use crate::run::{Run, Store};
+use crate::run::{Run, Store, write_predictions};
 use crate::study::{PredictConfig, Voting};
-use crate::task::LabelTask;
+use crate::task;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Args)]
 pub struct Predict {
@@ -119,16 +120,16 @@ impl Predict {
             ranking: None,
             weights: self.weights.precision(),
         };
-        let run = match self.part {
-            Part::Test => Run::open_or_predict(&config)?,
-            Part::Validation => {
-                let task = LabelTask::open(&config.corpus)?.validation(self.validation, self.split_seed)?;
-                Run::predict_on(&Store::open(None), &config, &task)?
+        let task = task::open(&config.corpus)?;
+        let task = match (self.part, task.as_labels()) {
+            (Part::Test, _) => task,
+            (Part::Validation, Some(labels)) => Arc::new(labels.validation(self.validation, self.split_seed)?),
+            (Part::Validation, None) => {
+                return Err(Error::input(format!("--part validation: task `{}` has no such part", task.name())));
             }
         };
-        let made = run.path("preds.jsonl");
-        let bytes = std::fs::read(&made).map_err(Error::io(&made))?;
-        crate::io::write(&self.out, &bytes)?;
+        let run = Run::predict_on(&Store::open(None), &config, &*task)?;
+        write_predictions(&self.out, &run.answers(&*task)?)?;
         println!("{} (from {})", self.out.display(), run.dir.display());
         Ok(())
     }

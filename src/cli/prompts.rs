@@ -35,8 +35,7 @@ impl Prompts {
     pub fn run(self) -> Result<()> {
         let mut study = PromptStudy::read(&self.config)?;
         if let Some(model) = &self.model {
-            let corpus = study.corpus.clone();
-            study = study.of(model, &corpus);
+            study.model.clone_from(model);
         }
         let store = Store::open(self.root.as_deref());
         if !self.show {

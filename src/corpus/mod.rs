@@ -98,6 +98,13 @@ impl Corpus {
         Ok(Self { name: "synthetic abdominal CT findings".into(), synthetic: true, ..corpus })
     }
 
+    /// The synthetic training cases with the sealed test split in `data/findings-sealed`, whose wording no training case has.
+    pub fn sealed() -> Result<Self> {
+        let embedded = Self::embedded()?;
+        let test = Self::open(&crate::home().join("data").join("findings-sealed").join("test.jsonl"))?.test;
+        Ok(Self { name: format!("{}, sealed test split", embedded.name), test, ..embedded })
+    }
+
     /// Findings in a file or folder of the user's; see [`findings`] for the formats.
     pub fn open(path: &Path) -> Result<Self> {
         findings::open(path)

@@ -7,7 +7,7 @@
 //! digest.
 use super::chat::{Message, Role, Thinking};
 use super::choose;
-use super::retrieve::{Listed, Neighbours, Retriever};
+use super::retrieve::{Listed, Neighbours, OpenEmbedder, Retriever};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,8 @@ pub struct PromptContext {
     pub none: String,
     /// Instead of the recipe's own.
     pub thinking: Option<Thinking>,
+    /// For prompts whose neighbours are found by embedding.
+    pub embedder: OpenEmbedder,
 }
 
 impl Default for PromptContext {
@@ -133,6 +135,7 @@ impl Default for PromptContext {
             target: "diagnoses that it supports".into(),
             none: "no acute abnormality".into(),
             thinking: None,
+            embedder: OpenEmbedder::default(),
         }
     }
 }

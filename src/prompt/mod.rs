@@ -15,5 +15,5 @@ pub use chat::{Message, Role, Thinking};
 pub use choose::choose;
 pub use encode::{Encoded, Encoder, Example, Overlong, Tokens};
 pub use library::{Exemplar, Order, Prompt, PromptContext, Recipe, Shot};
-pub use retrieve::{Bm25, Listed, Neighbours, Retriever};
+pub use retrieve::{Bm25, Embed, Listed, Neighbours, OpenEmbedder, Retriever};
 pub use template::ChatTemplate;

@@ -10,7 +10,6 @@
 use super::{Exemplar, PromptContext, Shot};
 use crate::corpus::Case;
 use crate::error::{Error, Result};
-use crate::model::encoder::{Embedder, cosine};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -75,6 +74,29 @@ pub enum Retriever {
     Minilm,
 }
 
+/// Texts as vectors of length 1, near where their meanings are.
+pub trait Embed: Send + Sync {
+    /// A vector per text, in their order.
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>>;
+}
+
+/// How to open the model behind [`Retriever::Minilm`]; the rooms that know models say it, as this one knows none.
+#[derive(Clone, Copy, Default)]
+pub struct OpenEmbedder(pub Option<fn() -> Result<Box<dyn Embed>>>);
+
+impl PartialEq for OpenEmbedder {
+    /// It is no part of what a context says.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for OpenEmbedder {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "an embedder" } else { "no embedder" })
+    }
+}
+
 /// The part of a prompt that depends on the case: its `k` nearest training cases as examples. What is serialised determines
 /// which they are, and enters the prompt's digest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -105,8 +127,11 @@ impl PartialEq for Index {
 enum Nearness {
     Bm25(Bm25),
     /// The model, and an embedding per case: made when they are first needed.
-    Embeddings(OnceLock<std::result::Result<(Embedder, Vec<Vec<f32>>), String>>),
+    Embeddings(OpenEmbedder, OnceLock<Embedded>),
 }
+
+/// Why there are none, where they cannot be made.
+type Embedded = std::result::Result<(Box<dyn Embed>, Vec<Vec<f32>>), String>;
 
 impl std::fmt::Debug for Nearness {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
@@ -116,12 +141,12 @@ impl std::fmt::Debug for Nearness {
 
 impl Index {
     /// The embeddings, where they are what is asked for.
-    fn embedded(&self) -> Option<&std::result::Result<(Embedder, Vec<Vec<f32>>), String>> {
-        let Nearness::Embeddings(made) = &self.nearness else { return None };
+    fn embedded(&self) -> Option<&Embedded> {
+        let Nearness::Embeddings(open, made) = &self.nearness else { return None };
         Some(made.get_or_init(|| {
             let embed = || {
-                let place = crate::model::resolve("minilm")?;
-                let embedder = Embedder::open(&place)?;
+                let open = open.0.ok_or_else(|| Error::input("no model that embeds texts is known here"))?;
+                let embedder = open()?;
                 let texts: Vec<&str> = self.cases.iter().map(|(case, _)| case.input.as_str()).collect();
                 let vectors = embedder.embed(&texts)?;
                 Ok::<_, Error>((embedder, vectors))
@@ -137,7 +162,7 @@ impl Index {
                 bm25.scores(input).into_iter().map(|score| Some(score).filter(|score| *score > 0.0)).collect()
             }
             (_, Some(Ok((embedder, vectors)))) => match embedder.embed(&[input]) {
-                Ok(query) => vectors.iter().map(|vector| Some(cosine(&query[0], vector) as f64)).collect(),
+                Ok(query) => vectors.iter().map(|vector| Some(f64::from(cosine(&query[0], vector)))).collect(),
                 Err(_) => vec![None; self.cases.len()],
             },
             // `ready` has said why
@@ -146,12 +171,17 @@ impl Index {
     }
 }
 
+/// Of vectors of length 1.
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
 impl Neighbours {
     /// Chooses from the context's examples.
     pub fn new(k: usize, retriever: Retriever, context: &PromptContext) -> Self {
         let nearness = match retriever {
             Retriever::Bm25 => Nearness::Bm25(Bm25::new(context.examples.iter().map(|one| one.case.input.as_str()))),
-            Retriever::Minilm => Nearness::Embeddings(OnceLock::new()),
+            Retriever::Minilm => Nearness::Embeddings(context.embedder, OnceLock::new()),
         };
         let shot = |one: &Exemplar| Shot { input: one.case.input.clone(), answer: one.answer.clone() };
         let cases = context.examples.iter().map(|one| (one.case.clone(), shot(one))).collect();
@@ -260,6 +290,33 @@ mod tests {
 
     fn ids(neighbours: &Neighbours, input: &str, group: Option<&str>) -> Vec<String> {
         neighbours.of(input, group).into_iter().map(|(case, _)| case.case_id.clone()).collect()
+    }
+
+    /// Where in the alphabet a text's first letter stands, as an angle.
+    struct Toy;
+
+    impl Embed for Toy {
+        fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+            let angle = |text: &&str| f32::from(text.bytes().next().unwrap_or(0)) / 100.0;
+            Ok(texts.iter().map(|text| vec![angle(text).cos(), angle(text).sin()]).collect())
+        }
+    }
+
+    #[test]
+    fn neighbours_by_embedding_are_the_nearest_by_angle_or_say_why_there_are_none() {
+        let open: fn() -> Result<Box<dyn Embed>> = || Ok(Box::new(Toy));
+        let context = PromptContext { embedder: OpenEmbedder(Some(open)), ..pool() };
+        let neighbours = Neighbours::new(2, Retriever::Minilm, &context);
+        neighbours.ready().unwrap();
+        assert_eq!(ids(&neighbours, "Open.", None), ["c", "f"], "N is nearer to O than T is, and T than C");
+        let json = serde_json::to_string(&neighbours).unwrap();
+        assert!(json.contains("minilm") && !json.contains("kidney"), "{json}");
+        let error = Neighbours::new(2, Retriever::Minilm, &pool()).ready().unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("embed"), "{error}");
+        let absent: fn() -> Result<Box<dyn Embed>> = || Err(Error::input("is not installed: run it"));
+        let context = PromptContext { embedder: OpenEmbedder(Some(absent)), ..pool() };
+        let error = Neighbours::new(2, Retriever::Minilm, &context).ready().unwrap_err();
+        assert!(error.to_string().contains("is not installed"), "{error}");
     }
 
     #[test]

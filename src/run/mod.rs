@@ -10,7 +10,9 @@ mod store;
 
 pub use environment::{Environment, Stopwatch, peak_bytes};
 pub(crate) use environment::{reset_peak, resident_bytes};
-pub use prediction::{Prediction, Sample, Voted, label_set, outcomes, read_predictions, write_predictions};
+pub use prediction::{
+    Prediction, Sample, Voted, keep_predictions, label_set, outcomes, read_predictions, write_predictions,
+};
 pub use provenance::{provenance, versions};
 pub use sessions::Session;
 pub use settings::{differences, flatten};

@@ -24,8 +24,8 @@ pub struct Prediction<A = Labels, G = Labels> {
     /// Folder of the run that made it; empty as above.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub run: String,
-    /// The text that was asked about, as in the corpus.
-    #[serde(default)]
+    /// The text that was asked about, as in the corpus; empty in the store, whose runs name their corpus.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub input: String,
     /// Name and digest of the prompt, `closed@1f3a…`; resolves in the run folder. Empty where no model was asked (a baseline).
     pub prompt: String,
@@ -197,6 +197,15 @@ pub fn read_predictions<A: DeserializeOwned, G: DeserializeOwned>(path: &Path) -
         return Err(Error::input(format!("{}: no predictions; run `dxlab predict` first", path.display())));
     }
     Ok(rows.into_iter().map(|(_, prediction)| prediction).collect())
+}
+
+/// Writes `preds.jsonl` of a run: without the texts, which the corpus has.
+pub fn keep_predictions<A: Serialize + Clone, G: Serialize + Clone>(
+    path: &Path,
+    predictions: &[Prediction<A, G>],
+) -> Result<()> {
+    let bare = predictions.iter().map(|one| Prediction { input: String::new(), ..one.clone() });
+    write_predictions(path, &bare.collect::<Vec<_>>())
 }
 
 /// Writes `preds.jsonl`, whole or not at all.

@@ -13,7 +13,7 @@ use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
 use crate::io;
 use crate::model::{CausalLm, Checkpoint, Config, Precision, default_device, export, resolve};
 use crate::prompt::{Constrain, Encoder, Prompt};
-use crate::run::{PredictSpec, Prediction, Run, RunSpec, Spec, Store, TrainSpec, read_predictions, write_predictions};
+use crate::run::{PredictSpec, Prediction, Run, RunSpec, Spec, Store, TrainSpec, keep_predictions, read_predictions};
 use crate::task::{self, AnyPrediction, AnyTask, LabelTask, TrainingText};
 use crate::train::{Sequence, Trainer};
 use candle_core::{DType, Var};
@@ -128,7 +128,7 @@ impl Run {
             if prompt.neighbours.is_some() {
                 write_retrieved(&dir.join("neighbours.jsonl"), &prompt, &cases)?;
             }
-            write_predictions(&dir.join("preds.jsonl"), &predictions)
+            keep_predictions(&dir.join("preds.jsonl"), &predictions)
         })
     }
 
@@ -140,8 +140,7 @@ impl Run {
 
     /// The predictions of a predict run, read anew from the raw answers.
     pub fn answers(&self, task: &dyn AnyTask) -> Result<Vec<AnyPrediction>> {
-        let stored = read_predictions::<Value, Value>(&self.path("preds.jsonl"))?;
-        Ok(stored.into_iter().map(|one| task.reread(one)).collect())
+        Ok(task.reread(read_predictions::<Value, Value>(&self.path("preds.jsonl"))?))
     }
 }
 

@@ -6,7 +6,7 @@
 //!                 └─ rest  ──→ examples, neighbours, closed list of these ways
 //! test cases ←── only the chosen ways, with examples and list from all training cases
 //! ```
-use super::config::PredictConfig;
+use super::config::{PredictConfig, TrainConfig};
 use super::evaluation::{Comparison, correct};
 use super::ranking::{self, Ranking};
 use super::results::Results;
@@ -138,10 +138,9 @@ impl PromptStudy {
         Self::read(&crate::home().join("configs").join(format!("{name}.toml")))
     }
 
-    /// The same ways put to another model, about another corpus.
-    pub fn of(mut self, model: &str, corpus: &str) -> Self {
-        (self.model, self.corpus) = (model.into(), corpus.into());
-        self
+    /// The same ways put to the model of a training config, about its corpus.
+    pub fn of(self, config: &TrainConfig) -> Self {
+        Self { model: config.model.clone(), corpus: config.corpus.clone(), weights: config.weights, ..self }
     }
 
     /// Every way once, in order.

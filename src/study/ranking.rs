@@ -204,7 +204,8 @@ pub(super) fn answers(
     let labels = as_labels(task)?;
     let prompt = Prompt::named(&config.prompt, task.context())?;
     let (spec, asked) = spec(config, task, &prompt)?;
-    let run = store.open_or_make("rank", &name_of(config), &spec, |dir| make(config, labels, &prompt, examples, dir))?;
+    let run =
+        store.open_or_make("rank", &name_of(config), &spec, |dir| make(config, labels, &prompt, examples, dir))?;
     Ranks::read(&run)?.predictions(ranking, labels, examples, &asked)
 }
 

@@ -49,9 +49,24 @@ impl dyn AnyTask + '_ {
         format!("{}@{}", self.name(), self.version())
     }
 
-    /// The answer of a prediction read again from its raw text, so that a better parser moves every score alike. What was not read from a
-    /// model's text (a baseline's labels, the winner of a vote) stays.
-    pub fn reread(&self, prediction: AnyPrediction) -> AnyPrediction {
+    /// The answers read again from their raw texts, so that a better parser moves every score alike; texts that a run in the store does not
+    /// keep are those of the corpus. What was not read from a model's text (a baseline's labels, the winner of a vote) stays.
+    pub fn reread(&self, predictions: Vec<AnyPrediction>) -> Vec<AnyPrediction> {
+        let examples = if predictions.iter().any(|one| one.input.is_empty()) {
+            [self.train(), self.test()].concat()
+        } else {
+            vec![]
+        };
+        let texts: BTreeMap<&str, &str> =
+            examples.iter().map(|one| (one.case_id.as_str(), one.input.as_str())).collect();
+        let filled = |one: AnyPrediction| match texts.get(one.case_id.as_str()) {
+            Some(text) if one.input.is_empty() => Prediction { input: text.to_string(), ..one },
+            _ => one,
+        };
+        predictions.into_iter().map(|one| self.reread_one(filled(one))).collect()
+    }
+
+    fn reread_one(&self, prediction: AnyPrediction) -> AnyPrediction {
         if prediction.prompt.is_empty() || prediction.voted.is_some() {
             return prediction;
         }

@@ -10,7 +10,7 @@ use crate::ensemble::vote;
 use crate::error::{Error, Result};
 use crate::label::{Normaliser, parse_known};
 use crate::metric::{Metric, Reading, ScoreTable};
-use crate::prompt::{Exemplar, PromptContext};
+use crate::prompt::{Exemplar, OpenEmbedder, PromptContext};
 use crate::run::{Prediction, label_set, outcomes};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +40,7 @@ impl LabelTask {
     pub fn open(corpus: &str) -> Result<Self> {
         match corpus {
             "findings" => Self::of(corpus, Corpus::from_env()?).inspect(|task| task.warn(&Corpus::path_from_env())),
+            "findings-sealed" => Self::of("findings", Corpus::sealed()?),
             "bc5cdr" | "ncbi" => mentions(corpus),
             path => Self::of("findings", Corpus::open(Path::new(path))?).inspect(|task| task.warn(Path::new(path))),
         }
@@ -54,10 +55,10 @@ impl LabelTask {
         if let Some(first) = lost.first() {
             TOLD.call_once(|| {
                 let (n, all, path) = (lost.len(), labels.len(), path.display());
-                eprintln!(
+                crate::process::tell(&format!(
                     "{path}: {n} of {all} labels can be matched by no answer and count as missed, `{first}` first: `dxlab data check \
                      {path}` names each"
-                );
+                ));
             });
         }
     }
@@ -161,6 +162,7 @@ pub fn context_of(corpus: &Corpus) -> PromptContext {
     let examples = corpus.train.iter().map(|case| exemplar(case, &context.none, &separated)).collect();
     let json = serde_json::to_string(&corpus.train).unwrap_or_default(); // strings always have a JSON form
     context.examples = examples;
+    context.embedder = OpenEmbedder(Some(crate::model::encoder::minilm));
     context.pool = crate::io::hex(&Sha256::digest(json));
     context
 }

@@ -116,7 +116,8 @@ impl Writer<'_> {
         let (url, caption) = (relative(self.chapter, &file.to_string_lossy()), caption(code));
         let (id, anchor) = self.anchor(&label);
         let markdown = format!(
-            "{anchor}<figure{id}>\n\n![{title}]({url})\n\n<figcaption>\n\n**{title}.** {caption}\n\n</figcaption>\n</figure>\n\n"
+            "{anchor}<figure{id}>\n\n![{title}]({url})\n\n<figcaption>\n\n**{title}.** {caption}\n\n{}</figcaption>\n</figure>\n\n",
+            foot(code, name)
         );
         Ok(Shown { markdown, numbered: true })
     }
@@ -127,8 +128,9 @@ impl Writer<'_> {
         let label = self.label(code, format!("tab-{name}-{}", self.tables), &title)?;
         let caption = caption(code);
         let (id, anchor) = self.anchor(&label);
+        let (table, foot) = (table.trim(), foot(code, name));
         let markdown =
-            format!("{anchor}<div class=\"table\"{id}>\n\n**{title}.** {caption}\n\n{}\n\n</div>\n\n", table.trim());
+            format!("{anchor}<div class=\"table\"{id}>\n\n**{title}.** {caption}\n\n{table}\n\n{foot}</div>\n\n");
         Ok(Shown { markdown, numbered: true })
     }
 
@@ -169,6 +171,14 @@ struct Shown {
 impl Shown {
     fn plain(markdown: String) -> Self {
         Self { markdown, numbered: false }
+    }
+}
+
+/// Where a figure or table comes from, and the command that makes it again; nothing where its cell has no label.
+fn foot(code: &Code, notebook: &str) -> String {
+    match code.options.get("label") {
+        Some(label) => format!("*`{notebook}`; `dxlab reproduce {label}`*\n\n"),
+        None => String::new(),
     }
 }
 
@@ -228,7 +238,8 @@ mod tests {
         let titles: Vec<_> = labels.iter().map(|(label, target)| (label.as_str(), target.title.as_str())).collect();
         assert_eq!(titles, [("fig-a", "Figure 2.1"), ("fig-b", "Figure 2.2"), ("tab-a", "Table 2.1")]);
         assert!(got.contains("![Figure 2.1](../figures/web/02-x/fig-a.svg)"), "{got}");
-        assert!(got.contains("**Figure 2.1.** First"), "{got}");
+        assert!(got.contains("**Figure 2.1.** First") && got.contains("`dxlab reproduce fig-a`"), "{got}");
+        assert!(got.contains("| 1 |\n\n*`02-x`; `dxlab reproduce tab-a`*"), "{got}");
         assert_eq!(std::fs::read_to_string(src.path().join("figures/web/02-x/fig-a.svg")).unwrap(), "<svg/>");
     }
 

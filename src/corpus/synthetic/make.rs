@@ -39,6 +39,27 @@ pub fn make(seed: u64) -> Result<(Corpus, Vec<Truth>)> {
     Ok((Corpus { name: format!("synthetic abdominal CT findings, seed {seed}"), synthetic: true, train, test }, truths))
 }
 
+/// The seed of the sealed test split.
+pub const SEALED_SEED: u64 = 2026;
+
+/// A second test split that no choice has seen: the labels of the test split in other words ([`Words::sealed`]), from another seed. No
+/// report is nearly one of the embedded corpus.
+pub fn sealed(seed: u64) -> Result<(Vec<Finding>, Vec<Truth>)> {
+    let words = Words::sealed()?;
+    let (embedded, _) = make(SEED)?;
+    let mut seen = NearDuplicates::new(TOO_ALIKE);
+    embedded.train.iter().chain(&embedded.test).for_each(|case| seen.insert(&case.input));
+    let planned = plan::test(&words, &mut Dice::new(seed, PLANS))?;
+    let mut stream = 0;
+    let one = |(i, labels): (usize, &Vec<Planned>)| {
+        unlike(&words, labels, format!("syn-sealed-{:04}", i + 1), &mut seen, || {
+            stream += 1;
+            Dice::new(seed, stream)
+        })
+    };
+    Ok(planned.iter().enumerate().map(one).collect::<Result<Vec<_>>>()?.into_iter().unzip())
+}
+
 /// A case unlike all before it; the next stream of chance is tried until one is.
 fn unlike(
     words: &Words,
@@ -91,13 +112,28 @@ pub fn training_text(seed: u64, n: usize) -> Result<Vec<String>> {
 pub fn write(seed: u64, folder: &Path) -> Result<Corpus> {
     let (corpus, truths) = make(seed)?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let json = |truth: &Truth| serde_json::to_string(truth).map_err(|e| Error::failed(format!("truth: {e}")));
-    let truth = truths.iter().map(json).collect::<Result<Vec<_>>>()?.join("\n") + "\n";
     findings::write_jsonl(&folder.join("train.jsonl"), &corpus.train)?;
     findings::write_jsonl(&folder.join("test.jsonl"), &corpus.test)?;
-    io::write(&folder.join("truth.jsonl"), truth.as_bytes())?;
+    io::write(&folder.join("truth.jsonl"), lines(&truths)?.as_bytes())?;
     io::write(&folder.join("README.md"), readme(seed, &corpus).as_bytes())?;
     Ok(corpus)
+}
+
+/// Writes `test.jsonl` and `truth.jsonl` of the sealed split and a README.
+pub fn write_sealed(seed: u64, folder: &Path) -> Result<usize> {
+    let (cases, truths) = sealed(seed)?;
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    findings::write_jsonl(&folder.join("test.jsonl"), &cases)?;
+    io::write(&folder.join("truth.jsonl"), lines(&truths)?.as_bytes())?;
+    let card = include_str!("sealed_card.md");
+    let card = card.replace("{seed}", &seed.to_string()).replace("{test}", &cases.len().to_string());
+    io::write(&folder.join("README.md"), card.as_bytes())?;
+    Ok(cases.len())
+}
+
+fn lines(truths: &[Truth]) -> Result<String> {
+    let json = |truth: &Truth| serde_json::to_string(truth).map_err(|e| Error::failed(format!("truth: {e}")));
+    Ok(truths.iter().map(json).collect::<Result<Vec<_>>>()?.join("\n") + "\n")
 }
 
 /// The data card.

@@ -11,5 +11,5 @@ pub mod report;
 pub mod truth;
 pub mod words;
 
-pub use make::{fresh_cases, make, training_text, write};
+pub use make::{fresh_cases, make, sealed, training_text, write, write_sealed};
 pub use report::{Cause, Distractor, Truth};

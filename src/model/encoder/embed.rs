@@ -127,6 +127,17 @@ fn bert(dir: &Path, c: &EncoderConfig) -> Result<BertModel> {
     Ok(BertModel::load(VarBuilder::from_tensors(taken, DType::F32, &Device::Cpu), &config)?)
 }
 
+impl crate::prompt::Embed for Embedder {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        Embedder::embed(self, texts)
+    }
+}
+
+/// all-MiniLM-L6-v2, if it is installed.
+pub fn minilm() -> Result<Box<dyn crate::prompt::Embed>> {
+    Ok(Box::new(Embedder::open(&crate::model::resolve("minilm")?)?))
+}
+
 fn optional_json(path: &Path) -> Result<Value> {
     if !path.is_file() {
         return Ok(Value::Null);

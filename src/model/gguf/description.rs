@@ -74,7 +74,7 @@ impl Facts<'_> {
             None => Ok(None),
             Some(Value::Int(n)) => Ok(Some(*n as f64)),
             Some(Value::Float(x)) => Ok(Some(*x)),
-            Some(other) => Err((self.key(name), format!("is {}, expected a number", short(other)))),
+            Some(other) => Err((self.key(name), format!("is {}, expected a number", other))),
         }
     }
 
@@ -85,7 +85,7 @@ impl Facts<'_> {
             let value = match self.get(theirs) {
                 Some(Value::Int(n)) => u64::try_from(*n).map_or(json!(*n as f64), Json::from),
                 Some(Value::Float(x)) => Json::from(*x),
-                Some(other) => return Err((self.key(theirs), format!("is {}, expected a number", short(other)))),
+                Some(other) => return Err((self.key(theirs), format!("is {}, expected a number", other))),
                 None => self.by_default(theirs, &map).ok_or_else(|| (self.key(theirs), "is missing".into()))?,
             };
             map.insert(ours.into(), value);
@@ -142,7 +142,7 @@ impl Facts<'_> {
             Some(Value::Text(kind)) if kind == "yarn" => Some("yarn"),
             Some(other) => {
                 let wanted = "expected `none`, `linear` or `yarn`: dxlab computes no other";
-                return Err((self.key(key), format!("is {}, {wanted}", short(other))));
+                return Err((self.key(key), format!("is {}, {wanted}", other)));
             }
         };
         match kind {
@@ -173,12 +173,12 @@ impl Facts<'_> {
     fn check(&self, config: &Config) -> Result<(), Wrong> {
         for name in ["attention.value_length", "rope.dimension_count"] {
             if let Some(value) = self.get(name).filter(|v| **v != Value::Int(config.head_dim as i128)) {
-                let what = format!("is {}, expected {}, the length of a key", short(value), config.head_dim);
+                let what = format!("is {}, expected {}, the length of a key", value, config.head_dim);
                 return Err((self.key(name), what));
             }
         }
         if let Some(value) = self.get("vocab_size").filter(|v| **v != Value::Int(config.vocab_size as i128)) {
-            let what = format!("is {}, the embedding has {} rows", short(value), config.vocab_size);
+            let what = format!("is {}, the embedding has {} rows", value, config.vocab_size);
             return Err((self.key("vocab_size"), what));
         }
         for (name, heads, tensor) in [
@@ -230,8 +230,4 @@ impl Facts<'_> {
         }
         Ok(Scaling::Divisors(by))
     }
-}
-
-fn short(value: &Value) -> String {
-    format!("{value:?}").chars().take(80).collect()
 }

@@ -29,6 +29,26 @@ pub enum Value {
     Floats(Vec<f64>),
 }
 
+impl std::fmt::Display for Value {
+    /// As messages show it: lists by their first values, long texts cut.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        fn list<T: std::fmt::Debug>(all: &[T], f: &mut std::fmt::Formatter) -> std::fmt::Result {
+            let more = if all.len() > 4 { format!(", … {} in all", all.len()) } else { String::new() };
+            let first: Vec<String> = all.iter().take(4).map(|one| format!("{one:?}")).collect();
+            write!(f, "the list [{}{more}]", first.join(", "))
+        }
+        match self {
+            Self::Int(n) => write!(f, "{n}"),
+            Self::Float(x) => write!(f, "{x}"),
+            Self::Bool(b) => write!(f, "{b}"),
+            Self::Text(text) => write!(f, "`{}`", text.chars().take(60).collect::<String>()),
+            Self::Texts(all) => list(all, f),
+            Self::Ints(all) => list(all, f),
+            Self::Floats(all) => list(all, f),
+        }
+    }
+}
+
 /// One tensor: where its bytes are and what they mean.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -100,7 +120,7 @@ fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, String> {
     match metadata.get("general.alignment") {
         None => Ok(ALIGNMENT),
         Some(Value::Int(n)) if (8..=1 << 16).contains(n) && n.count_ones() == 1 => Ok(*n as u64),
-        Some(other) => Err(format!("`general.alignment` is {other:?}, expected a power of two from 8 to 65536")),
+        Some(other) => Err(format!("`general.alignment` is {other}, expected a power of two from 8 to 65536")),
     }
 }
 

@@ -121,7 +121,7 @@ pub fn read(metadata: &Entries, rows: usize) -> Result<Option<tokenizers::Tokeni
             "llama" => true,
             other => return Err(format!("`tokenizer.ggml.model` is `{other}`, expected `gpt2` or `llama`")),
         },
-        Some(other) => return Err(format!("`tokenizer.ggml.model` is {other:?}, expected a text")),
+        Some(other) => return Err(format!("`tokenizer.ggml.model` is {other}, expected a text")),
     };
     let scheme = match pieces {
         true => Scheme::Pieces { prefix: flag(metadata, "add_space_prefix")?.unwrap_or(true) },
@@ -164,7 +164,7 @@ fn flag(metadata: &Entries, name: &str) -> Result<Option<bool>, String> {
     match metadata.get(&format!("tokenizer.ggml.{name}")) {
         None => Ok(None),
         Some(Value::Bool(yes)) => Ok(Some(*yes)),
-        Some(other) => Err(format!("`tokenizer.ggml.{name}` is {other:?}, expected true or false")),
+        Some(other) => Err(format!("`tokenizer.ggml.{name}` is {other}, expected true or false")),
     }
 }
 

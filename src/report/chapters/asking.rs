@@ -3,12 +3,12 @@
 use super::ingredients::tokens;
 use crate::error::{Error, Result};
 use crate::metric::Reading;
-use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval};
+use crate::report::kit::display::{Figure, NONE, Table, difference, interval};
 use crate::report::kit::figures;
 use crate::run::Run;
 use crate::study::{Answered, Asked, Comparison, Kind, Results};
 
-/// The ways of one axis that were asked, one row each: what it changes, tokens a case, the study's metric on the validation cases, its
+/// The ways of one axis that were asked, one row each: tokens per case, the study's metric on the validation cases, its
 /// difference to the first way with p after Holm over the whole study, and the share of answers that could be read.
 pub fn axis(asked: &Asked, name: &str) -> Result<Table> {
     let ((axis, ways), metric) = (asked.axis(name)?, &asked.study.metric);
@@ -18,22 +18,21 @@ pub fn axis(asked: &Asked, name: &str) -> Result<Table> {
     for way in axis.ways.iter().filter(|way| ways.contains(&way.name.as_str())) {
         let model = asked.results.get(&way.name)?;
         let ((prompt, new), read) = (tokens(model), &model.evaluation);
-        let mut row = vec![way.name.clone(), way.about.clone(), format!("{prompt:.0}"), format!("{new:.0}")];
+        let mut row = vec![way.name.clone(), format!("{prompt:.0}"), format!("{new:.0}")];
         let unread = read.get(Reading::Normalised, "parse_failure_rate").map(|e| format!("{:.2}", 1.0 - e.value));
         row.extend([unread.unwrap_or(NONE.into()), interval(read.get(Reading::Normalised, metric))]);
         match comparisons.iter().find(|row| row.a == first && row.b == way.name) {
             Some(row_) => {
                 let d = row_.difference.as_ref();
                 let p = row_.p_holm.map_or(NONE.into(), |p| format!("{p:.3}"));
-                row.extend([difference(d), p, detectable(d)]);
+                row.extend([difference(d), p]);
             }
-            None => row.extend([NONE; 3].map(String::from)),
+            None => row.extend([NONE; 2].map(String::from)),
         }
         rows.push(row);
     }
     let to_first = format!("difference to {first}");
-    let names =
-        ["way", "what it changes", "prompt tokens", "new tokens", "read", metric, &to_first, "p (Holm)", "detectable"];
+    let names = ["way", "prompt tokens", "new tokens", "read", metric, &to_first, "p (Holm)"];
     Ok(Table::from_rows(&names, &rows))
 }
 
@@ -56,6 +55,17 @@ pub fn differences(asked: &Asked, axes: &[&str], name: &str) -> Result<Figure> {
         "{name}, difference to the first way of each question (n = {n}, {level:.0} % paired bootstrap interval)"
     );
     figures::paired_forest(&rows, &title)
+}
+
+/// What every way of the study is, in words, and the prompt behind it.
+pub fn ways(asked: &Asked) -> Result<Table> {
+    let rows: Vec<_> = asked
+        .study
+        .ways()?
+        .into_iter()
+        .map(|way| vec![way.name.clone(), way.about.clone(), way.prompt.clone()])
+        .collect();
+    Ok(Table::from_rows(&["way", "what it is", "prompt"], &rows))
 }
 
 /// The best way of each kind on the validation cases: its name, what it is, its metric there.

@@ -3,10 +3,14 @@ pub(crate) mod canvas;
 pub(crate) mod display;
 pub mod figures;
 pub(crate) mod flow;
+mod histogram;
+mod matrices;
 pub(crate) mod passage;
 pub(crate) mod prose;
 pub mod tables;
 
 pub use display::{Figure, NONE, Table, difference, interval, number};
+pub use histogram::histogram;
+pub use matrices::matrices;
 pub use passage::Passage;
 pub use prose::Prose;
