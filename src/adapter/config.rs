@@ -381,7 +381,8 @@ impl AdapterConfig {
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("adapter_config.json");
         let text = crate::io::read_text(&path)?;
-        let mut config: Self = serde_json::from_str(&text)
+        let config: serde_json::Value = crate::io::parse_json(&path, &text)?;
+        let mut config: Self = serde_json::from_value(config)
             .map_err(|e| Error::input(format!("{}: {e}; is this a PEFT LoRA adapter?", path.display())))?;
         let result = config.readable();
         result.map_err(|what| Error::input(format!("{}: {what}", path.display())))?;

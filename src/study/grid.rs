@@ -2,6 +2,7 @@
 //! An arm may stand on several axes and is run once.
 use super::arm::{Arm, ArmResult};
 use super::config::TrainConfig;
+use super::ensembling::{Rule, combine};
 use super::evaluation::{Comparison, correct};
 use crate::baseline::Baseline;
 use crate::error::{Error, Result};
@@ -269,6 +270,15 @@ impl Grid {
     pub fn beside(mut self, name: &str, run: &Run) -> Result<Self> {
         self.beside.push(name.to_string());
         self.answers.push((name.to_string(), vec![run.answers(&*self.task)?]));
+        self.score_together()?;
+        Ok(self)
+    }
+
+    /// Puts a vote over all seeds of an arm beside the arms of every table: one answer per case instead of one per seed.
+    pub fn vote_beside(mut self, name: &str, arm: &str, rule: Rule) -> Result<Self> {
+        let voted = combine(&*self.task, self.answers(arm)?, rule)?;
+        self.beside.push(name.to_string());
+        self.answers.push((name.to_string(), vec![voted]));
         self.score_together()?;
         Ok(self)
     }

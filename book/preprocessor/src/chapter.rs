@@ -92,6 +92,7 @@ impl Writer<'_> {
             }
             Output::Png(bytes) => self.figure(name, code, "png", bytes),
             Output::Markdown(text) if text.trim_start().starts_with('|') => self.table(name, code, text),
+            Output::Slider { html, table } => self.table(name, code, if self.print { table } else { html }),
             Output::Markdown(text) => Ok(Shown::plain(format!("{}\n\n", text.trim_end()))),
             Output::Html(html) if self.print => {
                 bail!("shows HTML only, which the PDF cannot: show text/markdown too: {html:.40}")
@@ -241,6 +242,16 @@ mod tests {
         assert!(got.contains("**Figure 2.1.** First") && got.contains("`dxlab reproduce fig-a`"), "{got}");
         assert!(got.contains("| 1 |\n\n*`02-x`; `dxlab reproduce tab-a`*"), "{got}");
         assert_eq!(std::fs::read_to_string(src.path().join("figures/web/02-x/fig-a.svg")).unwrap(), "<svg/>");
+    }
+
+    #[test]
+    fn a_slider_moves_on_the_screen_and_is_a_table_in_print() {
+        let slider =
+            || Output::Slider { html: "<div class=\"slider\">x</div>".into(), table: "| x |\n|---|\n| 1 |".into() };
+        let cells = || [code(&[("label", "tab-s"), ("caption", "Moved")], vec![slider()])];
+        let (screen, print) = (write(&cells(), false).0.unwrap(), write(&cells(), true).0.unwrap());
+        assert!(screen.contains("**Table 2.1.** Moved\n\n<div class=\"slider\">x</div>"), "{screen}");
+        assert!(print.contains("| 1 |") && !print.contains("slider"), "{print}");
     }
 
     #[test]

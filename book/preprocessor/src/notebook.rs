@@ -24,6 +24,11 @@ pub enum Output {
     /// A Markdown table or text.
     Markdown(String),
     Html(String),
+    /// Something to move on the screen, and the same as a Markdown table for print.
+    Slider {
+        html: String,
+        table: String,
+    },
     Text(String),
 }
 
@@ -89,8 +94,11 @@ fn output(output: &Value) -> Result<Option<Output>> {
     } else if let Some(png) = of("image/png") {
         let bytes = base64::engine::general_purpose::STANDARD.decode(png.replace('\n', ""));
         Some(Output::Png(bytes.context("image/png is not base64")?))
-    } else if let Some(markdown) = of("text/markdown") {
-        Some(Output::Markdown(markdown))
+    } else if let Some(table) = of("text/markdown") {
+        Some(match of("text/html").filter(|html| html.starts_with("<div class=\"slider\">")) {
+            Some(html) => Output::Slider { html, table },
+            None => Output::Markdown(table),
+        })
     } else if let Some(html) = of("text/html") {
         Some(Output::Html(html))
     } else {

@@ -4,14 +4,22 @@ use super::ingredients::tokens;
 use crate::error::{Error, Result};
 use crate::metric::Reading;
 use crate::report::kit::display::{Figure, NONE, Table, difference, interval};
-use crate::report::kit::figures;
-use crate::run::Run;
+use crate::report::kit::{Slider, figures};
+use crate::run::{Prediction, Run};
 use crate::study::{Answered, Asked, Comparison, Kind, Results};
+use crate::task::Task;
+
+/// Asks what is missing.
+const ASK: &str = "dxlab prompts configs/prompts.toml";
 
 /// The ways of one axis that were asked, one row each: tokens per case, the study's metric on the validation cases, its
 /// difference to the first way with p after Holm over the whole study, and the share of answers that could be read.
 pub fn axis(asked: &Asked, name: &str) -> Result<Table> {
     let ((axis, ways), metric) = (asked.axis(name)?, &asked.study.metric);
+    if ways.is_empty() {
+        let missing: Vec<_> = axis.ways.iter().map(|way| vec![way.name.clone(), way.about.clone()]).collect();
+        return Ok(Table::from_rows(&["not asked yet", &format!("`{ASK}` asks it")], &missing));
+    }
     let comparisons = asked.comparisons()?;
     let first = axis.ways.first().map_or("", |way| way.name.as_str());
     let mut rows = Vec::new();
@@ -34,6 +42,30 @@ pub fn axis(asked: &Asked, name: &str) -> Result<Table> {
     let to_first = format!("difference to {first}");
     let names = ["way", "prompt tokens", "new tokens", "read", metric, &to_first, "p (Holm)"];
     Ok(Table::from_rows(&names, &rows))
+}
+
+/// Precision, recall and F1 over all labels of a voting way on the validation cases, at every threshold that its samples allow.
+pub fn votes(asked: &Asked, way: &str) -> Result<Slider> {
+    let task = &asked.results.task;
+    let Ok(model) = asked.results.get(way) else {
+        return Slider::new("not asked yet", &[], vec![(format!("`{ASK}` asks it"), vec![])]);
+    };
+    let samples = model.predictions.iter().filter_map(|p| p.voted.as_ref()).map(|v| v.samples.len()).max().unwrap_or(0);
+    let metrics = ["micro_precision", "micro_recall", "micro_f1"];
+    let mut steps = Vec::new();
+    for least in 1..=samples {
+        let threshold = least as f64 / samples as f64 - 1e-9;
+        let voted = |p: &Prediction| {
+            let shares = p.voted.iter().flat_map(|voted| &voted.shares);
+            let answer = shares.filter(|(_, share)| **share >= threshold).map(|(label, _)| label.clone()).collect();
+            Prediction { answer, ..p.clone() }
+        };
+        let predictions: Vec<Prediction> = model.predictions.iter().map(voted).collect();
+        let table = Task::score(task, &[&predictions], Reading::Normalised).remove(0);
+        let values = metrics.iter().map(|key| Ok(table.value(key)?.unwrap_or(0.0))).collect::<Result<Vec<f64>>>()?;
+        steps.push((format!("{least} of {samples}"), values));
+    }
+    Slider::new("samples that must name a label", &["precision", "recall", "F1"], steps)
 }
 
 /// The differences of one or more axes as dots with intervals.

@@ -1,5 +1,5 @@
 //! Matrices as pictures: the root mean square of every block of numbers as a grey, so that size and pattern can be seen at a glance.
-use super::canvas::{Area, Drawn, anchored};
+use super::canvas::{Area, Drawn, SIZE, anchored};
 use super::display::{Figure, number};
 use crate::error::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -8,13 +8,13 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 /// Most blocks of a picture's side.
 const BLOCKS: usize = 36;
-/// Pixels of a picture's longer side, and of what stands above it.
-const SIDE: u32 = 180;
+/// Most pixels of a picture's height, and those of what stands above it; its width is its share of the figure's.
+const HEIGHT: u32 = 200;
 const TITLE: u32 = 44;
 const GAP: u32 = 20;
 
-/// Matrices of one row of a figure, each with its name: white is 0, black the largest block of that row. Under a name stand the shape and
-/// the root mean square of all numbers. Fails for what is no matrix.
+/// Rows of matrices, each with its name: white is 0, black the largest block of that matrix. Under a name stand the shape and the root mean
+/// square of all its numbers, by which matrices can be compared. Fails for what is no matrix.
 pub fn matrices(rows: &[Vec<(&str, &Tensor)>]) -> Result<Figure> {
     let rows =
         rows.iter().map(|row| row.iter().map(|(name, x)| picture(name, x)).collect()).collect::<Result<Vec<_>>>()?;
@@ -22,14 +22,16 @@ pub fn matrices(rows: &[Vec<(&str, &Tensor)>]) -> Result<Figure> {
     if columns == 0 {
         return Err(Error::input("matrices: nothing to draw"));
     }
-    let size = (columns * (SIDE + GAP) + GAP, rows.len() as u32 * (SIDE + TITLE + GAP));
+    let side = (SIZE.0 - GAP) / columns - GAP;
+    let heights: Vec<u32> = rows.iter().map(|row| row.iter().map(|one| one.size(side).1).max().unwrap_or(0)).collect();
+    let size = (SIZE.0, heights.iter().map(|height| height + TITLE + GAP).sum());
     Figure::draw(size, |area| {
-        for (at, row) in rows.iter().enumerate() {
-            let most = row.iter().flat_map(|picture| &picture.blocks).flatten().copied().fold(0.0, f32::max);
+        let mut top = 0;
+        for (row, height) in rows.iter().zip(heights) {
             for (column, picture) in row.iter().enumerate() {
-                let corner = ((GAP + column as u32 * (SIDE + GAP)) as i32, (at as u32 * (SIDE + TITLE + GAP)) as i32);
-                picture.draw(area, corner, most)?;
+                picture.draw(area, ((GAP + column as u32 * (side + GAP)) as i32, top as i32), picture.size(side))?;
             }
+            top += height + TITLE + GAP;
         }
         Ok(())
     })
@@ -59,16 +61,21 @@ fn picture(name: &str, x: &Tensor) -> Result<Picture> {
 }
 
 impl Picture {
-    fn draw(&self, area: &Area, (x, y): (i32, i32), most: f32) -> Drawn {
+    /// Width and height in pixels: as large as fits; a thin matrix stays thin, but can be seen.
+    fn size(&self, side: u32) -> (u32, u32) {
+        let (n, k) = (self.shape.0.max(1) as f64, self.shape.1.max(1) as f64);
+        let scale = (f64::from(side) / k).min(f64::from(HEIGHT) / n);
+        (((k * scale) as u32).max(16), ((n * scale) as u32).max(16))
+    }
+
+    fn draw(&self, area: &Area, (x, y): (i32, i32), (width, height): (u32, u32)) -> Drawn {
+        let most = self.blocks.iter().flatten().copied().fold(0.0, f32::max);
         let (down, across) = (self.blocks.len(), self.blocks.first().map_or(0, Vec::len));
         let (n, k) = self.shape;
         let facts = format!("{n} × {k}, rms {}", number(f64::from(self.rms)));
         area.draw_text(&self.name, &anchored(14, HPos::Left, VPos::Top), (x, y + 4))?;
         area.draw_text(&facts, &anchored(12, HPos::Left, VPos::Top), (x, y + 24))?;
-        let top = y + TITLE as i32;
-        // the longer side is whole; a thin matrix stays thin, but can be seen
-        let share = |part: usize, whole: usize| ((SIDE as usize * part / whole.max(1)) as i32).max(16);
-        let (height, width) = (share(n, n.max(k)), share(k, n.max(k)));
+        let (top, width, height) = (y + TITLE as i32, width as i32, height as i32);
         let edge = |i: usize, parts: usize, size: i32| (i as i32 * size) / parts.max(1) as i32;
         for (i, row) in self.blocks.iter().enumerate() {
             for (j, value) in row.iter().enumerate() {

@@ -7,6 +7,7 @@ mod histogram;
 mod matrices;
 pub(crate) mod passage;
 pub(crate) mod prose;
+mod slider;
 pub mod tables;
 
 pub use display::{Figure, NONE, Table, difference, interval, number};
@@ -14,3 +15,4 @@ pub use histogram::histogram;
 pub use matrices::matrices;
 pub use passage::Passage;
 pub use prose::Prose;
+pub use slider::Slider;
