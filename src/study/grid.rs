@@ -21,6 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GridConfig {
+    /// The file that it was read from, without folder and ending; empty where it was not.
+    #[serde(skip)]
+    pub name: String,
     /// Training config that the arms vary: a name in `configs/`, or a .toml file.
     pub base: String,
     /// What every arm differs in from the base, dotted keys as in `set` of an arm, which comes after.
@@ -84,7 +87,8 @@ pub struct Grid {
 impl GridConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let text = crate::io::read_text(path)?;
-        let config: Self = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+        config.name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         config.arms().map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
         Ok(config)
     }

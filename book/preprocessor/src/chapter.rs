@@ -52,7 +52,7 @@ impl Writer<'_> {
         }
         let mut out = String::new();
         if !tagged("hide-input") && code.options.get("echo").is_none_or(|echo| echo != "false") {
-            out += &self.source(code);
+            out += &self.source(code, name);
         }
         let (mut numbered, label) = (0, code.options.get("label"));
         if !tagged("hide-output") {
@@ -69,7 +69,7 @@ impl Writer<'_> {
         }
     }
 
-    fn source(&self, code: &Code) -> String {
+    fn source(&self, code: &Code, name: &str) -> String {
         let lines = code.source.lines().count();
         if lines == 0 {
             return String::new();
@@ -77,6 +77,9 @@ impl Writer<'_> {
         let block = fenced(&code.source, "rust,noplayground");
         let wish = code.options.get("fold").map(String::as_str);
         let folded = wish == Some("true") || code.tags.iter().any(|tag| tag == "fold") || lines > self.fold;
+        if self.print && folded && wish != Some("false") {
+            return fenced(&telling(&code.source, name), "rust,noplayground");
+        }
         if self.print || !folded || wish == Some("false") {
             return block;
         }
@@ -183,6 +186,13 @@ fn foot(code: &Code, notebook: &str) -> String {
     }
 }
 
+/// Of long code what it comes down to: its last line that says something, and where the rest is.
+fn telling(source: &str, notebook: &str) -> String {
+    let says = |line: &&str| line.chars().filter(|c| c.is_alphanumeric()).count() > 4;
+    let last = source.lines().rev().find(says).unwrap_or_default().trim();
+    format!("// {} lines in notebooks/{notebook}.ipynb, of which\n{last}", source.lines().count())
+}
+
 fn caption(code: &Code) -> &str {
     code.options.get("caption").map_or("", String::as_str)
 }
@@ -255,11 +265,13 @@ mod tests {
     }
 
     #[test]
-    fn long_code_folds_on_the_screen_and_not_in_print() {
+    fn long_code_folds_on_the_screen_and_is_one_line_in_print() {
         let (screen, print) =
             (write(&[code(&[], vec![])], false).0.unwrap(), write(&[code(&[], vec![])], true).0.unwrap());
         assert!(screen.contains("<summary>Code, 3 lines</summary>"), "{screen}");
-        assert_eq!(print, "```rust,noplayground\na\nb\nc\n```\n\n");
+        assert!(print.contains("// 3 lines in notebooks/02-x.ipynb") && !print.contains("\nb\n"), "{print}");
+        let whole = write(&[code(&[("fold", "false")], vec![])], true).0.unwrap();
+        assert_eq!(whole, "```rust,noplayground\na\nb\nc\n```\n\n");
     }
 
     #[test]

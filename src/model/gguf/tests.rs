@@ -269,7 +269,7 @@ fn a_llama_whose_metadata_lies_or_lacks_is_refused_by_name() {
     says("llama.rope.dimension_count", "llama.rope.dimension_counx", "4 heads of 8 are 32 rows");
     says("rope_freqs.weight", "rope_frexs.weight", "tensor `rope_frexs.weight` is not part of a llama");
     for (key, value, said) in [
-        ("llama.attention.value_length", 8, "is Int(8), expected 16, the length of a key"),
+        ("llama.attention.value_length", 8, "is 8, expected 16, the length of a key"),
         ("llama.rope.scaling.type", 1, "expected `none`, `linear` or `yarn`"),
         ("llama.rope.scaling.factor", 4, "stands beside another rotary scaling"),
     ] {

@@ -198,14 +198,14 @@ fn run_only<'a>(grid: &Grid, arms: &[&'a str]) -> Vec<&'a str> {
 /// In the place of a table, where no arm of the grid was run on these cases.
 fn not_run(grid: &Grid) -> Table {
     let (arms, seeds) = (grid.config.arms().map_or(0, |arms| arms.len()), grid.config.seeds.len());
-    let row = vec!["dxlab grid configs/grid.toml".to_string(), format!("{arms} arms, {seeds} seeds each")];
+    let row = vec![format!("dxlab grid configs/{}.toml", grid.config.name), format!("{arms} arms, {seeds} seeds each")];
     Table::from_rows(&["not run on these cases yet; this command runs it", "what it runs"], &[row])
 }
 
 /// In the place of a figure, where no arm of the grid was run on these cases.
 fn nothing() -> Result<Figure> {
     Figure::draw((SIZE.0, 48), |area| {
-        let text = "no arm of this grid was run on these cases yet: dxlab grid configs/grid.toml";
+        let text = "no arm of this grid was run on these cases yet (dxlab grid runs them)";
         Ok(area.draw(&Text::new(text, (20, 24), font(13)))?)
     })
 }
