@@ -12,8 +12,7 @@
 //! prompt must not change overnight.
 //!
 //! A template is foreign code. It reaches no file and no other template; steps, the text it writes and the values it keeps are bounded,
-//! and every failure is an error that names the file. (What is not bounded is a macro that calls itself with ever longer arguments,
-//! beyond a recursion limit.)
+//! and every failure is an error that names the file.
 //!
 //! A model whose template refuses a system message, or leaves it out, gets the system text in front of the first user message, with an
 //! empty line between them.

@@ -1,0 +1,133 @@
+//! What a rendering may take: time, bytes, depth, and the size of the values that it keeps.
+use super::python::{text, title};
+use super::{DEPTH, HELD, PATIENCE, WRITTEN, wrong};
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Error, State};
+use std::cell::Cell;
+use std::time::Instant;
+
+thread_local! {
+    /// Bytes that the rendering on this thread has written.
+    static SPENT: Cell<usize> = const { Cell::new(0) };
+    /// When it has to be done.
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Before a rendering on this thread.
+pub fn start() {
+    SPENT.set(0);
+    DEADLINE.set(Some(Instant::now() + PATIENCE));
+}
+
+/// Fails for a text longer than a variable may hold.
+pub fn fits(bytes: usize) -> Result<(), Error> {
+    match bytes <= HELD {
+        true => Ok(()),
+        false => Err(wrong(format!("a value of {bytes} bytes or elements, expected at most {HELD}"))),
+    }
+}
+
+/// Counts bytes that are made or written, over the whole rendering.
+pub fn spend(bytes: usize) -> Result<(), Error> {
+    in_time()?;
+    let spent = SPENT.get().saturating_add(bytes);
+    SPENT.set(spent);
+    match spent <= WRITTEN {
+        true => Ok(()),
+        false => Err(wrong(format!("it writes more than {WRITTEN} bytes"))),
+    }
+}
+
+pub fn replace(text: String, from: String, to: String) -> Result<String, Error> {
+    fits(text.len().saturating_mul(to.len().max(1)))?;
+    let replaced = text.replace(&from, &to);
+    spend(replaced.len()).map(|()| replaced)
+}
+
+pub fn measured(value: Value) -> Result<Value, Error> {
+    in_time()?;
+    let mut size = 0;
+    measure(&value, 0, &mut size)?;
+    fits(size)?;
+    Ok(value)
+}
+
+/// Bytes of texts and elements of lists and maps in a value, all the way down; it stops above [`HELD`]. What is nested too deep, or holds a
+/// namespace (which could hold itself), is refused: writing it out would never end.
+fn measure(value: &Value, depth: usize, size: &mut usize) -> Result<(), Error> {
+    *size += value.as_str().map_or(1, |text| text.len().max(1));
+    if *size > HELD || value.as_str().is_some() {
+        return Ok(());
+    }
+    if depth > DEPTH {
+        return Err(wrong(format!("a value that is nested deeper than {DEPTH}")));
+    }
+    if depth > 0 && is_namespace(value) {
+        return Err(wrong("a namespace inside of another value"));
+    }
+    let map = value.kind() == ValueKind::Map;
+    for item in value.try_iter().into_iter().flatten() {
+        if *size > HELD {
+            return Ok(());
+        }
+        if map {
+            measure(&value.get_item(&item).unwrap_or_default(), depth + 1, size)?;
+        }
+        measure(&item, depth + 1, size)?;
+    }
+    Ok(())
+}
+
+/// What `namespace()` makes: the one kind of value that a template can change.
+fn is_namespace(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
+}
+
+/// As [`measured`], for what becomes a part of a namespace.
+pub fn measured_part(value: Value) -> Result<Value, Error> {
+    match is_namespace(&value) {
+        true => Err(wrong("a namespace inside of another value")),
+        false => measured(value),
+    }
+}
+
+pub fn in_time() -> Result<(), Error> {
+    match DEADLINE.get().is_some_and(|deadline| Instant::now() > deadline) {
+        true => Err(wrong(format!("it runs for more than {} s", PATIENCE.as_secs()))),
+        false => Ok(()),
+    }
+}
+
+/// The filter `join`, measured before a text is made.
+pub fn joined(value: Value, separator: Option<String>) -> Result<String, Error> {
+    in_time()?;
+    let separator = separator.unwrap_or_default();
+    let (mut out, mut first) = (String::new(), true);
+    for item in value.try_iter()? {
+        if !first {
+            out.push_str(&separator);
+        }
+        first = false;
+        out.push_str(&text(&item));
+        fits(out.len())?;
+    }
+    Ok(out)
+}
+
+/// Python's methods of text, lists and maps; those that could repeat a text without bound are measured first.
+pub fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    in_time()?;
+    let length = |v: &Value| v.as_str().map_or(1, str::len).max(1);
+    match name {
+        "title" if value.as_str().is_some() => return Ok(title(value.as_str().unwrap_or_default()).into()),
+        "format" => return Err(wrong("method `format` is not known here")),
+        "replace" => fits(length(value).saturating_mul(args.iter().map(length).max().unwrap_or(1)))?,
+        "join" => {
+            let parts: Vec<Value> = args.iter().flat_map(|a| a.try_iter().into_iter().flatten()).collect();
+            let inner: usize = parts.iter().map(length).sum();
+            fits(inner.saturating_add(parts.len().saturating_mul(length(value))))?;
+        }
+        _ => {}
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
