@@ -12,6 +12,7 @@ CONFIGS = {
     "Search": "SearchConfig",
     "Pretraining": "PretrainConfig",
     "Prompt": "Recipe",
+    "Prompt study": "PromptStudy",
     "Leak list": "Allowed",
     "Credits": "Credit",
 }
