@@ -3,7 +3,7 @@ use crate::error::Result;
 use crate::metric::Reading;
 use crate::report::chapters::{asking, results};
 use crate::run::Store;
-use crate::study::{PromptStudy, Results};
+use crate::study::{PromptStudy, Results, TrainConfig};
 use crate::task::LabelTask;
 use clap::Args;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct Prompts {
     /// Ask the test cases in the best way of each kind: once, when all is chosen
     #[arg(long, conflicts_with = "show")]
     test: bool,
-    /// Another model than the file's
+    /// Another model than the file's, or than that of the config which DXLAB_CONFIG names
     #[arg(long)]
     model: Option<String>,
     /// Folder of the runs; by default `runs` in the project's folder
@@ -34,6 +34,9 @@ pub struct Prompts {
 impl Prompts {
     pub fn run(self) -> Result<()> {
         let mut study = PromptStudy::read(&self.config)?;
+        if std::env::var_os("DXLAB_CONFIG").is_some_and(|name| !name.is_empty()) {
+            study = study.of(&TrainConfig::from_env()?); // as the notebooks do
+        }
         if let Some(model) = &self.model {
             study.model.clone_from(model);
         }

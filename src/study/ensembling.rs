@@ -16,8 +16,8 @@ pub enum Rule {
     Consensus,
 }
 
-/// One prediction per case from those of several runs on the same cases, in the order of the first. Tokens and seconds are those of all,
-/// there is no log-probability, and `voted` keeps what every run answered. Fails for fewer than two runs and for cases that one lacks.
+/// One prediction per case from those of several runs on the same cases, in the order of the first. Tokens and seconds are summed over the
+/// runs, there is no log-probability, and `voted` keeps what every run answered. Fails for fewer than two runs and for cases that one lacks.
 pub fn combine(task: &dyn AnyTask, runs: &[Vec<AnyPrediction>], rule: Rule) -> Result<Vec<AnyPrediction>> {
     let [first, others @ ..] = runs else { return Err(Error::input("a vote over no runs: give at least two")) };
     if others.is_empty() {

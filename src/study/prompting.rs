@@ -16,7 +16,7 @@ use crate::generate::MAX_NEW;
 use crate::model::Precision;
 use crate::prompt::Constrain;
 use crate::run::{Run, Store};
-use crate::task::LabelTask;
+use crate::task::{AnyTask, LabelTask};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -199,8 +199,11 @@ impl PromptStudy {
         for way in self.ways()?.into_iter().filter(|way| only.is_empty() || only.contains(&way.name)) {
             say(&way.name);
             let question = self.question(way, VALIDATION);
-            let question = PredictConfig { ranking: way.rank.map(|how| how.whole()), ..question };
-            Run::predict_on(store, &question, &task)?;
+            match way.rank {
+                // the log-probabilities; which of them are the answer is chosen by what was found
+                Some(how) => drop(ranking::answers(store, &question, &how.whole(), &task, &AnyTask::test(&task))?),
+                None => drop(Run::predict_on(store, &question, &task)?),
+            }
         }
         Ok(())
     }

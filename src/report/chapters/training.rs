@@ -56,7 +56,7 @@ pub fn work(training: &Training) -> Table {
 pub fn relatives(all: &[Relative]) -> Table {
     let shift = |r: &Relative| if r.start_shift < 1e-4 { "below 0.0001".into() } else { number(r.start_shift) };
     let rows: Vec<_> = all.iter().map(|r| vec![r.name.to_string(), r.trainable.to_string(), shift(r)]).collect();
-    Table::from_rows(&["adapter", "numbers that learn", "largest change of log p at the start"], &rows)
+    Table::from_rows(&["adapter", "trainable parameters", "largest change of log p at the start"], &rows)
 }
 
 /// What it cost on the machine that made the run.
