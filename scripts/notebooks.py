@@ -261,7 +261,7 @@ def main() -> None:
     paths = find(arguments.names)
     kernel.seed(check=False)  # a moment when nothing changed; otherwise the first cell would build for minutes, unseen
     try:
-        if arguments.reproduce:
+        if arguments.reproduce is not None:
             sys.exit(not reproduce(arguments.reproduce, arguments))
         good = [one(path, arguments) for path in paths]
     except NoSuchKernel:

@@ -65,6 +65,45 @@ fn dxlab(folder: &Path, args: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
+fn what_stands_in_a_column_without_a_name_is_named_and_numbered_rows_are_passed_over() {
+    let folder = Folder::new();
+    let split = "case_id,input_finding,output_disease,,\na1,A text.,renal cyst,gallstone,ascites\n";
+    let report = checked(&folder.file("split.csv", split));
+    assert_eq!(kinds(&report), [(Kind::Unreadable, 2)]);
+    assert!(report.to_string().contains("column 4 has no name and holds `gallstone`"), "{report}");
+    let numbered = ",case_id,input_finding,output_disease\n0,a1,A text.,renal cyst\n";
+    let report = checked(&folder.file("numbered.csv", numbered));
+    assert!(report.problems.is_empty() && report.to_string().contains("first column has no name"), "{report}");
+}
+
+#[test]
+fn a_cell_far_from_the_table_is_named_and_not_made_room_for() {
+    let folder = Folder::new();
+    let path = folder.book("stray.xlsx", |book| {
+        let sheet = sheet(book, "test", &[["a1", "A text.", "renal cyst"]]);
+        sheet.write_string(1_048_575, 16_383, "x").unwrap();
+    });
+    let said = refused(&path);
+    assert!(said.contains("sheet `test` reaches to cell XFD1048576"), "{said}");
+}
+
+#[test]
+fn what_is_no_workbook_is_called_what_it_is() {
+    let folder = Folder::new();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    for (bytes, wanted) in [
+        (pointer.as_bytes(), "Git LFS pointer"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"", "empty file"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "with a password"),
+    ] {
+        let said = refused(&folder.file("other.xlsx", bytes));
+        assert!(said.contains(wanted) && said.contains("other.xlsx"), "{said}");
+    }
+    assert!(refused(&folder.file("other.csv", pointer)).contains("Git LFS pointer"));
+}
+
+#[test]
 fn an_open_quote_is_named_by_the_row_where_it_opens() {
     let folder = Folder::new();
     let text = "case_id,output_disease,split,input_finding\nq1,stone,train,One.\nq2,cyst,train,\"Two, open.\nq3,mass,train,Three.\n\

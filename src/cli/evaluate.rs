@@ -92,11 +92,22 @@ fn named_by(predictions: &[AnyPrediction]) -> Result<Arc<dyn AnyTask>> {
     let unknown = || -> Result<Arc<dyn AnyTask>> { Ok(Arc::new(LabelTask::without_corpus()?)) };
     let open = if name.is_empty() { "findings" } else { name };
     let Ok(task) = task::open(open) else { return unknown() };
-    let known = match digest {
-        "" => is_of(predictions, &*task),
-        digest => task.corpus_digest().starts_with(digest),
-    };
-    if known { Ok(task) } else { unknown() }
+    if digest.is_empty() {
+        return if is_of(predictions, &*task) { Ok(task) } else { unknown() };
+    }
+    if task.corpus_digest().starts_with(digest) {
+        return Ok(task);
+    }
+    let others = related(open, &*task);
+    others.into_iter().find(|other| other.corpus_digest().starts_with(digest)).map_or_else(unknown, Ok)
+}
+
+/// Other cases of a task that predictions may be of: the sealed test split, and the validation part that is usual.
+fn related(name: &str, task: &dyn AnyTask) -> Vec<Arc<dyn AnyTask>> {
+    let sealed = (name == "findings" && task.synthetic()).then(|| task::open("findings-sealed").ok()).flatten();
+    let validation = task.as_labels().and_then(|labels| labels.validation(0.1, 7).ok());
+    let validation = validation.map(|task| Arc::new(task) as Arc<dyn AnyTask>);
+    sealed.into_iter().chain(validation).collect()
 }
 
 /// An error where the predictions are not of the cases of this corpus. One without test cases is a list of training labels, of whatever

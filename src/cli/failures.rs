@@ -66,7 +66,11 @@ impl Failures {
         print!("{}", failures::taxonomy(&cases, &bootstrap).caption(caption));
         println!("{}", describe(&*task));
         let truths = match labels.corpus.synthetic {
-            true => truth::read(&Corpus::path_from_env())?,
+            true => {
+                let mut all = truth::read(&Corpus::path_from_env())?;
+                all.extend(truth::read(&crate::home().join("data/findings-sealed"))?);
+                all
+            }
             false => Default::default(),
         };
         let name = |label: &str| labels.normalise(label);

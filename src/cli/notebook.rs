@@ -33,6 +33,9 @@ pub struct Reproduce {
 
 impl Reproduce {
     pub fn run(self) -> Result<()> {
+        if self.label.trim().is_empty() {
+            return Err(Error::input("name a figure or table, as it stands below it in the report: `fig-curve`"));
+        }
         let mut flags = vec!["--reproduce".into(), self.label];
         if let Some(out) = self.out {
             let out = std::path::absolute(&out).map_err(Error::io(&out))?;

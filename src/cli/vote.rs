@@ -1,7 +1,7 @@
 //! `dxlab vote`: one file of predictions out of several.
 use super::compare::{one_corpus, read_named};
 use super::evaluate::{How, reread};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::write_predictions;
 use crate::study::{Rule, combine};
 use clap::Args;
@@ -28,6 +28,13 @@ pub struct VoteOver {
 
 impl VoteOver {
     pub fn run(self) -> Result<()> {
+        let same = |path: &PathBuf| std::fs::canonicalize(path).ok() == std::fs::canonicalize(&self.out).ok();
+        if self.out.exists() && self.predictions.iter().any(same) {
+            return Err(Error::input(format!(
+                "--out {} is one of the files to combine: name another",
+                self.out.display()
+            )));
+        }
         let named = read_named(&self.predictions)?;
         one_corpus(&named)?;
         let task = self.how.task(&named[0].1)?;

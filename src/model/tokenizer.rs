@@ -43,6 +43,17 @@ fn merges_of(path: &Path) -> Result<Vec<(String, String)>> {
     lines.map(pair).collect()
 }
 
+/// Turns off merges that are left out by chance: they are for training a tokenizer's model, and would make every run another.
+fn without_dropout(full: &mut tokenizers::Tokenizer) {
+    if let ModelWrapper::BPE(bpe) = full.get_model()
+        && bpe.dropout.is_some()
+    {
+        let mut bpe = bpe.clone();
+        bpe.dropout = None;
+        full.with_model(ModelWrapper::BPE(bpe));
+    }
+}
+
 /// Tokens with a part in conversations, by id. Only a vocabulary of Qwen3's chat format has those that are optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -146,6 +157,7 @@ impl Tokenizer {
         let Origin { place, named, template } = origin;
         full.with_padding(None);
         full.with_truncation(None).map_err(|e| Error::failed(e.to_string()))?;
+        without_dropout(&mut full);
         let vocab_size = full.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         if vocab_size > LARGEST_VOCABULARY {
             let last = vocab_size - 1;

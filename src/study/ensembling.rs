@@ -33,7 +33,12 @@ pub fn combine(task: &dyn AnyTask, runs: &[Vec<AnyPrediction>], rule: Rule) -> R
     let one = |own: &AnyPrediction| {
         let find = |run: &Vec<AnyPrediction>| {
             let found = run.iter().find(|p| p.case_id == own.case_id).cloned();
-            found.ok_or_else(|| Error::input(format!("case `{}` was not answered by every run", own.case_id)))
+            let found =
+                found.ok_or_else(|| Error::input(format!("case `{}` was not answered by every run", own.case_id)))?;
+            match found.gold == own.gold {
+                true => Ok(found),
+                false => Err(Error::input(format!("case `{}` has other gold answers in another run", own.case_id))),
+            }
         };
         let all = std::iter::once(Ok(own.clone())).chain(others.iter().map(find)).collect::<Result<Vec<_>>>()?;
         let raw: Vec<&str> = all.iter().map(|p| p.raw.as_str()).collect();
@@ -115,6 +120,9 @@ mod tests {
         assert!(combine(&task, &runs, Rule::Share(0.0)).is_err());
         let mut other = runs.clone();
         other[1][0].case_id = "d".into();
+        let mut regilded = runs.clone();
+        regilded[1][0].gold = serde_json::json!(["stone"]);
+        assert!(combine(&task, &regilded, Rule::Consensus).unwrap_err().to_string().contains("other gold"));
         assert!(combine(&task, &other, Rule::Consensus).unwrap_err().to_string().contains("case `c`"));
     }
 }

@@ -63,6 +63,9 @@ fn is_one(x: &f64) -> bool {
     *x == 1.0
 }
 
+/// More epochs are a slip.
+const EPOCHS: usize = 100_000;
+
 impl LoopConfig {
     /// What no training can follow is refused before it starts, with its key.
     pub fn check(&self) -> Result<()> {
@@ -97,6 +100,9 @@ impl LoopConfig {
             ("accumulate", self.accumulate),
             ("eval_every", self.eval_every),
         ];
+        if self.epochs > EPOCHS {
+            return Err(Error::input(format!("training.epochs is {}, expected at most {EPOCHS}", self.epochs)));
+        }
         match counts.into_iter().find(|(_, n)| *n == 0) {
             Some((name, _)) => Err(Error::input(format!("training.{name} is 0, expected at least 1"))),
             None => Ok(()),

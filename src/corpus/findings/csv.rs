@@ -21,6 +21,9 @@ pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
         }
         None => Error::input(format!("{}{bad}", path.display())),
     })?;
+    if let Some(what) = crate::io::stand_in_advice(text.as_bytes()) {
+        return Err(Error::input(format!("{}: this is {what}", path.display())));
+    }
     let Records { mut rows, faults } = records(&text);
     let header = if rows.is_empty() { Vec::new() } else { rows.remove(0) };
     if let Some(why) = other_separator(&header) {

@@ -124,7 +124,20 @@ pub(super) fn table(sheet: String, split: Split, header: &[String], rows: Vec<Ce
     if !left.is_empty() {
         table.notes.push(format!("{}: columns that are not read: {}", table.sheet, left.join(", ")));
     }
+    let nameless: Vec<usize> = (0..header.len()).filter(|i| header[*i].trim().is_empty()).collect();
+    let holds = |row: &Cells, i: usize| row.cells.get(i).is_some_and(|cell| !cell.is_blank());
+    // what writes a table with numbered rows leaves their column without a name
+    if nameless.first() == Some(&0) && rows.iter().any(|row| holds(row, 0)) {
+        table.notes.push(format!("{}: the first column has no name and is not read", table.sheet));
+    }
     for one in rows.iter().filter(|row| !row.is_blank()) {
+        if let Some(i) = nameless.iter().find(|i| **i > 0 && holds(one, **i)) {
+            let (n, text) = (i + 1, one.cells[*i].text());
+            let why =
+                format!("column {n} has no name and holds `{text}`: name it, or put what holds a comma in quotes");
+            table.faults.push((Kind::Unreadable, one.row, why));
+            continue;
+        }
         match row(one, &at, split) {
             Ok(row) => table.rows.push(row),
             Err(faults) => table.faults.extend(faults.into_iter().map(|(kind, why)| (kind, one.row, why))),

@@ -9,24 +9,63 @@ use crate::error::{Error, Result};
 use calamine::{Data, Dimensions, Reader, Sheet, SheetType, SheetVisible, Xlsx, open_workbook};
 use std::path::Path;
 
+/// Most cells of a sheet, empty ones included.
+const CELLS: usize = 20_000_000;
 /// A number this large has lost digits in Excel.
 const DIGITS: f64 = 1e15;
 
 /// Reads the workbook; see [`super`] for the columns.
 pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
     let broken = |e: calamine::XlsxError| Error::input(format!("{}: not a readable .xlsx file: {e}", path.display()));
-    let mut book: Xlsx<_> = open_workbook(path).map_err(broken)?;
+    let mut book: Xlsx<_> = open_workbook(path).map_err(|e| match another(path) {
+        Some(what) => Error::input(format!("{}: this is {what}", path.display())),
+        None => broken(e),
+    })?;
     let sheets: Vec<Sheet> =
         book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet).cloned().collect();
     let (chosen, notes) = choose(&sheets, split).map_err(|why| Error::input(format!("{}: {why}", path.display())))?;
     let mut tables = Vec::new();
     for (name, split) in chosen {
+        let (row, column) = extent(&mut book, &name).map_err(broken)?;
+        if (row as usize + 1) * (column as usize + 1) > CELLS {
+            let (path, last) = (path.display(), address((row, column)));
+            return Err(Error::input(format!(
+                "{path}: sheet `{name}` reaches to cell {last}, more than {CELLS} cells: delete what stands far from the table"
+            )));
+        }
         tables.push(sheet(&mut book, name, split).map_err(broken)?);
     }
     if let Some(first) = tables.first_mut() {
         first.notes.splice(0..0, notes);
     }
     Ok(tables)
+}
+
+/// What people have in the place of an .xlsx file, and what to do.
+fn another(path: &Path) -> Option<&'static str> {
+    use std::io::Read;
+    let mut start = Vec::new();
+    std::fs::File::open(path).ok()?.take(512).read_to_end(&mut start).ok()?;
+    match crate::io::stand_in(&start) {
+        Some(crate::io::ZIP) => None,
+        Some(_) => crate::io::stand_in_advice(&start),
+        None if start.is_empty() => Some("an empty file: get it anew"),
+        None if start.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) => {
+            Some("an old .xls workbook, or one with a password: save it as .xlsx without a password")
+        }
+        None => None,
+    }
+}
+
+/// Row and column of the last cell in use, from 0, without making room for what lies between.
+fn extent(book: &mut Xlsx<std::io::BufReader<std::fs::File>>, name: &str) -> Result<(u32, u32), calamine::XlsxError> {
+    let mut reader = book.worksheet_cells_reader(name)?;
+    let mut last = (0, 0);
+    while let Some(cell) = reader.next_cell()? {
+        let (row, column) = cell.get_position();
+        last = (last.0.max(row), last.1.max(column));
+    }
+    Ok(last)
 }
 
 /// The sheets to read with their splits, and what is to be told about the others.

@@ -121,6 +121,9 @@ pub fn write(seed: u64, folder: &Path) -> Result<Corpus> {
 
 /// Writes `test.jsonl` and `truth.jsonl` of the sealed split and a README.
 pub fn write_sealed(seed: u64, folder: &Path) -> Result<usize> {
+    if folder.is_file() {
+        return Err(Error::input(format!("{}: this is a file, expected a folder to write to", folder.display())));
+    }
     let (cases, truths) = sealed(seed)?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     findings::write_jsonl(&folder.join("test.jsonl"), &cases)?;

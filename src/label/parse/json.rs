@@ -124,12 +124,37 @@ fn pieces(value: &Json, known: Known) -> Option<Vec<String>> {
 }
 
 fn object(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
-    if map.iter().any(|(key, value)| is_state(key) && there(value) == Some(false)) {
+    if denied(map) {
         return Some(vec![]);
+    }
+    // a call of a tool: what it is given is the answer, not the tool's name
+    if let Some((_, given)) = map.iter().find(|(key, _)| ["arguments", "parameters"].contains(&key.as_str())) {
+        return match given {
+            Json::Text(text) => items(text, known),
+            other => pieces(other, known),
+        };
     }
     by_key(map, known).or_else(|| by_state(map)).or_else(|| by_known(map, known)).or_else(|| {
         let inner = map.iter().filter(|(key, value)| !is_other(key) && matches!(value, Json::Map(_) | Json::List(_)));
-        inner.into_iter().find_map(|(_, value)| pieces(value, known))
+        // labels by organ, or by whatever else
+        let found: Vec<Vec<String>> = inner.filter_map(|(_, value)| pieces(value, known)).collect();
+        (!found.is_empty()).then(|| found.concat())
+    })
+}
+
+/// An object that says of its label that it is not there.
+fn denied(map: &[(String, Json)]) -> bool {
+    let labelled = map.iter().any(|(key, value)| rank(key).is_some() && matches!(value, Json::Text(_)));
+    map.iter().any(|(key, value)| {
+        let key = key.to_lowercase();
+        match (value, there(value)) {
+            (_, Some(false)) if is_state(&key) => true,
+            (_, Some(false)) if key == "answer" => map.len() > 1,
+            (_, Some(true)) if key.contains("negat") => true,
+            (Json::Text(text), _) if key.contains("negat") => text.to_lowercase().starts_with("negat"),
+            (Json::Number(share), _) if key.contains("prob") => labelled && *share < 0.5,
+            _ => false,
+        }
     })
 }
 

@@ -146,6 +146,25 @@ fn remarks(line: &str) -> bool {
     starts.iter().any(|start| before.starts_with(start))
 }
 
+/// What follows a heading of what is there (true) or is not (false): "Present:", "## Absent", "**Negative findings:**", "No:".
+fn verdict(line: &str) -> Option<(bool, &str)> {
+    let bare = line.trim().trim_start_matches(['#', '*', '_', ' ']);
+    let marked = line.trim().starts_with(['#', '*']) && !item::is_bulleted(line);
+    let (before, after) = match bare.split_once(':') {
+        Some(parts) => parts,
+        None if marked => (bare, ""),
+        None => return None,
+    };
+    let before = before.trim_matches(['*', '_', ' ']).to_lowercase();
+    let kind = before.strip_suffix(" findings").or(before.strip_suffix(" diagnoses")).unwrap_or(&before);
+    let is = match kind {
+        "present" | "positive" | "yes" | "confirmed" => true,
+        "absent" | "negative" | "not present" | "no" | "unlikely" | "negative for" | "denied" | "not seen" => false,
+        _ => return None,
+    };
+    Some((is, after.trim_start_matches(['*', '_', ' '])))
+}
+
 /// Where a prompt, or another case, is written again.
 fn echoes(line: &str) -> bool {
     let line = line.trim_start_matches(['*', '#', ' ', '_', '[']).to_lowercase();
@@ -206,7 +225,20 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
     let bulleted = |line: &&&str| item::is_bulleted(line) && !line.trim().is_empty();
     let margin = lines.iter().filter(bulleted).map(|line| indent(line)).min();
     let mut opened = false; // the last bullet at the margin announces those below it
+    let mut denied = false; // what stands here is not there
     for (line, head) in lines.iter().zip(headed) {
+        if let Some((is, after)) = verdict(line) {
+            denied = !is;
+            read.nothing |= !is;
+            if is && !after.is_empty() {
+                entry(after, read);
+            }
+            continue;
+        }
+        denied &= head.is_none() && !line.trim_start().starts_with('#');
+        if denied {
+            continue;
+        }
         if explains(line) {
             if read.is_any() {
                 break;

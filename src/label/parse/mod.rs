@@ -21,6 +21,9 @@ pub const MAX_CHARS: usize = 160;
 pub const MAX_WORDS: usize = 20;
 /// A model that never stops repeats itself; later labels of such an answer are not read.
 pub const MAX_LABELS: usize = 64;
+/// Bytes of an answer without its reasoning: what is longer is no list of labels (a model that repeats itself), and not read. With its
+/// reasoning an answer may have sixteen times as many.
+const LONGEST: usize = 8 << 10;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
@@ -42,8 +45,14 @@ pub fn parse(answer: &str) -> Parsed {
 /// what could be a label or a remark is a label where it is known.
 pub fn parse_known(answer: &str, known: impl Fn(&str) -> bool) -> Parsed {
     let known: Known = &known;
-    let text = strip::answer(answer);
     let mut read = Read::new(known);
+    if answer.len() > LONGEST * 16 {
+        return read.parsed();
+    }
+    let text = strip::answer(answer);
+    if text.len() > LONGEST {
+        return read.parsed();
+    }
     if item::is_known(&text, known) {
         read.add(&text);
         return read.parsed();
@@ -170,7 +179,33 @@ mod tests {
         for answer in ["", "  ", "<think>renal cyst, and then", "...", "42", prose.as_str(), "Diagnoses:"] {
             assert_eq!(parse(answer), Parsed { labels: vec![], parsed: false }, "{answer}");
         }
+        for repeated in ["renal cyst and ", "1. ", "a, "] {
+            let endless = repeated.repeat(8000);
+            assert!(!parse(&endless).parsed, "a model that repeats itself has written no list");
+        }
         assert_eq!(parse("None."), Parsed { labels: vec![], parsed: true });
+    }
+
+    #[test]
+    fn what_an_answer_denies_is_not_given() {
+        for answer in [
+            "Present: renal cyst\nAbsent: gallstone",
+            "**Present**\n- renal cyst\n**Absent**\n- gallstone",
+            "## Positive findings\n- renal cyst\n\n## Negative findings\n- gallstone\n- ascites",
+            "Yes: renal cyst\nNo: gallstone",
+            "renal cyst\nUnlikely: gallstone",
+            "[{\"label\": \"renal cyst\", \"answer\": \"yes\"}, {\"label\": \"gallstone\", \"answer\": \"no\"}]",
+            "[{\"label\": \"renal cyst\"}, {\"label\": \"gallstone\", \"negated\": true}]",
+            "[{\"label\": \"renal cyst\", \"probability\": 0.9}, {\"label\": \"gallstone\", \"probability\": 0.1}]",
+            "{\"name\": \"submit\", \"arguments\": {\"diagnoses\": [\"renal cyst\"]}}",
+            "{\"name\": \"submit\", \"arguments\": \"{\\\"diagnoses\\\": [\\\"renal cyst\\\"]}\"}",
+        ] {
+            let read = parse_known(answer, |label| ["renal cyst", "gallstone", "ascites"].contains(&label));
+            assert_eq!(read, Parsed { labels: vec!["renal cyst".into()], parsed: true }, "{answer}");
+        }
+        let organs = parse("{\"kidney\": [\"renal cyst\"], \"gallbladder\": [\"gallstone\"]}");
+        assert_eq!(organs.labels, ["renal cyst", "gallstone"]);
+        assert_eq!(parse("Absent: gallstone"), Parsed { labels: vec![], parsed: true });
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub fn measured(value: Value) -> Result<Value, Error> {
     let mut size = 0;
     measure(&value, 0, &mut size)?;
     fits(size)?;
+    spend(size)?;
     Ok(value)
 }
 
@@ -111,6 +112,7 @@ pub fn joined(value: Value, separator: Option<String>) -> Result<String, Error> 
         out.push_str(&text(&item));
         fits(out.len())?;
     }
+    spend(out.len())?;
     Ok(out)
 }
 
@@ -129,5 +131,6 @@ pub fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Resul
         }
         _ => {}
     }
+    spend(length(value))?;
     minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
 }

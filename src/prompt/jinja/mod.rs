@@ -23,13 +23,17 @@ const FUEL: u64 = 500_000;
 /// Depth of recursion, where a macro counts several times.
 const DEPTH: usize = 100;
 /// Bytes that one rendering may write, into its result or into its own variables.
-const WRITTEN: usize = 16 << 20;
+const WRITTEN: usize = 32 << 20;
 /// Bytes of all texts and elements of all lists that a variable may hold.
 const HELD: usize = 4 << 20;
 /// Bytes of a template; those that are in use have a tenth of it.
 const SOURCE: usize = 256 << 10;
 /// Time that one rendering may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
+/// `|`, `[`, `(` and `.` in one tag: each can make a copy of a value.
+const COPIES: usize = 300;
+/// Bytes of stack for reading a template: the library's parser goes down a level for every `not`, `elif` and `.a`.
+const STACK: usize = 1 << 30;
 /// How many times the longest value that it reads the value of one tag may be: one more than its `+` and `~`, times its factors.
 const GROWTH: usize = 200;
 /// Largest factor of repeated text.
@@ -73,7 +77,10 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
     out.set_fuel(Some(FUEL));
     out.set_recursion_limit(DEPTH);
     out.add_filter("tojson", to_json);
-    out.add_filter("string", |value: Value| text(&value).into_owned());
+    out.add_filter("string", |value: Value| {
+        let text = text(&value).into_owned();
+        spend(text.len()).map(|()| text)
+    });
     out.add_filter(MEASURE, measured);
     out.add_filter(MEASURE_PART, measured_part);
     out.add_filter("replace", replace);
@@ -98,8 +105,16 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
         Err(wrong(message).with_source(Raised))
     });
     out.add_function("strftime_now", strftime);
-    out.add_template_owned(NAME, rewritten(source)?).map_err(|e| said(&e))?;
-    Ok(out)
+    let source = rewritten(source)?;
+    let read = || out.add_template_owned(NAME, source).map_err(|e| said(&e));
+    let read = std::thread::scope(|threads| {
+        let reader = std::thread::Builder::new().stack_size(STACK).spawn_scoped(threads, read);
+        reader
+            .map_err(|e| format!("no thread to read it: {e}"))?
+            .join()
+            .unwrap_or_else(|_| Err("it cannot be read".into()))
+    });
+    read.map(|()| out)
 }
 
 /// The template with the values of `context`.
@@ -300,6 +315,17 @@ mod tests {
         for last in ["{{ ns.l }}", "{{ '' ~ ns.l }}", "{{ ns.l == [ns.l] }}"] {
             assert!(broken(&shared(last)).contains("expected at most"), "{last}: {}", broken(&shared(last)));
         }
+        let deep = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(8000));
+        let deeper = format!("{{{{ {} 1 }}}}", "not ".repeat(60_000));
+        for source in [&deep, &deeper] {
+            let _ = rendered(source); // whatever comes of it, the process is still there
+        }
+        let s = "{% set s = 'aa' %}".to_string() + &"{% set s = s ~ s %}".repeat(19);
+        let kept: String = (0..3000).map(|i| format!("{{% set v{i} = s ~ s %}}")).collect();
+        assert!(broken(&(s.clone() + &kept)).contains("writes more"));
+        let copied = format!("{{{{ [{}] | length }}}}", "s[1:], ".repeat(5000));
+        assert!(broken(&(s.clone() + &copied)).contains("in one tag"));
+        assert!(broken(&(s + &"{{ s | string | length }}".repeat(200))).contains("writes more"));
         let literal = format!("{{% for i in range(90000) %}}{}{{% endfor %}}", "a".repeat(100_000));
         assert!(broken(&literal).contains("writes more"), "{}", broken(&literal));
         let long = format!("{{% set t = '{}' %}}{{{{ range(90000) | join(t) }}}}", "a".repeat(100_000));

@@ -1,5 +1,5 @@
 //! Python's ways: `str`, `repr`, numbers, `str.title`, `json.dumps`, and the clock of `strftime_now`.
-use super::bounds::fits;
+use super::bounds::{fits, spend};
 use super::{DEPTH, WRITTEN, wrong};
 use minijinja::Error;
 use minijinja::value::{Kwargs, Value, ValueKind};
@@ -124,6 +124,7 @@ pub fn to_json(value: Value, ascii: Option<Value>, kwargs: Kwargs) -> Result<Str
     kwargs.assert_all_used()?;
     let mut json = Json { ascii, indent, separators, sort, out: String::new() };
     json.write(&value, 0)?;
+    spend(json.out.len())?;
     Ok(json.out)
 }
 

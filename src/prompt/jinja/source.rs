@@ -1,5 +1,5 @@
 //! A template's source as it is compiled: what binds a name measures it, and what could repeat a text is refused.
-use super::{GROWTH, MEASURE, MEASURE_PART, REPEATS};
+use super::{COPIES, GROWTH, MEASURE, MEASURE_PART, REPEATS};
 
 /// The source as it is compiled: see the file's header. `{% generation %}` and its end become an `if` that always holds.
 pub fn rewritten(source: &str) -> Result<String, String> {
@@ -80,6 +80,10 @@ fn end_of_tag(body: &str, end: &str) -> Option<usize> {
 
 /// Refuses code that could make a long text of a short one in a single tag.
 fn repeats(tag: &str) -> Result<(), String> {
+    let copies = code(tag).filter(|(_, c)| matches!(c, '|' | '[' | '(' | '.')).count();
+    if copies > COPIES {
+        return Err(format!("{copies} filters, brackets and dots in one tag, expected at most {COPIES}"));
+    }
     let joints = code(tag).filter(|(_, c)| matches!(c, '+' | '~')).count();
     let times: Vec<usize> = code(tag).filter(|(_, c)| *c == '*').map(|(at, _)| at).collect();
     let factor = |at: &usize| {
