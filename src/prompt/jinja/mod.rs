@@ -106,14 +106,19 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
     });
     out.add_function("strftime_now", strftime);
     let source = rewritten(source)?;
-    let read = || out.add_template_owned(NAME, source).map_err(|e| said(&e));
-    let read = std::thread::scope(|threads| {
-        let reader = std::thread::Builder::new().stack_size(STACK).spawn_scoped(threads, read);
-        reader
-            .map_err(|e| format!("no thread to read it: {e}"))?
-            .join()
-            .unwrap_or_else(|_| Err("it cannot be read".into()))
-    });
+    let mut read = Err("there is no thread to read it on".to_string());
+    // a machine that gives less memory gets a smaller stack
+    for stack in [STACK, STACK >> 5] {
+        let made = std::thread::scope(|threads| {
+            let add = || out.add_template_owned(NAME, source.clone()).map_err(|e| said(&e));
+            let reader = std::thread::Builder::new().stack_size(stack).spawn_scoped(threads, add);
+            reader.ok().map(|reader| reader.join().unwrap_or_else(|_| Err("it cannot be read".into())))
+        });
+        if let Some(made) = made {
+            read = made;
+            break;
+        }
+    }
     read.map(|()| out)
 }
 
