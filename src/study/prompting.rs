@@ -7,7 +7,7 @@
 //! test cases ←── only the chosen ways, with examples and list from all training cases
 //! ```
 use super::config::{PredictConfig, TrainConfig};
-use super::evaluation::{Comparison, correct};
+use super::evaluation::Comparison;
 use super::ranking::{self, Ranking};
 use super::results::Results;
 use super::voting::Voting;
@@ -20,6 +20,7 @@ use crate::task::{AnyTask, LabelTask};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// A study, as in its TOML file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +123,8 @@ pub struct Asked {
     pub results: Results,
     /// The share of the likeliest label that counts, of each ranked way.
     pub shares: BTreeMap<String, f64>,
+    /// Computed when they are first asked for: every table shows some of them.
+    compared: OnceLock<Vec<Comparison>>,
 }
 
 impl PromptStudy {
@@ -225,7 +228,7 @@ impl PromptStudy {
             }
         }
         let named: Vec<(&str, &Run)> = runs.iter().map(|(name, run)| (*name, run)).collect();
-        Ok(Asked { study: self.clone(), results: Results::of(task, &named)?, shares })
+        Ok(Asked { study: self.clone(), results: Results::of(task, &named)?, shares, compared: OnceLock::new() })
     }
 }
 
@@ -261,7 +264,10 @@ impl Asked {
     }
 
     /// Every way against the first of its axis, p after Holm over all comparisons of the study.
-    pub fn comparisons(&self) -> Result<Vec<Comparison>> {
+    pub fn comparisons(&self) -> Result<&[Comparison]> {
+        if let Some(rows) = self.compared.get() {
+            return Ok(rows);
+        }
         let mut pairs = BTreeSet::new();
         for axis in &self.study.axes {
             let (_, ways) = self.axis(&axis.name)?;
@@ -272,9 +278,8 @@ impl Asked {
             }
         }
         let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
-        let mut rows = self.results.compare(&pairs, &self.study.metric)?;
-        correct(&mut rows);
-        Ok(rows)
+        let rows = self.results.compare(&pairs, &self.study.metric)?;
+        Ok(self.compared.get_or_init(|| rows))
     }
 
     /// The best way of a kind on the validation cases, the first of equals; none where no such way was asked.

@@ -1,12 +1,11 @@
 //! How far asking gets: ways of asking beside each other on validation cases, and of each kind the best, beside what needs no language
 //! model, on test cases.
-use super::ingredients::tokens;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metric::Reading;
-use crate::report::kit::display::{Figure, NONE, Table, difference, interval};
-use crate::report::kit::{Slider, figures};
-use crate::run::{Prediction, Run};
-use crate::study::{Answered, Asked, Comparison, Kind, Results};
+use crate::report::kit::Slider;
+use crate::report::kit::display::{NONE, Table, difference, interval};
+use crate::run::Prediction;
+use crate::study::{Answered, Asked, Kind};
 use crate::task::Task;
 
 /// Asks what is missing.
@@ -68,27 +67,6 @@ pub fn votes(asked: &Asked, way: &str) -> Result<Slider> {
     Slider::new("samples that must name a label", &["precision", "recall", "F1"], steps)
 }
 
-/// The differences of one or more axes as dots with intervals.
-pub fn differences(asked: &Asked, axes: &[&str], name: &str) -> Result<Figure> {
-    let mut wanted = Vec::new();
-    for axis in axes {
-        let (axis, ways) = asked.axis(axis)?;
-        let first = axis.ways.first().map_or("", |way| way.name.as_str());
-        wanted.extend(ways.into_iter().map(|way| (first.to_string(), way.to_string())));
-    }
-    let of = |(first, way): &(String, String)| {
-        let rows = asked.comparisons().ok()?;
-        rows.into_iter().find(|row| row.a == *first && row.b == *way)
-    };
-    let rows: Vec<Comparison> = wanted.iter().filter_map(of).collect();
-    let n = rows.iter().filter_map(|row| row.difference.as_ref().map(|d| d.n)).max().unwrap_or(0);
-    let level = 100.0 * asked.results.bootstrap.level;
-    let title = format!(
-        "{name}, difference to the first way of each question (n = {n}, {level:.0} % paired bootstrap interval)"
-    );
-    figures::paired_forest(&rows, &title)
-}
-
 /// What every way of the study is, in words, and the prompt behind it.
 pub fn ways(asked: &Asked) -> Result<Table> {
     let rows: Vec<_> = asked
@@ -125,43 +103,30 @@ pub fn standing(asked: &Asked) -> Result<String> {
     })
 }
 
-/// The model with the highest metric among all of `results`, the first of equals.
-fn best<'a>(results: &'a Results, metric: &str) -> Result<&'a Answered> {
-    let all: Vec<&str> = results.models.iter().map(|model| model.name.as_str()).collect();
-    results.best(&all, metric)
-}
-
-/// Of each set of answers (named `free` or `constrained`) the best, against every baseline; p after Holm over all pairs.
-/// That the best was chosen on these cases favours it.
-pub fn best_beside(baselines: &[(&str, &Run)], asked: &[(&str, &Results)], metric: &str) -> Result<Vec<Comparison>> {
-    let Some((_, first)) = asked.first() else { return Err(Error::input("the best of no answers: give at least one")) };
-    let chosen = asked
-        .iter()
-        .map(|(how, results)| best(results, metric).map(|model| (format!("{} ({how})", model.name), &model.run)))
-        .collect::<Result<Vec<_>>>()?;
-    let runs: Vec<(&str, &Run)> =
-        baselines.iter().copied().chain(chosen.iter().map(|(name, run)| (name.as_str(), *run))).collect();
-    let results = Results::of(first.task.clone(), &runs)?;
-    let names = || chosen.iter().map(|(name, _)| name.as_str());
-    let pairs: Vec<(&str, &str)> =
-        baselines.iter().flat_map(|(baseline, _)| names().map(move |name| (*baseline, name))).collect();
-    results.compare(&pairs, metric)
+/// Tokens per case: of the prompt, and of all answers to it.
+fn tokens(model: &Answered) -> (f64, f64) {
+    let n = model.predictions.len().max(1) as f64;
+    let (asked, made) = model.predictions.iter().fold((0, 0), |(a, b), p| (a + p.prompt_tokens, b + p.new_tokens));
+    (asked as f64 / n, made as f64 / n)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::study::results::tests::toy;
+    use crate::study::PromptStudy;
 
+    /// Of a study that nobody asked: what is shown says so and names the command.
     #[test]
-    fn the_best_of_every_set_meets_every_baseline() {
-        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (free, held) = (toy(one.path()), toy(other.path()));
-        let baseline = free.get("bad").unwrap().run.clone();
-        let rows = best_beside(&[("constant", &baseline)], &[("free", &free), ("held", &held)], "micro_f1").unwrap();
-        let pairs: Vec<(&str, &str)> = rows.iter().map(|row| (row.a.as_str(), row.b.as_str())).collect();
-        assert_eq!(pairs, [("constant", "good (free)"), ("constant", "good (held)")]);
-        assert!(rows.iter().all(|row| row.significant() && row.gain() > 0.0), "{rows:?}");
-        assert!(best_beside(&[], &[], "micro_f1").is_err());
+    fn what_was_not_asked_is_told_with_its_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let study = PromptStudy { model: "embedded-small".into(), ..PromptStudy::named("prompts").unwrap() };
+        let asked = study.found(&crate::run::Store::open(Some(folder.path()))).unwrap();
+        let table = axis(&asked, "ingredients").unwrap().to_text();
+        assert!(table.contains("not asked yet") && table.contains(ASK) && table.contains("near-5"), "{table}");
+        assert!(votes(&asked, "near-3-vote-5").unwrap().table().to_text().contains(ASK));
+        assert_eq!(chosen(&asked).unwrap().height(), 0);
+        let all = study.ways().unwrap().len();
+        assert_eq!(ways(&asked).unwrap().height(), all);
+        assert!(standing(&asked).unwrap().starts_with(&format!("0 of {all} ways")));
     }
 }

@@ -6,7 +6,6 @@ pub mod data;
 pub mod detail;
 pub mod failures;
 pub mod grid;
-pub mod ingredients;
 pub mod latency;
 pub mod prompts;
 pub mod published;

@@ -1,5 +1,4 @@
 //! The prompt chapter: which prompts there are, and that every case is encoded alike for training and serving.
-use crate::corpus::Finding;
 use crate::error::Result;
 use crate::prompt::{Encoder, Exemplar, Prompt, PromptContext, Thinking};
 use crate::report::kit::display::Table;
@@ -15,15 +14,6 @@ pub fn library(encoder: &Encoder, context: &PromptContext) -> Result<Table> {
     };
     let rows = Prompt::library()?.into_iter().map(row).collect::<Result<Vec<_>>>()?;
     Ok(Table::from_rows(&["prompt", "what it gives", "examples", "retrieved", "tokens", "id"], &rows))
-}
-
-/// A case and the training cases that a prompt retrieves for it, the nearest last, with their labels.
-pub fn neighbours(prompt: &Prompt, case: &Finding, pool: &[Finding]) -> Table {
-    let row = |what: &str, case: &Finding| vec![what.to_string(), case.case_id.clone(), case.gold.join(", ")];
-    let retrieved = prompt.retrieved(case);
-    let found = retrieved.iter().filter_map(|id| pool.iter().find(|other| other.case_id == **id));
-    let rows: Vec<_> = found.map(|near| row("example", near)).chain([row("question", case)]).collect();
-    Table::from_rows(&["stands as", "case", "labels"], &rows)
 }
 
 /// Every case encoded for training and for serving with each prompt, thinking off and on; an error where the ids differ.
@@ -55,9 +45,6 @@ mod tests {
         let tokenizer = Tokenizer::train(corpus.train.iter().take(30).map(|case| case.input.as_str()), 400).unwrap();
         let (encoder, context) = (Encoder::new(Arc::new(tokenizer)), crate::task::context_of(&corpus));
         assert_eq!(library(&encoder, &context).unwrap().height(), Prompt::library().unwrap().len());
-        let near =
-            neighbours(&Prompt::named("neighbours", &context).unwrap(), &corpus.test[0], &corpus.train).to_text();
-        assert!(near.lines().count() == 1 + 3 + 1 && near.contains(&corpus.test[0].case_id), "{near}");
         let table = audit(&encoder, &context, &["plain"], &context.examples[..3]).unwrap();
         assert_eq!(table.height(), 2);
     }
