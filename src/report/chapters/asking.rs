@@ -67,17 +67,6 @@ pub fn votes(asked: &Asked, way: &str) -> Result<Slider> {
     Slider::new("samples that must name a label", &["precision", "recall", "F1"], steps)
 }
 
-/// What every way of the study is, in words, and the prompt behind it.
-pub fn ways(asked: &Asked) -> Result<Table> {
-    let rows: Vec<_> = asked
-        .study
-        .ways()?
-        .into_iter()
-        .map(|way| vec![way.name.clone(), way.about.clone(), way.prompt.clone()])
-        .collect();
-    Ok(Table::from_rows(&["way", "what it is", "prompt"], &rows))
-}
-
 /// The best way of each kind on the validation cases: its name, what it is, its metric there.
 pub fn chosen(asked: &Asked) -> Result<Table> {
     let mut rows = Vec::new();
@@ -126,7 +115,6 @@ mod tests {
         assert!(votes(&asked, "near-3-vote-5").unwrap().table().to_text().contains(ASK));
         assert_eq!(chosen(&asked).unwrap().height(), 0);
         let all = study.ways().unwrap().len();
-        assert_eq!(ways(&asked).unwrap().height(), all);
         assert!(standing(&asked).unwrap().starts_with(&format!("0 of {all} ways")));
     }
 }
