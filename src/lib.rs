@@ -59,6 +59,7 @@ pub mod generate;
 pub mod label;
 pub mod metric;
 pub mod model;
+pub mod phenotype;
 pub mod pretrain;
 pub mod prompt;
 pub mod report;

@@ -2,7 +2,10 @@
 use crate::corpus::leak::{Allowed, LIMIT};
 use crate::corpus::{fetch, manifest, manifest::State, synthetic};
 use crate::error::{Error, Result};
+use crate::corpus::phenopacket::Packets;
 use crate::io;
+use crate::phenotype::synthetic::{Generator, PatientSettings, phenopacket};
+use crate::phenotype::{Knowledge, Library};
 use crate::study::TrainConfig;
 use crate::study::leak::{self, Source, training_leaks};
 use clap::{Args, Subcommand};
@@ -21,7 +24,7 @@ pub enum Data {
         to: Option<PathBuf>,
     },
     /// Name every bad row of a findings file (.xlsx, .csv, .json, .jsonl, or a folder with train.* and test.*), and every label that no
-    /// answer can match
+    /// answer can match; or what is odd about phenopackets (.json, .zip, or a folder)
     Check {
         file: PathBuf,
     },
@@ -92,6 +95,7 @@ pub enum Make {
         #[arg(long, default_value = "data/findings")]
         out: PathBuf,
     },
+    Patients(Patients),
     /// The sealed test split of the synthetic findings: other words than any training case has
     Sealed {
         #[arg(long, default_value_t = synthetic::make::SEALED_SEED)]
@@ -99,6 +103,91 @@ pub enum Make {
         #[arg(long, default_value = "data/findings-sealed")]
         out: PathBuf,
     },
+}
+
+/// Patients with a rare disease as phenopackets, one JSON file each
+#[derive(Args)]
+pub struct Patients {
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// Empty or new folder for the files
+    #[arg(long)]
+    out: PathBuf,
+    /// Diseases to draw patients of; the annotated ones in the order of their ids' digests
+    #[arg(long, default_value_t = 100)]
+    diseases: usize,
+    /// Patients of each disease
+    #[arg(long, default_value_t = 3)]
+    each: usize,
+    /// Share of the signs that are given by a broader term
+    #[arg(long, default_value_t = 0.2)]
+    imprecision: f64,
+    /// Most signs that have nothing to do with the disease
+    #[arg(long, default_value_t = 2)]
+    noise: usize,
+}
+
+impl Patients {
+    fn run(self) -> Result<()> {
+        let library = Library::of(Knowledge::installed()?);
+        let settings =
+            PatientSettings { seed: self.seed, imprecision: self.imprecision, noise: self.noise, ..PatientSettings::default() };
+        let generator = Generator::new(&library, settings)?;
+        if std::fs::read_dir(&self.out).is_ok_and(|mut inside| inside.next().is_some()) {
+            return Err(Error::input(format!("{}: not empty: give a new folder", self.out.display())));
+        }
+        let mut diseases = generator.drawable();
+        diseases.sort_by_cached_key(|&at| io::digest_bytes(library.candidates[at].id.as_bytes()));
+        diseases.truncate(self.diseases);
+        let drawn = diseases.iter().flat_map(|&at| (0..self.each).map(move |n| (at, n)));
+        let mut patients = 0;
+        for (at, n) in drawn {
+            let patient = generator.patient(at, n);
+            let name = patient.id.replace([' ', ':'], "_");
+            io::write_json(&self.out.join(format!("{name}.json")), &phenopacket(&library, &patient))?;
+            patients += 1;
+        }
+        println!("{patients} synthetic patients of {} diseases, seed {}, in {}", diseases.len(), self.seed, self.out.display());
+        println!("drawn from the annotations of {}: use them under the terms of HPO", library.knowledge.version);
+        Ok(())
+    }
+}
+
+/// What is odd about phenopackets, and about the ids in them.
+fn check_phenopackets(file: &Path) -> Result<()> {
+    let packets = Packets::read(file)?;
+    let mut library = Library::of(Knowledge::installed()?);
+    let known = library.candidates.len();
+    let (patients, unread) = library.patients_of(&packets.packets);
+    packets.warnings.iter().for_each(|warning| println!("{warning}"));
+    print!("{unread}");
+    let (version, new) = (&library.knowledge.version, &library.candidates[known..]);
+    if !new.is_empty() {
+        let named: Vec<&str> = new.iter().take(5).map(|one| one.id.as_str()).collect();
+        println!("{} diseases without annotations of {version}: {}", new.len(), named.join(", "));
+    }
+    let groups: std::collections::BTreeSet<&str> = patients.iter().map(|one| one.group.as_str()).collect();
+    let observed: usize = patients.iter().map(|one| one.signs.observed.len()).sum();
+    println!("{} patients of {} publications, {observed} observed signs", patients.len(), groups.len());
+    match packets.warnings.len() + unread.obsolete.len() + unread.unknown.len() {
+        0 => Ok(()),
+        n => Err(Error::input(format!("{}: {n} problems, listed above", file.display()))),
+    }
+}
+
+/// A zip archive, or JSON that begins as a phenopacket does.
+fn is_phenopackets(file: &Path) -> bool {
+    if file.extension().is_some_and(|end| end.eq_ignore_ascii_case("zip")) {
+        return true;
+    }
+    let json = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        path.extension().is_some_and(|end| end == "json") && text.contains("\"phenotypicFeatures\"")
+    };
+    match file.is_dir() {
+        true => std::fs::read_dir(file).is_ok_and(|all| all.flatten().any(|entry| json(&entry.path()))),
+        false => json(file),
+    }
 }
 
 impl Data {
@@ -115,6 +204,7 @@ impl Data {
                 println!("{}: {}. {}. Please cite: {}", source.title, source.holds, source.licence, source.citation);
                 fetch::fetch(&source, &dir, |line| println!("{line}"))?;
             }
+            Self::Check { file } if is_phenopackets(&file) => check_phenopackets(&file)?,
             Self::Check { file } => {
                 let report = crate::task::check(&file)?;
                 print!("{report}");
@@ -133,6 +223,7 @@ impl Data {
                 );
                 println!("corpus digest {}", corpus.digest());
             }
+            Self::Make(Make::Patients(patients)) => patients.run()?,
             Self::Make(Make::Sealed { seed, out }) => {
                 let cases = synthetic::write_sealed(seed, &out)?;
                 println!(

@@ -17,6 +17,8 @@ mod predict;
 mod pretrain;
 mod prompts;
 mod rank;
+mod rank_diseases;
+mod rare_disease;
 mod results;
 mod runs;
 mod search;
@@ -57,6 +59,10 @@ pub enum Command {
     Score(pairs::Score),
     Generate(generate::Generate),
     Rank(rank::Rank),
+    RankDiseases(rank_diseases::RankDiseases),
+    /// The study of rankers on published patients with a rare disease
+    #[command(subcommand)]
+    RareDisease(rare_disease::RareDisease),
     Merge(merge::Merge),
     Models(models::Models),
     Export(export::Export),
@@ -92,6 +98,8 @@ impl Cli {
             Command::Score(score) => score.run(),
             Command::Generate(generate) => generate.run(),
             Command::Rank(rank) => rank.run(),
+            Command::RankDiseases(rank) => rank.run(),
+            Command::RareDisease(command) => command.run(),
             Command::Merge(command) => command.run(),
             Command::Models(models) => models.run(),
             Command::Export(command) => command.run(),

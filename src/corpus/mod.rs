@@ -5,6 +5,7 @@ pub mod findings;
 pub mod leak;
 pub mod manifest;
 pub mod near;
+pub mod phenopacket;
 pub mod pubtator;
 pub mod shape;
 pub mod split;

@@ -6,6 +6,7 @@ mod labels;
 mod normal;
 mod paired;
 mod proportion;
+mod ranking;
 mod seeds;
 mod statistic;
 mod table;
@@ -23,6 +24,7 @@ pub use labels::{
 };
 pub use paired::{ALPHA, Difference, POWER, compare, holm, permutation};
 pub use proportion::{McNemar, beta, mcnemar, unanimous, wilson};
+pub use ranking::{RankedCase, random_hit, ranking_tables};
 pub use seeds::{Seeded, compare_seeds, over_seeds};
 pub use statistic::{Hit, LabelSet, Mean, Score, Statistic};
 pub use table::{MetricInfo, Reading, ScoreTable};

@@ -42,6 +42,12 @@ const LIBRARY: [&str; 21] = [
     include_str!("../../data/prompts/instruct-neighbours.toml"),
 ];
 
+/// Prompts of tasks that are not asked for labels of a text; found by name, and no part of the study of prompts.
+const OF_TASKS: [&str; 2] = [
+    include_str!("../../data/prompts/rare-disease.toml"),
+    include_str!("../../data/prompts/rare-disease-neighbours.toml"),
+];
+
 /// A prompt's TOML file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,7 +212,10 @@ impl Prompt {
         if name.ends_with(".toml") {
             return recipe(&crate::io::read_text(Path::new(name))?, name);
         }
-        let library = Self::library()?;
+        let mut library = Self::library()?;
+        for text in OF_TASKS {
+            library.push(recipe(text, "data/prompts")?);
+        }
         match library.iter().find(|r| r.name == name) {
             Some(found) => Ok(found.clone()),
             None => {

@@ -13,6 +13,7 @@ pub mod leak;
 mod merge;
 mod prompting;
 mod ranking;
+pub mod rare_disease;
 mod relatives;
 pub mod results;
 mod search;

@@ -7,12 +7,14 @@
 mod any;
 mod check;
 mod labels;
+pub mod rare_disease;
 mod separated;
 
 pub use crate::corpus::findings::cell::read as labels_of_cell;
 pub use any::{AnyPrediction, AnyTask, typed_predictions};
 pub use check::check;
 pub use labels::{LABEL_METRICS, LabelTask, context_of};
+pub use rare_disease::RareDisease;
 
 use crate::augment::Augmentation;
 use crate::corpus::split::Split;
@@ -167,12 +169,20 @@ pub trait Task: Send + Sync {
 }
 
 /// The task of a corpus by the name that configs and the command line use: `findings` (`DXLAB_FINDINGS`, else the embedded synthetic ones),
-/// `bc5cdr` or `ncbi` (need `DXLAB_DATA`), or a file or folder of findings.
+/// `bc5cdr` or `ncbi` (need `DXLAB_DATA`), `rare-disease` or `rare-disease-balanced` (need what `make tools` installs), or a file or folder
+/// of findings.
 pub fn open(corpus: &str) -> Result<Arc<dyn AnyTask>> {
-    Ok(Arc::new(LabelTask::open(corpus)?))
+    Ok(match corpus {
+        "rare-disease" | "rare-disease-balanced" => Arc::new(RareDisease::open(corpus)?),
+        _ => Arc::new(LabelTask::open(corpus)?),
+    })
 }
 
 /// What the groups of a corpus, by the name that configs use, are ids of: corpora of one space name their groups alike.
 pub fn group_space(corpus: &str) -> &str {
-    if matches!(corpus, "bc5cdr" | "ncbi") { "PubMed" } else { corpus }
+    match corpus {
+        "bc5cdr" | "ncbi" => "PubMed",
+        "rare-disease-balanced" => "rare-disease",
+        _ => corpus,
+    }
 }

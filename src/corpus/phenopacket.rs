@@ -1,0 +1,360 @@
+//! GA4GH phenopackets: one JSON file a patient, in a file, a folder or a zip archive.
+//!
+//! Version 2 and version 1 are read: the first says `excluded`, the second `negated`, of a sign that was looked for and not found. What is
+//! no phenopacket is named; nothing is left out in silence.
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Bytes that a single phenopacket may have; the published ones have up to some hundred thousand.
+const LIMIT: u64 = 32 << 20;
+
+/// A term or a disease as a file gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Named {
+    pub id: String,
+    #[serde(default)]
+    pub label: String,
+}
+
+/// A patient as published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packet {
+    pub id: String,
+    /// The paper, `PMID:15266616`; none where the file names none.
+    pub publication: Option<String>,
+    /// `FEMALE`, `MALE`, or empty where it is not known.
+    pub sex: String,
+    /// Age at the last encounter in years.
+    pub age: Option<f64>,
+    pub diseases: Vec<Named>,
+    pub observed: Vec<Named>,
+    /// Looked for and not found.
+    pub excluded: Vec<Named>,
+}
+
+impl Packet {
+    /// What must not straddle a split: the publication, else the patient.
+    pub fn group(&self) -> &str {
+        self.publication.as_deref().unwrap_or(&self.id)
+    }
+}
+
+/// The patients of a source, and what is odd about it (`file: …`).
+#[derive(Clone, Debug, Default)]
+pub struct Packets {
+    pub packets: Vec<Packet>,
+    pub warnings: Vec<String>,
+}
+
+impl Packets {
+    /// The store of published cases in the folder of open data.
+    pub fn store(data: &Path) -> Result<Self> {
+        Self::read(&data.join("phenopacket-store").join("all_phenopackets.zip"))
+    }
+
+    /// A file (`.json`), a folder with such files at any depth, or a zip archive with such files, in the order of their names.
+    ///
+    /// Fails where there is no phenopacket, where a JSON file is broken, and where two patients have one id.
+    pub fn read(path: &Path) -> Result<Self> {
+        let files: Vec<(String, Vec<u8>)> = if path.is_dir() {
+            folder(path)?
+        } else if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("zip")) {
+            archive(path)?
+        } else {
+            vec![(path.display().to_string(), std::fs::read(path).map_err(Error::io(path))?)]
+        };
+        let mut all = Self::default();
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        for (name, bytes) in files {
+            match packet(&bytes).map_err(|why| Error::input(format!("{name}: {why}")))? {
+                Ok(one) => {
+                    if let Some(first) = seen.insert(one.id.clone(), name.clone()) {
+                        return Err(Error::input(format!("{name}: patient `{}` is in {first} already", one.id)));
+                    }
+                    all.warnings.extend(odd(&one).map(|what| format!("{name}: {what}")));
+                    all.packets.push(one);
+                }
+                Err(other) => all.warnings.push(format!("{name}: {other}; left out")),
+            }
+        }
+        if all.packets.is_empty() {
+            return Err(Error::input(format!(
+                "{}: no phenopacket in it: expected JSON files of GA4GH phenopackets",
+                path.display()
+            )));
+        }
+        Ok(all)
+    }
+}
+
+fn odd(packet: &Packet) -> impl Iterator<Item = String> {
+    let none = packet.observed.is_empty().then(|| "no observed sign: nothing can be ranked by it".to_string());
+    let undiagnosed = packet.diseases.is_empty().then(|| "no disease: it can be ranked and not scored".to_string());
+    let loose = packet.publication.is_none().then(|| "no publication: the patient is a group of its own".to_string());
+    none.into_iter().chain(undiagnosed).chain(loose)
+}
+
+fn folder(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut open: Vec<PathBuf> = vec![path.into()];
+    let mut files: Vec<PathBuf> = vec![];
+    while let Some(at) = open.pop() {
+        for entry in std::fs::read_dir(&at).map_err(Error::io(&at))? {
+            let entry = entry.map_err(Error::io(&at))?.path();
+            if entry.is_dir() {
+                open.push(entry);
+            } else if entry.extension().is_some_and(|end| end.eq_ignore_ascii_case("json")) {
+                files.push(entry);
+            }
+        }
+    }
+    files.sort();
+    let read = |file: PathBuf| Ok((file.display().to_string(), std::fs::read(&file).map_err(Error::io(&file))?));
+    files.into_iter().map(read).collect()
+}
+
+fn archive(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let broken = |e: zip::result::ZipError| {
+        Error::input(format!("{}: {e}: the archive is cut off or broken; get it anew", path.display()))
+    };
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(path).map_err(Error::io(path))?).map_err(broken)?;
+    let mut files = vec![];
+    for i in 0..zip.len() {
+        let file = zip.by_index(i).map_err(broken)?;
+        let inside = file.name().map_err(broken)?.into_owned();
+        let name = format!("{}: {inside}", path.display());
+        if !file.is_file() || !inside.to_lowercase().ends_with(".json") {
+            continue;
+        }
+        if file.size() > LIMIT {
+            return Err(Error::input(format!("{name}: {} bytes, more than a phenopacket has", file.size())));
+        }
+        let mut bytes = Vec::with_capacity(file.size() as usize);
+        file.take(LIMIT).read_to_end(&mut bytes).map_err(|e| Error::input(format!("{name}: {e}: broken archive")))?;
+        files.push((name, bytes));
+    }
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    #[serde(default)]
+    id: String,
+    subject: Option<Subject>,
+    phenotypic_features: Option<Vec<Feature>>,
+    interpretations: Option<Vec<Interpretation>>,
+    diseases: Option<Vec<DiseaseEntry>>,
+    meta_data: Option<MetaData>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Subject {
+    sex: Option<String>,
+    time_at_last_encounter: Option<Time>,
+    age_at_collection: Option<Age>,
+}
+
+#[derive(Deserialize)]
+struct Time {
+    age: Option<Age>,
+}
+
+#[derive(Deserialize)]
+struct Age {
+    #[serde(alias = "age")]
+    iso8601duration: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Feature {
+    #[serde(rename = "type")]
+    kind: Option<Named>,
+    excluded: Option<bool>,
+    negated: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Interpretation {
+    diagnosis: Option<Diagnosis>,
+}
+
+#[derive(Deserialize)]
+struct Diagnosis {
+    disease: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct DiseaseEntry {
+    term: Option<Named>,
+    excluded: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetaData {
+    external_references: Option<Vec<Reference>>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    id: Option<String>,
+}
+
+/// A patient; or, inside, what a JSON file is that is no phenopacket. An error is a broken file.
+fn packet(bytes: &[u8]) -> Result<Result<Packet, String>, String> {
+    if let Some(advice) = crate::io::stand_in_advice(bytes) {
+        return Err(advice.into());
+    }
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| format!("no JSON: {e}"))?;
+    if value.get("subject").is_none() && value.get("phenotypicFeatures").is_none() {
+        let kind = ["family", "cohort", "proband", "members"].iter().find(|key| value.get(*key).is_some());
+        let what = kind.map_or("not a phenopacket (neither `subject` nor `phenotypicFeatures`)".to_string(), |key| {
+            format!("a phenopacket of several persons (`{key}`): give one file for each patient")
+        });
+        return Ok(Err(what));
+    }
+    let raw: Raw = serde_json::from_value(value).map_err(|e| format!("a broken phenopacket: {e}"))?;
+    if raw.id.trim().is_empty() {
+        return Err("a broken phenopacket: no `id`".into());
+    }
+    let (mut observed, mut excluded) = (vec![], vec![]);
+    for (i, feature) in raw.phenotypic_features.unwrap_or_default().into_iter().enumerate() {
+        let term = feature.kind.ok_or_else(|| format!("a broken phenopacket: phenotypic feature {} has no `type`", i + 1))?;
+        let denied = feature.excluded.or(feature.negated).unwrap_or(false);
+        let list = if denied { &mut excluded } else { &mut observed };
+        if !list.contains(&term) {
+            list.push(term);
+        }
+    }
+    let entries = raw.diseases.unwrap_or_default().into_iter().filter(|one| one.excluded != Some(true));
+    let diagnosed = raw.interpretations.unwrap_or_default().into_iter().filter_map(|one| one.diagnosis?.disease);
+    let mut diseases: Vec<Named> = vec![];
+    for one in diagnosed.chain(entries.filter_map(|one| one.term)) {
+        if !diseases.iter().any(|known| known.id == one.id) {
+            diseases.push(one);
+        }
+    }
+    let references = raw.meta_data.and_then(|data| data.external_references).unwrap_or_default();
+    let publication = references.into_iter().filter_map(|one| one.id).find(|id| id.starts_with("PMID:"));
+    let subject = raw.subject.unwrap_or(Subject { sex: None, time_at_last_encounter: None, age_at_collection: None });
+    let age = subject.time_at_last_encounter.and_then(|time| time.age).or(subject.age_at_collection);
+    Ok(Ok(Packet {
+        id: raw.id,
+        publication,
+        sex: subject.sex.filter(|sex| matches!(sex.as_str(), "FEMALE" | "MALE")).unwrap_or_default(),
+        age: age.and_then(|age| years(&age.iso8601duration?)),
+        diseases,
+        observed,
+        excluded,
+    }))
+}
+
+/// An ISO 8601 duration such as `P5Y8M` in years.
+fn years(duration: &str) -> Option<f64> {
+    let (mut total, mut digits) = (0.0, String::new());
+    for c in duration.strip_prefix('P')?.chars() {
+        if c.is_ascii_digit() || c == '.' {
+            digits.push(c);
+            continue;
+        }
+        let of_a_year = match c {
+            'Y' => 1.0,
+            'M' => 1.0 / 12.0,
+            'W' => 7.0 / 365.25,
+            'D' => 1.0 / 365.25,
+            'T' => break, // hours
+            _ => return None,
+        };
+        total += std::mem::take(&mut digits).parse::<f64>().ok()? * of_a_year;
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const TWO: &str = r#"{"id":"p1","subject":{"id":"1","sex":"MALE","timeAtLastEncounter":{"age":{"iso8601duration":"P5Y6M"}}},
+        "phenotypicFeatures":[{"type":{"id":"HP:2","label":"Seizure"}},{"type":{"id":"HP:2","label":"Seizure"}},
+        {"type":{"id":"HP:6","label":"Short stature"},"excluded":true}],
+        "interpretations":[{"diagnosis":{"disease":{"id":"OMIM:1","label":"Epilepsy"}}}],
+        "diseases":[{"term":{"id":"OMIM:1","label":"Epilepsy"}},{"term":{"id":"OMIM:9","label":"no"},"excluded":true}],
+        "metaData":{"externalReferences":[{"id":"PMID:7"}],"phenopacketSchemaVersion":"2.0"}}"#;
+
+    #[test]
+    fn a_patient_is_read_once_with_what_was_excluded() {
+        let one = packet(TWO.as_bytes()).unwrap().unwrap();
+        assert_eq!((one.id.as_str(), one.group(), one.sex.as_str(), one.age), ("p1", "PMID:7", "MALE", Some(5.5)));
+        assert_eq!(one.observed.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["HP:2"]);
+        assert_eq!(one.excluded.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["HP:6"]);
+        assert_eq!(one.diseases.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(), ["OMIM:1"]);
+    }
+
+    #[test]
+    fn negated_of_version_1_means_excluded() {
+        let old = TWO.replacen("\"excluded\":true}],", "\"negated\":true}],", 1).replace("\"2.0\"", "\"1.0.0\"");
+        assert_eq!(packet(old.as_bytes()).unwrap().unwrap(), packet(TWO.as_bytes()).unwrap().unwrap());
+    }
+
+    #[test]
+    fn an_archive_may_hold_other_files_and_a_broken_packet_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.zip");
+        let pack = |files: &[(&str, &str)]| {
+            let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+            for (name, text) in files {
+                zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+                zip.write_all(text.as_bytes()).unwrap();
+            }
+            zip.finish().unwrap();
+        };
+        pack(&[("README.md", "hello"), ("x/p1.json", TWO), ("cohort.json", r#"{"id":"c","members":[]}"#)]);
+        let all = Packets::read(&path).unwrap();
+        assert_eq!(all.packets.len(), 1);
+        assert!(all.warnings[0].contains("cohort.json: a phenopacket of several persons"), "{:?}", all.warnings);
+        pack(&[("p1.json", TWO), ("p2.json", &TWO[..200])]);
+        assert!(Packets::read(&path).unwrap_err().to_string().contains("p2.json: no JSON: "));
+        pack(&[("p1.json", TWO), ("p2.json", TWO)]);
+        assert!(Packets::read(&path).unwrap_err().to_string().contains("patient `p1` is in "));
+        pack(&[("notes.txt", "x")]);
+        assert!(Packets::read(&path).unwrap_err().to_string().contains("no phenopacket in it"));
+        std::fs::write(&path, "PK").unwrap();
+        assert!(Packets::read(&path).unwrap_err().to_string().contains("cut off or broken"));
+    }
+
+    #[test]
+    fn a_patient_without_signs_is_told() {
+        let bare = r#"{"id":"p","subject":{"id":"1"},"diseases":[]}"#;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("p.json"), bare).unwrap();
+        let warnings = Packets::read(dir.path()).unwrap().warnings.join("\n");
+        for what in ["no observed sign", "no disease", "no publication"] {
+            assert!(warnings.contains(what), "{warnings}");
+        }
+    }
+
+    #[test]
+    fn ages_are_years() {
+        assert_eq!(years("P1Y6M"), Some(1.5));
+        assert_eq!(years("P3Y"), Some(3.0));
+        assert_eq!(years("P0D"), Some(0.0));
+        assert_eq!(years("3 years"), None);
+        assert!((years("P2W1DT3H").unwrap() - 15.0 / 365.25).abs() < 1e-9);
+    }
+
+    /// Reads the published cases where they are at hand.
+    #[test]
+    fn the_store_has_the_cases_that_its_description_counts() {
+        let Some(data) = std::env::var_os("DXLAB_DATA") else { return };
+        let all = Packets::store(Path::new(&data)).unwrap();
+        let publications: std::collections::BTreeSet<&str> = all.packets.iter().map(|one| one.group()).collect();
+        assert_eq!((all.packets.len(), publications.len()), (10_580, 1_790));
+        assert_eq!(all.packets.iter().filter(|one| one.observed.is_empty()).count(), 3);
+    }
+}

@@ -1,0 +1,225 @@
+//! What the rankers say of each candidate, side by side: the input of the learned ranker.
+use super::library::{Left, Library};
+use super::rank::{Bayes, BayesSettings, Descriptions, LikelihoodRatio, Likeness, Nearest, Resnik};
+use super::rank::Weights;
+use super::{Ranker, Signs};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A row of features.
+pub type Row = [f32; NAMES.len()];
+
+/// The features in order.
+pub const NAMES: [&str; 26] = [
+    "Resnik, signs explained",
+    "Resnik, disease shown",
+    "likelihood ratio, observed",
+    "likelihood ratio, excluded",
+    "Orphanet: Resnik, signs explained",
+    "Orphanet: Resnik, disease shown",
+    "Orphanet: likelihood ratio, observed",
+    "Orphanet: has rows",
+    "naive Bayes, observed",
+    "naive Bayes, excluded",
+    "naive Bayes on rows, observed",
+    "naive Bayes on patients, observed",
+    "naive Bayes on patients, excluded",
+    "nearest patient, terms",
+    "second publication, terms",
+    "nearest patient, terms and above",
+    "second publication, terms and above",
+    "nearest patient, Lin",
+    "second publication, Lin",
+    "patients that count in Bayes (log)",
+    "published patients (log)",
+    "publications (log)",
+    "annotated (0 or 1)",
+    "words of descriptions",
+    "nearest patient, Resnik",
+    "second publication, Resnik",
+];
+
+/// Place of the number of patients that count.
+const TOLD: usize = 19;
+
+/// See the file's header.
+pub struct Features<'a> {
+    library: &'a Library,
+    resnik: Resnik<'a>,
+    likelihood: LikelihoodRatio<'a>,
+    orphanet: (Resnik<'a>, LikelihoodRatio<'a>),
+    bayes: Bayes<'a>,
+    bayes_rows: Bayes<'a>,
+    bayes_patients: Bayes<'a>,
+    nearest: [Nearest<'a>; 4],
+    descriptions: Descriptions<'a>,
+    /// Patients and publications of each candidate.
+    counts: Vec<[f32; 2]>,
+    of_group: HashMap<&'a str, BTreeMap<usize, f32>>,
+}
+
+impl<'a> Features<'a> {
+    pub fn of(library: &'a Library, settings: BayesSettings, descriptions: &BTreeMap<String, String>) -> Self {
+        let mut counts = vec![[0.0; 2]; library.candidates.len()];
+        let mut of_group: HashMap<&str, BTreeMap<usize, f32>> = HashMap::new();
+        for patient in &library.patients {
+            for &disease in &patient.diseases {
+                counts[disease][0] += 1.0;
+                *of_group.entry(&patient.group).or_default().entry(disease).or_insert(0.0) += 1.0;
+            }
+        }
+        of_group.values().flat_map(BTreeMap::keys).for_each(|&disease| counts[disease][1] += 1.0);
+        let nearest = [Likeness::Terms, Likeness::Above, Likeness::Lin, Likeness::Resnik].map(|likeness| Nearest::of(library, likeness));
+        Self {
+            library,
+            resnik: Resnik::of(library),
+            likelihood: LikelihoodRatio::of(library),
+            orphanet: (Resnik::orphanet(library), LikelihoodRatio::orphanet(library)),
+            bayes: Bayes::of(library, settings),
+            bayes_rows: Bayes::of(library, BayesSettings { patients: false, ..settings }),
+            bayes_patients: Bayes::of(library, BayesSettings { rows: false, ..settings }),
+            nearest,
+            descriptions: Descriptions::of(library, descriptions),
+            counts,
+            of_group,
+        }
+    }
+
+    /// Of every candidate, in the order of the library.
+    pub fn rows(&self, signs: &Signs, left: Left) -> Vec<Row> {
+        let mut rows: Vec<Row> = vec![[0.0; NAMES.len()]; self.library.candidates.len()];
+        let mut put = |at: usize, values: &mut dyn Iterator<Item = f32>| {
+            rows.iter_mut().zip(values).for_each(|(row, value)| row[at] = value);
+        };
+        for (at, resnik) in [(0, &self.resnik), (4, &self.orphanet.0)] {
+            let halves = resnik.halves(signs, left);
+            put(at, &mut halves.iter().map(|one| one.signs));
+            put(at + 1, &mut halves.iter().map(|one| one.disease));
+        }
+        let ratios = self.likelihood.parts(signs, left);
+        put(2, &mut ratios.iter().map(|one| one[0]));
+        put(3, &mut ratios.iter().map(|one| one[1]));
+        put(6, &mut self.orphanet.1.parts(signs, left).iter().map(|one| one[0]));
+        put(7, &mut self.library.candidates.iter().map(|one| f32::from(!one.also.is_empty())));
+        let both = self.bayes.parts(signs, left);
+        put(8, &mut both.iter().map(|one| one[0]));
+        put(9, &mut both.iter().map(|one| one[1]));
+        put(10, &mut self.bayes_rows.parts(signs, left).iter().map(|one| one[0]));
+        let patients = self.bayes_patients.parts(signs, left);
+        put(11, &mut patients.iter().map(|one| one[0]));
+        put(12, &mut patients.iter().map(|one| one[1]));
+        for (at, nearest) in [13, 15, 17, 24].into_iter().zip(&self.nearest) {
+            let best = nearest.best_two(signs, left);
+            put(at, &mut best.iter().map(|one| one[0]));
+            put(at + 1, &mut best.iter().map(|one| one[1]));
+        }
+        put(19, &mut self.bayes.told(left).iter().map(|told| told.ln_1p()));
+        let counts = self.counts(left);
+        put(20, &mut counts.iter().map(|one| one[0].ln_1p()));
+        put(21, &mut counts.iter().map(|one| one[1].ln_1p()));
+        put(22, &mut self.bayes_rows.told(left).iter().map(|&told| f32::from(told > 0.0)));
+        put(23, &mut self.descriptions.scores(signs, left).into_iter());
+        rows
+    }
+
+    fn counts(&self, left: Left) -> Vec<[f32; 2]> {
+        let mut counts = self.counts.clone();
+        if let Some(own) = left.publication.and_then(|group| self.of_group.get(group)) {
+            for (&disease, patients) in own {
+                counts[disease][0] -= patients;
+                counts[disease][1] -= 1.0;
+            }
+        }
+        counts
+    }
+}
+
+/// Features of which a list also holds the rank and the distance to the best: those that order candidates.
+pub const LISTED: [usize; 10] = [0, 2, 6, 8, 10, 11, 13, 15, 17, 24];
+
+/// Candidates from each of these that are listed.
+const MOST: usize = 30;
+
+/// The candidates worth a second look for one patient, with what the learned ranker sees of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    pub group: String,
+    /// Places in the library.
+    pub candidates: Vec<usize>,
+    /// A row for each candidate, one after the other.
+    pub values: Vec<f32>,
+    /// The place in `candidates` of the right disease, where it is listed.
+    pub gold: Option<usize>,
+}
+
+impl Listed {
+    /// Features of a candidate.
+    pub fn width(&self) -> usize {
+        self.values.len() / self.candidates.len().max(1)
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks(self.width().max(1))
+    }
+
+    /// The share of the best candidate under the weights' softmax over those listed; 0 where none is listed.
+    pub fn confidence(&self, weights: &Weights) -> f64 {
+        let scores: Vec<f64> = self.rows().map(|row| f64::from(weights.score(row))).collect();
+        let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = scores.iter().map(|score| (score - best).exp()).sum();
+        if scores.is_empty() { 0.0 } else { 1.0 / sum }
+    }
+
+    /// A score for each of `n` candidates; what is not listed is behind all that is.
+    pub fn scores(&self, weights: &Weights, n: usize) -> Vec<f32> {
+        let mut scores = vec![f32::NEG_INFINITY; n];
+        self.candidates.iter().zip(self.rows()).for_each(|(&at, row)| scores[at] = weights.score(row));
+        scores
+    }
+}
+
+impl Features<'_> {
+    pub fn candidates(&self) -> usize {
+        self.library.candidates.len()
+    }
+
+    pub fn bayes(&self) -> &Bayes<'_> {
+        &self.bayes
+    }
+
+    /// The list of a patient whose diseases are `gold`. A disease of which nothing is known without what is left out is not listed.
+    pub fn list(&self, signs: &Signs, left: Left, gold: &[usize]) -> Listed {
+        let rows = self.rows(signs, left);
+        let known: Vec<usize> = (0..rows.len()).filter(|&i| rows[i][TOLD] > 0.0).collect();
+        let (mut chosen, mut extra) = (BTreeSet::new(), vec![[0.0f32; 2 * LISTED.len()]; rows.len()]);
+        for (k, &feature) in LISTED.iter().enumerate() {
+            let mut order = known.clone();
+            order.sort_by(|&a, &b| rows[b][feature].total_cmp(&rows[a][feature]).then(a.cmp(&b)));
+            let best = order.first().map_or(0.0, |&i| rows[i][feature]);
+            let (mut rank, mut last) = (0, f32::NAN);
+            for (place, &i) in order.iter().enumerate() {
+                let value = rows[i][feature];
+                if value != last {
+                    (rank, last) = (place, value);
+                }
+                extra[i][k] = (rank as f32).ln_1p();
+                extra[i][LISTED.len() + k] = value - best;
+            }
+            chosen.extend(order.into_iter().take(MOST));
+        }
+        let candidates: Vec<usize> = chosen.into_iter().collect();
+        let values = candidates.iter().flat_map(|&i| rows[i].iter().chain(&extra[i]).copied()).collect();
+        let gold = candidates.iter().position(|at| gold.contains(at));
+        Listed { group: left.publication.unwrap_or_default().to_string(), candidates, values, gold }
+    }
+
+    /// The list of each patient, its own publication left out.
+    pub fn lists(&self, patients: &[&super::Patient]) -> Vec<Listed> {
+        of_all(patients, |one| self.list(&one.signs, Left::patients(&one.group), &one.diseases))
+    }
+}
+
+/// Calls for many patients at once, on all cores.
+pub fn of_all<T: Send>(patients: &[&super::Patient], one: impl Fn(&super::Patient) -> T + Sync) -> Vec<T> {
+    patients.par_iter().map(|patient| one(patient)).collect()
+}

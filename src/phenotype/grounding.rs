@@ -1,0 +1,170 @@
+//! From a disease's name, as a person or a model writes it, to the disease.
+//!
+//! A name is found where its words are those of a known name in any order, whatever its case and punctuation; else where it differs by
+//! little (see [`Way::Near`]) and no second disease is as close. A broader name than the disease's own ("Noonan syndrome" for "Noonan
+//! syndrome 8") is not that disease and gets no credit; what is only a series of diseases is told as [`Grounding::series`].
+use super::library::{Library, comparable};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// How a name led to a disease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// The words of a name or synonym.
+    Exact,
+    /// At least nine tenths of the letter triples in common (Dice), the same numbers, and no other disease so close.
+    Near,
+}
+
+/// Names and what they lead to.
+#[derive(Clone, Debug)]
+pub struct Grounding {
+    names: HashMap<String, BTreeSet<usize>>,
+    /// Letter triple → places in `spelled`.
+    triples: HashMap<[char; 3], Vec<u32>>,
+    spelled: Vec<(String, usize, usize)>,
+    /// A name without its number → diseases of the series.
+    series: BTreeMap<String, BTreeSet<usize>>,
+}
+
+/// From which Dice coefficient on two spellings are taken for one name.
+const NEAR: f64 = 0.9;
+
+impl Grounding {
+    /// Names of the candidates, of their Orphanet entries, and further synonyms by the candidate's id.
+    pub fn of(library: &Library, synonyms: &BTreeMap<String, Vec<String>>) -> Self {
+        let mut all = Self { names: HashMap::new(), triples: HashMap::new(), spelled: vec![], series: BTreeMap::new() };
+        for (i, candidate) in library.candidates.iter().enumerate() {
+            let orphanet = candidate.also.iter().map(|&at| library.knowledge.diseases[at].name.as_str());
+            let further = synonyms.get(&candidate.id).into_iter().flatten().map(String::as_str);
+            for name in std::iter::once(candidate.name.as_str()).chain(orphanet).chain(further) {
+                all.add(name, i);
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, name: &str, disease: usize) {
+        for part in std::iter::once(name).chain(name.split(';')) {
+            let key = comparable(part);
+            if key.is_empty() {
+                continue;
+            }
+            if self.names.entry(key.clone()).or_default().insert(disease) {
+                let spelled = triples(&key);
+                let at = self.spelled.len() as u32;
+                spelled.iter().for_each(|&triple| self.triples.entry(triple).or_default().push(at));
+                self.spelled.push((key, disease, spelled.len()));
+            }
+            if let Some(series) = without_number(part) {
+                self.series.entry(series).or_default().insert(disease);
+            }
+        }
+    }
+
+    /// The diseases of that name, and how they were found; empty where none is.
+    pub fn ground(&self, name: &str) -> (Vec<usize>, Way) {
+        let key = comparable(name);
+        if let Some(found) = self.names.get(&key) {
+            return (found.iter().copied().collect(), Way::Exact);
+        }
+        let bare = name.split(['(', '[']).next().unwrap_or_default();
+        match self.names.get(&comparable(bare)) {
+            Some(found) if comparable(bare) != key && !bare.trim().is_empty() => (found.iter().copied().collect(), Way::Exact),
+            _ => (self.near(&key), Way::Near),
+        }
+    }
+
+    fn near(&self, key: &str) -> Vec<usize> {
+        let asked = triples(key);
+        let mut shared: HashMap<u32, usize> = HashMap::new();
+        for triple in &asked {
+            for &at in self.triples.get(triple).map_or(&[][..], Vec::as_slice) {
+                *shared.entry(at).or_default() += 1;
+            }
+        }
+        let dice = |(at, n): (u32, usize)| {
+            let (name, disease, own) = &self.spelled[at as usize];
+            let like = 2.0 * n as f64 / (own + asked.len()) as f64;
+            (like >= NEAR && numbers(name) == numbers(key)).then_some((like, *disease))
+        };
+        let mut close: Vec<(f64, usize)> = shared.into_iter().filter_map(dice).collect();
+        close.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let Some(&(best, first)) = close.first() else { return vec![] };
+        let tied = close.iter().any(|&(like, disease)| like == best && disease != first);
+        if tied { vec![] } else { vec![first] }
+    }
+
+    /// Diseases of which this is the name without its number; empty where it is a disease's own name or no such name.
+    pub fn series(&self, name: &str) -> Vec<usize> {
+        let key = comparable(name);
+        if self.names.contains_key(&key) {
+            return vec![];
+        }
+        self.series.get(&key).into_iter().flatten().copied().collect()
+    }
+}
+
+fn triples(key: &str) -> BTreeSet<[char; 3]> {
+    let padded: Vec<char> = std::iter::once(' ').chain(key.chars()).chain([' ']).collect();
+    padded.windows(3).map(|w| [w[0], w[1], w[2]]).collect()
+}
+
+/// Words that tell one disease of a series from the next: digits, Roman numerals, single letters.
+fn numbers(key: &str) -> Vec<&str> {
+    let telling = |word: &&str| {
+        word.chars().any(|c| c.is_ascii_digit())
+            || word.chars().count() == 1
+            || (word.len() <= 5 && word.chars().all(|c| matches!(c, 'i' | 'v' | 'x')))
+    };
+    key.split(' ').filter(telling).collect()
+}
+
+/// `Noonan syndrome 8` → `noonan syndrome`, comparable; none without such an ending.
+fn without_number(name: &str) -> Option<String> {
+    let name = name.trim().trim_end_matches(')');
+    let (head, last) = name.rsplit_once([' ', ',', '('])?;
+    let is_number = last.len() <= 4 && last.starts_with(|c: char| c.is_ascii_digit())
+        || (!last.is_empty() && last.chars().all(|c| matches!(c, 'I' | 'V' | 'X')));
+    let head = head.trim().trim_end_matches("type").trim_end_matches([',', ' ']);
+    (is_number && !head.is_empty()).then(|| comparable(head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::knowledge::{Disease, Knowledge};
+    use super::super::ontology::{Ontology, tests::SMALL};
+    use super::*;
+
+    fn grounding(names: &[&str]) -> Grounding {
+        let header = "database_id\tdisease_name\tqualifier\thpo_id\treference\tfrequency\taspect\n";
+        let rows: String =
+            names.iter().enumerate().map(|(i, name)| format!("OMIM:{i}\t{name}\t\tHP:2\tPMID:1\t\tP\n")).collect();
+        let known = Knowledge::parse(Ontology::parse(SMALL).unwrap(), &(header.to_string() + &rows)).unwrap();
+        let _: &Disease = &known.diseases[0];
+        let synonyms = BTreeMap::from([("OMIM:0".to_string(), vec!["Fibrillinopathy of old".to_string()])]);
+        Grounding::of(&Library::of(known), &synonyms)
+    }
+
+    #[test]
+    fn names_are_found_in_any_order_of_words_and_by_synonym() {
+        let g = grounding(&["Marfan syndrome", "Noonan syndrome 1", "Noonan syndrome 8", "Stickler syndrome, type I"]);
+        assert_eq!(g.ground("MARFAN SYNDROME"), (vec![0], Way::Exact));
+        assert_eq!(g.ground("Syndrome, Marfan").0, [0]);
+        assert_eq!(g.ground("fibrillinopathy of old").0, [0]);
+        assert_eq!(g.ground("Marfan syndrome (FBN1)").0, [0], "what stands in brackets is no part of the name");
+        assert_eq!(g.ground("Marfan's syndrom"), (vec![], Way::Near), "one letter triple too many differs");
+        assert_eq!(g.ground("Marfann syndrome"), (vec![0], Way::Near));
+    }
+
+    #[test]
+    fn a_broader_name_and_another_number_get_no_credit() {
+        let g = grounding(&["Marfan syndrome", "Noonan syndrome 1", "Noonan syndrome 8", "Stickler syndrome, type I"]);
+        assert!(g.ground("Noonan syndrome").0.is_empty());
+        assert_eq!(g.series("Noonan syndrome"), [1, 2]);
+        assert!(g.ground("Noonan syndrome 9").0.is_empty());
+        assert!(g.ground("Stickler syndrome, type II").0.is_empty(), "another Roman numeral");
+        assert_eq!(g.series("Stickler syndrome"), [3]);
+        assert!(g.series("Marfan syndrome").is_empty());
+        assert!(g.ground("").0.is_empty() && g.ground("heart disease").0.is_empty());
+    }
+}

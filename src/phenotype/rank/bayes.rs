@@ -1,0 +1,319 @@
+//! Naive Bayes over annotations and published patients together, smoothed along the ontology.
+//!
+//! Every source (a reference of the annotation file, a publication with patients) tells of n patients of a disease and how many of them
+//! had a term or something below it. Counts of all sources are added, a large source counting for at most `cap` patients:
+//!
+//! ```text
+//! n'      = cap·n / (cap + n)                       k' = n'·k/n
+//! f(t|D)  = (Σ k' + α·m) / (Σ n' + α)               m  = f(p|D)·b(t)/b(p) at the best parent p, b(t) at the top
+//! score   = Σ observed ln f/b  +  Σ excluded ln (1 − f)/(1 − b)
+//! ```
+//!
+//! b(t) is the mean frequency of t over diseases. A term that a disease was never seen with thus inherits from its parents what is known
+//! there. A disease about which nothing is known cannot be ranked and stands behind all others.
+use super::super::knowledge::Frequency;
+use super::{Contribution, Left, Library, Ranker, Signs, Term};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// Chosen on validation publications; see the chapter on rare diseases.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BayesSettings {
+    /// Patients that the parents' frequency counts for.
+    pub alpha: f32,
+    /// No source counts for more patients.
+    pub cap: f32,
+    /// Patients that a row without a count stands for.
+    pub uncounted: f32,
+    /// Use rows of the annotation file.
+    pub rows: bool,
+    /// Use published patients.
+    pub patients: bool,
+}
+
+impl Default for BayesSettings {
+    fn default() -> Self {
+        Self { alpha: 1.0, cap: 8.0, uncounted: 2.0, rows: true, patients: true }
+    }
+}
+
+/// What one source or all sources tell of a disease.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    n: f32,
+    /// Sorted by term.
+    k: Vec<(Term, f32)>,
+}
+
+pub struct Bayes<'a> {
+    library: &'a Library,
+    settings: BayesSettings,
+    /// Of each candidate, by source.
+    sources: Vec<BTreeMap<String, Tally>>,
+    totals: Vec<Tally>,
+    holders: Vec<Vec<(u32, f32)>>,
+    background: Vec<f32>,
+    /// Candidates that a publication's patients or rows speak of.
+    touched: HashMap<String, Vec<usize>>,
+    /// Place of each term in an order in which parents come first.
+    depth: Vec<u32>,
+}
+
+/// How sources are named: patients of a publication are left out with it always, rows only where rows are.
+fn row_source(reference: &str) -> String {
+    format!("rows of {reference}")
+}
+
+impl<'a> Bayes<'a> {
+    pub fn of(library: &'a Library, settings: BayesSettings) -> Self {
+        let mut sources: Vec<BTreeMap<String, Tally>> = vec![BTreeMap::new(); library.candidates.len()];
+        if settings.rows {
+            rows(library, settings, &mut sources);
+        }
+        if settings.patients {
+            patients(library, settings, &mut sources);
+        }
+        let totals: Vec<Tally> = sources.iter().map(|all| sum(all.values())).collect();
+        let terms = library.ontology().len();
+        let (mut holders, mut background) = (vec![vec![]; terms], vec![0.0f32; terms]);
+        let told = totals.iter().filter(|one| one.n > 0.0).count().max(1) as f32;
+        for (i, total) in totals.iter().enumerate() {
+            for &(term, k) in &total.k {
+                holders[term as usize].push((i as u32, k));
+                background[term as usize] += k / total.n / told;
+            }
+        }
+        let least = 0.1 / told;
+        background.iter_mut().for_each(|share| *share = share.clamp(least, 0.99));
+        let mut touched: HashMap<String, Vec<usize>> = HashMap::new();
+        for (i, all) in sources.iter().enumerate() {
+            all.keys().for_each(|source| touched.entry(source.clone()).or_default().push(i));
+        }
+        let mut depth = vec![0; terms];
+        library.ontology().parents_first().iter().enumerate().for_each(|(at, &term)| depth[term as usize] = at as u32);
+        Self { library, settings, sources, totals, holders, background, touched, depth }
+    }
+
+    /// Patients that count for each candidate.
+    pub fn told(&self, left: Left) -> Vec<f32> {
+        let mut all: Vec<f32> = self.totals.iter().map(|one| one.n).collect();
+        self.without(left).into_iter().for_each(|(i, tally)| all[i] = tally.n);
+        all
+    }
+
+    /// The sums over observed and over excluded signs, for every candidate.
+    pub fn parts(&self, signs: &Signs, left: Left) -> Vec<[f32; 2]> {
+        let terms = self.asked(signs);
+        let at: HashMap<Term, usize> = terms.iter().enumerate().map(|(i, &term)| (term, i)).collect();
+        let mut lift: Vec<Vec<f32>> = Vec::with_capacity(terms.len());
+        for &term in &terms {
+            let mut own = self.inherited(term, &at, &lift);
+            let (alpha, background) = (self.settings.alpha, self.background[term as usize]);
+            for (lift, total) in own.iter_mut().zip(&self.totals) {
+                *lift *= alpha / (total.n + alpha);
+            }
+            for &(candidate, k) in &self.holders[term as usize] {
+                own[candidate as usize] += k / (self.totals[candidate as usize].n + alpha) / background;
+            }
+            lift.push(own);
+        }
+        let mut all = vec![[0.0; 2]; self.totals.len()];
+        for &term in &signs.observed {
+            let Some(&i) = at.get(&term) else { continue };
+            all.iter_mut().zip(&lift[i]).for_each(|(sum, lift)| sum[0] += self.observed(term, *lift));
+        }
+        for &term in &signs.excluded {
+            let Some(&i) = at.get(&term) else { continue };
+            all.iter_mut().zip(&lift[i]).for_each(|(sum, lift)| sum[1] += self.excluded(term, *lift));
+        }
+        for (candidate, tally) in self.without(left) {
+            let lift = self.lifts_of(&terms, &at, &tally);
+            let sum = |asked: &[Term], one: &dyn Fn(Term, f32) -> f32| {
+                asked.iter().filter_map(|term| Some(one(*term, lift[*at.get(term)?]))).sum()
+            };
+            all[candidate] =
+                [sum(&signs.observed, &|t, l| self.observed(t, l)), sum(&signs.excluded, &|t, l| self.excluded(t, l))];
+        }
+        all
+    }
+
+    /// The signs and all above them, parents first.
+    fn asked(&self, signs: &Signs) -> Vec<Term> {
+        let both: Vec<Term> = signs.observed.iter().chain(&signs.excluded).copied().collect();
+        let mut terms = self.library.ontology().closure(&both);
+        terms.sort_by_key(|&term| self.depth[term as usize]);
+        terms
+    }
+
+    /// The greatest lift of a parent, 1 at the top.
+    fn inherited(&self, term: Term, at: &HashMap<Term, usize>, lift: &[Vec<f32>]) -> Vec<f32> {
+        let mut parents = self.library.ontology().parents(term).iter().filter_map(|parent| at.get(parent));
+        let Some(&first) = parents.next() else { return vec![1.0; self.totals.len()] };
+        let mut own = lift[first].clone();
+        for &other in parents {
+            own.iter_mut().zip(&lift[other]).for_each(|(own, other)| *own = own.max(*other));
+        }
+        own
+    }
+
+    /// f/b of each asked term for one tally.
+    fn lifts_of(&self, terms: &[Term], at: &HashMap<Term, usize>, tally: &Tally) -> Vec<f32> {
+        let alpha = self.settings.alpha;
+        let mut lift: Vec<f32> = Vec::with_capacity(terms.len());
+        for &term in terms {
+            let parents = self.library.ontology().parents(term).iter().filter_map(|parent| at.get(parent));
+            let inherited = parents.map(|&i| lift[i]).reduce(f32::max).unwrap_or(1.0);
+            let k = tally.k.binary_search_by_key(&term, |one| one.0).map_or(0.0, |i| tally.k[i].1);
+            let own = k / (tally.n + alpha) / self.background[term as usize];
+            lift.push(inherited * alpha / (tally.n + alpha) + own);
+        }
+        lift
+    }
+
+    fn observed(&self, term: Term, lift: f32) -> f32 {
+        lift.min(0.99 / self.background[term as usize]).ln()
+    }
+
+    fn excluded(&self, term: Term, lift: f32) -> f32 {
+        let background = self.background[term as usize];
+        ((1.0 - (lift * background).min(0.99)) / (1.0 - background)).ln()
+    }
+
+    fn without(&self, left: Left) -> Vec<(usize, Tally)> {
+        let Some(publication) = left.publication else { return vec![] };
+        let out: Vec<String> =
+            std::iter::once(publication.to_string()).chain(left.reference().map(row_source)).collect();
+        let mut changed: Vec<usize> = out.iter().filter_map(|source| self.touched.get(source)).flatten().copied().collect();
+        changed.sort_unstable();
+        changed.dedup();
+        let kept = |i: usize| sum(self.sources[i].iter().filter(|(source, _)| !out.contains(source)).map(|one| one.1));
+        changed.into_iter().map(|i| (i, kept(i))).collect()
+    }
+}
+
+fn rows(library: &Library, settings: BayesSettings, sources: &mut [BTreeMap<String, Tally>]) {
+    for (candidate, of) in library.candidates.iter().zip(sources) {
+        let rows = candidate.known.iter().chain(&candidate.also).flat_map(|&at| &library.knowledge.diseases[at].annotations);
+        let mut by_source: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        rows.for_each(|row| by_source.entry(row.source).or_default().push(row));
+        for (source, rows) in by_source {
+            let counted = rows.iter().filter_map(|row| match row.frequency {
+                Frequency::Counted { n, .. } => Some(n as f32),
+                _ => None,
+            });
+            let n = counted.reduce(f32::max).unwrap_or(settings.uncounted);
+            let mut shares: BTreeMap<Term, f32> = BTreeMap::new();
+            for row in rows.iter().filter(|row| !row.excluded) {
+                for &above in library.ontology().ancestors(row.term) {
+                    let held = shares.entry(above).or_insert(0.0);
+                    *held = held.max(row.frequency.share() as f32);
+                }
+            }
+            of.insert(row_source(&library.knowledge.sources[source as usize]), tally(settings, n, shares));
+        }
+    }
+}
+
+fn patients(library: &Library, settings: BayesSettings, sources: &mut [BTreeMap<String, Tally>]) {
+    let mut counts: BTreeMap<(usize, &str), (f32, BTreeMap<Term, f32>)> = BTreeMap::new();
+    for patient in &library.patients {
+        for &disease in &patient.diseases {
+            let (n, terms) = counts.entry((disease, &patient.group)).or_default();
+            *n += 1.0;
+            for term in library.ontology().closure(&patient.signs.observed) {
+                *terms.entry(term).or_insert(0.0) += 1.0;
+            }
+        }
+    }
+    for ((disease, group), (n, terms)) in counts {
+        let shares = terms.into_iter().map(|(term, k)| (term, k / n)).collect();
+        sources[disease].insert(group.to_string(), tally(settings, n, shares));
+    }
+}
+
+fn tally(settings: BayesSettings, n: f32, shares: BTreeMap<Term, f32>) -> Tally {
+    let n = settings.cap * n / (settings.cap + n);
+    Tally { n, k: shares.into_iter().map(|(term, share)| (term, n * share)).collect() }
+}
+
+fn sum<'t>(all: impl Iterator<Item = &'t Tally>) -> Tally {
+    let (mut n, mut k) = (0.0, BTreeMap::<Term, f32>::new());
+    for one in all {
+        n += one.n;
+        one.k.iter().for_each(|&(term, count)| *k.entry(term).or_insert(0.0) += count);
+    }
+    Tally { n, k: k.into_iter().collect() }
+}
+
+impl Ranker for Bayes<'_> {
+    fn name(&self) -> &'static str {
+        "bayes"
+    }
+
+    fn scores(&self, signs: &Signs, left: Left) -> Vec<f32> {
+        let parts = self.parts(signs, left).into_iter().zip(self.told(left));
+        parts.map(|([observed, excluded], told)| if told > 0.0 { observed + excluded } else { f32::NEG_INFINITY }).collect()
+    }
+
+    fn contributions(&self, signs: &Signs, candidate: usize, left: Left) -> Vec<Contribution> {
+        let terms = self.asked(signs);
+        let at: HashMap<Term, usize> = terms.iter().enumerate().map(|(i, &term)| (term, i)).collect();
+        let changed = self.without(left);
+        let tally = changed.iter().find(|one| one.0 == candidate).map_or(&self.totals[candidate], |(_, tally)| tally);
+        let lift = self.lifts_of(&terms, &at, tally);
+        let one = |term: Term, excluded: bool| {
+            let lift = lift[*at.get(&term)?];
+            let share = (lift * self.background[term as usize]).min(0.99);
+            let value = if excluded { self.excluded(term, lift) } else { self.observed(term, lift) };
+            let reason = format!("expected in {:.0} % of patients with the disease, {lift:.1} times the mean", 100.0 * share);
+            Some(Contribution { term, excluded, value: f64::from(value), reason })
+        };
+        let observed = signs.observed.iter().filter_map(|&term| one(term, false));
+        observed.chain(signs.excluded.iter().filter_map(|&term| one(term, true))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::library::tests::library;
+    use super::*;
+
+    /// With α = 1, cap = 8, uncounted = 2 for OMIM:9: one patient with short stature, n' = 8/9. Short stature's parent, abnormal skeleton,
+    /// has b from all: see the formula; the lift of the child is (k' / (n' + 1)) / b + lift(parent)/(n' + 1).
+    #[test]
+    fn frequencies_are_those_of_the_formula() {
+        let library = library();
+        let bayes = Bayes::of(&library, BayesSettings { alpha: 1.0, cap: 8.0, uncounted: 2.0, rows: true, patients: true });
+        let term = |name: &str| library.ontology().named(name).unwrap();
+        let (skeleton, short) = (term("abnormal skeleton"), term("short stature"));
+        let n = 8.0f32 / 9.0;
+        let b = |t: Term| bayes.background[t as usize];
+        let parent = (n / (n + 1.0)) / b(skeleton) + 1.0 / (n + 1.0);
+        let child = (n / (n + 1.0)) / b(short) + parent / (n + 1.0);
+        let signs = Signs { observed: vec![short], excluded: vec![] };
+        let score = bayes.scores(&signs, Left::nothing())[library.candidate("OMIM:9").unwrap()];
+        assert!((score - child.min(0.99 / b(short)).ln()).abs() < 1e-5, "{score}");
+    }
+
+    #[test]
+    fn what_is_explained_adds_up_and_leaving_out_is_forgetting() {
+        let library = library();
+        let bayes = Bayes::of(&library, BayesSettings::default());
+        let term = |name: &str| library.ontology().named(name).unwrap();
+        let signs = Signs {
+            observed: vec![term("generalised seizure"), term("short stature")],
+            excluded: vec![term("skull deformity")],
+        };
+        for left in [Left::nothing(), Left::patients("PMID:1"), Left::out("PMID:1"), Left::out("PMID:4")] {
+            let scores = bayes.scores(&signs, left);
+            for (candidate, score) in scores.iter().enumerate().filter(|one| one.1.is_finite()) {
+                let sum: f64 = bayes.contributions(&signs, candidate, left).iter().map(|one| one.value).sum();
+                assert!((sum - f64::from(*score)).abs() < 1e-4, "{left:?} {candidate}: {sum} is not {score}");
+            }
+        }
+        let nothing_left = bayes.scores(&signs, Left::out("PMID:4"))[library.candidate("OMIM:9").unwrap()];
+        assert_eq!(nothing_left, f32::NEG_INFINITY, "nothing is known of it without its only paper");
+        let rows_stay = bayes.told(Left::patients("PMID:1"))[library.candidate("OMIM:1").unwrap()];
+        assert!(rows_stay > bayes.told(Left::out("PMID:1"))[library.candidate("OMIM:1").unwrap()]);
+    }
+}

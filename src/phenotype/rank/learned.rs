@@ -1,0 +1,249 @@
+//! All rankers weighed by a small network that was trained on published patients.
+//!
+//! Of every patient the candidates that any of several rankers puts near the top are listed, each with its [features](super::super::features).
+//! A network with one hidden layer gives each a score; the loss is the cross-entropy of the right disease among those listed (ListNet with
+//! one relevant item, Cao et al., ICML 2007).
+//!
+//! A disease of which nothing is known once the patient's publication is left out is never listed: it would be in the list of candidates
+//! only because of this very patient.
+use super::super::features::{Features, LISTED, Listed, NAMES};
+use super::{Contribution, Left, Ranker, Signs};
+use crate::error::{Error, Result};
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+const HIDDEN: usize = 32;
+const EPOCHS: usize = 8;
+const BATCH: usize = 64;
+
+/// A trained network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weights {
+    /// What the features are, in order; files made for other features are refused.
+    pub features: Vec<String>,
+    /// Every feature enters as (value − mean) / scale.
+    pub mean: Vec<f32>,
+    pub scale: Vec<f32>,
+    /// `[hidden][features]`.
+    pub hidden: Vec<Vec<f32>>,
+    pub bias: Vec<f32>,
+    /// Of each hidden unit.
+    pub output: Vec<f32>,
+    /// Patients and publications that it was trained on.
+    pub patients: usize,
+    pub publications: usize,
+}
+
+impl Weights {
+    /// Those that come with dxlab, trained on all published patients.
+    pub fn embedded() -> Result<Self> {
+        let path = crate::home().join("data").join("rare-disease").join("learned.json");
+        let weights: Self = crate::io::read_json(&path)?;
+        let known = names();
+        if weights.features != known {
+            return Err(Error::input(format!(
+                "{}: made for other features ({} and not {}): train it anew with `dxlab rare-disease train`",
+                path.display(),
+                weights.features.len(),
+                known.len()
+            )));
+        }
+        Ok(weights)
+    }
+
+    /// The score of one candidate.
+    pub fn score(&self, row: &[f32]) -> f32 {
+        let input: Vec<f32> =
+            row.iter().zip(self.mean.iter().zip(&self.scale)).map(|(value, (mean, scale))| (value - mean) / scale).collect();
+        let unit = |(weights, bias): (&Vec<f32>, &f32)| {
+            (weights.iter().zip(&input).map(|(weight, value)| weight * value).sum::<f32>() + bias).max(0.0)
+        };
+        self.hidden.iter().zip(&self.bias).map(unit).zip(&self.output).map(|(unit, weight)| unit * weight).sum()
+    }
+
+    /// Trains on the lists at these places; those whose disease is not listed teach nothing and are passed over. The same seed gives the
+    /// same weights on the same processor.
+    pub fn train(lists: &[Listed], at: &[usize], seed: u64) -> Result<Self> {
+        let lists: Vec<&Listed> = at.iter().map(|&i| &lists[i]).filter(|list| list.gold.is_some()).collect();
+        if lists.is_empty() {
+            return Err(Error::input("no patient whose disease is among the candidates: nothing to learn from"));
+        }
+        let (mean, scale) = moments(&lists);
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let network = Network::new(&mut rng)?;
+        let settings = ParamsAdamW { lr: 3e-3, weight_decay: 1e-3, ..ParamsAdamW::default() };
+        let mut optimiser = AdamW::new(vec![network.hidden.clone(), network.bias.clone(), network.output.clone()], settings)?;
+        let mut order: Vec<usize> = (0..lists.len()).collect();
+        for epoch in 0..EPOCHS {
+            order.shuffle(&mut rng);
+            optimiser.set_learning_rate(3e-3 * (1.0 - epoch as f64 / EPOCHS as f64));
+            for batch in order.chunks(BATCH) {
+                let batch: Vec<&Listed> = batch.iter().map(|&i| lists[i]).collect();
+                optimiser.backward_step(&network.loss(&batch, &mean, &scale)?)?;
+            }
+        }
+        let groups: std::collections::BTreeSet<&str> = lists.iter().map(|list| list.group.as_str()).collect();
+        network.weights(mean, scale, lists.len(), groups.len())
+    }
+}
+
+fn names() -> Vec<String> {
+    let kinds = ["", ", rank (log)", ", behind the best"];
+    let of = |kind: usize| NAMES.iter().enumerate().filter(move |(i, _)| kind == 0 || LISTED.contains(i));
+    (0..3).flat_map(|kind| of(kind).map(move |(_, name)| format!("{name}{}", kinds[kind]))).collect()
+}
+
+fn moments(lists: &[&Listed]) -> (Vec<f32>, Vec<f32>) {
+    let width = lists[0].width();
+    let (mut sum, mut squares, mut n) = (vec![0.0f64; width], vec![0.0f64; width], 0.0f64);
+    for row in lists.iter().flat_map(|list| list.rows()) {
+        n += 1.0;
+        for ((sum, square), &value) in sum.iter_mut().zip(&mut squares).zip(row) {
+            *sum += f64::from(value);
+            *square += f64::from(value).powi(2);
+        }
+    }
+    let mean: Vec<f64> = sum.iter().map(|sum| sum / n).collect();
+    let scale = squares.iter().zip(&mean).map(|(square, mean)| ((square / n - mean * mean).max(0.0).sqrt() + 1e-3) as f32);
+    (mean.iter().map(|&mean| mean as f32).collect(), scale.collect())
+}
+
+struct Network {
+    hidden: Var,
+    bias: Var,
+    output: Var,
+}
+
+impl Network {
+    fn new(rng: &mut impl rand::Rng) -> Result<Self> {
+        let width = names().len();
+        let mut drawn = |rows: usize, columns: usize| -> Result<Var> {
+            let limit = (6.0 / (rows + columns) as f32).sqrt();
+            let values: Vec<f32> = (0..rows * columns).map(|_| rng.random_range(-limit..limit)).collect();
+            Ok(Var::from_vec(values, (rows, columns), &Device::Cpu)?)
+        };
+        let (hidden, output) = (drawn(HIDDEN, width)?, drawn(1, HIDDEN)?);
+        Ok(Self { hidden, output, bias: Var::zeros((1, HIDDEN), DType::F32, &Device::Cpu)? })
+    }
+
+    /// Cross-entropy of the right candidates among those listed, mean over the lists.
+    fn loss(&self, lists: &[&Listed], mean: &[f32], scale: &[f32]) -> Result<Tensor> {
+        let longest = lists.iter().map(|list| list.candidates.len()).max().unwrap_or(1);
+        let width = mean.len();
+        let (mut rows, mut mask, mut gold) = (vec![0.0f32; lists.len() * longest * width], vec![-1e9f32; lists.len() * longest], vec![]);
+        for (i, list) in lists.iter().enumerate() {
+            for (j, row) in list.rows().enumerate() {
+                let at = i * longest + j;
+                mask[at] = 0.0;
+                for (k, &value) in row.iter().enumerate() {
+                    rows[at * width + k] = (value - mean[k]) / scale[k];
+                }
+            }
+            gold.push(list.gold.unwrap_or_default() as u32);
+        }
+        let rows = Tensor::from_vec(rows, (lists.len() * longest, width), &Device::Cpu)?;
+        let units = rows.matmul(&self.hidden.t()?)?.broadcast_add(self.bias.as_tensor())?.relu()?;
+        let scores = units.matmul(&self.output.t()?)?.reshape((lists.len(), longest))?;
+        let scores = (scores + Tensor::from_vec(mask, (lists.len(), longest), &Device::Cpu)?)?;
+        let gold = Tensor::from_vec(gold, lists.len(), &Device::Cpu)?;
+        Ok(candle_nn::loss::cross_entropy(&scores, &gold)?)
+    }
+
+    fn weights(&self, mean: Vec<f32>, scale: Vec<f32>, patients: usize, publications: usize) -> Result<Weights> {
+        Ok(Weights {
+            features: names(),
+            mean,
+            scale,
+            hidden: self.hidden.to_vec2()?,
+            bias: self.bias.to_vec2::<f32>()?.remove(0),
+            output: self.output.to_vec2::<f32>()?.remove(0),
+            patients,
+            publications,
+        })
+    }
+}
+
+/// See the file's header.
+pub struct Learned<'a> {
+    features: Features<'a>,
+    weights: Weights,
+}
+
+impl<'a> Learned<'a> {
+    pub fn new(features: Features<'a>, weights: Weights) -> Result<Self> {
+        Ok(Self { features, weights })
+    }
+}
+
+impl Ranker for Learned<'_> {
+    fn name(&self) -> &'static str {
+        "learned"
+    }
+
+    fn scores(&self, signs: &Signs, left: Left) -> Vec<f32> {
+        let list = self.features.list(signs, left, &[]);
+        list.scores(&self.weights, self.features.candidates())
+    }
+
+    /// What naive Bayes over annotations and patients says of each sign: the network's own score has no parts.
+    fn contributions(&self, signs: &Signs, candidate: usize, left: Left) -> Vec<Contribution> {
+        self.features.bayes().contributions(signs, candidate, left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two candidates for each patient; the right one has the greater first feature, which the network must find.
+    fn lists() -> Vec<Listed> {
+        let width = names().len();
+        let one = |i: usize| {
+            let right = i % 2;
+            let mut values = vec![0.0; 2 * width];
+            for j in 0..2 {
+                values[j * width] = if j == right { 2.0 + (i % 5) as f32 } else { (i % 3) as f32 - 1.0 };
+                values[j * width + 1] = ((i * 7 + j * 3) % 4) as f32;
+            }
+            Listed { group: format!("p{i}"), candidates: vec![4, 9], values, gold: Some(right) }
+        };
+        (0..200).map(one).collect()
+    }
+
+    #[test]
+    fn what_tells_the_right_disease_is_learned_and_the_same_each_time() {
+        let lists = lists();
+        let train: Vec<usize> = (0..150).collect();
+        let weights = Weights::train(&lists, &train, 7).unwrap();
+        let right = |list: &&Listed| {
+            let scores: Vec<f32> = list.rows().map(|row| weights.score(row)).collect();
+            scores[list.gold.unwrap()] > scores[1 - list.gold.unwrap()]
+        };
+        assert_eq!(lists[150..].iter().filter(right).count(), 50);
+        assert_eq!(weights, Weights::train(&lists, &train, 7).unwrap());
+        assert_ne!(weights, Weights::train(&lists, &train, 8).unwrap());
+        assert_eq!((weights.patients, weights.publications), (150, 150));
+        let scores = lists[0].scores(&weights, 12);
+        assert!(scores[4].is_finite() && scores[0] == f32::NEG_INFINITY, "what is not listed is behind all that is");
+    }
+
+    #[test]
+    fn the_score_of_the_file_is_that_of_the_network() {
+        let lists = lists();
+        let weights = Weights::train(&lists, &(0..100).collect::<Vec<_>>(), 7).unwrap();
+        let json = serde_json::to_string(&weights).unwrap();
+        let back: Weights = serde_json::from_str(&json).unwrap();
+        let row: Vec<f32> = lists[3].rows().next().unwrap().to_vec();
+        assert_eq!(back.score(&row).to_bits(), weights.score(&row).to_bits());
+        let by_hand: f32 = (0..HIDDEN)
+            .map(|h| {
+                let sum: f32 = (0..row.len()).map(|k| weights.hidden[h][k] * (row[k] - weights.mean[k]) / weights.scale[k]).sum();
+                (sum + weights.bias[h]).max(0.0) * weights.output[h]
+            })
+            .sum();
+        assert!((by_hand - weights.score(&row)).abs() < 1e-3, "{by_hand} {}", weights.score(&row));
+    }
+}

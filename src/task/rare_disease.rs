@@ -1,0 +1,447 @@
+//! Rare diseases: the signs of a patient → diseases in order of likelihood, one on each line.
+//!
+//! Patients are those of phenopacket-store where `DXLAB_DATA` has it, split by publication; else synthetic ones drawn from the annotations
+//! of HPO. Answers are names; each is grounded to a disease, and what cannot be grounded counts as wrong.
+use super::{Cell, Column, Combined, Parsed, Task};
+use crate::corpus::phenopacket::Packets;
+use crate::corpus::{Case, Corpus, Example};
+use crate::error::{Error, Result};
+use crate::metric::{RankedCase, Reading, ScoreTable, ranking_tables};
+use crate::phenotype::grounding::Grounding;
+use crate::phenotype::open_data::OpenData;
+use crate::phenotype::rank::Likeness;
+use crate::phenotype::synthetic::{Generator, PatientSettings};
+use crate::phenotype::{Knowledge, Left, Library, Patient, RankerKind, ranked, rank::Nearest};
+use crate::prompt::{Exemplar, OpenEmbedder, PromptContext};
+use crate::run::Prediction;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Test patients of the published protocol.
+pub const TEST_PATIENTS: usize = 420;
+/// Of one publication at most so many are test patients: a large cohort would decide the score.
+const MOST_OF_A_PUBLICATION: usize = 6;
+/// Diseases on a list.
+const LINES: usize = 10;
+/// Fewest training patients of a disease after rebalancing.
+const BALANCED: usize = 4;
+
+/// A gold answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DiseaseName {
+    /// `OMIM:154700`.
+    pub id: String,
+    pub name: String,
+}
+
+pub type Gold = Vec<DiseaseName>;
+/// Names as written, the likeliest first.
+pub type RankedNames = Vec<String>;
+
+/// See the file's header.
+pub struct RareDisease {
+    corpus: Corpus<Gold>,
+    context: PromptContext,
+    pub library: Library,
+    grounding: Grounding,
+    /// The patient behind each case of the corpus.
+    patients: BTreeMap<String, Patient>,
+}
+
+/// Training and test patients of a protocol.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Divided<'a> {
+    pub train: Vec<&'a Patient>,
+    pub test: Vec<&'a Patient>,
+}
+
+/// Test patients for the published protocol: publications in the order of their digests, those whose diseases all occur in another
+/// publication, up to [`TEST_PATIENTS`] patients; all other publications are for training.
+pub fn divide(patients: &[Patient]) -> Divided<'_> {
+    let mut publications: BTreeMap<&str, Vec<&Patient>> = BTreeMap::new();
+    let usable = patients.iter().filter(|one| !one.signs.observed.is_empty() && !one.diseases.is_empty());
+    usable.for_each(|one| publications.entry(&one.group).or_default().push(one));
+    let mut left: BTreeMap<usize, usize> = BTreeMap::new();
+    let diseases = |all: &[&Patient]| all.iter().flat_map(|one| one.diseases.clone()).collect::<BTreeSet<usize>>();
+    publications.values().flat_map(|all| diseases(all)).for_each(|one| *left.entry(one).or_default() += 1);
+    let mut order: Vec<&str> = publications.keys().copied().collect();
+    order.sort_by_cached_key(|group| crate::io::digest_bytes(format!("rare-disease test/{group}").as_bytes()));
+    let wanted = TEST_PATIENTS.min(patients.len() / 4);
+    let (mut divided, mut taken) = (Divided { train: vec![], test: vec![] }, BTreeSet::new());
+    for group in order {
+        let own = diseases(&publications[group]);
+        if divided.test.len() >= wanted || own.iter().any(|one| left[one] < 2) {
+            continue;
+        }
+        own.iter().for_each(|one| *left.entry(*one).or_default() -= 1);
+        let most = MOST_OF_A_PUBLICATION.min(wanted - divided.test.len());
+        divided.test.extend(publications[group].iter().take(most));
+        taken.insert(group);
+    }
+    divided.train = publications.iter().filter(|(group, _)| !taken.contains(*group)).flat_map(|(_, all)| all.clone()).collect();
+    divided
+}
+
+impl RareDisease {
+    /// `rare-disease`: the published patients of `DXLAB_DATA`, else synthetic ones; `rare-disease-balanced`: the same with synthetic
+    /// patients of diseases that have few in training. Fails where the knowledge (`make tools`) is not installed.
+    pub fn open(name: &str) -> Result<Self> {
+        let mut library = Library::of(Knowledge::installed()?);
+        let open = OpenData::from_env()?;
+        open.link(&mut library);
+        let data = std::env::var_os("DXLAB_DATA").filter(|path| !path.is_empty());
+        let store = data.filter(|data| Path::new(data).join("phenopacket-store").is_dir());
+        let (patients, synthetic) = match store {
+            Some(data) => (library.patients_of(&Packets::store(Path::new(&data))?.packets).0, false),
+            None => (synthetic_patients(&library)?, true),
+        };
+        Self::of(library, &open, patients, synthetic, name == "rare-disease-balanced")
+    }
+
+    /// Of patients that are at hand; their diseases are candidates of the library.
+    pub fn of(mut library: Library, open: &OpenData, patients: Vec<Patient>, synthetic: bool, balanced: bool) -> Result<Self> {
+        let divided = divide(&patients);
+        if divided.train.is_empty() || divided.test.is_empty() {
+            return Err(Error::input(format!(
+                "{} patients with signs and a disease leave none to train on, or none to ask about: the same disease must occur in \
+                 several publications",
+                patients.len()
+            )));
+        }
+        let mut train: Vec<Patient> = divided.train.into_iter().cloned().collect();
+        let test: Vec<Patient> = divided.test.into_iter().cloned().collect();
+        library.patients = train.clone();
+        if balanced {
+            train.extend(further(&library, &train)?);
+        }
+        let grounding = Grounding::of(&library, &open.synonyms);
+        let differentials = differentials(&library, &train);
+        let example = |one: &Patient| {
+            let gold = one.diseases.iter().map(|&at| named(&library, at)).collect();
+            Example::new(&one.id, &one.group, signs_text(&library, one), gold)
+        };
+        let kind = if synthetic { "synthetic patients" } else { "published patients" };
+        let name = format!("{kind} with a rare disease{}", if balanced { ", rebalanced" } else { "" });
+        let corpus = Corpus {
+            name,
+            synthetic,
+            train: train.iter().map(example).collect(),
+            test: test.iter().map(example).collect(),
+        };
+        let context = context(&corpus, &differentials);
+        let patients = train.into_iter().chain(test).map(|one| (one.id.clone(), one)).collect();
+        Ok(Self { corpus, context, library, grounding, patients })
+    }
+
+    /// The patient behind a case.
+    pub fn patient(&self, case_id: &str) -> Option<&Patient> {
+        self.patients.get(case_id)
+    }
+
+    /// The places of an answer's lines in the library; none for a line that names no disease.
+    pub fn ground(&self, answer: &RankedNames) -> Vec<Vec<usize>> {
+        answer.iter().map(|name| self.grounding.ground(name).0).collect()
+    }
+
+    pub fn grounding(&self) -> &Grounding {
+        &self.grounding
+    }
+
+    /// Where the gold answers stand in a list of names.
+    pub fn ranked_case(&self, prediction: &Prediction<RankedNames, Gold>) -> RankedCase {
+        let grounded = self.ground(&prediction.answer);
+        let place = |gold: &DiseaseName| {
+            let at = self.library.candidate(&gold.id)?;
+            grounded.iter().position(|line| line.contains(&at)).map(|i| i + 1)
+        };
+        RankedCase {
+            case_id: prediction.case_id.clone(),
+            group: prediction.group.clone(),
+            gold: prediction.gold.iter().map(|gold| (gold.id.clone(), place(gold))).collect(),
+            listed: grounded.len().min(LINES),
+            unknown: grounded.iter().take(LINES).filter(|line| line.is_empty()).count(),
+            parsed: prediction.parsed,
+        }
+    }
+
+    /// The first ten of a ranker as an answer, nothing of the case's publication used.
+    pub fn answer_of(&self, kind: RankerKind, patient: &Patient) -> Option<RankedNames> {
+        let scores = kind.open(&self.library)?.scores(&patient.signs, Left::out(&patient.group));
+        Some(ranked(&scores, LINES).iter().map(|one| self.library.candidates[one.candidate].name.clone()).collect())
+    }
+}
+
+fn named(library: &Library, at: usize) -> DiseaseName {
+    let candidate = &library.candidates[at];
+    DiseaseName { id: candidate.id.clone(), name: candidate.name.clone() }
+}
+
+/// Names of the observed signs, separated by commas.
+fn signs_text(library: &Library, patient: &Patient) -> String {
+    let names: Vec<&str> = patient.signs.observed.iter().map(|&term| library.ontology().name(term)).collect();
+    names.join(", ")
+}
+
+/// A few patients of some hundred diseases, each patient a publication of its own.
+fn synthetic_patients(library: &Library) -> Result<Vec<Patient>> {
+    let generator = Generator::new(library, PatientSettings::default())?;
+    let mut diseases = generator.drawable();
+    diseases.sort_by_cached_key(|&at| crate::io::digest_bytes(library.candidates[at].id.as_bytes()));
+    diseases.truncate(300);
+    // a few frequent, many rare: 12, 6, 4, 3, 3, 2, 2, …
+    let patients = |(i, at): (usize, usize)| (0..(12 / (1 + i / 20)).max(2)).map(move |n| (at, n));
+    let drawn = diseases.into_iter().enumerate().flat_map(patients);
+    Ok(drawn.map(|(at, n)| generator.patient(at, n)).collect())
+}
+
+/// Synthetic patients of the diseases that have fewer than [`BALANCED`] in training.
+fn further(library: &Library, train: &[Patient]) -> Result<Vec<Patient>> {
+    let generator = Generator::new(library, PatientSettings { seed: 8, ..PatientSettings::default() })?;
+    let drawable: BTreeSet<usize> = generator.drawable().into_iter().collect();
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    train.iter().flat_map(|one| &one.diseases).for_each(|&at| *counts.entry(at).or_default() += 1);
+    let wanting = counts.into_iter().filter(|(at, _)| drawable.contains(at));
+    Ok(wanting.flat_map(|(at, n)| (n..BALANCED.max(n)).map(move |i| (at, i))).map(|(at, i)| generator.patient(at, i)).collect())
+}
+
+/// For each training patient its disease, then the diseases of the most similar patients of other publications: ten lines in all.
+fn differentials(library: &Library, train: &[Patient]) -> BTreeMap<String, String> {
+    let nearest = Nearest::of(library, Likeness::Terms);
+    let all: Vec<&Patient> = train.iter().collect();
+    let lines = crate::phenotype::features::of_all(&all, |one| {
+        let scores = nearest.best_two(&one.signs, Left::out(&one.group));
+        let scores: Vec<f32> = scores.iter().map(|best| best[0]).collect();
+        let near = ranked(&scores, LINES + one.diseases.len()).into_iter().filter(|near| near.score > 0.0).map(|near| near.candidate);
+        let mut places = one.diseases.clone();
+        places.extend(near.filter(|at| !one.diseases.contains(at)));
+        places.truncate(LINES);
+        let names: Vec<&str> = places.iter().map(|&at| library.candidates[at].name.as_str()).collect();
+        names.join("\n")
+    });
+    train.iter().map(|one| one.id.clone()).zip(lines).collect()
+}
+
+fn context(corpus: &Corpus<Gold>, differentials: &BTreeMap<String, String>) -> PromptContext {
+    let names: BTreeSet<&String> = corpus.train.iter().flat_map(|case| &case.gold).map(|gold| &gold.name).collect();
+    let exemplar = |case: &Example<Gold>| Exemplar {
+        case: case.case.clone(),
+        answer: differentials.get(&case.case_id).cloned().unwrap_or_else(|| lines(&case.gold)),
+        shows: case.gold.iter().map(|gold| gold.name.clone()).collect(),
+    };
+    PromptContext {
+        vocabulary: names.into_iter().cloned().collect(),
+        examples: corpus.train.iter().map(exemplar).collect(),
+        pool: corpus.digest(),
+        document: "list of a patient's signs".into(),
+        target: "rare diseases that explain them".into(),
+        none: "no diagnosis".into(),
+        thinking: None,
+        embedder: OpenEmbedder(Some(crate::model::encoder::minilm)),
+    }
+}
+
+fn lines(gold: &Gold) -> String {
+    gold.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+/// A line without its number, bullet, marks of emphasis and what follows a dash.
+fn line_name(line: &str) -> &str {
+    let line = line.trim().trim_start_matches(['-', '*', '•', '·', '+']).trim_start();
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = &line[digits..];
+    let line = if digits > 0 && digits <= 2 && rest.starts_with(['.', ')', ':']) { rest[1..].trim_start() } else { line };
+    let dashes = [" - ", " – ", " — "].iter().filter_map(|dash| line.split_once(dash));
+    let name = dashes.map(|(name, _)| name).min_by_key(|name| name.len()).unwrap_or(line);
+    name.trim_matches(|c: char| matches!(c, '*' | '_' | '"' | '`' | ' ' | '.' | ';' | ','))
+}
+
+impl Task for RareDisease {
+    type Gold = Gold;
+    type Answer = RankedNames;
+
+    fn name(&self) -> &str {
+        "rare-disease"
+    }
+
+    fn corpus(&self) -> &Corpus<Gold> {
+        &self.corpus
+    }
+
+    fn context(&self) -> &PromptContext {
+        &self.context
+    }
+
+    fn target(&self, gold: &Gold) -> String {
+        lines(gold)
+    }
+
+    /// One name on each line. A single line that is no name is taken apart at semicolons, else at commas. A line that ends in a colon is a
+    /// heading; one of more than 160 letters is prose.
+    fn parse(&self, raw: &str, _case: &Case) -> Parsed<RankedNames> {
+        let raw = raw.rsplit_once("</think>").map_or(raw, |(_, after)| after);
+        let all: Vec<&str> = raw.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("```")).collect();
+        let one_line = all.len() == 1 && self.grounding.ground(line_name(all[0])).0.is_empty();
+        let parts: Vec<&str> = match all.first() {
+            Some(line) if one_line && line.contains(';') => line.split(';').collect(),
+            Some(line) if one_line && line.contains(',') => line.split(',').collect(),
+            _ => all,
+        };
+        let named = parts.into_iter().filter(|line| !line.ends_with(':') && line.chars().count() <= 160).map(line_name);
+        let answer: RankedNames = named.filter(|name| name.chars().any(char::is_alphabetic)).map(String::from).collect();
+        Parsed { parsed: !answer.is_empty(), answer }
+    }
+
+    /// By the mean of 1/rank over the samples. A disease counts where at least `threshold` of the samples list it; names of one disease are
+    /// one, written as in the first sample that lists it.
+    fn combine(&self, samples: &[Parsed<RankedNames>], threshold: f64) -> Combined<RankedNames> {
+        let n = samples.len().max(1) as f64;
+        let mut found: BTreeMap<String, (f64, f64, String)> = BTreeMap::new();
+        for sample in samples {
+            let mut seen = BTreeSet::new();
+            for (i, name) in sample.answer.iter().enumerate() {
+                let grounded = self.grounding.ground(name).0;
+                let key = grounded.first().map_or_else(|| name.to_lowercase(), |&at| self.library.candidates[at].id.clone());
+                if seen.insert(key.clone()) {
+                    let (value, share, _) = found.entry(key).or_insert((0.0, 0.0, name.clone()));
+                    *value += 1.0 / (i + 1) as f64 / n;
+                    *share += 1.0 / n;
+                }
+            }
+        }
+        let shares = found.values().map(|(_, share, name)| (name.clone(), *share)).collect();
+        let mut won: Vec<(f64, f64, String)> = found.into_values().filter(|one| one.1 >= threshold).collect();
+        won.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
+        let answer: RankedNames = won.into_iter().map(|one| one.2).collect();
+        Combined { raw: answer.join("\n"), answer, parsed: samples.iter().any(|one| one.parsed), shares }
+    }
+
+    fn closed_list(&self) -> Vec<String> {
+        self.context.vocabulary.clone()
+    }
+
+    fn score(&self, sets: &[&[Prediction<RankedNames, Gold>]], _reading: Reading) -> Vec<ScoreTable> {
+        let cases: Vec<Vec<RankedCase>> =
+            sets.iter().map(|set| set.iter().map(|one| self.ranked_case(one)).collect()).collect();
+        ranking_tables(&cases, self.library.candidates.len())
+    }
+
+    /// Each text is answered by its disease and the diseases of the most similar training patients: a list of ten, as it is asked for.
+    fn training(
+        &self,
+        split: &crate::corpus::split::Split,
+        augmentation: &crate::augment::Augmentation,
+        epochs: usize,
+    ) -> Result<super::TrainingTexts> {
+        if !augmentation.is_plain() {
+            return Err(Error::input(
+                "task `rare-disease` has no augmentation of its own: take the corpus `rare-disease-balanced` and remove [augmentation]",
+            ));
+        }
+        let answers: BTreeMap<&str, &str> =
+            self.context.examples.iter().map(|one| (one.case.case_id.as_str(), one.answer.as_str())).collect();
+        let (train, valid) = split.of(&self.corpus.train);
+        let text = |one: &Example<Gold>| super::TrainingText {
+            case: one.case.clone(),
+            answer: answers.get(one.case_id.as_str()).map_or_else(|| lines(&one.gold), |answer| answer.to_string()),
+        };
+        let train: Vec<super::TrainingText> = train.iter().map(text).collect();
+        let times = vec![vec![1; train.len()]; epochs];
+        Ok(super::TrainingTexts { train, times, valid: valid.iter().map(text).collect() })
+    }
+
+    fn input_title(&self) -> &'static str {
+        "signs"
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        let mut columns = vec![Column { title: "rank", width: 8.0 }];
+        const TITLES: [&str; LINES] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"];
+        columns.extend(TITLES.map(|title| Column { title, width: 26.0 }));
+        columns
+    }
+
+    fn cells(&self, prediction: &Prediction<RankedNames, Gold>) -> Vec<Cell> {
+        let rank = self.ranked_case(prediction).best();
+        let line = |i: usize| Cell::Text(prediction.answer.get(i).cloned().unwrap_or_default());
+        std::iter::once(Cell::Number(rank.map(|rank| rank as f64))).chain((0..LINES).map(line)).collect()
+    }
+
+    fn gold_text(&self, gold: &Gold) -> String {
+        gold.iter().map(|one| format!("{} ({})", one.name, one.id)).collect::<Vec<_>>().join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of the test ontology's terms, diseases of the small knowledge base, patients of our own.
+    fn task() -> RareDisease {
+        use crate::phenotype::library::tests::library;
+        let mut library = library();
+        let mut patients = library.patients.clone();
+        library.patients.clear();
+        let mut more = patients.clone();
+        for (i, one) in more.iter_mut().enumerate() {
+            one.id = format!("{} again", one.id);
+            one.group = format!("PMID:9{i}");
+        }
+        patients.extend(more);
+        RareDisease::of(library, &OpenData::default(), patients, true, false).unwrap()
+    }
+
+    #[test]
+    fn no_publication_is_on_both_sides_and_every_tested_disease_is_in_training() {
+        let task = task();
+        let groups = |all: &[Example<Gold>]| all.iter().map(|one| one.group.clone()).collect::<BTreeSet<_>>();
+        assert!(groups(&task.corpus.train).is_disjoint(&groups(&task.corpus.test)));
+        let known: BTreeSet<&DiseaseName> = task.corpus.train.iter().flat_map(|one| &one.gold).collect();
+        assert!(!task.corpus.test.is_empty());
+        assert!(task.corpus.test.iter().flat_map(|one| &one.gold).all(|gold| known.contains(gold)));
+    }
+
+    #[test]
+    fn lists_are_read_line_by_line_without_numbers_and_remarks() {
+        let task = task();
+        let case = task.corpus.test[0].case.clone();
+        let read = |raw: &str| task.parse(raw, &case).answer;
+        let expected = ["Epilepsy, small", "Skull disease"];
+        assert_eq!(read("1. Epilepsy, small\n2. **Skull disease** - because of the skull\n"), expected);
+        assert_eq!(read("The ten most likely diagnoses are:\n- Epilepsy, small\n- Skull disease."), expected);
+        assert_eq!(read("<think>hm\n</think>\n1) Epilepsy, small\n\n2) Skull disease"), expected);
+        assert_eq!(read("Epilepsy, small"), ["Epilepsy, small"], "a name with a comma is one name");
+        assert_eq!(read("Dwarfism; Skull disease"), ["Dwarfism", "Skull disease"]);
+        assert!(!task.parse("  \n", &case).parsed);
+    }
+
+    #[test]
+    fn ranks_are_those_of_grounded_lines_and_unknown_names_count_as_wrong() {
+        let task = task();
+        let example = task.corpus.test.iter().chain(&task.corpus.train).find(|one| one.gold[0].id == "OMIM:1").unwrap();
+        let answer = vec!["A thing".to_string(), "small epilepsy".to_string()];
+        let case = task.ranked_case(&Prediction::of(example, answer, ""));
+        assert_eq!((case.best(), case.listed, case.unknown), (Some(2), 2, 1));
+    }
+
+    #[test]
+    fn samples_are_combined_by_the_mean_of_their_reciprocal_ranks() {
+        let task = task();
+        let sample = |names: &[&str]| Parsed { answer: names.iter().map(|n| n.to_string()).collect(), parsed: true };
+        let samples = [sample(&["Skull disease", "Epilepsy, small"]), sample(&["Epilepsy, small"]), sample(&["small epilepsy", "x"])];
+        let combined = task.combine(&samples, 0.5);
+        assert_eq!(combined.answer, ["Epilepsy, small"], "the others stand in one of three samples");
+        assert_eq!(task.combine(&samples, 0.0).answer, ["Epilepsy, small", "Skull disease", "x"]);
+        assert!((combined.shares["Epilepsy, small"] - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn training_answers_name_the_disease_first_and_then_other_diseases() {
+        let task = task();
+        for example in &task.context.examples {
+            let lines: Vec<&str> = example.answer.lines().collect();
+            assert_eq!(lines[0], example.shows[0]);
+            assert_eq!(lines.iter().collect::<BTreeSet<_>>().len(), lines.len(), "each once");
+        }
+    }
+}
