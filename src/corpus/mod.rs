@@ -1,4 +1,5 @@
 //! Typed records and their readers, one file a corpus.
+pub mod characters;
 pub mod check;
 pub mod fetch;
 pub mod findings;

@@ -2,7 +2,7 @@
 use super::separated::Separated;
 use super::{Cell, Column, Combined, Parsed, Task, TrainingText, TrainingTexts};
 use crate::augment::Augmentation;
-use crate::corpus::findings::cell::json_list;
+use crate::corpus::findings::cell::{NOTHING, json_list};
 use crate::corpus::split::Split;
 use crate::corpus::split::validation_split;
 use crate::corpus::{Case, Corpus, Finding, Labels};
@@ -46,20 +46,29 @@ impl LabelTask {
         }
     }
 
-    /// Says so, once, where labels of the user's file can be matched by no answer; `dxlab data check` says which.
+    /// Says so, once, where labels of the user's file can be matched by no answer, and how many of its cases say that they have no label;
+    /// `dxlab data check` says which.
     fn warn(&self, path: &Path) {
         static TOLD: Once = Once::new();
-        let labels: BTreeSet<&String> =
-            self.corpus.train.iter().chain(&self.corpus.test).flat_map(|c| &c.gold).collect();
+        let cases = || self.corpus.train.iter().chain(&self.corpus.test);
+        let labels: BTreeSet<&String> = cases().flat_map(|c| &c.gold).collect();
         let lost: Vec<&&String> = labels.iter().filter(|label| super::check::lost(self, label)).collect();
+        let (bare, all, path) = (cases().filter(|case| case.gold.is_empty()).count(), cases().count(), path.display());
+        let mut told = Vec::new();
         if let Some(first) = lost.first() {
-            TOLD.call_once(|| {
-                let (n, all, path) = (lost.len(), labels.len(), path.display());
-                crate::process::tell(&format!(
-                    "{path}: {n} of {all} labels can be matched by no answer and count as missed, `{first}` first: `dxlab data check \
-                     {path}` names each"
-                ));
-            });
+            told.push(format!(
+                "{} of {} labels can be matched by no answer and count as missed, `{first}` first",
+                lost.len(),
+                labels.len()
+            ));
+        }
+        if bare > 0 {
+            let words = NOTHING.map(|word| format!("`{word}`")).join(", ");
+            told.push(format!("{bare} of {all} cases are read as having no label, as their cells say so ({words})"));
+        }
+        if !told.is_empty() {
+            let told = told.join("; ");
+            TOLD.call_once(|| crate::process::tell(&format!("{path}: {told}: `dxlab data check {path}` says where")));
         }
     }
 
@@ -191,8 +200,10 @@ impl Task for LabelTask {
     }
 
     /// 2: JSON of every shape, tables, tags, states, codes; prose is no list; labels known to training are never taken apart.
+    /// 3: several boxes, check boxes, what is struck out or opposed, normal organs, headings in other languages, entities as objects,
+    /// empty objects, denials of any disease; nothing of what does not show.
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn corpus(&self) -> &Corpus {
