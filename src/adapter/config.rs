@@ -3,7 +3,7 @@ use crate::error::{Error, Result};
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
@@ -356,6 +356,33 @@ impl AdapterConfig {
         rank.or_else(|| self.alpha_pattern.keys().find(idle).map(|key| format!("alpha_pattern `{key}`")))
     }
 
+    /// A part of `exclude_modules` that matches no module of a model with these linear layers, its norms and embedding among them. PEFT warns
+    /// where none is excluded at all (`BaseTuner.inject_adapter`).
+    pub fn idle_exclusion<'a>(&self, linears: impl Iterator<Item = &'a str>) -> Option<String> {
+        let excluded = self.exclude_modules.as_ref()?;
+        let mut modules: BTreeSet<String> =
+            ["lm_head", "model", "model.embed_tokens", "model.norm", "model.rotary_emb"]
+                .map(String::from)
+                .into_iter()
+                .collect();
+        let norms =
+            ["input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm", "mlp.act_fn"];
+        for linear in linears {
+            modules.extend(linear.match_indices('.').map(|(at, _)| linear[..at].to_string()));
+            modules.insert(linear.to_string());
+            let block: Vec<&str> = linear.splitn(4, '.').take(3).collect();
+            modules.extend(norms.map(|norm| format!("{}.{norm}", block.join("."))));
+        }
+        let idle = |one: &Targets| !modules.iter().any(|module| one.match_name(module));
+        match excluded {
+            Targets::Names(names) => {
+                let name = names.iter().find(|name| idle(&Targets::Names(vec![name.to_string()])))?;
+                Some(format!("exclude_modules `{name}`"))
+            }
+            Targets::Pattern(pattern) => idle(excluded).then(|| format!("exclude_modules `{pattern}`")),
+        }
+    }
+
     /// Power iterations of PiSSA's decomposition; None where A and B start as LoRA's.
     pub fn pissa(&self) -> Option<usize> {
         match &self.init_lora_weights {
@@ -533,6 +560,27 @@ mod tests {
         assert_eq!(config.unmatched(all.into_iter(), false, 1), None, "as PEFT expands all-linear");
         let other = AdapterConfig { target_modules: names(&["lm_head"]), ..config };
         assert_eq!(other.unmatched(all.into_iter(), true, 1).as_deref(), Some("target module `lm_head`"));
+    }
+
+    #[test]
+    fn what_is_excluded_must_be_there() {
+        let linears = ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"];
+        let idle = |excluded: Targets| {
+            let config = AdapterConfig { exclude_modules: Some(excluded), ..AdapterConfig::lora(4, 8.0) };
+            config.idle_exclusion(linears.into_iter())
+        };
+        let names = |names: &[&str]| Targets::Names(names.iter().map(|name| name.to_string()).collect());
+        for there in ["q_proj", "mlp", "lm_head", "layers.0.mlp.up_proj", "input_layernorm"] {
+            assert_eq!(idle(names(&[there])), None, "{there}");
+        }
+        assert_eq!(idle(names(&["q_proj", "q_prj"])).as_deref(), Some("exclude_modules `q_prj`"));
+        assert_eq!(idle(Targets::Pattern(r".*\.q_proj".into())), None);
+        assert_eq!(
+            idle(Targets::Pattern(r"q_proj".into())).as_deref(),
+            Some("exclude_modules `q_proj`"),
+            "a whole name"
+        );
+        assert_eq!(AdapterConfig::lora(4, 8.0).idle_exclusion(linears.into_iter()), None);
     }
 
     #[test]

@@ -1,6 +1,21 @@
 //! Training and validation cases: drawn by digest, so that they do not move when cases are added elsewhere.
 use super::Case;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+/// A part of the training cases that is asked about in the place of test cases.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Share of the training cases (by group).
+    pub validation: f64,
+    pub seed: u64,
+}
+
+impl Part {
+    /// What a config's `validation` and `training.seed` usually are.
+    pub const USUAL: Self = Self { validation: 0.1, seed: 7 };
+}
 
 /// Which of the training cases a run trains on and which it keeps for validation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,10 +28,19 @@ pub struct Split {
 }
 
 impl Split {
-    /// (training, validation), each in the order of `all`.
-    pub fn of<T: AsRef<Case> + Clone>(&self, all: &[T]) -> (Vec<T>, Vec<T>) {
+    /// (training, validation), each in the order of `all`. An error where a share was asked for that leaves either without a case: a
+    /// training without validation cases stops nowhere and has no best checkpoint.
+    pub fn of<T: AsRef<Case> + Clone>(&self, all: &[T]) -> Result<(Vec<T>, Vec<T>)> {
         let (train, valid) = validation_split(all, self.validation, self.seed);
-        (drawn(train, self.cases.unwrap_or(usize::MAX), self.seed), valid)
+        if self.validation > 0.0 && (train.is_empty() || valid.is_empty()) {
+            let (share, n, seed) = (self.validation, all.len(), self.seed);
+            let lacks = if valid.is_empty() { "no validation case" } else { "no training case" };
+            return Err(Error::input(format!(
+                "validation = {share} with seed {seed} leaves {lacks} of {n} (groups stay together): choose another share, or 0 to train \
+                 without validation"
+            )));
+        }
+        Ok((drawn(train, self.cases.unwrap_or(usize::MAX), self.seed), valid))
     }
 }
 

@@ -354,6 +354,12 @@ fn sound(json: &serde_json::Value) -> Result<(), String> {
     if any(json, &|o| o["type"] == "FixedLength" && o["length"].as_u64().is_none_or(|n| n == 0)) {
         return Err("a `FixedLength` pre-tokenizer of length 0".into());
     }
+    for part in ["normalizer", "pre_tokenizer", "decoder"] {
+        let grown = growth(&json[part]);
+        if grown > GROWTH {
+            return Err(format!("its {part} can make a text {grown:.0} times as long, expected at most {GROWTH:.0}"));
+        }
+    }
     // BPE copies each merge into a buffer of the longest token.
     let model = &json["model"];
     let Some(vocabulary) = model["vocab"].as_object() else { return Ok(()) };
@@ -371,6 +377,28 @@ fn sound(json: &serde_json::Value) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// How many times as long a text may become before it is cut into tokens, or after; those in use make at most 3 bytes of 1.
+const GROWTH: f64 = 64.0;
+
+/// The most by which what a normaliser, pre-tokenizer or decoder does, and all that it is made of, can lengthen a text of one byte.
+fn growth(step: &serde_json::Value) -> f64 {
+    let written = |key: &str| step[key].as_str().map_or(0.0, |text| text.len() as f64);
+    match step["type"].as_str().unwrap_or_default() {
+        "Sequence" => {
+            let all = ["normalizers", "pretokenizers", "decoders"].iter().filter_map(|key| step[*key].as_array());
+            all.flatten().map(growth).product()
+        }
+        // a regular expression can match one byte, or the place between two
+        "Replace" => match step["pattern"]["String"].as_str() {
+            Some(text) if !text.is_empty() => (written("content") / text.len() as f64).max(1.0),
+            _ => 1.0 + written("content"),
+        },
+        "Prepend" => 1.0 + written("prepend"),
+        "Metaspace" => 1.0 + written("replacement"),
+        _ => 1.0,
+    }
 }
 
 /// Whether `is` holds for an object anywhere in `value`.
@@ -569,6 +597,33 @@ mod tests {
         bare.save(dir.path().join("tokenizer.json"), false).unwrap();
         assert!(Tokenizer::open(dir.path()).err().unwrap().to_string().contains("<|im_start|>"));
         assert!(Tokenizer::train(TEXTS.iter(), 281).is_err(), "no room for the bytes");
+    }
+
+    #[test]
+    fn a_tokenizer_that_makes_a_text_longer_without_bound_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        small().save(dir.path()).unwrap();
+        let file = dir.path().join("tokenizer.json");
+        let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let with = |part: &str, step: serde_json::Value| {
+            let mut json = whole.clone();
+            json[part] = step;
+            std::fs::write(&file, json.to_string()).unwrap();
+            Tokenizer::open(dir.path()).map(drop).map_err(|e| e.to_string())
+        };
+        let double = serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+        let between = serde_json::json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "a".repeat(1000)});
+        let many = serde_json::json!({"type": "Sequence", "normalizers": vec![double.clone(); 40]});
+        for step in [many, between, serde_json::json!({"type": "Prepend", "prepend": "a".repeat(100_000)})] {
+            let said = with("normalizer", step).unwrap_err();
+            assert!(said.contains("tokenizer.json") && said.contains("normalizer can make a text"), "{said}");
+        }
+        let decoder = serde_json::json!({"type": "Sequence", "decoders": vec![double.clone(); 40]});
+        assert!(with("decoder", decoder).unwrap_err().contains("decoder can make a text"));
+        let llama = serde_json::json!({"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "\u{2581}"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]});
+        assert_eq!(with("normalizer", llama), Ok(()));
+        assert_eq!(with("normalizer", double), Ok(()));
     }
 
     #[test]

@@ -3,8 +3,7 @@ use super::separated::Separated;
 use super::{Cell, Column, Combined, Parsed, Task, TrainingText, TrainingTexts};
 use crate::augment::Augmentation;
 use crate::corpus::findings::cell::{NOTHING, json_list};
-use crate::corpus::split::Split;
-use crate::corpus::split::validation_split;
+use crate::corpus::split::{Part, Split, validation_split};
 use crate::corpus::{Case, Corpus, Finding, Labels};
 use crate::ensemble::vote;
 use crate::error::{Error, Result};
@@ -31,6 +30,8 @@ pub struct LabelTask {
     /// Labels of training as written; none where predictions are scored without a corpus.
     vocabulary: Option<Vec<String>>,
     separated: Separated,
+    /// Which part of the training cases the test cases are, where they are one.
+    pub part: Option<Part>,
     /// The answer for nothing as [`Normaliser`] names it, where cases without a label are in the corpus: then it is no label.
     nothing: Option<String>,
 }
@@ -83,7 +84,8 @@ impl LabelTask {
         let (separated, context) = (Separated::of(&vocabulary), context_of(&corpus));
         let nothing = corpus.train.iter().chain(&corpus.test).any(|case| case.gold.is_empty());
         let nothing = nothing.then(|| names.normalise(&context.none));
-        Ok(Self { name: name.into(), context, corpus, names, vocabulary: Some(vocabulary), separated, nothing })
+        let vocabulary = Some(vocabulary);
+        Ok(Self { name: name.into(), context, corpus, names, vocabulary, separated, part: None, nothing })
     }
 
     /// For predictions whose corpus is not at hand: labels are named alike without those of training, and none counts as unknown.
@@ -115,7 +117,8 @@ impl LabelTask {
             )));
         }
         let name = format!("{name}, validation part");
-        self.with_corpus(Corpus { name, synthetic: self.corpus.synthetic, train, test })
+        let task = self.with_corpus(Corpus { name, synthetic: self.corpus.synthetic, train, test })?;
+        Ok(Self { part: Some(Part { validation: share, seed }), ..task })
     }
 
     /// Words, vocabulary and examples for prompts.
@@ -279,7 +282,7 @@ impl Task for LabelTask {
     }
 
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
-        let (train, valid) = split.of(&self.corpus.train);
+        let (train, valid) = split.of(&self.corpus.train)?;
         let shown = augmentation.apply(train, epochs, split.seed)?;
         Ok(TrainingTexts { train: self.texts(&shown.cases), times: shown.times, valid: self.texts(&valid) })
     }
