@@ -80,7 +80,7 @@ pub type Finding = Example<Labels>;
 #[derive(Clone, Debug)]
 pub struct Corpus<G = Labels> {
     pub name: String,
-    /// Augmented wherever a result of this corpus is shown.
+    /// Said wherever a result of this corpus is shown.
     pub synthetic: bool,
     pub train: Vec<Example<G>>,
     pub test: Vec<Example<G>>,

@@ -65,3 +65,22 @@ pub fn drawn<T: AsRef<Case>>(mut cases: Vec<T>, most: usize, seed: u64) -> Vec<T
     }
     cases
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_that_leaves_no_case_is_an_error_and_none_is_not() {
+        let cases: Vec<Case> =
+            (0..12).map(|i| Case { case_id: i.to_string(), group: format!("p{i}"), input: String::new() }).collect();
+        let of =
+            |validation: f64| Split { validation, cases: None, seed: 1 }.of(&cases).map(|(a, b)| (a.len(), b.len()));
+        assert_eq!(of(0.0).unwrap(), (12, 0));
+        assert_eq!(of(0.5).unwrap().0 + of(0.5).unwrap().1, 12);
+        for (share, lacks) in [(0.001, "no validation case"), (0.9999, "no training case")] {
+            let error = of(share).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(lacks), "{error}");
+        }
+    }
+}
