@@ -10,7 +10,7 @@ pub(super) struct Draft {
     pub(super) reply: Reply,
     /// A content, be it `""`, or a refusal was there.
     pub(super) content: bool,
-    tool_call: bool,
+    pub(super) tool_call: bool,
     /// Tokens as they are listed, in order.
     pub(super) tokens: Vec<Token>,
 }
