@@ -200,7 +200,7 @@ fn json_is_kept_to_the_last_digit_and_its_errors_say_line_and_cause() {
     assert!(report.to_string().contains("`case_id` is a number of more digits"), "{report}");
     let cut = row("1") + "\n" + &row("2").replace("\"output", "output");
     let said = open("cut.jsonl", cut).unwrap_err().to_string();
-    assert!(said.contains("cut.jsonl row 2: column 36: not JSON: key must be a string"), "{said}");
+    assert!(said.contains("cut.jsonl row 2: column 37: not JSON: key must be a string"), "{said}");
     let nan = row("1") + "\n" + &row("2").replace("\"cyst\"", "NaN");
     let said = open("nan.jsonl", nan).unwrap_err().to_string();
     assert!(said.contains("row 2") && said.contains("`NaN` and `Infinity` are no JSON"), "{said}");

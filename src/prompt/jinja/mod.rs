@@ -320,7 +320,7 @@ mod tests {
             "{% set ns = namespace(t=[1]) %}{% for i in range(60000) %}{% set ns.t = [ns.t] %}{% endfor %}{{ ns.t }}";
         assert!(broken(deep).contains("deeper"), "{}", broken(deep));
         let many = "{% set b = 'b'*64 %}{% set b = b*64 %}{% set b = b*64 %}{{ range(99999) | map(attribute='z') | map('default', b) | map('upper') }}";
-        assert!(broken(many).contains("writes more"), "{}", broken(many));
+        assert!(broken(many).contains("expected at most"), "{}", broken(many));
         assert!(!broken("{{ range(99999999999) | list }}").is_empty());
         assert!(broken("{{ '%999999999d' | format(1) }}").contains("format"));
         let replaced = "{% set t = x %}{% for i in range(9) %}{% endfor %}{{ ('a' * 64 * 64) | replace('a', 'b' ~ 'b' * 64 * 64) }}";
@@ -382,7 +382,7 @@ mod tests {
             assert!(what.contains("in one tag"), "{what}");
         }
         let plain = "{% set l = [3, 1, 2] %}{{ l|sort|join }}{{ l|select('in', [1, 2])|list }}{{ l|map('string')|join('-') }}{{ l|sort(reverse=true)|first }}\
-                     {{ [{'a': 1}]|selectattr('a', '==', 1)|list|length }}{{ none|default('d', true) }}{{ missing|d('e') }}{{ 'a b'|split|length }}\
+                     {{ [{'a': 1}]|selectattr('a', '==', 1)|list|length }}{{ none|default('d', true) }}{{ missing|d('e') }}{{ 'a b'|split|list|length }}\
                      {% for i in l if i != 1 %}{{ i }}{% endfor %}{% if x is defined and x %}y{% elif l -%} n{% endif %}{{ l|sum }}{{ l|length }}";
         assert_eq!(rendered(plain).unwrap(), "123[1, 2]3-1-231de232y63");
         let captured =
