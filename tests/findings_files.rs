@@ -118,6 +118,141 @@ fn an_open_quote_is_named_by_the_row_where_it_opens() {
 }
 
 #[test]
+fn an_open_quote_swallows_nothing_where_the_id_stands_last_or_holds_it() {
+    let folder = Folder::new();
+    for text in [
+        "input_finding,output_disease,case_id\nOne.,cyst,a1\nTwo.,stone,\"a2\nThree.,mass,a3\nFour.,cyst,a4\"\n",
+        "input_finding,output_disease,case_id\nOne.,cyst,a1\n\"Two.,stone,a2\nThree.,mass,a3\nFour.\",cyst,a4\n",
+        "case_id,input_finding,output_disease\na1,One.,cyst\n\"a2,Two.,stone\na3,Three.,mass\na4\",Four.,cyst\n",
+    ] {
+        let path = folder.file("open.csv", text);
+        let report = checked(&path);
+        assert!(kinds(&report).contains(&(Kind::OpenQuote, 3)), "{text}: {report}");
+        assert!(Corpus::open(&path).unwrap_err().to_string().contains("row 3: a quote opens here"), "{text}");
+    }
+}
+
+#[test]
+fn what_stands_for_a_missing_value_is_named_and_is_no_label() {
+    let folder = Folder::new();
+    let others = "b1,Text b.,cyst,train\nb2,Text c.,stone,test\n";
+    for (cell, kind) in [
+        ("nan", Kind::Missing),
+        ("NULL", Kind::Missing),
+        ("<NA>", Kind::Missing),
+        ("NA", Kind::Missing),
+        ("-", Kind::Missing),
+        ("--", Kind::Missing),
+        ("\"cyst, nan\"", Kind::Missing),
+        ("TRUE", Kind::Value),
+        ("false", Kind::Value),
+    ] {
+        let path = folder.file("m.csv", format!("{HEAD}a1,Text a.,{cell},test\n{others}"));
+        let report = checked(&path);
+        assert_eq!(kinds(&report), [(kind, 2)], "{cell}: {report}");
+        assert!(Corpus::open(&path).is_err(), "{cell}");
+    }
+    let path = folder.file("id.csv", format!("{HEAD}nan,Text a.,cyst,test\na2,NULL,cyst,test\n{others}"));
+    assert_eq!(kinds(&checked(&path)), [(Kind::Missing, 2), (Kind::Missing, 3)]);
+    let head = HEAD.replace("split", "split,group");
+    let path = folder.file("group.csv", format!("{head}a1,Text a.,cyst,test,nan\na2,Text b.,stone,test,nan\n"));
+    assert_eq!(kinds(&checked(&path)), [(Kind::Missing, 2), (Kind::Missing, 3)], "two patients are not one");
+    // said in so many words, and told once on opening
+    let path = folder.file("none.csv", format!("{HEAD}a1,Text a.,None,test\na2,Text d.,n/a,test\n{others}"));
+    let report = checked(&path);
+    assert!(report.problems.is_empty() && report.notes[0].contains("`None` is read as no label"), "{report}");
+    let (_, _, error) =
+        dxlab(folder.0.path(), &["baseline", "most-frequent", "--data", "none.csv", "--out", "p.jsonl"]);
+    assert!(error.contains("2 of 4 cases are read as having no label"), "{error}");
+}
+
+#[test]
+fn an_empty_split_is_no_test_case_where_other_rows_say_theirs() {
+    let folder = Folder::new();
+    let path = folder
+        .file("s.csv", format!("{HEAD}a1,One.,cyst,train\na2,Two.,stone,\na3,Three.,cyst,test\na4,Four.,cyst, \n"));
+    let report = checked(&path);
+    assert_eq!(kinds(&report), [(Kind::Unreadable, 3), (Kind::Unreadable, 5)], "{report}");
+    assert!(report.to_string().contains("column `split` is empty, though other rows say theirs"), "{report}");
+    assert!(Corpus::open(&path).is_err());
+    let row = |id: &str, split: &str| {
+        format!("{{\"case_id\":\"{id}\",\"input_finding\":\"T {id}.\",\"output_disease\":\"cyst\"{split}}}\n")
+    };
+    let text = row("1", ",\"split\":\"train\"") + &row("2", "") + &row("3", ",\"split\":\"test\"");
+    assert_eq!(kinds(&checked(&folder.file("s.jsonl", text))), [(Kind::Unreadable, 2)]);
+    // a column in which nothing stands says nothing
+    let report = checked(&folder.file("e.csv", format!("{HEAD}a1,One.,cyst,\na2,Two.,stone,\n")));
+    assert!(report.problems.is_empty() && (report.train, report.test) == (0, 2), "{report}");
+}
+
+#[test]
+fn json_is_kept_to_the_last_digit_and_its_errors_say_line_and_cause() {
+    let folder = Folder::new();
+    let row = |id: &str| format!("{{\"case_id\":{id},\"input_finding\":\"T {id}.\",\"output_disease\":\"cyst\"}}");
+    let open = |name: &str, text: String| Corpus::open(&folder.file(name, text));
+    for id in ["9007199254740993", "9223372036854775807", "18446744073709551615"] {
+        assert_eq!(open("id.jsonl", row(id)).unwrap().test[0].case_id, id);
+        assert_eq!(open("id.json", format!("[{}]", row(id))).unwrap().test[0].case_id, id);
+    }
+    let path = folder.file("long.jsonl", row("1") + "\n" + &row("123456789012345678901234"));
+    let report = checked(&path);
+    assert_eq!(kinds(&report), [(Kind::Value, 2)]);
+    assert!(report.to_string().contains("`case_id` is a number of more digits"), "{report}");
+    let cut = row("1") + "\n" + &row("2").replace("\"output", "output");
+    let said = open("cut.jsonl", cut).unwrap_err().to_string();
+    assert!(said.contains("cut.jsonl row 2: column 37: not JSON: key must be a string"), "{said}");
+    let nan = row("1") + "\n" + &row("2").replace("\"cyst\"", "NaN");
+    let said = open("nan.jsonl", nan).unwrap_err().to_string();
+    assert!(said.contains("row 2") && said.contains("`NaN` and `Infinity` are no JSON"), "{said}");
+    let said = refused(&folder.file("cut.json", format!("[\n{},\n{}", row("1"), row("2"))));
+    assert!(said.contains("cut.json line 3, column") && said.contains("EOF while parsing a list"), "{said}");
+    let said = refused(&folder.file("lines.json", row("1") + "\n" + &row("2")));
+    assert!(said.contains("lines.json line 2") && said.contains("`.jsonl`"), "{said}");
+    let report = checked(&folder.file("list.jsonl", format!("[\n{}\n]", row("1"))));
+    assert!(report.to_string().contains("list.jsonl row 1: `[` alone"), "{report}");
+    assert!(refused(&folder.file("page.jsonl", "<!DOCTYPE html><html>")).contains("web page"));
+    assert!(refused(&folder.file("empty.json", " ")).contains("the file is empty"));
+}
+
+#[test]
+fn a_cell_that_is_a_file_is_named_and_not_worked_on() {
+    let folder = Folder::new();
+    let huge = "word ".repeat(40 << 20); // 200 MB
+    let path = folder
+        .file("huge.csv", format!("{HEAD}a1,One.,\"{huge}\",train\na2,\"{huge}\",cyst,test\na3,Three.,cyst,test\n"));
+    let start = std::time::Instant::now();
+    let report = checked(&path);
+    assert_eq!(kinds(&report), [(Kind::Value, 2), (Kind::Value, 3)]);
+    assert!(
+        report.to_string().len() < 1000 && report.to_string().contains("`input_finding` holds 209715199 bytes"),
+        "{report}"
+    );
+    assert!(start.elapsed().as_secs() < 60);
+    let row = serde_json::json!({"case_id": "1", "input_finding": huge, "output_disease": [huge]});
+    let report = checked(&folder.file("huge.jsonl", row.to_string()));
+    assert_eq!(kinds(&report), [(Kind::Value, 1); 2]);
+}
+
+#[test]
+fn names_that_hold_what_does_not_show_are_named() {
+    let folder = Folder::new();
+    let head = "case_\u{feff}id,input_finding,output_\u{2062}disease,split,group\n";
+    let text = format!(
+        "{head}a\u{180e}1,One.,cyst,train,p\na2,Two.,renal\u{3164}cyst,test,p\u{200b}\na3,Three.,cyst,test,p\n"
+    );
+    let report = checked(&folder.file("odd.csv", text));
+    let told = report.to_string();
+    for part in [
+        "row 2: column `case_id` holds U+180E",
+        "row 3: column `group` holds U+200B",
+        "`renal\u{3164}cyst`: holds U+3164",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(report.problems.iter().all(|p| matches!(p.kind, Kind::Characters | Kind::AsWritten)), "{told}");
+}
+
+#[test]
 fn separators_and_encodings_that_are_not_read_are_named() {
     let folder = Folder::new();
     let table = |mark: &str| format!("{HEAD}a1,Text.,cyst,train\na2,Other.,stone,test\n").replace(',', mark);

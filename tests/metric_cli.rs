@@ -225,3 +225,37 @@ fn runs_of_another_corpus_stay_out_of_a_workbook_that_is_of_one_and_out_of_commi
     let (code, _, error) = dxlab(folder.path(), &["workbook", &other, "--of", "findings"]);
     assert!(code == 2 && error.contains("none of the 1 files is of `findings`"), "{error}");
 }
+
+/// The part is in the run's folder, not guessed.
+#[cfg(unix)]
+#[test]
+fn predictions_on_any_validation_part_find_their_corpus() {
+    use dxlab::task::LabelTask;
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(dxlab::home().join("data"), folder.path().join("data")).unwrap();
+    let run = folder.path().join("runs/predict-part-000000000000");
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::write(run.join("part.json"), r#"{"validation": 0.05, "seed": 3}"#).unwrap();
+    let part = LabelTask::findings(Corpus::embedded().unwrap()).unwrap().validation(0.05, 3).unwrap();
+    let answer = |case: &Finding| Prediction {
+        task: "findings@3".into(),
+        corpus: part.corpus.digest()[..12].into(),
+        run: "predict-part-000000000000".into(),
+        model: "embedded@9c".into(),
+        ..Prediction::of(case, case.gold.clone(), &case.gold.join(", "))
+    };
+    let answers: Vec<Prediction> = part.corpus.test.iter().map(answer).collect();
+    write_predictions(&folder.path().join("p.jsonl"), &answers).unwrap();
+    let evaluate = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_dxlab"))
+            .args(["evaluate", "p.jsonl", "--resamples", "100"])
+            .current_dir(folder.path())
+            .env("DXLAB_HOME", folder.path())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(evaluate().contains("validation part"), "{}", evaluate());
+    std::fs::remove_file(run.join("part.json")).unwrap();
+    assert!(evaluate().contains("without those of training: give --data"), "{}", evaluate());
+}

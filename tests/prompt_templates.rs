@@ -76,6 +76,11 @@ fn a_template_is_taken_from_where_transformers_takes_it() {
     let shown = || found().unwrap().render(&[Message::new(Role::User, "q")], false, Thinking::Off).unwrap();
     config(Value::Null);
     assert!(found().is_none());
+    for other in ["null", "[]", "\"text\""] {
+        std::fs::write(dir.path().join("tokenizer_config.json"), other).unwrap();
+        let error = ChatTemplate::of_folder(dir.path()).err().unwrap();
+        assert!(error.exit_code() == 2 && error.to_string().contains("expected an object"), "{other}: {error}");
+    }
     config("{{ bos_token }}one{{ pad_token }}{{ messages[0].content }}".into());
     let (one, digest) = (shown(), found().unwrap().digest());
     assert_eq!((one.as_str(), digest.len()), ("<s>oneq", 64), "a key that is null is no key");

@@ -99,7 +99,7 @@ fn config(folder: &Path) -> TrainConfig {
 name = "sizes"
 model = "embedded-small"
 prompt = "ask"
-validation = 0.1
+validation = 0.3
 [adapter]
 r = 2
 alpha = 4

@@ -1,11 +1,19 @@
 //! `adapter_config.json` as PEFT writes and reads it.
+mod keys;
+mod patterns;
+#[cfg(test)]
+mod tests;
+
+pub use patterns::Patterns;
+
 use crate::error::{Error, Result};
-use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
+use keys::{
+    BASE_UNCHANGED, UNSUPPORTED, WITHOUT_EFFECT, causal, eight, is_set, none, null_is_causal, null_is_default,
+    null_is_eight, null_is_none,
+};
+use patterns::{matches_whole, regex};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The linear layers of a decoder's block, all of which are adapted unless told otherwise.
@@ -60,76 +68,6 @@ pub struct AdapterConfig {
     pub other: BTreeMap<String, serde_json::Value>,
 }
 
-/// Values by regular expression, in the order of the file: where two match a layer, PEFT takes the first (`get_pattern_key`).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Patterns<T>(pub Vec<(String, T)>);
-
-impl<T> Default for Patterns<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Patterns<T> {
-    fn keys(&self) -> impl Iterator<Item = &String> {
-        self.0.iter().map(|(key, _)| key)
-    }
-
-    fn values(&self) -> impl Iterator<Item = &T> + Clone {
-        self.0.iter().map(|(_, value)| value)
-    }
-
-    fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.0.iter_mut().map(|(_, value)| value)
-    }
-
-    /// The value of the first key that matches the end of a layer's name.
-    fn first(&self, linear: &str) -> Option<&T> {
-        self.0.iter().find(|(key, _)| Self::matches(key, linear)).map(|(_, value)| value)
-    }
-
-    fn matches(key: &str, linear: &str) -> bool {
-        matches_whole(&format!(r"(?:.*\.)?(?:{key})"), linear)
-    }
-}
-
-impl<T: Serialize> Serialize for Patterns<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, value) in &self.0 {
-            map.serialize_entry(key, value)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patterns<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(InOrder(PhantomData))
-    }
-}
-
-struct InOrder<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
-    type Value = Patterns<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("values by regular expression")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut all: Vec<(String, T)> = Vec::new();
-        while let Some((key, value)) = map.next_entry::<String, T>()? {
-            match all.iter_mut().find(|(known, _)| *known == key) {
-                Some(again) => again.1 = value, // as Python reads JSON: the first place, the last value
-                None => all.push((key, value)),
-            }
-        }
-        Ok(Patterns(all))
-    }
-}
-
 /// A list of names, or one regular expression for whole names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -162,103 +100,6 @@ impl Default for Targets {
 impl Default for Init {
     fn default() -> Self {
         Self::Plain(true)
-    }
-}
-
-/// Keys of `adapter_config.json` that would change the numbers; null, false and empty values are as if they were not there.
-const UNSUPPORTED: [&str; 13] = [
-    "modules_to_save",
-    "layers_pattern",
-    "trainable_token_indices",
-    "target_parameters",
-    "layer_replication",
-    "alora_invocation_tokens",
-    "lora_bias",
-    "use_qalora",
-    "use_bdlora",
-    "arrow_config",
-    "kasa_config",
-    "monteclora_config",
-    "velora_config",
-];
-
-/// Keys of PEFT's `LoraConfig` (0.21) that say nothing about a trained adapter: how it was started, made or stored.
-const WITHOUT_EFFECT: [&str; 14] = [
-    "auto_mapping",
-    "corda_config",
-    "ensure_weight_tying",
-    "eva_config",
-    "inference_mode",
-    "loftq_config",
-    "lora_ga_config",
-    "megatron_config",
-    "megatron_core",
-    "path_initial_model_for_weight_conversion",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-];
-
-/// `init_lora_weights` of PEFT that set A and B alone (seen in its `LoraLayer.update_layer`): once trained they are a plain LoRA. `pissa`,
-/// `corda`, `olora`, `loftq` and `lora_ga` also take a part out of the base.
-const BASE_UNCHANGED: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
-
-fn none() -> String {
-    "none".into()
-}
-
-fn causal() -> String {
-    "CAUSAL_LM".into()
-}
-
-/// PEFT's default of `r` and of `lora_alpha`.
-fn eight<T: From<u8>>() -> T {
-    T::from(8)
-}
-
-fn null_is<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    from: D,
-    default: impl FnOnce() -> T,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_else(default))
-}
-
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
-    null_is(from, T::default)
-}
-
-fn null_is_eight<'de, D: Deserializer<'de>, T: Deserialize<'de> + From<u8>>(from: D) -> Result<T, D::Error> {
-    null_is(from, eight)
-}
-
-fn null_is_none<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    null_is(from, none)
-}
-
-fn null_is_causal<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    null_is(from, causal)
-}
-
-/// Python's regular expressions, look-around too; [`AdapterConfig::supported`] refuses what is none.
-fn regex(pattern: &str) -> Option<fancy_regex::Regex> {
-    fancy_regex::Regex::new(pattern).ok()
-}
-
-/// Whether the expression matches the whole of `text`. One that backtracks for ever on a layer's name counts as no match: the layers
-/// that an adapter has tensors for tell.
-fn matches_whole(pattern: &str, text: &str) -> bool {
-    regex(&format!("^(?:{pattern})$")).is_some_and(|r| r.is_match(text).unwrap_or(false))
-}
-
-/// Null, false and empty values are as if they were not there.
-fn is_set(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::Null => false,
-        serde_json::Value::Bool(set) => *set,
-        serde_json::Value::Array(all) => !all.is_empty(),
-        serde_json::Value::Object(all) => !all.is_empty(),
-        _ => true,
     }
 }
 
@@ -354,6 +195,33 @@ impl AdapterConfig {
         let idle = |key: &&String| !found.clone().any(|name| Patterns::<()>::matches(key, name));
         let rank = self.rank_pattern.keys().find(idle).map(|key| format!("rank_pattern `{key}`"));
         rank.or_else(|| self.alpha_pattern.keys().find(idle).map(|key| format!("alpha_pattern `{key}`")))
+    }
+
+    /// A part of `exclude_modules` that matches no module of a model with these linear layers, its norms and embedding among them. PEFT warns
+    /// where none is excluded at all (`BaseTuner.inject_adapter`).
+    pub fn idle_exclusion<'a>(&self, linears: impl Iterator<Item = &'a str>) -> Option<String> {
+        let excluded = self.exclude_modules.as_ref()?;
+        let mut modules: BTreeSet<String> =
+            ["lm_head", "model", "model.embed_tokens", "model.norm", "model.rotary_emb"]
+                .map(String::from)
+                .into_iter()
+                .collect();
+        let norms =
+            ["input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm", "mlp.act_fn"];
+        for linear in linears {
+            modules.extend(linear.match_indices('.').map(|(at, _)| linear[..at].to_string()));
+            modules.insert(linear.to_string());
+            let block: Vec<&str> = linear.splitn(4, '.').take(3).collect();
+            modules.extend(norms.map(|norm| format!("{}.{norm}", block.join("."))));
+        }
+        let idle = |one: &Targets| !modules.iter().any(|module| one.match_name(module));
+        match excluded {
+            Targets::Names(names) => {
+                let name = names.iter().find(|name| idle(&Targets::Names(vec![name.to_string()])))?;
+                Some(format!("exclude_modules `{name}`"))
+            }
+            Targets::Pattern(pattern) => idle(excluded).then(|| format!("exclude_modules `{pattern}`")),
+        }
     }
 
     /// Power iterations of PiSSA's decomposition; None where A and B start as LoRA's.
@@ -465,100 +333,5 @@ impl AdapterConfig {
             Targets::Names(_) => None,
         });
         whole.chain(self.rank_pattern.keys().chain(self.alpha_pattern.keys()).cloned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_keep_the_order_of_their_file_and_the_first_that_matches_counts() {
-        let text = r#"{"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"],
-            "rank_pattern": {"q_proj": 6, "layers.0.self_attn.q_proj": 2}, "alpha_pattern": {"z": 1, "a": 3, "z": 2}}"#;
-        let config: AdapterConfig = serde_json::from_str(text).unwrap();
-        assert_eq!(config.rank("model.layers.0.self_attn.q_proj"), 6, "not the first by the alphabet");
-        assert_eq!(config.alpha_pattern.0, [("z".to_string(), 2.0), ("a".to_string(), 3.0)]);
-        let written = serde_json::to_string(&config).unwrap();
-        assert!(written.contains(r#""rank_pattern":{"q_proj":6,"layers.0.self_attn.q_proj":2}"#), "{written}");
-    }
-
-    #[test]
-    fn null_and_what_is_missing_have_pefts_defaults() {
-        let null = r#"{"peft_type": "LORA", "task_type": null, "r": null, "lora_alpha": null, "lora_dropout": null, "bias": null,
-            "target_modules": null, "use_dora": null, "use_rslora": null, "rank_pattern": null, "alpha_pattern": null,
-            "fan_in_fan_out": null, "init_lora_weights": null, "exclude_modules": null, "layers_to_transform": null}"#;
-        let [null, missing] =
-            [null, r#"{"peft_type": "LORA"}"#].map(|t| serde_json::from_str::<AdapterConfig>(t).unwrap());
-        assert_eq!(null, missing);
-        let names = Targets::Names(vec!["q_proj".into(), "v_proj".into()]);
-        assert_eq!(null, AdapterConfig { target_modules: names, ..AdapterConfig::lora(8, 8.0) });
-    }
-
-    #[test]
-    fn keys_that_nobody_knows_are_told_and_those_of_peft_are_not() {
-        let text = r#"{"peft_type": "LORA", "megatron_core": "megatron.core", "runtime_config": {"a": 1}, "use_new_scaling": true,
-            "another": null, "multiplier": 3.0}"#;
-        let config: AdapterConfig = serde_json::from_str(text).unwrap();
-        assert_eq!(config.unknown(), ["multiplier", "use_new_scaling"]);
-    }
-
-    #[test]
-    fn look_ahead_is_read_as_python_reads_it_and_a_pattern_that_matches_nothing_is_told() {
-        let linear = "model.layers.0.self_attn.q_proj";
-        let targets = Targets::Pattern(r"^(model(?=\.).*\.(q_proj|v_proj))$".into());
-        let config = AdapterConfig { target_modules: targets, ..AdapterConfig::lora(4, 8.0) };
-        assert_eq!(config.supported(), Ok(()));
-        assert!(
-            config.targets(linear) && !config.targets("model.layers.0.mlp.up_proj") && !config.targets("models.q_proj")
-        );
-        let idle = |key: &str| {
-            let alpha_pattern = Patterns(vec![(key.to_string(), 100.0)]);
-            AdapterConfig { alpha_pattern, ..AdapterConfig::lora(4, 8.0) }.idle_pattern([linear].into_iter())
-        };
-        assert_eq!(idle("q_prj").as_deref(), Some("alpha_pattern `q_prj`"));
-        assert_eq!(idle("q_proj"), None);
-        assert_eq!(idle(r"layers\.0\..*"), None);
-    }
-
-    #[test]
-    fn a_target_that_is_excluded_again_matches_all_the_same() {
-        let all = ["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj"];
-        let names = |names: &[&str]| Targets::Names(names.iter().map(|name| name.to_string()).collect());
-        let config = AdapterConfig {
-            target_modules: names(&["q_proj", "k_proj"]),
-            exclude_modules: Some(names(&["k_proj"])),
-            ..AdapterConfig::lora(4, 8.0)
-        };
-        assert_eq!(config.unmatched(all.into_iter(), false, 1), None, "as PEFT expands all-linear");
-        let other = AdapterConfig { target_modules: names(&["lm_head"]), ..config };
-        assert_eq!(other.unmatched(all.into_iter(), true, 1).as_deref(), Some("target module `lm_head`"));
-    }
-
-    #[test]
-    fn an_alpha_that_scales_the_update_away_is_refused() {
-        for alpha in [0.0, -8.0, f64::NAN, f64::INFINITY] {
-            let said = AdapterConfig::lora(4, alpha).supported().unwrap_err();
-            assert!(said.starts_with("lora_alpha is") && said.ends_with("expected a positive number"), "{said}");
-        }
-        let alpha_pattern = Patterns(vec![("q_proj".to_string(), 0.0)]);
-        let said = AdapterConfig { alpha_pattern, ..AdapterConfig::lora(4, 8.0) }.supported().unwrap_err();
-        assert_eq!(said, "lora_alpha is 0, expected a positive number");
-    }
-
-    #[test]
-    fn how_an_adapter_was_started_matters_only_where_it_changed_the_base() {
-        let started =
-            |name: &str| AdapterConfig { init_lora_weights: Init::Named(name.into()), ..AdapterConfig::lora(4, 8.0) };
-        for name in ["gaussian", "Gaussian", "eva", "orthogonal", "mica"] {
-            assert_eq!(started(name).readable(), Ok(()));
-            assert!(started(name).supported().is_err(), "a fresh adapter is not started so here");
-        }
-        for name in ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "new"] {
-            let said = started(name).readable().unwrap_err();
-            assert!(said.contains(name) && said.contains("path_initial_model_for_weight_conversion"), "{said}");
-        }
-        let dora = AdapterConfig { use_dora: true, ..started("gaussian") };
-        assert_eq!(dora.readable(), Ok(()));
     }
 }

@@ -120,12 +120,20 @@ fn adapted(config: &AdapterConfig, model: &mut CausalLm) -> Result<Vec<(String, 
     }
 }
 
+fn idle_exclusion(config: &AdapterConfig, model: &mut CausalLm) -> Option<String> {
+    let all: Vec<String> = model.linears_mut().map(|linear| linear.name.clone()).collect();
+    config.idle_exclusion(all.iter().map(String::as_str))
+}
+
 /// As `adapted`, for an adapter that is to be made: fails for a rank that is of no use in a layer, and names it.
 fn to_adapt(config: &AdapterConfig, model: &mut CausalLm) -> Result<Vec<(String, Weight)>> {
     config.supported().map_err(Error::input)?;
     let layers = adapted(config, model)?;
     if let Some(idle) = config.idle_pattern(layers.iter().map(|(name, _)| name.as_str())) {
         return Err(Error::input(format!("{idle} matches no layer that is adapted: it would have no effect")));
+    }
+    if let Some(idle) = idle_exclusion(config, model) {
+        return Err(Error::input(format!("{idle} matches no module of the model: nothing would be excluded by it")));
     }
     for (name, weight) in &layers {
         let ((n, k), r) = (weight.dims()?, config.rank(name));
@@ -207,6 +215,9 @@ impl Adapter {
         let (mut parameters, layers) = (BTreeMap::new(), adapted(&config, model)?);
         if let Some(idle) = config.idle_pattern(layers.iter().map(|(name, _)| name.as_str())) {
             eprintln!("{}: {idle} matches no layer that is adapted and has no effect", dir.display());
+        }
+        if let Some(idle) = idle_exclusion(&config, model) {
+            eprintln!("{}: {idle} matches no module of the model and excludes nothing", dir.display());
         }
         for (layer, weight) in layers {
             let ((n, k), r) = (weight.dims()?, config.rank(&layer));

@@ -1,13 +1,14 @@
 //! `dxlab evaluate preds.jsonl --out metrics.json`: every metric with its interval, and what the metrics do not say.
 use crate::corpus::findings::cell::is_nothing;
+use crate::corpus::split::Part;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::label::Ontology;
 use crate::metric::{Bootstrap, Credit, Reading, Signal, Unit};
 use crate::report::chapters::detail as tables;
 use crate::report::kit::{Table, figures, interval};
-use crate::run::read_predictions;
-use crate::study::{Calibrated, Depth, Detail, Evaluation, Target, detail, evaluate};
+use crate::run::{Store, read_predictions};
+use crate::study::{Calibrated, Depth, Detail, Evaluation, PART, Target, detail, evaluate};
 use crate::task::{self, AnyPrediction, AnyTask, LabelTask, typed_predictions};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -98,14 +99,17 @@ fn named_by(predictions: &[AnyPrediction]) -> Result<Arc<dyn AnyTask>> {
     if task.corpus_digest().starts_with(digest) {
         return Ok(task);
     }
-    let others = related(open, &*task);
+    let others = related(open, &*task, predictions.first().map_or("", |one| &one.run));
     others.into_iter().find(|other| other.corpus_digest().starts_with(digest)).map_or_else(unknown, Ok)
 }
 
-/// Other cases of a task that predictions may be of: the sealed test split, and the validation part that is usual.
-fn related(name: &str, task: &dyn AnyTask) -> Vec<Arc<dyn AnyTask>> {
+/// Other cases of a task that predictions may be of: the sealed test split, and the validation part that their run says, or the usual one
+/// where it is of an older version. Whether it is that one, digests tell.
+fn related(name: &str, task: &dyn AnyTask, run: &str) -> Vec<Arc<dyn AnyTask>> {
     let sealed = (name == "findings" && task.synthetic()).then(|| task::open("findings-sealed").ok()).flatten();
-    let validation = task.as_labels().and_then(|labels| labels.validation(0.1, 7).ok());
+    let said = Store::open(None).root().join(run).join(PART);
+    let part = io::read_json::<Part>(&said).unwrap_or(Part::USUAL);
+    let validation = task.as_labels().and_then(|labels| labels.validation(part.validation, part.seed).ok());
     let validation = validation.map(|task| Arc::new(task) as Arc<dyn AnyTask>);
     sealed.into_iter().chain(validation).collect()
 }

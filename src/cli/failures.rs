@@ -2,16 +2,17 @@
 use super::evaluate::{How, describe, reread};
 use super::workbook::run_of;
 use crate::corpus::Corpus;
-use crate::corpus::synthetic::truth;
+use crate::corpus::synthetic::{Truth, truth};
 use crate::error::{Error, Result};
 use crate::failure::{Taxonomy, agreement};
 use crate::io;
 use crate::report::chapters::failures;
 use crate::report::kit::{Table, interval};
-use crate::run::read_predictions;
+use crate::run::{Prediction, read_predictions};
 use crate::study::digest;
 use crate::task::typed_predictions;
 use clap::Args;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What still goes wrong: every label error in one class, with its evidence sentence
@@ -27,6 +28,17 @@ pub struct Failures {
     max_new: Option<usize>,
     #[command(flatten)]
     how: How,
+}
+
+/// The truth of the corpus that these cases are of: the findings or their sealed test split, whichever has them all; empty where none has.
+fn truth_of(predictions: &[Prediction]) -> Result<BTreeMap<String, Truth>> {
+    for folder in [Corpus::path_from_env(), crate::home().join("data/findings-sealed")] {
+        let truths = truth::read(&folder)?;
+        if predictions.iter().all(|one| truths.contains_key(&one.case_id)) {
+            return Ok(truths);
+        }
+    }
+    Ok(BTreeMap::new())
 }
 
 impl Failures {
@@ -65,14 +77,7 @@ impl Failures {
         );
         print!("{}", failures::taxonomy(&cases, &bootstrap).caption(caption));
         println!("{}", describe(&*task));
-        let truths = match labels.corpus.synthetic {
-            true => {
-                let mut all = truth::read(&Corpus::path_from_env())?;
-                all.extend(truth::read(&crate::home().join("data/findings-sealed"))?);
-                all
-            }
-            false => Default::default(),
-        };
+        let truths = if labels.corpus.synthetic { truth_of(&predictions)? } else { BTreeMap::new() };
         let name = |label: &str| labels.normalise(label);
         if !truths.is_empty() {
             let row = |found: &crate::failure::Agreement| {

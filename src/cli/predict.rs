@@ -1,6 +1,7 @@
 //! `dxlab predict`: a model's answer to every test case, as preds.jsonl.
 use super::endpoint::EndpointFlags;
 use super::weights::Weights;
+use crate::corpus::split::Part as Drawn;
 use crate::error::{Error, Result};
 use crate::prompt::Constrain;
 use crate::run::{Run, Store, write_predictions};
@@ -36,11 +37,11 @@ pub struct Predict {
     part: Part,
 
     /// Share of the training cases that --part validation asks about
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    #[arg(long, value_name = "SHARE", default_value_t = Drawn::USUAL.validation)]
     validation: f64,
 
     /// Draws the cases of --part validation; as `training.seed` of a config, the same cases that its training kept apart
-    #[arg(long, value_name = "SEED", default_value_t = 7)]
+    #[arg(long, value_name = "SEED", default_value_t = Drawn::USUAL.seed)]
     split_seed: u64,
 
     /// Constrain every answer while it is decoded: `labels` to the distinct training labels of the corpus, `text` to runs of words

@@ -1,7 +1,7 @@
 //! What is wrong with a findings file, every row of it in one pass.
 pub mod labels;
 
-use super::findings::{self, Row, Split, Table};
+use super::findings::{self, Row, Split, Table, cell};
 use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,6 +18,7 @@ pub enum Kind {
     Formula,
     Merged,
     Value,
+    Missing,
     EmptyId,
     DuplicateId,
     EmptyFinding,
@@ -62,6 +63,7 @@ impl Kind {
             Self::Formula => "formula without a stored value",
             Self::Merged => "merged cells",
             Self::Value => "cell that is not text",
+            Self::Missing => "mark of a missing value",
             Self::EmptyId => "empty case id",
             Self::DuplicateId => "duplicate case id within a split",
             Self::EmptyFinding => "empty finding",
@@ -211,6 +213,13 @@ fn each_row(row: &Row, missing: &[&str], note: &mut impl FnMut(Kind, usize, Stri
     if row.input.contains('\u{fffd}') {
         let why = "the finding holds U+FFFD, the mark of a character that was lost: export the text again as UTF-8";
         note(Kind::Characters, row.row, why.into());
+    }
+    for (column, name) in [("case_id", Some(&row.case_id)), ("group", row.group.as_ref())] {
+        let odd = name.map(|name| cell::odd_characters(name)).unwrap_or_default();
+        if !odd.is_empty() {
+            let why = "the same name without it counts as another: write it in plain characters";
+            note(Kind::Characters, row.row, format!("column `{column}` holds {}: {why}", odd.join(", ")));
+        }
     }
     let labels = &row.gold.labels;
     for fault in &row.gold.faults {

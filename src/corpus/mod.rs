@@ -1,4 +1,5 @@
 //! Typed records and their readers, one file a corpus.
+pub mod characters;
 pub mod check;
 pub mod fetch;
 pub mod findings;
@@ -80,7 +81,7 @@ pub type Finding = Example<Labels>;
 #[derive(Clone, Debug)]
 pub struct Corpus<G = Labels> {
     pub name: String,
-    /// Augmented wherever a result of this corpus is shown.
+    /// Said wherever a result of this corpus is shown.
     pub synthetic: bool,
     pub train: Vec<Example<G>>,
     pub test: Vec<Example<G>>,

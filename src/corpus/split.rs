@@ -1,6 +1,21 @@
 //! Training and validation cases: drawn by digest, so that they do not move when cases are added elsewhere.
 use super::Case;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+/// A part of the training cases that is asked about in the place of test cases.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Share of the training cases (by group).
+    pub validation: f64,
+    pub seed: u64,
+}
+
+impl Part {
+    /// What a config's `validation` and `training.seed` usually are.
+    pub const USUAL: Self = Self { validation: 0.1, seed: 7 };
+}
 
 /// Which of the training cases a run trains on and which it keeps for validation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,10 +28,19 @@ pub struct Split {
 }
 
 impl Split {
-    /// (training, validation), each in the order of `all`.
-    pub fn of<T: AsRef<Case> + Clone>(&self, all: &[T]) -> (Vec<T>, Vec<T>) {
+    /// (training, validation), each in the order of `all`. An error where a share was asked for that leaves either without a case: a
+    /// training without validation cases stops nowhere and has no best checkpoint.
+    pub fn of<T: AsRef<Case> + Clone>(&self, all: &[T]) -> Result<(Vec<T>, Vec<T>)> {
         let (train, valid) = validation_split(all, self.validation, self.seed);
-        (drawn(train, self.cases.unwrap_or(usize::MAX), self.seed), valid)
+        if self.validation > 0.0 && (train.is_empty() || valid.is_empty()) {
+            let (share, n, seed) = (self.validation, all.len(), self.seed);
+            let lacks = if valid.is_empty() { "no validation case" } else { "no training case" };
+            return Err(Error::input(format!(
+                "validation = {share} with seed {seed} leaves {lacks} of {n} (groups stay together): choose another share, or 0 to train \
+                 without validation"
+            )));
+        }
+        Ok((drawn(train, self.cases.unwrap_or(usize::MAX), self.seed), valid))
     }
 }
 
@@ -40,4 +64,23 @@ pub fn drawn<T: AsRef<Case>>(mut cases: Vec<T>, most: usize, seed: u64) -> Vec<T
         cases.retain(|case| digest(case) < *bound);
     }
     cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_that_leaves_no_case_is_an_error_and_none_is_not() {
+        let cases: Vec<Case> =
+            (0..12).map(|i| Case { case_id: i.to_string(), group: format!("p{i}"), input: String::new() }).collect();
+        let of =
+            |validation: f64| Split { validation, cases: None, seed: 1 }.of(&cases).map(|(a, b)| (a.len(), b.len()));
+        assert_eq!(of(0.0).unwrap(), (12, 0));
+        assert_eq!(of(0.5).unwrap().0 + of(0.5).unwrap().1, 12);
+        for (share, lacks) in [(0.001, "no validation case"), (0.9999, "no training case")] {
+            let error = of(share).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(lacks), "{error}");
+        }
+    }
 }

@@ -8,6 +8,7 @@
 //! names apart keeps them apart. Where no alias leads to a training label, words that mean one thing (`[words]`: renal and kidney) are
 //! taken for one another in both directions, as are whole names (`[[same]]`), if exactly one training label then fits. `normalise(normalise(x)) = normalise(x)`.
 use super::plural::singular_label;
+use crate::corpus::characters::{blank, invisible};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,12 +134,8 @@ impl Normaliser {
 /// NFKC in lower case, one hyphen, nothing without width.
 fn folded(label: &str) -> String {
     let one = |c: char| match c {
-        '\u{ad}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2060}'
-        | '\u{feff}'
-        | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}' => None,
+        c if invisible(c) => None,
+        c if blank(c) => Some(' '),
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{2043}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' => Some('-'),
         '\u{2018}' | '\u{2019}' | '\u{2bc}' => Some('\''),
         c => Some(c),
@@ -215,6 +212,8 @@ mod tests {
     fn forms_of_unicode_are_one_name() {
         let pairs = [
             ("re\u{200b}nal\u{a0}cyst", "renal cyst"),
+            ("re\u{34f}nal\u{3164}cyst\u{fe0f}", "renal cyst"),
+            ("\u{2062}renal\u{2800}cyst\u{180e}", "renal cyst"),
             ("\u{ff52}\u{ff45}\u{ff4e}\u{ff41}\u{ff4c} cyst", "renal cyst"),
             ("non\u{2011}obstructive stone", "non-obstructive stone"),
             ("calci\u{fb01}ed node", "calcified node"),

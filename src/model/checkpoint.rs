@@ -124,10 +124,11 @@ impl Checkpoint {
 
     fn entry<'a>(&self, entries: &'a BTreeMap<String, Entry>, name: &str, shape: &[usize]) -> Result<&'a Entry> {
         let entry = entries.get(name).ok_or_else(|| {
-            Error::input(format!(
-                "{}: tensor `{name}` {shape:?} is missing; does config.json fit?",
-                self.path.display()
-            ))
+            let why = match self.bias_key(name) {
+                Some(key) => format!("config.json says `{key}: true`; set it to false if the model has no such biases"),
+                None => "does config.json fit?".into(),
+            };
+            Error::input(format!("{}: tensor `{name}` {shape:?} is missing; {why}", self.path.display()))
         })?;
         if entry.info.shape != shape {
             return Err(Error::input(format!(
@@ -139,6 +140,12 @@ impl Checkpoint {
         // A poisoned lock only means that another thread panicked between two inserts: the set is still whole.
         self.asked.lock().unwrap_or_else(|e| e.into_inner()).insert(name.to_string());
         Ok(entry)
+    }
+
+    /// The key of config.json that asks for a bias, in a family that has biases only where one does.
+    fn bias_key(&self, name: &str) -> Option<&'static str> {
+        let optional = self.config.family.model_type() == "llama" && name.ends_with(".bias");
+        optional.then(|| if name.contains(".mlp.") { "mlp_bias" } else { "attention_bias" })
     }
 
     /// Fails unless exactly the config's tensors are there; reads none of them, but for a head that may repeat the

@@ -84,16 +84,11 @@ fn chat_template(source: &Path) -> Result<Option<String>> {
     if source.is_file() {
         return Ok(Gguf::open(source)?.chat_template().map(String::from));
     }
-    let (file, config) = (source.join("chat_template.jinja"), source.join("tokenizer_config.json"));
+    let file = source.join("chat_template.jinja");
     if file.is_file() {
         return crate::io::read_text(&file).map(Some);
     }
-    if !config.is_file() {
-        return Ok(None);
-    }
-    let text = crate::io::read_text(&config)?;
-    let value: serde_json::Value =
-        serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", config.display())))?;
+    let value = crate::prompt::template::tokenizer_config(source)?.0;
     let template = match &value["chat_template"] {
         // transformers 4 could keep several, by name
         serde_json::Value::Array(named) => named.iter().find(|t| t["name"] == "default").map(|t| &t["template"]),

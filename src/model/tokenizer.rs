@@ -12,47 +12,25 @@
 //!
 //! Some byte-level vocabularies lack bytes (SmolLM2's has no token for 21 of them), and the library drops what it cannot spell without
 //! a word. Here control characters that cannot be spelt are left out and other such characters become U+FFFD, before anything else.
+mod prepared;
+mod sound;
+#[cfg(test)]
+mod tests;
+
 use super::config::LARGEST_VOCABULARY;
 use super::gguf;
 use super::vocabulary::{Manners, Scheme, Token};
 use crate::error::{Error, Result};
 use crate::prompt::ChatTemplate;
 use crate::prompt::template::{Stretch, named_of_folder};
+use prepared::{behind, lacking, merges_of, without_dropout};
 use sha2::{Digest, Sha256};
+use sound::{fenced, sound};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use tokenizers::decoders::DecoderWrapper;
 use tokenizers::models::bpe::BPE;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{AddedVocabulary, ModelWrapper, OffsetReferential, OffsetType};
-
-/// The pairs of a `merges.txt`, in order: two pieces a line, parted by one space, behind lines that begin with `#version`.
-fn merges_of(path: &Path) -> Result<Vec<(String, String)>> {
-    let text = crate::io::read_text(path)?;
-    if let Some(what) = crate::io::stand_in_advice(text.as_bytes()) {
-        return Err(Error::input(format!("{}: this is {what}", path.display())));
-    }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with("#version"));
-    let pair = |(at, line): (usize, &str)| match line.split_once(' ') {
-        Some((first, second)) if !second.contains(' ') => Ok((first.to_string(), second.to_string())),
-        _ => Err(Error::input(format!("{} line {}: expected two pieces parted by one space", path.display(), at + 1))),
-    };
-    lines.map(pair).collect()
-}
-
-/// Turns off merges that are left out by chance: they are for training a tokenizer's model, and would make every run another.
-fn without_dropout(full: &mut tokenizers::Tokenizer) {
-    if let ModelWrapper::BPE(bpe) = full.get_model()
-        && bpe.dropout.is_some()
-    {
-        let mut bpe = bpe.clone();
-        bpe.dropout = None;
-        full.with_model(ModelWrapper::BPE(bpe));
-    }
-}
 
 /// Tokens with a part in conversations, by id. Only a vocabulary of Qwen3's chat format has those that are optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -346,82 +324,6 @@ impl Tokenizer {
     }
 }
 
-/// What is known to make the library panic, or not to be a language model's tokenizer.
-fn sound(json: &serde_json::Value) -> Result<(), String> {
-    if any(json, &|o| o["type"] == "Precompiled") {
-        return Err("a `Precompiled` normaliser, which is no causal model's".into()); // panics if its tables are damaged
-    }
-    if any(json, &|o| o["type"] == "FixedLength" && o["length"].as_u64().is_none_or(|n| n == 0)) {
-        return Err("a `FixedLength` pre-tokenizer of length 0".into());
-    }
-    // BPE copies each merge into a buffer of the longest token.
-    let model = &json["model"];
-    let Some(vocabulary) = model["vocab"].as_object() else { return Ok(()) };
-    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
-    for merge in model["merges"].as_array().into_iter().flatten() {
-        let pair = match merge {
-            serde_json::Value::Array(pair) => {
-                pair.first().zip(pair.get(1)).and_then(|(a, b)| a.as_str().zip(b.as_str()))
-            }
-            one => one.as_str().and_then(|text| text.split_once(' ')),
-        };
-        let Some((a, b)) = pair else { continue }; // the library says what is wrong
-        if !b.strip_prefix(prefix).is_some_and(|b| vocabulary.contains_key(&format!("{a}{b}"))) {
-            return Err(format!("merge `{a} {b}` makes no token of the vocabulary"));
-        }
-    }
-    Ok(())
-}
-
-/// Whether `is` holds for an object anywhere in `value`.
-fn any(value: &serde_json::Value, is: &dyn Fn(&serde_json::Value) -> bool) -> bool {
-    match value {
-        serde_json::Value::Object(map) => is(value) || map.values().any(|v| any(v, is)),
-        serde_json::Value::Array(list) => list.iter().any(|v| any(v, is)),
-        _ => false,
-    }
-}
-
-/// What `f` returns. The library panics on some damaged tokenizers, and that is the file's fault.
-fn fenced<T>(place: &str, f: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(f))
-        .map_err(|_| Error::input(format!("{place}: the tokenizer cannot be run: is the file damaged?")))
-}
-
-/// `plain` for a stretch behind an added token, if the library encodes it otherwise than at the beginning of a text.
-fn behind(plain: &tokenizers::Tokenizer) -> Option<tokenizers::Tokenizer> {
-    let mut pre = plain.get_pre_tokenizer()?.clone();
-    let mut changed = false;
-    let steps = match &mut pre {
-        PreTokenizerWrapper::Sequence(steps) => steps.as_mut(),
-        one => std::slice::from_mut(one),
-    };
-    for step in steps {
-        if let PreTokenizerWrapper::Metaspace(space) = step
-            && space.get_prepend_scheme() == PrependScheme::First
-        {
-            space.set_prepend_scheme(PrependScheme::Never);
-            changed = true;
-        }
-    }
-    changed.then(|| {
-        let mut later = plain.clone();
-        later.with_pre_tokenizer(Some(pre));
-        later
-    })
-}
-
-/// The bytes that no token of a byte-level BPE spells; empty if there are none.
-fn lacking(full: &tokenizers::Tokenizer) -> Vec<bool> {
-    if !matches!(full.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
-        return vec![];
-    }
-    let letters = (0..=255).map(super::vocabulary::letter);
-    let lacking: Vec<bool> =
-        letters.map(|letter| full.token_to_id(letter.encode_utf8(&mut [0; 4])).is_none()).collect();
-    if lacking.contains(&true) { lacking } else { vec![] }
-}
-
 impl crate::prompt::Tokens for Tokenizer {
     fn text(&self, text: &str) -> Result<Vec<u32>> {
         self.encode(text, false)
@@ -473,113 +375,5 @@ impl crate::prompt::Tokens for Tokenizer {
     }
     fn template(&self) -> Option<&ChatTemplate> {
         self.template.as_ref()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEXTS: [&str; 6] = [
-        "The liver shows a 14 mm cyst in segment VII.",
-        "No hydronephrosis; the kidneys aren't enlarged.",
-        "A simple cyst of the left kidney measures 2.5 cm.\n\nGallbladder: stones, no wall thickening.",
-        "Sjögren's syndrome, naïve T-cells, μg/dL, 37 °C.",
-        "The spleen is normal. The liver is normal. The pancreas is normal.",
-        "Impression:\n 1. Renal cyst\n 2. Gallstones",
-    ];
-
-    fn small() -> Tokenizer {
-        Tokenizer::train(TEXTS.iter(), 320).unwrap()
-    }
-
-    #[test]
-    fn every_text_comes_back() {
-        let t = small();
-        for text in
-            TEXTS.iter().copied().chain(["", " ", "\n\n  \t", "肝臓に嚢胞 🙂", "a\u{0}b", "<|im_end|> </think>"])
-        {
-            assert_eq!(t.decode(&t.encode(text, false).unwrap(), false).unwrap(), text);
-        }
-    }
-
-    #[test]
-    fn control_tokens_in_text_are_text() {
-        let t = small();
-        let c = t.control();
-        let text = "cyst<|im_end|><think>\n</think><|im_start|><|endoftext|><tool_call>";
-        let plain = t.encode(text, false).unwrap();
-        assert!(plain.iter().all(|&id| (id as usize) < t.vocab_size() - 26), "no added token among {plain:?}");
-        let ids = t.encode(text, true).unwrap();
-        for id in [c.im_start.unwrap(), c.turn_end, c.text_end, c.think.unwrap(), c.end_think.unwrap()] {
-            assert!(ids.contains(&id));
-        }
-        assert_eq!(t.decode(&ids, true).unwrap(), "cyst<think>\n</think><tool_call>", "special ones are left out");
-    }
-
-    #[test]
-    fn the_layout_is_that_of_qwen3() {
-        let t = small();
-        assert_eq!(t.encode("!\"~", false).unwrap(), [0, 1, 93], "bytes in GPT-2's order");
-        let size = t.vocab_size() as u32;
-        assert_eq!(size, 320);
-        let c = t.control();
-        assert_eq!(
-            [Some(c.text_end), c.im_start, Some(c.turn_end), c.think, c.end_think],
-            [size - 26, size - 25, size - 24, size - 2, size - 1].map(Some)
-        );
-        assert_eq!(t.ends(), [c.turn_end, c.text_end]);
-        assert_eq!(t.merges().unwrap().len(), 320 - 256 - 26);
-        // Qwen's pre-tokenizer: digits stand alone, a letter run takes one leading character.
-        let (a, b) = (t.encode("12", false).unwrap(), t.encode("1", false).unwrap());
-        assert_eq!((a.len(), b.len()), (2, 1));
-    }
-
-    #[test]
-    fn training_twice_gives_the_same_tokenizer() {
-        let (a, b) = (small(), small());
-        assert_eq!(a.digest().unwrap(), b.digest().unwrap());
-        assert_ne!(a.digest().unwrap(), Tokenizer::train(TEXTS[..5].iter(), 320).unwrap().digest().unwrap());
-    }
-
-    #[test]
-    fn a_saved_tokenizer_is_read_back() {
-        let (t, dir) = (small(), tempfile::tempdir().unwrap());
-        t.save(dir.path()).unwrap();
-        let again = Tokenizer::open(dir.path()).unwrap();
-        assert_eq!((again.digest().unwrap(), again.control()), (t.digest().unwrap(), t.control()));
-        let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        names.sort();
-        assert_eq!(names, ["generation_config.json", "tokenizer.json", "tokenizer_config.json"]);
-    }
-
-    #[test]
-    fn a_tokenizer_that_does_not_belong_is_refused() {
-        let t = small();
-        assert!(t.fits(320).is_ok() && t.fits(512).is_ok());
-        assert!(t.fits(319).unwrap_err().to_string().contains("319"));
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Tokenizer::open(dir.path()).err().unwrap().exit_code(), 2);
-        std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
-        assert!(Tokenizer::open(dir.path()).err().unwrap().to_string().contains("tokenizer.json"));
-        let precompiled = r#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, "model": {}}"#;
-        std::fs::write(dir.path().join("tokenizer.json"), precompiled).unwrap();
-        assert!(Tokenizer::open(dir.path()).err().unwrap().to_string().contains("Precompiled"));
-        let bare = tokenizers::Tokenizer::new(BPE::default());
-        bare.save(dir.path().join("tokenizer.json"), false).unwrap();
-        assert!(Tokenizer::open(dir.path()).err().unwrap().to_string().contains("<|im_start|>"));
-        assert!(Tokenizer::train(TEXTS.iter(), 281).is_err(), "no room for the bytes");
-    }
-
-    #[test]
-    fn an_id_far_beyond_any_vocabulary_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        small().save(dir.path()).unwrap();
-        let file = dir.path().join("tokenizer.json");
-        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-        json["model"]["vocab"]["~"] = 4_000_000_000u32.into();
-        std::fs::write(&file, json.to_string()).unwrap();
-        let error = Tokenizer::open(dir.path()).err().unwrap();
-        assert!(error.exit_code() == 2 && error.to_string().contains("token id 4000000000"), "{error}");
     }
 }

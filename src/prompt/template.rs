@@ -229,14 +229,20 @@ fn fold(messages: &[Message]) -> Vec<Message> {
     out
 }
 
-/// `tokenizer_config.json` (null if there is none) and its path.
-fn tokenizer_config(dir: &Path) -> Result<(serde_json::Value, std::path::PathBuf)> {
+/// `tokenizer_config.json` (null if there is none) and its path; what is no object says nothing of a tokenizer, and is an error.
+pub fn tokenizer_config(dir: &Path) -> Result<(serde_json::Value, std::path::PathBuf)> {
     let path = dir.join("tokenizer_config.json");
     if !path.is_file() {
         return Ok((serde_json::Value::Null, path));
     }
-    let bytes = crate::io::read_text(&path)?.into_bytes();
-    let value = serde_json::from_slice(&bytes).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+    let value: serde_json::Value = crate::io::read_json(&path)?;
+    if !value.is_object() {
+        let start: String = value.to_string().chars().take(40).collect();
+        let path = path.display();
+        return Err(Error::input(format!(
+            "{path}: holds `{start}`, expected an object: get the file anew, or remove it"
+        )));
+    }
     Ok((value, path))
 }
 

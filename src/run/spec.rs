@@ -10,7 +10,8 @@ use serde_json::Value;
 pub enum RunSpec {
     Train(TrainSpec),
     Predict(PredictSpec),
-    Rank(RankSpec),
+    /// Log-probabilities of a closed list.
+    Rank(AskedSpec),
     Arm(ArmSpec),
     Baseline(BaselineSpec),
     Search(SearchSpec),
@@ -42,16 +43,28 @@ pub struct TrainSpec {
     pub task: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PredictSpec {
+/// Who is asked, how, and about what. All of a rank run, whose log-probabilities depend on nothing else; in the JSON of a predict run
+/// these keys stand beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AskedSpec {
     pub model: String,
     pub adapter: Option<String>,
     pub prompt: String,
     pub corpus: String,
     pub corpus_name: String,
     pub synthetic: bool,
-    pub max_new: usize,
     pub cases: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PredictSpec {
+    #[serde(flatten)]
+    pub asked: AskedSpec,
+    pub max_new: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub constrain: Option<Constrain>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,26 +73,6 @@ pub struct PredictSpec {
     pub vote: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranking: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weights: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task: Option<String>,
-}
-
-/// Log-probabilities of a closed list.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RankSpec {
-    pub model: String,
-    pub adapter: Option<String>,
-    pub prompt: String,
-    pub corpus: String,
-    pub corpus_name: String,
-    pub synthetic: bool,
-    pub cases: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weights: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -137,4 +130,23 @@ pub struct Known {
     pub cases: Option<usize>,
     /// The training config.
     pub config: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs are named by this JSON; structs that share fields must not move it.
+    #[test]
+    fn what_is_asked_stands_flat_beside_the_rest() {
+        let asked = AskedSpec { model: "m@1".into(), prompt: "p@2".into(), corpus: "c".into(), ..AskedSpec::default() };
+        let json = |spec: RunSpec| crate::io::digest_json(&spec).unwrap();
+        let flat = |text: &str| crate::io::digest_json(&serde_json::from_str::<Value>(text).unwrap()).unwrap();
+        let rank = r#"{"model": "m@1", "adapter": null, "prompt": "p@2", "corpus": "c", "corpus_name": "", "synthetic": false, "cases": null}"#;
+        assert_eq!(json(RunSpec::Rank(asked.clone())), flat(rank));
+        let predict = rank.replace("}", r#", "max_new": 64, "constrain": "labels", "weights": "bf16"}"#);
+        let asked = AskedSpec { weights: Some("bf16".into()), ..asked };
+        let spec = PredictSpec { asked, max_new: 64, constrain: Some(Constrain::Labels), ..PredictSpec::default() };
+        assert_eq!(json(RunSpec::Predict(spec)), flat(&predict));
+    }
 }

@@ -13,7 +13,9 @@ use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
 use crate::io;
 use crate::model::{CausalLm, Checkpoint, Config, Precision, default_device, export, resolve};
 use crate::prompt::{Constrain, Encoder, Prompt};
-use crate::run::{PredictSpec, Prediction, Run, RunSpec, Spec, Store, TrainSpec, keep_predictions, read_predictions};
+use crate::run::{
+    AskedSpec, PredictSpec, Prediction, Run, RunSpec, Spec, Store, TrainSpec, keep_predictions, read_predictions,
+};
 use crate::task::{self, AnyPrediction, AnyTask, LabelTask, TrainingText};
 use crate::train::{Sequence, Trainer};
 use candle_core::{DType, Var};
@@ -54,6 +56,9 @@ impl PredictConfig {
         }
     }
 }
+
+/// The file of a run on validation cases that says which they are ([`crate::corpus::split::Part`]).
+pub const PART: &str = "part.json";
 
 /// Which training cases stood before each question, a line a case, the nearest last.
 fn write_retrieved(path: &Path, prompt: &Prompt, cases: &[Example<Value>]) -> Result<()> {
@@ -125,6 +130,9 @@ impl Run {
             };
             predictions.iter_mut().for_each(|one| one.run.clone_from(&folder));
             io::write_json(&dir.join("prompt.json"), &prompt)?;
+            if let Some(part) = task.as_labels().and_then(|labels| labels.part) {
+                io::write_json(&dir.join(PART), &part)?;
+            }
             if prompt.neighbours.is_some() {
                 write_retrieved(&dir.join("neighbours.jsonl"), &prompt, &cases)?;
             }
@@ -151,7 +159,6 @@ fn predict_spec(config: &PredictConfig, task: &dyn AnyTask) -> Result<(RunSpec, 
         Some(endpoint) => endpoint.id(&config.model)?,
         None => base_id(&config.model)?,
     };
-    let adapter = config.adapter.as_deref().map(adapter_id).transpose()?;
     if let Some(thinking) = config.endpoint.as_ref().and_then(|endpoint| endpoint.thinking) {
         prompt = prompt.with_thinking(thinking);
     }
@@ -159,22 +166,34 @@ fn predict_spec(config: &PredictConfig, task: &dyn AnyTask) -> Result<(RunSpec, 
         vote.check()?;
     }
     let spec = RunSpec::Predict(PredictSpec {
-        model,
-        adapter,
-        prompt: prompt.id(),
-        corpus: task.corpus_digest(),
-        corpus_name: task.corpus_name().into(),
-        synthetic: task.synthetic(),
+        asked: asked_spec(model, config, task, &prompt)?,
         max_new: config.max_new,
-        cases: config.cases,
         constrain: config.constrain,
         endpoint: config.endpoint.as_ref().map(|endpoint| specify(endpoint, config)).transpose()?,
         vote: config.vote.as_ref().map(io::to_value).transpose()?,
         ranking: config.ranking.as_ref().map(io::to_value).transpose()?,
-        weights: (config.weights != Precision::F32).then(|| io::to_value(&config.weights)).transpose()?,
-        task: told(task),
     });
     Ok((spec, prompt))
+}
+
+/// Who is asked about the task's test cases; `model` is its name and digest.
+pub(super) fn asked_spec(
+    model: String,
+    config: &PredictConfig,
+    task: &dyn AnyTask,
+    prompt: &Prompt,
+) -> Result<AskedSpec> {
+    Ok(AskedSpec {
+        model,
+        adapter: config.adapter.as_deref().map(adapter_id).transpose()?,
+        prompt: prompt.id(),
+        corpus: task.corpus_digest(),
+        corpus_name: task.corpus_name().into(),
+        synthetic: task.synthetic(),
+        cases: config.cases,
+        weights: (config.weights != Precision::F32).then(|| io::to_value(&config.weights)).transpose()?,
+        task: told(task),
+    })
 }
 
 /// Draws the test cases where not all are asked about; see [`drawn`].

@@ -61,7 +61,7 @@ fn part<'a>(source: &Source, named: bool, role: Role, cases: &'a [Case]) -> Opti
 /// Leaks among what a run of `config` on `corpus` trains on, validates on and is tested on, its benchmark sets among the latter; what its
 /// allow list names is marked, and what of the list does not leak is told on the terminal.
 pub fn training_leaks(config: &TrainConfig, task: &dyn AnyTask) -> Result<Leaks> {
-    let (train, valid) = config.split().of(&cases(task.train()));
+    let (train, valid) = config.split().of(&cases(task.train()))?;
     let test = cases(task.test());
     let benchmarks = config.benchmarks.iter().map(|name| Source::open(name)).collect::<Result<Vec<_>>>()?;
     let space = task::group_space(&config.corpus);
@@ -143,7 +143,7 @@ mod tests {
                 .unwrap();
             path.display().to_string()
         };
-        let (train, valid) = config.split().of(&task.corpus.train);
+        let (train, valid) = config.split().of(&task.corpus.train).unwrap();
         config.benchmarks = vec![cases("bench.jsonl", "test", &train[7]), cases("set.jsonl", "train", &valid[0])];
         let leaks = training_leaks(&config, &task).unwrap();
         let said: Vec<String> = leaks.leaks.iter().map(ToString::to_string).collect();

@@ -26,7 +26,7 @@ pub use config::{AdapterSection, Method, PredictConfig, TrainConfig};
 pub use detail::{BANDS, Calibrated, Depth, Detail, NormaliserError, Part, Target, band, detail};
 pub use ensembling::{Rule, combine};
 pub use evaluation::{Comparison, Evaluation, Scores, compare, compare_with_first, digest, evaluate, names};
-pub use experiment::ask;
+pub use experiment::{PART, ask};
 pub use forecast::Forecast;
 pub use grid::{Axis, Grid, GridConfig, Setting};
 pub use merge::{Bounds, Gate, MergeConfig, merge, merged};

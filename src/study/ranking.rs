@@ -14,15 +14,14 @@
 //! runs/rank-ask-…/   labels.json   the list      ranks.jsonl   a line a text: log p of every label
 //! ```
 use super::config::PredictConfig;
-use super::experiment::told;
+use super::experiment::asked_spec;
 use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
-use crate::generate::{By, Local, adapter_id, base_id, rank};
+use crate::generate::{By, Local, base_id, rank};
 use crate::io;
 use crate::metric::Reading;
-use crate::model::Precision;
 use crate::prompt::Prompt;
-use crate::run::{Prediction, RankSpec, Run, RunSpec, Store};
+use crate::run::{AskedSpec, Prediction, Run, RunSpec, Store};
 use crate::task::{AnyPrediction, AnyTask, LabelTask};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -121,7 +120,7 @@ impl Ranks {
         ranking: &Ranking,
         task: &LabelTask,
         examples: &[Example<Value>],
-        asked: &Asked,
+        asked: &AskedSpec,
     ) -> Result<Vec<AnyPrediction>> {
         let none = &task.context().none;
         let nothing = self.labels.iter().position(|label| label == none);
@@ -152,32 +151,12 @@ impl Ranks {
     }
 }
 
-/// Who was asked, and how.
-struct Asked {
-    model: String,
-    adapter: Option<String>,
-    prompt: String,
-}
-
-/// What determines a rank run, and who is asked.
-fn spec(config: &PredictConfig, task: &dyn AnyTask, prompt: &Prompt) -> Result<(RunSpec, Asked)> {
+/// What determines a rank run: who is asked, and about what.
+fn spec(config: &PredictConfig, task: &dyn AnyTask, prompt: &Prompt) -> Result<AskedSpec> {
     if config.endpoint.is_some() || config.vote.is_some() || config.constrain.is_some() {
         return Err(Error::input("a ranking takes a model in this process, and neither a vote nor a constraint"));
     }
-    let adapter = config.adapter.as_deref().map(adapter_id).transpose()?;
-    let asked = Asked { model: base_id(&config.model)?, adapter, prompt: prompt.id() };
-    let spec = RunSpec::Rank(RankSpec {
-        model: asked.model.clone(),
-        adapter: asked.adapter.clone(),
-        prompt: asked.prompt.clone(),
-        corpus: task.corpus_digest(),
-        corpus_name: task.corpus_name().into(),
-        synthetic: task.synthetic(),
-        cases: config.cases,
-        weights: (config.weights != Precision::F32).then(|| io::to_value(&config.weights)).transpose()?,
-        task: told(task),
-    });
-    Ok((spec, asked))
+    asked_spec(base_id(&config.model)?, config, task, prompt)
 }
 
 /// Ways that differ only in what they make of the log-probabilities share a run, so it is named by its prompt.
@@ -189,7 +168,7 @@ fn name_of(config: &PredictConfig) -> String {
 /// The rank run of a question if it is in the store.
 pub(super) fn find(store: &Store, config: &PredictConfig, task: &dyn AnyTask) -> Result<Option<Run>> {
     let prompt = Prompt::named(&config.prompt, task.context())?;
-    store.find("rank", &name_of(config), &spec(config, task, &prompt)?.0)
+    store.find("rank", &name_of(config), &RunSpec::Rank(spec(config, task, &prompt)?))
 }
 
 /// The answers by `ranking` to `examples`; the log-probabilities are a run in `store`, opened or made.
@@ -203,7 +182,8 @@ pub(super) fn answers(
     ranking.check()?;
     let labels = as_labels(task)?;
     let prompt = Prompt::named(&config.prompt, task.context())?;
-    let (spec, asked) = spec(config, task, &prompt)?;
+    let asked = spec(config, task, &prompt)?;
+    let spec = RunSpec::Rank(asked.clone());
     let run =
         store.open_or_make("rank", &name_of(config), &spec, |dir| make(config, labels, &prompt, examples, dir))?;
     Ranks::read(&run)?.predictions(ranking, labels, examples, &asked)
@@ -265,7 +245,7 @@ pub(super) fn choose(
 ) -> Result<(f64, Vec<(f64, Option<f64>)>)> {
     let ranks = Ranks::read(run)?;
     let examples = AnyTask::test(task);
-    let asked = Asked { model: String::new(), adapter: None, prompt: String::new() };
+    let asked = AskedSpec::default();
     let of = |share: f64| {
         let predictions = ranks.predictions(&Ranking { calibrated, share }, task, &examples, &asked)?;
         let table = AnyTask::score(task, &[&predictions], Reading::Normalised)?.remove(0);

@@ -2,9 +2,8 @@
 use super::separated::Separated;
 use super::{Cell, Column, Combined, Parsed, Task, TrainingText, TrainingTexts};
 use crate::augment::Augmentation;
-use crate::corpus::findings::cell::json_list;
-use crate::corpus::split::Split;
-use crate::corpus::split::validation_split;
+use crate::corpus::findings::cell::{NOTHING, json_list};
+use crate::corpus::split::{Part, Split, validation_split};
 use crate::corpus::{Case, Corpus, Finding, Labels};
 use crate::ensemble::vote;
 use crate::error::{Error, Result};
@@ -31,6 +30,8 @@ pub struct LabelTask {
     /// Labels of training as written; none where predictions are scored without a corpus.
     vocabulary: Option<Vec<String>>,
     separated: Separated,
+    /// Which part of the training cases the test cases are, where they are one.
+    pub part: Option<Part>,
     /// The answer for nothing as [`Normaliser`] names it, where cases without a label are in the corpus: then it is no label.
     nothing: Option<String>,
 }
@@ -46,20 +47,29 @@ impl LabelTask {
         }
     }
 
-    /// Says so, once, where labels of the user's file can be matched by no answer; `dxlab data check` says which.
+    /// Says so, once, where labels of the user's file can be matched by no answer, and how many of its cases say that they have no label;
+    /// `dxlab data check` says which.
     fn warn(&self, path: &Path) {
         static TOLD: Once = Once::new();
-        let labels: BTreeSet<&String> =
-            self.corpus.train.iter().chain(&self.corpus.test).flat_map(|c| &c.gold).collect();
+        let cases = || self.corpus.train.iter().chain(&self.corpus.test);
+        let labels: BTreeSet<&String> = cases().flat_map(|c| &c.gold).collect();
         let lost: Vec<&&String> = labels.iter().filter(|label| super::check::lost(self, label)).collect();
+        let (bare, all, path) = (cases().filter(|case| case.gold.is_empty()).count(), cases().count(), path.display());
+        let mut told = Vec::new();
         if let Some(first) = lost.first() {
-            TOLD.call_once(|| {
-                let (n, all, path) = (lost.len(), labels.len(), path.display());
-                crate::process::tell(&format!(
-                    "{path}: {n} of {all} labels can be matched by no answer and count as missed, `{first}` first: `dxlab data check \
-                     {path}` names each"
-                ));
-            });
+            told.push(format!(
+                "{} of {} labels can be matched by no answer and count as missed, `{first}` first",
+                lost.len(),
+                labels.len()
+            ));
+        }
+        if bare > 0 {
+            let words = NOTHING.map(|word| format!("`{word}`")).join(", ");
+            told.push(format!("{bare} of {all} cases are read as having no label, as their cells say so ({words})"));
+        }
+        if !told.is_empty() {
+            let told = told.join("; ");
+            TOLD.call_once(|| crate::process::tell(&format!("{path}: {told}: `dxlab data check {path}` says where")));
         }
     }
 
@@ -74,7 +84,8 @@ impl LabelTask {
         let (separated, context) = (Separated::of(&vocabulary), context_of(&corpus));
         let nothing = corpus.train.iter().chain(&corpus.test).any(|case| case.gold.is_empty());
         let nothing = nothing.then(|| names.normalise(&context.none));
-        Ok(Self { name: name.into(), context, corpus, names, vocabulary: Some(vocabulary), separated, nothing })
+        let vocabulary = Some(vocabulary);
+        Ok(Self { name: name.into(), context, corpus, names, vocabulary, separated, part: None, nothing })
     }
 
     /// For predictions whose corpus is not at hand: labels are named alike without those of training, and none counts as unknown.
@@ -106,7 +117,8 @@ impl LabelTask {
             )));
         }
         let name = format!("{name}, validation part");
-        self.with_corpus(Corpus { name, synthetic: self.corpus.synthetic, train, test })
+        let task = self.with_corpus(Corpus { name, synthetic: self.corpus.synthetic, train, test })?;
+        Ok(Self { part: Some(Part { validation: share, seed }), ..task })
     }
 
     /// Words, vocabulary and examples for prompts.
@@ -191,8 +203,10 @@ impl Task for LabelTask {
     }
 
     /// 2: JSON of every shape, tables, tags, states, codes; prose is no list; labels known to training are never taken apart.
+    /// 3: several boxes, check boxes, what is struck out or opposed, normal organs, headings in other languages, entities as objects,
+    /// empty objects, denials of any disease; nothing of what does not show.
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn corpus(&self) -> &Corpus {
@@ -268,7 +282,7 @@ impl Task for LabelTask {
     }
 
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
-        let (train, valid) = split.of(&self.corpus.train);
+        let (train, valid) = split.of(&self.corpus.train)?;
         let shown = augmentation.apply(train, epochs, split.seed)?;
         Ok(TrainingTexts { train: self.texts(&shown.cases), times: shown.times, valid: self.texts(&valid) })
     }

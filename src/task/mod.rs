@@ -140,7 +140,7 @@ pub trait Task: Send + Sync {
         if !augmentation.is_plain() {
             return Err(Error::input(format!("task `{}` has no augmentation: remove [augmentation]", self.name())));
         }
-        let (train, valid) = split.of(&self.corpus().train);
+        let (train, valid) = split.of(&self.corpus().train)?;
         let text = |one: &Example<Self::Gold>| TrainingText { case: one.case.clone(), answer: self.target(&one.gold) };
         let times = vec![vec![1; train.len()]; epochs];
         Ok(TrainingTexts { train: train.iter().map(text).collect(), times, valid: valid.iter().map(text).collect() })

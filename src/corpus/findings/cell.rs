@@ -8,13 +8,48 @@
 //! - A word of [`NOTHING`] alone says that nothing is to be found: no label, which is not an empty cell.
 //!
 //! What can be read in two ways is a [`Fault`], never a guess: two kinds of separators, a bracket without its other half, a list that is not
-//! JSON, a word for nothing beside labels.
+//! JSON, a word for nothing beside labels, what stands for a missing value ([`is_missing`]: was nothing found, or nothing written down?), a
+//! truth value in the place of a label.
+use crate::corpus::characters::{blank, invisible};
 use crate::corpus::check::Kind;
 use serde_json::Value;
 use std::borrow::Cow;
 
 /// Words that say "no label", in any case. The reader of answers takes each for an answer without labels, too.
 pub const NOTHING: [&str; 5] = ["none", "n/a", "nil", "no disease", "no diseases"];
+
+/// What pandas, R and database exports write where there is no value, in lower case (`pandas._libs.parsers.STR_NA_VALUES`, `NaT`, R's
+/// `NA`), without the words of [`NOTHING`].
+const MISSING: [&str; 15] = [
+    "nan",
+    "-nan",
+    "<na>",
+    "na",
+    "#na",
+    "null",
+    "(null)",
+    "nat",
+    "undefined",
+    "\\n",
+    "#n/a n/a",
+    "1.#ind",
+    "-1.#ind",
+    "1.#qnan",
+    "-1.#qnan",
+];
+
+/// True for what stands where a value is missing: `NaN`, `NULL`, `NA`, or nothing but dashes, points and question marks. It is no label,
+/// and it does not say that there is none, as `none` does.
+pub fn is_missing(text: &str) -> bool {
+    let text = text.trim().to_lowercase();
+    let mark = |c: char| "-–—−._?/*".contains(c) || c.is_whitespace();
+    !text.is_empty() && (text.chars().all(mark) || MISSING.contains(&text.as_str()))
+}
+
+/// True for `TRUE` and `FALSE`, which a spreadsheet writes for a truth value.
+fn is_truth_value(text: &str) -> bool {
+    ["true", "false"].contains(&text.trim().to_lowercase().as_str())
+}
 
 /// Why a cell cannot be read in one way only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +178,17 @@ fn listed(labels: Vec<String>, separator: Option<Separator>, mut faults: Vec<Fau
         let why = format!("`{}` says that there is no label, and labels stand beside it: keep one", nothing[0]);
         faults.push(Fault::new(Kind::Nothing, why));
     }
+    if let Some(label) = rest.iter().find(|label| is_missing(label)) {
+        let why =
+            format!("`{label}` stands for a missing value: write the label, or `none` where nothing is to be found");
+        faults.push(Fault::new(Kind::Missing, why));
+    }
+    if let Some(label) = rest.iter().find(|label| is_truth_value(label)) {
+        faults.push(Fault::new(
+            Kind::Value,
+            format!("`{label}` is a truth value, not a label: write the label in words"),
+        ));
+    }
     Gold { nothing: !nothing.is_empty() && rest.is_empty(), labels: rest, separator, faults }
 }
 
@@ -201,7 +247,8 @@ fn closed_brackets(cell: &str) -> Result<Vec<(usize, usize)>, char> {
     open.first().map_or(Ok(pairs), |(bracket, _)| Err(*bracket))
 }
 
-/// Characters of a label that an answer will hardly hold in the same form, by code and name; each once.
+/// Characters of a label that an answer will hardly hold in the same form, or of an id that would make two of one; by code and name, each
+/// once.
 pub fn odd_characters(label: &str) -> Vec<Cow<'static, str>> {
     let mut found: Vec<Cow<'static, str>> = Vec::new();
     for c in label.chars() {
@@ -220,10 +267,9 @@ pub fn odd_characters(label: &str) -> Vec<Cow<'static, str>> {
 
 fn odd(c: char) -> Option<&'static str> {
     Some(match c {
-        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
-            "an invisible character"
-        }
-        '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e01ef}' => "an invisible character",
+        c if invisible(c) => "an invisible character",
+        c if blank(c) => "a character that looks like a space",
+        '\u{2028}' | '\u{2029}' => "an unusual line end",
         '\u{fffd}' => "the mark of a character that was lost",
         '\u{e000}'..='\u{f8ff}' => "a private character without a meaning",
         '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => "an unusual space",
@@ -288,6 +334,19 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_for_a_missing_value_is_neither_a_label_nor_none() {
+        for cell in
+            ["nan", "NaN", "<NA>", "NA", "null", "NULL", "-", "--", "—", "?", ".", "\\N", "cyst, nan", "[\"-\"]"]
+        {
+            assert_eq!(kinds_of(cell), [Kind::Missing], "{cell}");
+        }
+        for cell in ["TRUE", "False"] {
+            assert_eq!(kinds_of(cell), [Kind::Value], "{cell}");
+        }
+        assert_eq!(labels("nanism, true hernia, N/A of kidney").len(), 3);
+    }
+
+    #[test]
     fn what_is_written_is_read_back() {
         let owned = |labels: &[&str]| labels.iter().map(|l| l.to_string()).collect::<Vec<_>>();
         for list in [
@@ -310,5 +369,10 @@ mod tests {
         assert_eq!(odd_characters("kidney\u{2011}stone"), ["U+2011 (an unusual hyphen)"]);
         assert_eq!(odd_characters("e\u{301}, \u{200b}\u{200b}").len(), 2);
         assert!(odd_characters("œdème – 5 µm, Guillain-Barré").is_empty());
+        for c in "\u{ad}\u{34f}\u{115f}\u{180e}\u{2028}\u{202e}\u{2062}\u{2069}\u{2800}\u{3164}\u{fe0f}\u{feff}\u{ffa0}"
+            .chars()
+        {
+            assert_eq!(odd_characters(&format!("renal{c}cyst")).len(), 1, "U+{:04X}", u32::from(c));
+        }
     }
 }

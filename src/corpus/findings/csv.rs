@@ -11,15 +11,15 @@ use std::path::Path;
 
 /// Reads the file; see [`super`] for the columns.
 pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let text = crate::io::text_of(bytes.clone()).map_err(|bad| match bad.valid {
+    let bytes = || std::fs::read(path).map_err(Error::io(path));
+    let text = crate::io::text_of(bytes()?).or_else(|bad| match bad.valid {
         // the row rather than the line
         Some(valid) => {
-            let Records { rows, faults } = records(&(String::from_utf8_lossy(&bytes[..valid]) + "x"));
+            let Records { rows, faults } = records(&(String::from_utf8_lossy(&bytes()?[..valid]) + "x"));
             let row = rows.len() + faults.len();
-            Error::input(format!("{} row {row}: {}", path.display(), bad.why))
+            Err(Error::input(format!("{} row {row}: {}", path.display(), bad.why)))
         }
-        None => Error::input(format!("{}{bad}", path.display())),
+        None => Err(Error::input(format!("{}{bad}", path.display()))),
     })?;
     if let Some(what) = crate::io::stand_in_advice(text.as_bytes()) {
         return Err(Error::input(format!("{}: this is {what}", path.display())));
@@ -75,18 +75,14 @@ struct Records {
 
 /// Every record of a text; reading ends at the first quote that is out of place.
 fn records(text: &str) -> Records {
-    let (mut rows, mut row, mut rest) = (Vec::new(), Vec::new(), text);
+    let (mut rows, mut row, mut rest) = (Vec::<Vec<String>>::new(), Vec::new(), text);
     let fault = |rows: Vec<_>, row, why| Records { rows, faults: vec![(Kind::OpenQuote, row, why)] };
+    let mut start = text; // of the record
     while !rest.is_empty() {
         let number = rows.len() + 1;
         let (field, after) = match rest.strip_prefix('"') {
             Some(inner) => match quoted(inner) {
-                Ok((field, after)) => {
-                    if let Some(why) = swallows(&field, &row, &rows) {
-                        return fault(rows, number, why);
-                    }
-                    (field, after)
-                }
+                Ok(read) => read,
                 Err(why) => return fault(rows, number, why),
             },
             None => {
@@ -101,19 +97,29 @@ fn records(text: &str) -> Records {
             }
         };
         row.push(field);
-        rest = match after.strip_prefix(',') {
-            Some(after) => {
-                if after.is_empty() {
-                    row.push(String::new());
-                    rows.push(std::mem::take(&mut row));
-                }
-                after
+        let more = match after.strip_prefix(',') {
+            Some("") => {
+                row.push(String::new());
+                rest = "";
+                false
+            }
+            Some(more) => {
+                rest = more;
+                true
             }
             None => {
-                rows.push(std::mem::take(&mut row));
-                after.strip_prefix("\r\n").or(after.strip_prefix(['\n', '\r'])).unwrap_or(after)
+                rest = after.strip_prefix("\r\n").or(after.strip_prefix(['\n', '\r'])).unwrap_or(after);
+                false
             }
         };
+        if !more {
+            let record = &start[..start.len() - rest.len()];
+            if let Some(why) = rows.first().and_then(|header| swallows(record, &row, header)) {
+                return fault(rows, number, why);
+            }
+            rows.push(std::mem::take(&mut row));
+            start = rest;
+        }
     }
     Records { rows, faults: Vec::new() }
 }
@@ -146,27 +152,50 @@ fn quoted(inner: &str) -> Result<(String, &str), String> {
     ))
 }
 
-/// Why a quoted field of several lines looks like one that was not closed: one of its lines has as many fields as the header, and begins
-/// like this row, with an id of the same form.
-fn swallows(field: &str, row: &[String], rows: &[Vec<String>]) -> Option<String> {
-    let header = rows.first()?;
-    let id = header.iter().position(|name| plain(name) == plain("case_id"))?;
-    let own = form(row.get(id)?);
-    let like_a_row = |line: &&str| {
-        let fields: Vec<&str> = line.split(',').collect();
-        fields.len() >= header.len() && fields.get(id).is_some_and(|one| form(one) == own)
+/// Why a record of several lines looks like several of which one opens a quote and does not close it, wherever the quote and the ids
+/// stand: every line has as many fields as the header, or one has that does not hold this record's id, and an id of its form among them.
+fn swallows(record: &str, row: &[String], header: &[String]) -> Option<String> {
+    let lines: Vec<Vec<&str>> = record.split(['\n', '\r']).filter(|line| !line.trim().is_empty()).map(tight).collect();
+    if lines.len() < 2 || header.len() < 2 {
+        return None;
+    }
+    let id = header.iter().position(|name| plain(name) == plain("case_id"));
+    let long = row.iter().position(|field| field.contains(['\n', '\r']));
+    let own_is_last = id.zip(long).is_some_and(|(id, long)| id > long);
+    let others = if own_is_last { &lines[..lines.len() - 1] } else { &lines[1..] };
+    let every = lines.iter().all(|fields| fields.len() == header.len());
+    let like_a_row = |fields: &&Vec<&str>| {
+        let Some(id) = id else { return every };
+        // from both ends, as a text with commas may stand before the id or after it
+        let places = [Some(id), (fields.len() + id).checked_sub(header.len())];
+        let own = row.get(id).and_then(|id| id.lines().next()).map(form).unwrap_or_default();
+        let same = |at: usize| fields.get(at).is_some_and(|one| !own.is_empty() && form(one) == own);
+        every || fields.len() >= header.len() && places.into_iter().flatten().any(same)
     };
-    let line = field.lines().skip(1).find(like_a_row)?;
+    let line = others.iter().find(like_a_row)?.join(",");
     let start: String = line.chars().take(40).collect();
     Some(format!(
         "a quote opens here and closes only after what looks like a row of its own, `{start}`: close it at the end of its field"
     ))
 }
 
+/// The fields of a line whose quotes mean nothing; a comma before a space is one of a sentence.
+fn tight(line: &str) -> Vec<&str> {
+    let (mut fields, mut from) = (Vec::new(), 0);
+    for (at, _) in line.match_indices(',') {
+        if !line[at + 1..].starts_with(char::is_whitespace) {
+            fields.push(&line[from..at]);
+            from = at + 1;
+        }
+    }
+    fields.push(&line[from..]);
+    fields
+}
+
 /// The form of an id: letters as `a`, digits as `0`, runs as one. `p17-b` and `p3-c` have one form.
 fn form(id: &str) -> String {
     let mut form = String::new();
-    for c in id.trim().chars() {
+    for c in id.trim_matches(|c: char| c.is_whitespace() || c == '"').chars() {
         let c = if c.is_numeric() {
             '0'
         } else if c.is_alphabetic() {
@@ -218,6 +247,28 @@ mod tests {
         assert_eq!(rows("a,b\n\nc,"), [vec!["a", "b"], vec![""], vec!["c", ""]]);
         assert_eq!(rows("a\rb\r"), [["a"], ["b"]]);
         assert!(rows("").is_empty());
+    }
+
+    #[test]
+    fn rows_are_not_swallowed_wherever_the_id_stands() {
+        let told = |text: &str| records(text).faults.into_iter().map(|(_, row, _)| row).collect::<Vec<_>>();
+        for text in [
+            "t,o,case_id\nOne,cyst,\"a1\nTwo,stone,a2\nThree,mass,a3\"\n", // the id holds the quote, and is last
+            "t,o,case_id\n\"One,cyst,a1\nTwo,stone,a2\nThree\",mass,a3\n", // the id is last
+            "t,o,case_id\n\"One, with a comma,cyst,a1\nTwo, as well,stone,a2\nThree\",mass,a3\n",
+            "case_id,t,o\n\"a1,One,cyst\na2,Two,stone\na3\",Three,mass\n", // the id holds the quote, and is first
+            "t,case_id,o\nOne,\"a1,cyst\nTwo,x-9,stone\nThree,a3\",mass\n", // and in the middle, of any form
+            "t,o,case_id\r\nOne,cyst,\"a1\r\nTwo,stone,a2\r\nThree,mass,a3\"\r\n",
+        ] {
+            assert_eq!(told(text), [2], "{text}");
+        }
+        for text in [
+            "case_id,t,o\n7,\"Segments 2, 3, and 4.\n5, 6, and 8 are clear.\",cyst\n", // numbers of a sentence
+            "t,o,case_id\n\"Liver, spleen\nKidneys, normal\",cyst,7\n",
+            "case_id,o,t\na1,\"cyst\nstone\",Text\n",
+        ] {
+            assert!(told(text).is_empty(), "{text}: {:?}", records(text).faults);
+        }
     }
 
     #[test]

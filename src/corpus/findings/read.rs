@@ -1,13 +1,19 @@
 //! From files to tables of rows; nothing is refused here that `check` can name better.
 use super::cell::{self, Gold};
 use super::{COLUMNS, REQUIRED, Row, Split, Table, csv, json, xlsx};
+use crate::corpus::characters::{blank, invisible};
 use crate::corpus::check::Kind;
+use crate::corpus::check::labels::short;
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
 /// What Excel shows where a formula failed; in CSV and JSON such a cell is text.
 const ERRORS: [&str; 9] = ["#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#SPILL!", "#CALC!"];
+/// Most bytes of a finding, and of any other cell: a text of four million letters is a file in the place of a report, and a list of labels
+/// of this length is no list that an answer could give.
+const LONGEST: usize = 4 << 20;
+const LONGEST_OTHER: usize = 64 << 10;
 const FORMATS: [&str; 4] = ["xlsx", "csv", "json", "jsonl"];
 
 /// Every table in a file, or in the `train.*` and `test.*` of a folder.
@@ -65,9 +71,13 @@ pub(super) fn sheet_name(path: &Path) -> String {
     path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Lower case without spaces, `_` and `-`.
+/// Lower case without spaces, `_`, `-` and what does not show.
 pub(super) fn plain(header: &str) -> String {
-    header.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    header
+        .chars()
+        .filter(|c| c.is_alphanumeric() && !blank(*c) && !invisible(*c))
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// What stands at one place of a table.
@@ -119,8 +129,12 @@ pub(super) fn table(sheet: String, split: Split, header: &[String], rows: Vec<Ce
     });
     table.missing = REQUIRED.into_iter().zip(&at).filter(|(_, at)| at.is_none()).map(|(name, _)| name).collect();
     let known = |name: &str| COLUMNS.iter().any(|known| plain(known) == plain(name));
-    let left: Vec<String> =
-        header.iter().map(|h| h.trim()).filter(|h| !h.is_empty() && !known(h)).map(|h| format!("`{h}`")).collect();
+    let left: Vec<String> = header
+        .iter()
+        .map(|h| h.trim())
+        .filter(|h| !h.is_empty() && !known(h))
+        .map(|h| format!("`{}`", short(h)))
+        .collect();
     if !left.is_empty() {
         table.notes.push(format!("{}: columns that are not read: {}", table.sheet, left.join(", ")));
     }
@@ -130,15 +144,18 @@ pub(super) fn table(sheet: String, split: Split, header: &[String], rows: Vec<Ce
     if nameless.first() == Some(&0) && rows.iter().any(|row| holds(row, 0)) {
         table.notes.push(format!("{}: the first column has no name and is not read", table.sheet));
     }
+    // where one row says its split, all must: a blank cell is no test case
+    let said = at[4].is_some_and(|i| rows.iter().any(|row| holds(row, i)));
+    let default = if said { None } else { Some(split) };
     for one in rows.iter().filter(|row| !row.is_blank()) {
         if let Some(i) = nameless.iter().find(|i| **i > 0 && holds(one, **i)) {
-            let (n, text) = (i + 1, one.cells[*i].text());
+            let (n, text) = (i + 1, short(one.cells[*i].text()));
             let why =
                 format!("column {n} has no name and holds `{text}`: name it, or put what holds a comma in quotes");
             table.faults.push((Kind::Unreadable, one.row, why));
             continue;
         }
-        match row(one, &at, split) {
+        match row(one, &at, default) {
             Ok(row) => table.rows.push(row),
             Err(faults) => table.faults.extend(faults.into_iter().map(|(kind, why)| (kind, one.row, why))),
         }
@@ -146,30 +163,65 @@ pub(super) fn table(sheet: String, split: Split, header: &[String], rows: Vec<Ce
     table
 }
 
-/// A row, or what is wrong with cells of it. `at`: where [`COLUMNS`] stand.
-fn row(cells: &Cells, at: &[Option<usize>; 5], split: Split) -> Result<Row, Vec<(Kind, String)>> {
-    let blank = Cell::Text(String::new());
-    let [id, input, output, group, own] = at.map(|at| at.and_then(|at| cells.cells.get(at)).unwrap_or(&blank));
-    let mut faults = Vec::new();
-    for (cell, name) in [id, input, output, group, own].into_iter().zip(COLUMNS) {
-        match cell {
-            Cell::Wrong(kind, why) => faults.push((*kind, format!("column `{name}` {why}"))),
-            Cell::Text(text) if ERRORS.contains(&text.trim()) => {
-                let why = format!("column `{name}` holds the error {} of a spreadsheet: write the value", text.trim());
-                faults.push((Kind::CellError, why));
-            }
-            Cell::List(_) if name != "output_disease" => {
-                faults.push((Kind::Value, format!("column `{name}` holds a list: write it as text")));
-            }
-            _ => {}
+/// A cell of so many bytes that begins like this.
+fn too_long(bytes: usize, start: &str, name: &str) -> Option<(Kind, String)> {
+    let most = if name == "input_finding" { LONGEST } else { LONGEST_OTHER };
+    let told = || {
+        let why = "is it a whole file, or does a quote not close?";
+        format!("column `{name}` holds {bytes} bytes (`{}`), more than {most}: {why}", short(start))
+    };
+    (bytes > most).then(|| (Kind::Value, told()))
+}
+
+/// What is wrong with a cell, whatever the row.
+fn fault(cell: &Cell, name: &str) -> Option<(Kind, String)> {
+    let text = match cell {
+        Cell::Wrong(kind, why) => return Some((*kind, format!("column `{name}` {why}"))),
+        Cell::List(_) if name != "output_disease" => {
+            return Some((Kind::Value, format!("column `{name}` holds a list: write it as text")));
         }
+        Cell::List(items) => {
+            let bytes = items.iter().map(|item| item.as_str().map_or(1, str::len)).sum();
+            return too_long(bytes, items.first().and_then(Value::as_str).unwrap_or(""), name);
+        }
+        Cell::Text(text) => text.trim(),
+    };
+    if let Some(fault) = too_long(text.len(), text, name) {
+        return Some(fault);
     }
+    if ERRORS.contains(&text) {
+        return Some((
+            Kind::CellError,
+            format!("column `{name}` holds the error {text} of a spreadsheet: write the value"),
+        ));
+    }
+    // of labels the reader of the cell says it; of a split, that it is none
+    let missing = !matches!(name, "output_disease" | "split") && (cell::is_missing(text) || cell::is_nothing(text));
+    missing.then(|| {
+        let why = format!(
+            "column `{name}` holds `{text}`, which stands for a missing value: write the value, or leave it empty"
+        );
+        (Kind::Missing, why)
+    })
+}
+
+/// A row, or what is wrong with cells of it. `at`: where [`COLUMNS`] stand; `default`: the split of a row that does not say its own.
+fn row(cells: &Cells, at: &[Option<usize>; 5], default: Option<Split>) -> Result<Row, Vec<(Kind, String)>> {
+    let nothing = Cell::Text(String::new());
+    let [id, input, output, group, own] = at.map(|at| at.and_then(|at| cells.cells.get(at)).unwrap_or(&nothing));
+    let all = [id, input, output, group, own].into_iter().zip(COLUMNS);
+    let mut faults: Vec<(Kind, String)> = all.filter_map(|(cell, name)| fault(cell, name)).collect();
     let split = match own.text() {
-        "" => Some(split),
+        "" => default,
         name => Split::named(name),
     };
-    if split.is_none() {
-        faults.push((Kind::Unreadable, format!("split `{}` is neither train nor test", own.text())));
+    match own.text() {
+        _ if split.is_some() || matches!(own, Cell::Wrong(..) | Cell::List(_)) => {}
+        "" => faults.push((
+            Kind::Unreadable,
+            "column `split` is empty, though other rows say theirs: write `train` or `test` in every row".into(),
+        )),
+        name => faults.push((Kind::Unreadable, format!("split `{}` is neither train nor test", short(name)))),
     }
     match split {
         Some(split) if faults.is_empty() => {

@@ -11,12 +11,20 @@ use std::path::Path;
 
 /// Most cells of a sheet, empty ones included.
 const CELLS: usize = 20_000_000;
+/// Most bytes of the parts of a workbook, unpacked.
+const UNPACKED: u64 = 1 << 30;
 /// A number this large has lost digits in Excel.
 const DIGITS: f64 = 1e15;
 
 /// Reads the workbook; see [`super`] for the columns.
 pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
     let broken = |e: calamine::XlsxError| Error::input(format!("{}: not a readable .xlsx file: {e}", path.display()));
+    if let Some(bytes) = unpacked(path).filter(|bytes| *bytes > UNPACKED) {
+        let (path, most) = (path.display(), UNPACKED);
+        return Err(Error::input(format!(
+            "{path}: {bytes} bytes when unpacked, more than {most}: a sheet holds a cell or an area that is no table; save the table alone"
+        )));
+    }
     let mut book: Xlsx<_> = open_workbook(path).map_err(|e| match another(path) {
         Some(what) => Error::input(format!("{}: this is {what}", path.display())),
         None => broken(e),
@@ -39,6 +47,12 @@ pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
         first.notes.splice(0..0, notes);
     }
     Ok(tables)
+}
+
+/// Bytes of all parts when unpacked, as the archive's directory has them.
+fn unpacked(path: &Path) -> Option<u64> {
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path).ok()?).ok()?;
+    (0..archive.len()).map(|i| archive.by_index_raw(i).ok().map(|part| part.size())).sum()
 }
 
 /// What people have in the place of an .xlsx file, and what to do.

@@ -45,6 +45,7 @@ pub(super) fn joined(piece: &str, known: Known, depth: usize) -> Option<Vec<Stri
     if is_known(piece, known) {
         return Some(vec![piece.to_string()]);
     }
+    let piece = ["both ", "Both "].iter().find_map(|both| piece.strip_prefix(both)).unwrap_or(piece);
     let glue = [", and ", " and ", " & ", " / ", "/", " + ", " plus ", " as well as ", ", ", "; ", ". ", " - ", " or "];
     let at = |glue: &&str| piece.match_indices(*glue).map(|(at, found)| (at, at + found.len())).collect::<Vec<_>>();
     let places = glue.iter().filter(|_| depth > 0).flat_map(at);
@@ -61,14 +62,14 @@ pub(super) fn read(piece: &str, known: Known) -> Item {
     if known(&plain) {
         return Item::Label(plain);
     }
-    if let Some(state) = unchecked(&plain) {
-        return state;
+    if is_crossed(&plain) || plain.ends_with(['✗', '✘', '❌', '☐']) {
+        return Item::Nothing;
     }
     let piece = tidy(&uncoded(&uncited(unbulleted(&plain))));
     if known(&piece) {
         return Item::Label(piece);
     }
-    if is_none(&piece) {
+    if is_none(&piece) || prose::denies_all(&piece) || is_normal_organ(&piece) {
         return Item::Nothing;
     }
     let (label, state) = stated(&piece, known);
@@ -82,22 +83,34 @@ pub(super) fn read(piece: &str, known: Known) -> Item {
     }
 }
 
-/// An item that a mark or a stroke says is not there.
-fn unchecked(piece: &str) -> Option<Item> {
+/// Marks of what is not there.
+pub(super) const CROSSED: [&str; 10] = ["[ ]", "( )", "☐", "✗", "✘", "❌", "~~", "(-)", "(−)", "(–)"];
+/// Marks of what is.
+pub(super) const TICKED: [&str; 8] = ["[x]", "[X]", "[✓]", "[✔]", "(x)", "(X)", "(+)", "[+]"];
+
+/// Whether a mark before an item says that it is not there.
+pub(super) fn is_crossed(piece: &str) -> bool {
+    let starts = |text: &str| CROSSED.iter().any(|mark| text.starts_with(mark));
     let piece = piece.trim_start_matches(['-', '*', '•', ' ']);
-    let crossed = ["[ ]", "☐", "✗", "✘", "❌", "~~"].iter().any(|mark| piece.starts_with(mark));
-    crossed.then_some(Item::Nothing)
+    starts(piece) || starts(unbulleted(piece))
 }
 
-const BULLETS: [char; 24] = [
-    '-', '*', '•', '–', '·', '>', '#', ' ', '▪', '◦', '‣', '●', '○', '■', '□', '→', '✓', '✔', '☑', '✅', '➤', '►', '—',
-    '\u{fe0f}',
+const BULLETS: [char; 25] = [
+    '+', '-', '*', '•', '–', '·', '>', '#', ' ', '▪', '◦', '‣', '●', '○', '■', '□', '→', '✓', '✔', '☑', '✅', '➤', '►',
+    '—', '\u{fe0f}',
 ];
 
 /// Without "-", "•", "1.", "2)", "(3)", "a)", "[x]".
 pub(super) fn unbulleted(line: &str) -> &str {
-    let line = line.trim().trim_start_matches(BULLETS);
-    let line = ["[x]", "[X]", "[✓]"].iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).trim_start();
+    unticked(bulletless(unticked(line.trim().trim_start_matches(BULLETS))))
+}
+
+/// Without "-", "•", "1.", "2)", "(3)", "a)", and with its check box.
+pub(super) fn bulletless(line: &str) -> &str {
+    let line = line.trim().trim_start_matches(['+', '-', '*', '•', '–', '·', '>', ' ']);
+    if TICKED.iter().chain(&CROSSED).any(|mark| line.starts_with(mark)) {
+        return line;
+    }
     let inner = line.strip_prefix('(').unwrap_or(line);
     let digits = inner.chars().take_while(char::is_ascii_digit).count();
     let letter = digits == 0 && inner.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -112,11 +125,16 @@ pub(super) fn unbulleted(line: &str) -> &str {
     }
 }
 
+fn unticked(line: &str) -> &str {
+    let line = TICKED.iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).trim_start();
+    line.trim_end_matches(['✓', '✔', '✅', '☑']).trim_end()
+}
+
 /// Whether a line begins with a bullet or a number.
 pub(super) fn is_bulleted(line: &str) -> bool {
     let line = line.trim();
     let emphasis = line.starts_with("**") || line.starts_with('#');
-    !emphasis && unbulleted(line) != line
+    !emphasis && (unbulleted(line) != line || is_crossed(line))
 }
 
 /// Without citations: `[1]`, `[2, 3]`, `[^1]`.
@@ -182,7 +200,9 @@ fn uncoded(piece: &str) -> String {
     text
 }
 
-const THERE: [&str; 13] = [
+const THERE: [&str; 15] = [
+    "+",
+    "pos",
     "present",
     "yes",
     "true",
@@ -197,7 +217,10 @@ const THERE: [&str; 13] = [
     "certain",
     "definite",
 ];
-const GONE: [&str; 16] = [
+const GONE: [&str; 19] = [
+    "-",
+    "−",
+    "neg",
     "absent",
     "no",
     "false",
@@ -257,6 +280,7 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
         let there = state(&tail);
         return match there {
             Some(_) => (head.to_string(), there),
+            None if is_organ(head) && is_normal(&tail) => (head.to_string(), Some(false)),
             None if is_known(head, known) => (head.to_string(), None),
             None if is_known(&tail, known) || is_organ(head) => (tail, None),
             None if prose::words(head).is_empty() => (tail, None),
@@ -279,14 +303,56 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
     (piece.to_string(), None)
 }
 
-/// Organs and places that stand before a colon.
-const ORGANS: [&str; 28] = [
+/// Organs and places that stand before a colon, or as a heading.
+const ORGANS: [&str; 70] = [
+    "adnexa",
+    "bile",
+    "biliary",
+    "bone",
+    "brain",
+    "breast",
+    "breasts",
+    "cardiovascular",
+    "cavity",
+    "diaphragm",
+    "duct",
+    "ducts",
+    "duodenum",
+    "esophagus",
+    "gallbladder",
+    "gastrointestinal",
+    "genitourinary",
+    "head",
+    "hepatobiliary",
+    "intestine",
+    "intestines",
+    "lymph",
+    "mediastinum",
+    "mesentery",
+    "musculoskeletal",
+    "neck",
+    "nodes",
+    "oesophagus",
+    "peritoneum",
+    "pleural",
+    "rectum",
+    "retroperitoneum",
+    "soft",
+    "spine",
+    "system",
+    "thyroid",
+    "tissue",
+    "tissues",
+    "tract",
+    "ureter",
+    "ureters",
+    "urinary",
+    "vascular",
     "liver",
     "kidney",
     "kidneys",
     "spleen",
     "pancreas",
-    "gallbladder",
     "bowel",
     "colon",
     "stomach",
@@ -311,10 +377,63 @@ const ORGANS: [&str; 28] = [
     "thorax",
 ];
 
-fn is_organ(text: &str) -> bool {
+/// Names of organs, and nothing else: "Left kidney", "Liver and bile ducts".
+pub(super) fn is_organ(text: &str) -> bool {
+    let words = prose::words(&text.replace('_', " "));
+    let side = |word: &String| ["left", "right", "both", "the", "and", "glands"].contains(&word.as_str());
+    words.iter().any(|word| !side(word)) && words.iter().all(|word| ORGANS.contains(&word.as_str()) || side(word))
+}
+
+const NORMAL: [&str; 27] = [
+    "normal",
+    "unremarkable",
+    "clear",
+    "intact",
+    "healthy",
+    "wnl",
+    "none",
+    "nothing",
+    "abnormal",
+    "found",
+    "seen",
+    "noted",
+    "within",
+    "limits",
+    "in",
+    "size",
+    "shape",
+    "and",
+    "appearance",
+    "appearing",
+    "position",
+    "contour",
+    "echogenicity",
+    "density",
+    "attenuation",
+    "enhancement",
+    "bilaterally",
+];
+
+/// What is said of an organ in which nothing is found.
+pub(super) fn is_normal(text: &str) -> bool {
     let words = prose::words(text);
-    let side = |word: &String| ["left", "right", "both", "the", "and", "glands", "glands"].contains(&word.as_str());
-    !words.is_empty() && words.iter().all(|word| ORGANS.contains(&word.as_str()) || side(word))
+    let Some(first) = words.first() else { return false };
+    let names = ["abnormal", "finding", "disease", "patholog", "lesion", "change", "diagnos"];
+    let none = first == "no" && words.iter().any(|word| names.iter().any(|name| word.starts_with(name)));
+    // "normal in size", and not "normal pressure hydrocephalus"
+    let normal = words.iter().all(|word| NORMAL.contains(&word.as_str()));
+    words.len() <= 6 && (none || normal)
+}
+
+/// "Normal liver", "spleen unremarkable".
+fn is_normal_organ(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let organ = ["normal ", "unremarkable "].iter().find_map(|word| lower.strip_prefix(word)).or_else(|| {
+        [" is normal", " are normal", " is unremarkable", " are unremarkable", " normal", " unremarkable"]
+            .iter()
+            .find_map(|word| lower.strip_suffix(word))
+    });
+    organ.is_some_and(is_organ)
 }
 
 /// Begins like a denial, and is not a name for nothing at all ("no acute abnormality").
@@ -344,6 +463,21 @@ fn is_none(label: &str) -> bool {
         "none of the above",
         "not applicable",
         "null",
+        // in German, French, Spanish, Portuguese, Italian, Chinese, Japanese
+        "keine",
+        "keine diagnose",
+        "aucun",
+        "aucune",
+        "aucun diagnostic",
+        "ninguno",
+        "ninguna",
+        "nenhum",
+        "nenhuma",
+        "nessuno",
+        "nessuna",
+        "无",
+        "無",
+        "なし",
     ];
     names.contains(&lower.as_str())
 }
@@ -393,5 +527,6 @@ fn is_syntax(label: &str) -> bool {
     ];
     is_codes(label)
         || all(&alone)
+        || all(&super::list::FOREIGN)
         || ["http", "icd-10", "note"].iter().any(|start| label.to_lowercase().starts_with(start))
 }

@@ -1,7 +1,7 @@
 //! JSON in an answer, also as models write it: single or curly quotes, `True`, a comma too many, the end missing. Lists of labels or of
 //! objects with a label; objects with a key for labels, whatever stands before it; maps from labels to true, false, a state or a
 //! probability (0.5 and more counts). A string that never ends was cut and is left out.
-use super::{Known, item};
+use super::{Known, item, prose};
 
 /// Deeper than any answer; what nests deeper is no answer.
 const DEPTH: usize = 32;
@@ -18,12 +18,16 @@ enum Json {
 
 /// The labels of the first JSON list or object that holds some or is empty, and of those that follow it directly; None where there is none.
 pub(super) fn items(text: &str, known: Known) -> Option<Vec<String>> {
+    // an empty object is an answer where it is all of it, but for a word before it
+    let line = text.trim();
+    if line.ends_with("{}") && line.matches('{').count() == 1 && prose::words(line).len() <= 2 {
+        return Some(vec![]);
+    }
     let mut from = 0;
     while let Some(start) = text[from..].find(['[', '{']).map(|at| from + at) {
         let mut reader = Reader { text, at: start };
         from = start + 1;
-        // "- [ ] ascites" is a box that nobody ticked
-        if text[start..].starts_with("[ ]") && text[..start].trim_end_matches(' ').ends_with(['-', '*']) {
+        if is_box(text, start) {
             continue;
         }
         if let Some(found) = reader.value(0).and_then(|value| pieces(&value, known)) {
@@ -31,6 +35,15 @@ pub(super) fn items(text: &str, known: Known) -> Option<Vec<String>> {
         }
     }
     None
+}
+
+/// Whether the bracket at `start` is a box that nobody ticked: "[ ] ascites", and "[] ascites" where another is ticked.
+fn is_box(text: &str, start: usize) -> bool {
+    let ticked = item::TICKED.iter().any(|mark| text.contains(mark));
+    let Some(rest) = text[start..].strip_prefix("[ ]").or(text[start..].strip_prefix("[]").filter(|_| ticked)) else {
+        return false;
+    };
+    rest.trim_start_matches([' ', '*', '_']).starts_with(char::is_alphabetic)
 }
 
 /// Lines of JSON: further objects with nothing but space or commas between.
@@ -134,12 +147,110 @@ fn object(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
             other => pieces(other, known),
         };
     }
-    by_key(map, known).or_else(|| by_state(map)).or_else(|| by_known(map, known)).or_else(|| {
-        let inner = map.iter().filter(|(key, value)| !is_other(key) && matches!(value, Json::Map(_) | Json::List(_)));
-        // labels by organ, or by whatever else
-        let found: Vec<Vec<String>> = inner.filter_map(|(_, value)| pieces(value, known)).collect();
-        (!found.is_empty()).then(|| found.concat())
-    })
+    by_mention(map)
+        .or_else(|| by_organ(map, known))
+        .or_else(|| by_key(map, known))
+        .or_else(|| by_state(map))
+        .or_else(|| by_known(map, known))
+        .or_else(|| {
+            let inner =
+                map.iter().filter(|(key, value)| !is_other(key) && matches!(value, Json::Map(_) | Json::List(_)));
+            // labels by organ, or by whatever else
+            let found: Vec<Vec<String>> = inner.filter_map(|(_, value)| pieces(value, known)).collect();
+            (!found.is_empty()).then(|| found.concat())
+        })
+}
+
+/// Keys of a piece of text, and of what kind of thing it names, as recognisers of entities write them.
+const MENTIONS: [&str; 10] =
+    ["text", "mention", "span", "word", "entity", "surface", "string", "value", "name", "term"];
+const CLASSES: [&str; 10] =
+    ["type", "label", "category", "class", "entity_type", "entity_group", "entity", "tag", "kind", "semantic_type"];
+/// Kinds that are labels, and kinds that are none.
+const DISEASES: [&str; 17] = [
+    "disease",
+    "diseases",
+    "disorder",
+    "disease disorder",
+    "disease or disorder",
+    "disease or syndrome",
+    "diagnosis",
+    "diagnoses",
+    "condition",
+    "medical condition",
+    "problem",
+    "medical problem",
+    "pathology",
+    "illness",
+    "finding",
+    "clinical finding",
+    "abnormality",
+];
+const NO_DISEASES: [&str; 22] = [
+    "anatomy",
+    "organ",
+    "body part",
+    "anatomical structure",
+    "location",
+    "site",
+    "chemical",
+    "drug",
+    "medication",
+    "treatment",
+    "procedure",
+    "test",
+    "measurement",
+    "size",
+    "severity",
+    "symptom",
+    "gene",
+    "device",
+    "date",
+    "age",
+    "sex",
+    "laterality",
+];
+
+/// Of `{"text": "cyst", "type": "disease"}` the text, and none where it is of another kind; also where no kind is given and it has a place
+/// in the report.
+fn by_mention(map: &[(String, Json)]) -> Option<Vec<String>> {
+    let text = |(key, value): &(String, Json)| match value {
+        Json::Text(text) => Some((key.to_lowercase(), text.clone())),
+        _ => None,
+    };
+    let texts: Vec<(String, String)> = map.iter().filter_map(text).collect();
+    let kind = texts.iter().filter(|(key, _)| CLASSES.contains(&key.as_str())).find_map(|(key, value)| {
+        let value = value.to_lowercase().replace(['_', '-', '/'], " ");
+        let value = value.strip_prefix("b ").or(value.strip_prefix("i ")).unwrap_or(&value);
+        let disease = DISEASES.contains(&value);
+        (disease || NO_DISEASES.contains(&value)).then_some((key, disease))
+    });
+    let mention = |not: &str| texts.iter().find(|(key, _)| key != not && MENTIONS.contains(&key.as_str()));
+    match kind {
+        Some((key, disease)) => mention(key).map(|(_, text)| if disease { vec![text.clone()] } else { vec![] }),
+        None => {
+            let placed = map.iter().any(|(key, _)| ["start", "begin", "offset", "start_char"].contains(&key.as_str()));
+            let named = map.iter().any(|(key, _)| rank(key).is_some());
+            mention("").filter(|_| placed && !named).map(|(_, text)| vec![text.clone()])
+        }
+    }
+}
+
+/// Findings by organ; one that is normal has none.
+fn by_organ(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
+    if map.is_empty() || !map.iter().all(|(key, _)| item::is_organ(key) && !item::is_known(key, known)) {
+        return None;
+    }
+    let found: Option<Vec<Vec<String>>> = map
+        .iter()
+        .map(|(_, value)| match value {
+            Json::Null => Some(vec![]),
+            Json::Text(text) if item::is_normal(text) => Some(vec![]),
+            Json::Text(text) => Some(super::list::split(text)),
+            other => pieces(other, known),
+        })
+        .collect();
+    found.map(|all| all.concat().into_iter().filter(|one| !item::is_normal(one)).collect())
 }
 
 /// An object that says of its label that it is not there.
@@ -167,6 +278,7 @@ fn by_key(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
     let listed = |value: &Json| match value {
         Json::Text(text) => Some(super::list::split(text)),
         Json::Null => Some(vec![]),
+        Json::Map(map) if map.is_empty() => Some(vec![]),
         other => pieces(other, known),
     };
     let mut keyed: Vec<(usize, &String, Vec<String>)> =
@@ -182,7 +294,11 @@ fn by_key(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
     let shared: Vec<&Vec<String>> =
         keyed.iter().filter(|(_, key, _)| shares(&key.to_lowercase())).map(|(.., found)| found).collect();
     match shared.len() {
-        0 | 1 => keyed.iter().find(|(rank, ..)| *rank == best).map(|(.., found)| found.clone()),
+        0 | 1 => {
+            let first = keyed.iter().find(|(rank, ..)| *rank == best).map(|(_, key, _)| *key)?;
+            // a key that comes again was not meant to undo what stood under it before
+            Some(keyed.iter().filter(|(_, key, _)| *key == first).flat_map(|(.., found)| found.clone()).collect())
+        }
         _ => Some(shared.into_iter().flatten().cloned().collect()),
     }
 }

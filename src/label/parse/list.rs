@@ -1,6 +1,6 @@
 //! Lines of an answer: from the last heading that labels follow, up to an explanation or an echo of the prompt; bullets, numbers,
 //! commas, semicolons. Sentences among them are passed over; what they conclude is read only where nothing else was.
-use super::{Read, item, prose};
+use super::{Known, Read, item, prose};
 
 /// Words of a heading.
 const WORDS: [&str; 44] = [
@@ -68,6 +68,54 @@ const KEYS: [&str; 16] = [
     "condition",
     "prediction",
 ];
+/// The same in German, French, Spanish, Portuguese, Italian, Dutch, Russian, Chinese, Japanese and Korean.
+pub(super) const FOREIGN: [&str; 45] = [
+    "diagnose",
+    "diagnosen",
+    "hauptdiagnose",
+    "nebendiagnosen",
+    "antwort",
+    "befund",
+    "befunde",
+    "beurteilung",
+    "diagnostic",
+    "diagnostics",
+    "réponse",
+    "résultat",
+    "diagnóstico",
+    "diagnósticos",
+    "diagnostico",
+    "diagnosticos",
+    "respuesta",
+    "resposta",
+    "conclusión",
+    "conclusão",
+    "impresión",
+    "diagnosi",
+    "risposta",
+    "conclusione",
+    "antwoord",
+    "диагноз",
+    "диагнозы",
+    "ответ",
+    "诊断",
+    "诊断结果",
+    "最终诊断",
+    "初步诊断",
+    "疾病",
+    "答案",
+    "诊断为",
+    "診断",
+    "診断名",
+    "診断結果",
+    "最終診断",
+    "回答",
+    "答え",
+    "診斷",
+    "진단",
+    "진단명",
+    "답변",
+];
 /// Headings of this kind stand together.
 const PARTS: [&str; 8] = ["primary", "secondary", "main", "additional", "other", "incidental", "principal", "further"];
 /// Headings of what is no answer.
@@ -88,10 +136,11 @@ fn heading(line: &str) -> Option<Heading<'_>> {
     let words = prose::words(&before.replace(['*', '#', '"', '(', ')', '/', '_'], " "));
     let is = |list: &[&str], word: &String| list.contains(&word.as_str());
     let numbered = |word: &String| word.chars().all(|c| c.is_ascii_digit());
-    if !words.iter().any(|word| is(&KEYS, word)) || words.iter().any(|word| is(&OTHERS, word)) {
+    let key = |word: &String| is(&KEYS, word) || is(&FOREIGN, word) && line.contains(':');
+    if !words.iter().any(key) || words.iter().any(|word| is(&OTHERS, word)) {
         return None;
     }
-    let plain = words.iter().all(|word| is(&KEYS, word) || is(&WORDS, word) || is(&PARTS, word) || numbered(word));
+    let plain = words.iter().all(|word| key(word) || is(&WORDS, word) || is(&PARTS, word) || numbered(word));
     let announces = line.contains(':')
         && ["following", "based", "here", "apply", "these"].iter().any(|w| words.iter().any(|o| o == w));
     let is_heading = plain && words.len() <= 8 || announces && words.len() <= 24;
@@ -123,6 +172,20 @@ fn explains(line: &str) -> bool {
         "excluded",
         "ruled out",
         "[^",
+        // in the languages of [`FOREIGN`]
+        "begründung",
+        "erklärung",
+        "explication",
+        "justificación",
+        "explicación",
+        "explicação",
+        "spiegazione",
+        "toelichting",
+        "理由",
+        "説明",
+        "解释",
+        "说明",
+        "根拠",
     ];
     starts.iter().any(|start| line.starts_with(start))
 }
@@ -188,6 +251,7 @@ fn echoes(line: &str) -> bool {
 
 /// Reads the lines of an answer.
 pub(super) fn read(text: &str, read: &mut Read) {
+    let text = marked(text);
     let all: Vec<&str> = text.lines().collect();
     for (at, _) in all.iter().enumerate().filter(|(at, line)| *at > 0 && echoes(line)) {
         sections(&all[..at], read);
@@ -199,6 +263,38 @@ pub(super) fn read(text: &str, read: &mut Read) {
     if !read.is_any() {
         conclude(&all, read);
     }
+}
+
+/// The same lines with one check box a line, and where `+` and `-` stand before items of one list, a cross in place of the `-`.
+fn marked(text: &str) -> String {
+    let marks =
+        || item::TICKED.iter().chain(&item::CROSSED).chain(&["☑", "✓", "✔", "✅"]).filter(|mark| **mark != "~~");
+    let sign = |line: &str, sign: char| {
+        let rest = line.trim_start().strip_prefix(sign)?;
+        rest.starts_with(' ').then_some(line.len() - line.trim_start().len())
+    };
+    let plus: Vec<usize> = text.lines().filter_map(|line| sign(line, '+')).collect();
+    let one = |line: &str| -> String {
+        let line = line.trim_end();
+        let bare = item::bulletless(line);
+        if sign(line, '-').is_some_and(|indent| plus.contains(&indent)) {
+            return line.replacen('-', "❌", 1);
+        }
+        if !marks().any(|mark| bare.starts_with(mark)) {
+            return line.to_string();
+        }
+        let start = line.len() - bare.len();
+        let mut places: Vec<usize> = marks()
+            .flat_map(|mark| bare.match_indices(*mark))
+            .map(|(at, _)| start + at)
+            .filter(|at| *at > start)
+            .collect();
+        places.sort_unstable();
+        let mut line = line.to_string();
+        places.into_iter().rev().for_each(|at| line.insert(at, '\n'));
+        line
+    };
+    text.lines().map(one).collect::<Vec<_>>().join("\n")
 }
 
 /// From the last heading that labels follow; without one, from the first line.
@@ -226,7 +322,17 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
     let margin = lines.iter().filter(bulleted).map(|line| indent(line)).min();
     let mut opened = false; // the last bullet at the margin announces those below it
     let mut denied = false; // what stands here is not there
+    let mut organ = false; // what stands here is of an organ that a heading names
     for (line, head) in lines.iter().zip(headed) {
+        if is_organ_heading(line, lines.len(), read) {
+            (organ, opened, denied) = (true, false, false);
+            continue;
+        }
+        organ &= head.is_none() && !line.trim_start().starts_with('#');
+        if organ && item::is_normal(item::unbulleted(line)) {
+            read.nothing = true;
+            continue;
+        }
         if let Some((is, after)) = verdict(line) {
             denied = !is;
             read.nothing |= !is;
@@ -264,6 +370,14 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
     }
 }
 
+/// "## Kidney", "**Liver and bile ducts**" among other lines.
+fn is_organ_heading(line: &str, lines: usize, read: &Read) -> bool {
+    let line = line.trim();
+    let marked = line.starts_with('#') || line.starts_with("**") && line.trim_end_matches(':').ends_with("**");
+    let name = line.trim_matches(['#', '*', ' ', ':']);
+    lines > 1 && marked && item::is_organ(name) && !item::is_known(name, read.known)
+}
+
 /// Whether a sentence has pieces of at most five words, as a list has; longer ones in a paragraph belong to its prose.
 fn is_short(sentence: &str) -> bool {
     split(sentence).iter().all(|piece| prose::words(piece).len() <= 5)
@@ -293,9 +407,9 @@ fn entry(line: &str, read: &mut Read) {
     if line.is_empty() {
         return;
     }
-    let crossed = line.trim_start_matches(['-', '*', '•', ' ']).starts_with(['☐', '✗', '✘', '❌', '~']);
+    let crossed = item::is_crossed(line);
     let plain = item::tidy(item::unbulleted(line));
-    if crossed || line.contains("[ ]") {
+    if crossed {
         read.nothing = true;
     } else if item::joined(&plain, read.known, 8).is_some() {
         read.add(&plain);
@@ -335,13 +449,38 @@ fn inline(line: &str) -> Vec<&str> {
     parts
 }
 
+/// Ends of sentences that say of labels that they are there.
+const SEEN: [&str; 12] = [
+    " is seen",
+    " are seen",
+    " is present",
+    " are present",
+    " is found",
+    " are found",
+    " is noted",
+    " are noted",
+    " is identified",
+    " are identified",
+    " is visible",
+    " are visible",
+];
+
 /// A sentence or a list without verbs. Of a sentence that begins with known labels ("a, b and c are seen") those are read.
 fn listed(sentence: &str, read: &mut Read) {
     let sentence = item::tidy(sentence); // without the brackets of a list
     let sentence = sentence.as_str();
-    let pieces: Vec<String> = split(sentence);
+    if prose::denies_all(sentence) {
+        read.nothing = true;
+        return;
+    }
+    let pieces: Vec<String> = parted(sentence, read.known);
     let words = prose::words(sentence);
     if prose::is_prose(sentence) {
+        let seen = SEEN.iter().find_map(|seen| sentence.strip_suffix(seen));
+        if let Some(labels) = seen.and_then(|list| item::joined(list, read.known, 8)) {
+            read.all(&labels);
+            return;
+        }
         let known: Vec<String> =
             pieces.iter().map_while(|piece| item::joined(piece, read.known, 8)).flatten().collect();
         if known.len() > 1 {
@@ -364,6 +503,7 @@ fn conclude(lines: &[&str], read: &mut Read) {
     for list in sentences.iter().filter_map(|sentence| prose::named(sentence)) {
         listed(list, read);
     }
+    read.nothing |= sentences.iter().any(|sentence| prose::denies_all(sentence));
     if read.is_any() {
         return;
     }
@@ -391,9 +531,40 @@ pub(super) fn split(line: &str) -> Vec<String> {
     }
     pieces.push(piece);
     let list = pieces.len() > 1;
-    let joined = |piece: String| match piece.trim().strip_prefix("and ") {
+    let joined = |piece: String| match ["and ", "but "].iter().find_map(|word| piece.trim().strip_prefix(word)) {
         Some(rest) if list => rest.to_string(),
         _ => piece,
     };
     pieces.into_iter().map(joined).collect()
+}
+
+/// Pieces of a line of text, as [`split`] has them, of which those that are not known are parted at points between spaces (`a · b`) and
+/// where they name what is there and what is not ("not a but b").
+fn parted(line: &str, known: Known) -> Vec<String> {
+    let points = [" · ", " • ", " ‧ ", " ∙ ", " ・ "];
+    let pointed = |piece: String| -> Vec<String> {
+        let mark = points.iter().find(|mark| piece.contains(**mark) && !piece.contains(['(', '[']));
+        mark.map_or_else(|| vec![piece.clone()], |mark| piece.split(mark).map(String::from).collect())
+    };
+    let whole = |piece: &String| item::is_known(piece, known);
+    let apart =
+        |piece: String, part: &dyn Fn(String) -> Vec<String>| if whole(&piece) { vec![piece] } else { part(piece) };
+    let pieces = split(line).into_iter().flat_map(|piece| apart(piece, &pointed));
+    pieces.flat_map(|piece| apart(piece, &opposed)).collect()
+}
+
+/// "not a but b", "a but no b", "a and no b", "b rather than a" in two, what is not there as "not a"; other pieces whole.
+fn opposed(piece: String) -> Vec<String> {
+    let denied = |text: &str| {
+        let text = text.trim().to_lowercase();
+        ["not ", "no ", "without "].iter().any(|word| text.starts_with(word))
+    };
+    let but = piece.split_once(" but ").filter(|(a, b)| denied(a) || denied(b));
+    if let Some((a, b)) = but.or_else(|| piece.split_once(" and ").filter(|(_, b)| denied(b))) {
+        return vec![a.to_string(), b.to_string()];
+    }
+    match [" rather than ", " instead of ", " as opposed to "].iter().find_map(|word| piece.split_once(word)) {
+        Some((given, other)) => vec![given.to_string(), format!("not {other}")],
+        None => vec![piece],
+    }
 }

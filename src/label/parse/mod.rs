@@ -49,7 +49,7 @@ pub fn parse_known(answer: &str, known: impl Fn(&str) -> bool) -> Parsed {
     if answer.len() > LONGEST * 16 {
         return read.parsed();
     }
-    let text = strip::answer(answer);
+    let (text, struck) = strip::unstruck(&strip::answer(answer));
     if text.len() > LONGEST {
         return read.parsed();
     }
@@ -67,6 +67,7 @@ pub fn parse_known(answer: &str, known: impl Fn(&str) -> bool) -> Parsed {
             break;
         }
     }
+    read.nothing |= struck;
     read.parsed()
 }
 

@@ -1,5 +1,6 @@
 //! What tells a sentence from an item of a list.
 use super::{MAX_CHARS, MAX_WORDS};
+use unicode_normalization::UnicodeNormalization;
 
 /// Words of sentences that no label has: finite verbs, pronouns, words that join clauses.
 const WORDS: [&str; 77] = [
@@ -88,7 +89,7 @@ const SMALL: [&str; 18] = [
 const UNITS: [&str; 8] = ["mm", "cm", "m", "ml", "hu", "x", "%", "cc"];
 
 pub(super) fn words(text: &str) -> Vec<String> {
-    let lower = text.to_lowercase().replace('’', "'");
+    let lower = text.nfc().collect::<String>().to_lowercase().replace('’', "'");
     let words = lower.split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '%');
     words.filter(|word| !word.is_empty()).map(String::from).collect()
 }
@@ -112,6 +113,97 @@ pub(super) fn is_label(label: &str) -> bool {
         && !label.starts_with('[')
         && !thrice
         && !words.iter().all(|word| number(word) || SMALL.contains(&word.as_str()) || WORDS.contains(&word.as_str()))
+}
+
+/// Names of what a denial of everything denies.
+const ANYTHING: [&str; 10] = [
+    "disease",
+    "diseases",
+    "diagnosis",
+    "diagnoses",
+    "label",
+    "labels",
+    "condition",
+    "conditions",
+    "illness",
+    "pathologies",
+];
+/// What stands around it.
+const AROUND: [&str; 62] = [
+    "there",
+    "is",
+    "are",
+    "was",
+    "were",
+    "be",
+    "been",
+    "can",
+    "could",
+    "has",
+    "have",
+    "the",
+    "this",
+    "these",
+    "those",
+    "a",
+    "an",
+    "any",
+    "i",
+    "we",
+    "it",
+    "in",
+    "on",
+    "of",
+    "from",
+    "by",
+    "to",
+    "for",
+    "at",
+    "all",
+    "acute",
+    "significant",
+    "relevant",
+    "specific",
+    "clear",
+    "definite",
+    "evident",
+    "known",
+    "active",
+    "other",
+    "evidence",
+    "found",
+    "find",
+    "identified",
+    "detected",
+    "present",
+    "seen",
+    "noted",
+    "reported",
+    "mentioned",
+    "described",
+    "given",
+    "made",
+    "named",
+    "stated",
+    "report",
+    "text",
+    "finding",
+    "patient",
+    "shows",
+    "mentions",
+    "apply",
+];
+
+/// Whether a sentence says that there is nothing at all to name: "No disease was found.", "There are no diagnoses in this report." A name
+/// for a normal state ("no acute abnormality") is a label, and not meant.
+pub(super) fn denies_all(sentence: &str) -> bool {
+    let words = words(sentence);
+    let is = |list: &[&str], word: &String| list.contains(&word.as_str());
+    let denied = words.iter().position(|word| ["no", "none", "nothing", "not"].contains(&word.as_str()));
+    let Some(at) = denied.filter(|_| words.len() <= 14) else { return false };
+    let named = words.iter().any(|word| is(&ANYTHING, word)) || words[at] == "nothing";
+    let others = words.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, word)| word);
+    named && words.len() > 1 && others.into_iter().all(|word| is(&ANYTHING, word) || is(&AROUND, word))
 }
 
 /// Sentences of a line: it is parted after `.`, `!` or `?` before white space and a capital.

@@ -1,4 +1,5 @@
 //! What surrounds an answer: marks without a shape, thoughts, special tokens, boxes, tags, code fences.
+use crate::corpus::characters;
 
 /// Words between which a model thinks.
 const THOUGHTS: [&str; 7] = ["think", "thinking", "thought", "reasoning", "analysis", "scratchpad", "explanation"];
@@ -31,18 +32,20 @@ pub(super) fn answer(raw: &str) -> String {
     let text = THOUGHTS.iter().fold(text, |text, tag| unthought(&text, tag));
     let text = first_turn(&text);
     let text = boxed(&text).unwrap_or(text);
-    untagged(&answered(&text)).trim().to_string()
+    let text = answered(&text);
+    let struck = ["<del>", "</del>", "<strike>", "</strike>"].iter().fold(text, |text, tag| text.replace(tag, "~~"));
+    untagged(&struck).trim().to_string()
 }
 
-/// The same text without what has no shape and no meaning of its own: zero-width spaces, byte-order marks, soft hyphens and marks of
-/// direction are left out; spaces of every width are one space, the hyphens U+2010 and U+2011 are `-`, and commas, semicolons and colons
-/// of Chinese and Japanese are those of ASCII. Nothing else is folded: letters, digits, ligatures, superscripts, dashes and the joiners
-/// of Indic and Arabic scripts stay as written (the normaliser folds them before labels are compared).
+/// The same text without what has no shape and no meaning of its own: invisible characters are left out ([`characters`]); spaces of every
+/// width are one space, the hyphens U+2010 and U+2011 are `-`, and commas, semicolons and colons of Chinese and Japanese are those of
+/// ASCII. Nothing else is folded: letters, digits, ligatures, superscripts, dashes and the joiners of Indic and Arabic scripts stay as
+/// written (the normaliser folds them before labels are compared).
 pub(super) fn shaped(text: &str) -> String {
     let one = |c: char| match c {
-        '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{ad}' | '\u{200e}' | '\u{200f}' => None,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
-        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some(' '),
+        c if characters::invisible(c) && !characters::joiner(c) => None,
+        c if characters::blank(c) => Some(' '),
+        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some(' '),
         '\u{2010}' | '\u{2011}' => Some('-'),
         '，' | '、' => Some(','),
         '；' => Some(';'),
@@ -83,21 +86,77 @@ fn first_turn(text: &str) -> String {
     text[..end].to_string()
 }
 
-/// The content of the last `\boxed{…}`, without `\text{}`; an unclosed one reaches to the end.
+/// The text without what is struck out (`~~gallstone~~`, on one line), and whether something was.
+pub(super) fn unstruck(text: &str) -> (String, bool) {
+    let (mut out, mut rest, mut struck) = (String::new(), text, false);
+    while let Some(start) = rest.find("~~") {
+        let inside = &rest[start + 2..];
+        let end = inside.find("~~").filter(|end| *end > 0 && !inside[..*end].contains('\n'));
+        match end {
+            // three are a fence
+            Some(end) if !inside.starts_with('~') => {
+                out.push_str(&rest[..start]);
+                rest = &inside[end + 2..];
+                struck = true;
+            }
+            _ => {
+                let fence = inside.len() - inside.trim_start_matches('~').len();
+                out.push_str(&rest[..start + 2 + fence]);
+                rest = &inside[fence..];
+            }
+        }
+    }
+    (out + rest, struck)
+}
+
+/// Words that stand between boxes of one list.
+const BETWEEN: [&str; 12] = [
+    "and",
+    "also",
+    "plus",
+    "diagnosis",
+    "label",
+    "disease",
+    "condition",
+    "finding",
+    "primary",
+    "secondary",
+    "additional",
+    "other",
+];
+
+/// The content of the last `\boxed{…}`, and of those before it with nothing but marks, numbers and words of a list between: `\boxed{a} and
+/// \boxed{b}`, `Diagnosis 2: \boxed{b}`. What stands in a box before other words was thought better of.
 fn boxed(text: &str) -> Option<String> {
-    let start = text.rfind("\\boxed{")? + "\\boxed{".len();
+    let (mut boxes, mut from): (Vec<String>, usize) = (Vec::new(), 0);
+    while let Some(start) = text[from..].find("\\boxed{").map(|at| from + at) {
+        let listed = |word: &String| BETWEEN.contains(&word.as_str()) || word.bytes().all(|b| b.is_ascii_digit());
+        if !super::prose::words(&text[from..start]).iter().all(listed) {
+            boxes.clear();
+        }
+        let (content, end) = boxed_at(text, start + "\\boxed{".len());
+        boxes.push(content);
+        from = end;
+    }
+    (!boxes.is_empty()).then(|| boxes.join("\n"))
+}
+
+/// The content of a box that opens before `start`, without `\text{}`, and where it ends; an unclosed one reaches to the end.
+fn boxed_at(text: &str, start: usize) -> (String, usize) {
     let mut depth = 1;
     let closes = |c: char| {
         depth += i32::from(c == '{') - i32::from(c == '}');
         depth == 0
     };
     let inside = &text[start..];
-    let inside = inside.find(closes).map_or(inside, |end| &inside[..end]);
+    let length = inside.find(closes);
+    let inside = length.map_or(inside, |length| &inside[..length]);
+    let end = length.map_or(text.len(), |length| start + length + 1);
     let plain = ["\\text", "\\mathrm", "\\textbf"].iter().fold(inside.to_string(), |text, word| {
         let opened = text.replace(&format!("{word}{{"), "{");
         opened.replace(word, "")
     });
-    Some(plain.replace(['{', '}', '$'], "").replace("\\\\", "\n").replace('\\', ""))
+    (plain.replace(['{', '}', '$'], "").replace("\\\\", "\n").replace('\\', ""), end)
 }
 
 /// The content of the last tag that holds an answer; an unclosed one reaches to the end.

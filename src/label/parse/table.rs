@@ -35,8 +35,10 @@ fn headed(rows: &[&str], read: &mut Read) {
     let states = column(&["present", "status", "yes", "positive", "detected"]).filter(|at| *at != labels);
     for row in &body {
         let gone = states.and_then(|at| item::state(row.get(at)?)) == Some(false);
+        let organ = row.iter().any(|cell| item::is_organ(cell));
         match row.get(labels) {
             Some(_) if gone => read.nothing = true,
+            Some(cell) if organ && item::is_normal(cell) => read.nothing = true,
             Some(cell) => read.add(cell),
             None => (),
         }

@@ -69,6 +69,23 @@ fn missing_misshapen_and_unexpected_tensors_are_named() {
 }
 
 #[test]
+fn a_bias_that_a_key_of_the_config_asks_for_is_named_with_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", SINGLE] {
+        std::fs::copy(golden("families/llama3").join(file), dir.path().join(file)).unwrap();
+    }
+    let path = dir.path().join("config.json");
+    let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for key in ["mlp_bias", "attention_bias"] {
+        let mut json = whole.clone();
+        json[key] = true.into();
+        std::fs::write(&path, json.to_string()).unwrap();
+        let text = Checkpoint::open(dir.path()).unwrap().check().unwrap_err().to_string();
+        assert!(text.contains(".bias` [") && text.contains(&format!("`{key}: true`")), "{text}");
+    }
+}
+
+#[test]
 fn a_tied_checkpoint_may_carry_its_head_only_if_equal() {
     let mut tensors = read_all(&Checkpoint::open(&golden("tied")).unwrap()).unwrap();
     let dir = tempfile::tempdir().unwrap();

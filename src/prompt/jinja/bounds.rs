@@ -1,8 +1,8 @@
 //! What a rendering may take: time, bytes, depth, and the size of the values that it keeps.
 use super::python::{text, title};
 use super::{DEPTH, HELD, PATIENCE, WRITTEN, wrong};
-use minijinja::value::{Value, ValueKind};
-use minijinja::{Error, State};
+use minijinja::value::{Rest, Value, ValueKind};
+use minijinja::{Environment, Error, State, filters, tests};
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -89,6 +89,89 @@ pub fn measured_part(value: Value) -> Result<Value, Error> {
     match is_namespace(&value) {
         true => Err(wrong("a namespace inside of another value")),
         false => measured(value),
+    }
+}
+
+/// As [`measured`], for a value that a loop or macro takes, with the bytes of text that its body may write.
+pub fn measured_loop(value: Value, writes: usize) -> Result<Value, Error> {
+    spend(writes)?;
+    measured(value)
+}
+
+/// The same value, if there is time left.
+pub fn timed(value: Value) -> Result<Value, Error> {
+    in_time().map(|()| value)
+}
+
+/// Puts minijinja's filters and tests that go through a value behind a look at the clock and at the size of what they are given; `select`
+/// and `map` call them for each of many elements.
+pub fn metered(environment: &mut Environment) {
+    let ready = |args: &[Value]| -> Result<(), Error> {
+        in_time()?;
+        let mut size = 0;
+        args.iter().try_for_each(|arg| measure(arg, 0, &mut size))?;
+        fits(size)
+    };
+    for (name, filter) in [
+        ("length", Value::from_function(filters::length)),
+        ("count", Value::from_function(filters::length)),
+        ("dictsort", Value::from_function(filters::dictsort)),
+        ("items", Value::from_function(filters::items)),
+        ("reverse", Value::from_function(filters::reverse)),
+        ("split", Value::from_function(filters::split)),
+        ("lines", Value::from_function(filters::lines)),
+        ("default", Value::from_function(filters::default)),
+        ("d", Value::from_function(filters::default)),
+        ("attr", Value::from_function(filters::attr)),
+        ("first", Value::from_function(filters::first)),
+        ("last", Value::from_function(filters::last)),
+        ("min", Value::from_function(filters::min)),
+        ("max", Value::from_function(filters::max)),
+        ("sort", Value::from_function(filters::sort)),
+        ("list", Value::from_function(filters::list)),
+        ("sum", Value::from_function(filters::sum)),
+        ("select", Value::from_function(filters::select)),
+        ("reject", Value::from_function(filters::reject)),
+        ("selectattr", Value::from_function(filters::selectattr)),
+        ("rejectattr", Value::from_function(filters::rejectattr)),
+        ("map", Value::from_function(filters::map)),
+        ("groupby", Value::from_function(filters::groupby)),
+        ("unique", Value::from_function(filters::unique)),
+    ] {
+        environment.add_filter(name, move |state: &State, args: Rest<Value>| -> Result<Value, Error> {
+            ready(&args)?;
+            filter.call(state, &args)
+        });
+    }
+    let [eq, ne, lt, le, gt, ge, within, starts, ends] = [
+        Value::from_function(tests::is_eq),
+        Value::from_function(tests::is_ne),
+        Value::from_function(tests::is_lt),
+        Value::from_function(tests::is_le),
+        Value::from_function(tests::is_gt),
+        Value::from_function(tests::is_ge),
+        Value::from_function(tests::is_in),
+        Value::from_function(tests::is_startingwith),
+        Value::from_function(tests::is_endingwith),
+    ];
+    for (names, test) in [
+        (&["eq", "equalto", "=="][..], eq),
+        (&["ne", "!="], ne),
+        (&["lt", "lessthan", "<"], lt),
+        (&["le", "<="], le),
+        (&["gt", "greaterthan", ">"], gt),
+        (&["ge", ">="], ge),
+        (&["in"], within),
+        (&["startingwith"], starts),
+        (&["endingwith"], ends),
+    ] {
+        for name in names {
+            let test = test.clone();
+            environment.add_test(*name, move |state: &State, args: Rest<Value>| -> Result<bool, Error> {
+                ready(&args)?;
+                Ok(test.call(state, &args)?.is_true())
+            });
+        }
     }
 }
 

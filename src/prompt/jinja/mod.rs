@@ -5,11 +5,15 @@
 //! binds a name (`for`, `with`, `macro`, `call`) its value is measured too. Between two bindings a text can grow by no more than
 //! [`GROWTH`] times: repeated text (`"x" * n`) is refused but for small written numbers, and `+` and `~` are counted. Filters that make
 //! texts, and whatever is written, are counted over the whole rendering.
+//!
+//! Nor does it bound the time of one step: a filter or a comparison may go through millions of elements, and `select` and `map` call one for
+//! each of theirs. So filters and tests look at the clock and at the size of what they are given ([`metered`]), conditions look at the
+//! clock, and one tag holds at most [`COPIES`] comparisons and [`PARTS`] commas.
 mod bounds;
 mod python;
 mod source;
 
-use bounds::{in_time, joined, measured, measured_part, method, replace, spend};
+use bounds::{in_time, joined, measured, measured_loop, measured_part, metered, method, replace, spend, timed};
 use minijinja::value::{Rest, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, filters};
 use python::{strftime, text, to_json};
@@ -30,8 +34,10 @@ const HELD: usize = 4 << 20;
 const SOURCE: usize = 256 << 10;
 /// Time that one rendering may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// `|`, `[`, `(` and `.` in one tag: each can make a copy of a value.
+/// `|`, `[`, `(` and `.` in one tag: each can make a copy of a value. As many comparisons.
 const COPIES: usize = 300;
+/// Commas in one tag: as many times a long value may stand in a list.
+const PARTS: usize = 200;
 /// Bytes of stack for reading a template: the library's parser goes down a level for every `not`, `elif` and `.a`.
 const STACK: usize = 1 << 30;
 /// How many times the longest value that it reads the value of one tag may be: one more than its `+` and `~`, times its factors.
@@ -42,6 +48,9 @@ const REPEATS: u32 = 128;
 const NAME: &str = "chat template";
 const MEASURE: &str = "dxlab_measured";
 const MEASURE_PART: &str = "dxlab_measured_part";
+const MEASURE_LOOP: &str = "dxlab_measured_loop";
+/// Name of the filter that looks at the clock.
+const TIMED: &str = "dxlab_timed";
 /// Why a conversation was not rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -83,6 +92,9 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
     });
     out.add_filter(MEASURE, measured);
     out.add_filter(MEASURE_PART, measured_part);
+    out.add_filter(MEASURE_LOOP, measured_loop);
+    out.add_filter(TIMED, timed);
+    metered(&mut out);
     out.add_filter("replace", replace);
     out.add_filter("join", joined);
     for (name, by) in [
@@ -96,6 +108,7 @@ pub fn environment(source: &str) -> Result<Environment<'static>, String> {
     out.add_filter("trim", |text: Cow<str>, chars: Option<Cow<str>>| {
         spend(text.len()).map(|()| filters::trim(text, chars))
     });
+    // those that pad or interleave without bound, and that no template in use has
     for unbounded in ["indent", "format", "batch", "slice", "chain", "zip", "pprint", "urlencode", "escape", "e"] {
         out.add_filter(unbounded, move |_: Rest<Value>| -> Result<Value, Error> {
             Err(wrong(format!("filter `{unbounded}` is not known here")))
@@ -307,7 +320,7 @@ mod tests {
             "{% set ns = namespace(t=[1]) %}{% for i in range(60000) %}{% set ns.t = [ns.t] %}{% endfor %}{{ ns.t }}";
         assert!(broken(deep).contains("deeper"), "{}", broken(deep));
         let many = "{% set b = 'b'*64 %}{% set b = b*64 %}{% set b = b*64 %}{{ range(99999) | map(attribute='z') | map('default', b) | map('upper') }}";
-        assert!(broken(many).contains("writes more"), "{}", broken(many));
+        assert!(broken(many).contains("expected at most"), "{}", broken(many));
         assert!(!broken("{{ range(99999999999) | list }}").is_empty());
         assert!(broken("{{ '%999999999d' | format(1) }}").contains("format"));
         let replaced = "{% set t = x %}{% for i in range(9) %}{% endfor %}{{ ('a' * 64 * 64) | replace('a', 'b' ~ 'b' * 64 * 64) }}";
@@ -341,6 +354,40 @@ mod tests {
         for open in ["{{ x", "{% if x", "{{ 'x }}", "{# x", "{% if x %}", "{{ (x }}", "{%"] {
             assert!(!broken(open).is_empty(), "{open}");
         }
+    }
+
+    #[test]
+    fn one_tag_cannot_take_all_the_time() {
+        let big = "{% set b = range(90000)|list %}";
+        for tag in [
+            "{{ b|select('in', b)|list|length }}",
+            "{{ b|reject('in', b)|map('string')|list|length }}",
+            "{{ b|map('default', b)|map('sort')|map('length')|sum }}",
+            "{% for i in b if i in b %}{% endfor %}",
+            "{% macro m() %}{% if b != b|list %}{% endif %}{% endmacro %}{% for i in b %}{% if m() %}{% endif %}{% endfor %}",
+        ] {
+            let start = std::time::Instant::now();
+            let what = broken(&format!("{big}{tag}"));
+            assert!(start.elapsed() < 4 * PATIENCE, "{tag}: {:?}", start.elapsed());
+            assert!(
+                ["more than 3 s", "expected at most", "writes more"].iter().any(|w| what.contains(w)),
+                "{tag}: {what}"
+            );
+        }
+        for copies in [
+            format!("{{{{ [{}]|sort|length }}}}", "b,".repeat(5000)),
+            format!("{{{{ {} }}}}", "1 in b or ".repeat(900) + "0"),
+        ] {
+            let what = broken(&format!("{big}{copies}"));
+            assert!(what.contains("in one tag"), "{what}");
+        }
+        let plain = "{% set l = [3, 1, 2] %}{{ l|sort|join }}{{ l|select('in', [1, 2])|list }}{{ l|map('string')|join('-') }}{{ l|sort(reverse=true)|first }}\
+                     {{ [{'a': 1}]|selectattr('a', '==', 1)|list|length }}{{ none|default('d', true) }}{{ missing|d('e') }}{{ 'a b'|split|list|length }}\
+                     {% for i in l if i != 1 %}{{ i }}{% endfor %}{% if x is defined and x %}y{% elif l -%} n{% endif %}{{ l|sum }}{{ l|length }}";
+        assert_eq!(rendered(plain).unwrap(), "123[1, 2]3-1-231de232y63");
+        let captured =
+            format!("{{% set t %}}{{% for i in range(90000) %}}{}{{% endfor %}}{{% endset %}}", "a".repeat(100_000));
+        assert!(broken(&captured).contains("writes more"), "{}", broken(&captured));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A template's source as it is compiled: what binds a name measures it, and what could repeat a text is refused.
-use super::{COPIES, GROWTH, MEASURE, MEASURE_PART, REPEATS};
+use super::{COPIES, GROWTH, MEASURE, MEASURE_LOOP, MEASURE_PART, PARTS, REPEATS, TIMED};
 
 /// The source as it is compiled: see the file's header. `{% generation %}` and its end become an `if` that always holds.
 pub fn rewritten(source: &str) -> Result<String, String> {
+    let text = plain(source);
     let (mut out, mut rest) = (String::with_capacity(source.len() + 64), source);
     while let Some(at) =
         rest.match_indices('{').map(|(at, _)| at).find(|at| rest[at + 1..].starts_with(['{', '%', '#']))
@@ -26,7 +27,7 @@ pub fn rewritten(source: &str) -> Result<String, String> {
         out.push_str(&body[length..length + 2]);
         rest = &body[length + 2..];
         if kind == "{%" {
-            out.push_str(&measuring(tag));
+            out.push_str(&measuring(tag, text));
         }
         if kind == "{%" && words(tag).next() == Some("raw") {
             let end = rest.find("endraw").and_then(|at| rest[..at].rfind("{%")).unwrap_or(rest.len());
@@ -36,6 +37,24 @@ pub fn rewritten(source: &str) -> Result<String, String> {
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// Bytes outside of tags: the most that the body of a loop writes by itself.
+fn plain(source: &str) -> usize {
+    let (mut bytes, mut rest) = (0, source);
+    while let Some(at) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
+        bytes += at;
+        let end = match &rest[at..at + 2] {
+            "{{" => "}}",
+            "{%" => "%}",
+            _ => "#}",
+        };
+        let body = &rest[at + 2..];
+        let length = if end == "#}" { body.find(end) } else { end_of_tag(body, end) };
+        let Some(length) = length else { return source.len() };
+        rest = &body[length + 2..];
+    }
+    bytes + rest.len()
 }
 
 /// The words of a tag, without its signs for white space.
@@ -84,6 +103,15 @@ fn repeats(tag: &str) -> Result<(), String> {
     if copies > COPIES {
         return Err(format!("{copies} filters, brackets and dots in one tag, expected at most {COPIES}"));
     }
+    let commas = code(tag).filter(|(_, c)| *c == ',').count();
+    if commas > PARTS {
+        return Err(format!("{commas} commas in one tag, expected at most {PARTS}"));
+    }
+    let words = tag.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| matches!(*word, "in" | "is"));
+    let compared = words.count() + code(tag).filter(|(_, c)| matches!(c, '=' | '<' | '>')).count();
+    if compared > COPIES {
+        return Err(format!("{compared} comparisons in one tag, expected at most {COPIES}"));
+    }
     let joints = code(tag).filter(|(_, c)| matches!(c, '+' | '~')).count();
     let times: Vec<usize> = code(tag).filter(|(_, c)| *c == '*').map(|(at, _)| at).collect();
     let factor = |at: &usize| {
@@ -107,10 +135,15 @@ fn repeats(tag: &str) -> Result<(), String> {
     }
 }
 
-/// What stands behind a tag that binds names: their values are measured, and the tag's sign for white space is kept.
-fn measuring(tag: &str) -> String {
+/// What stands behind a tag that binds names: their values are measured, and the tag's sign for white space is kept. With the first name
+/// the `text` is counted that the body may write.
+fn measuring(tag: &str, text: usize) -> String {
     let end = if tag.ends_with('-') { "-" } else { "" };
-    bound(tag).iter().map(|name| format!("{{% set {name} = {name}|{MEASURE} {end}%}}")).collect()
+    let measure = |(i, name): (usize, &String)| {
+        let by = if i == 0 { format!("{MEASURE_LOOP}({text})") } else { MEASURE.to_string() };
+        format!("{{% set {name} = {name}|{by} {end}%}}")
+    };
+    bound(tag).iter().enumerate().map(measure).collect()
 }
 
 /// The names that a tag binds for what follows it: `for a, b in …`, `with a = …, b = …`, `macro m(a, b=…)`, `call(a) …`.
@@ -162,12 +195,49 @@ fn parts(list: &str) -> Vec<&str> {
     starts.into_iter().map(|start| list[start..].split(['=', ',']).next().unwrap_or_default().trim()).collect()
 }
 
+/// A tag whose condition behind `word` at `at` looks at the clock.
+fn condition(tag: &str, at: usize, word: &str) -> Option<String> {
+    let end = tag.len() - usize::from(tag.ends_with(['-', '+']));
+    let (before, rest) = (&tag[..at + word.len()], tag.get(at + word.len()..end)?.trim());
+    let (condition, tail) = match rest.strip_suffix("recursive").filter(|rest| rest.ends_with([' ', ')', ']'])) {
+        Some(condition) if word == "if" && tag.trim_start_matches(['-', '+', ' ']).starts_with("for") => {
+            (condition.trim(), " recursive")
+        }
+        _ => (rest, ""),
+    };
+    (!condition.is_empty()).then(|| format!("{before} ({condition})|{TIMED}{tail} {}", &tag[end..]))
+}
+
+/// Where a word stands outside of quotes and brackets, from a place on.
+fn keyword(tag: &str, word: &str, from: usize) -> Option<usize> {
+    let (mut depth, mut found) = (0usize, None);
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    for (at, c) in code(tag) {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ if found.is_none() && depth == 0 && at > from && tag[at..].starts_with(word) => {
+                let parted = !tag[..at].ends_with(is_word) && !tag[at + word.len()..].starts_with(is_word);
+                found = parted.then_some(at);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// A statement as it is compiled.
 fn statement(tag: &str) -> String {
     let first = words(tag).next();
     match first {
         Some("generation") => tag.replacen("generation", "if true", 1),
         Some("endgeneration") => tag.replacen("endgeneration", "endif", 1),
+        Some(word @ ("if" | "elif")) => condition(tag, tag.find(word).unwrap_or(0), word).unwrap_or_else(|| tag.into()),
+        // the condition of a loop's elements
+        Some("for") => {
+            let at = word_in(tag).and_then(|from| keyword(tag, "if", from));
+            at.and_then(|at| condition(tag, at, "if")).unwrap_or_else(|| tag.into())
+        }
         Some("set") => {
             let mut depth = 0usize;
             let assigned = code(tag).find(|(_, c)| match c {

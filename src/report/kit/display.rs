@@ -6,7 +6,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use polars::prelude::{AnyValue, DataFrame};
 
-/// Augmented for a value that is undefined or missing.
+/// Stands for a value that is undefined or missing.
 pub const NONE: &str = "–";
 
 /// A table of text and numbers. Numbers are right-aligned and share the decimals of their column.

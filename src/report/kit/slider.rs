@@ -12,9 +12,24 @@ pub struct Slider {
 
 /// What the input does when it is moved. It reads the steps from its own element, so no script and no server is needed.
 const MOVE: &str = "const [name, values] = JSON.parse(this.dataset.steps)[this.value]; const box = this.closest('.slider'); \
-    box.querySelector('output').textContent = name; \
+    box.querySelector('output').innerHTML = name; \
     box.querySelectorAll('meter').forEach((bar, i) => { bar.value = values[i]; }); \
     box.querySelectorAll('td.value').forEach((cell, i) => { cell.textContent = values[i].toFixed(3); });";
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+/// HTML of a name, in which what stands between backticks is code.
+fn inline(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    let paired = parts.len() % 2 == 1;
+    let part = |(i, part): (usize, &&str)| match i % 2 == 1 && paired {
+        true => format!("<code>{}</code>", escape(part)),
+        false => escape(part),
+    };
+    parts.iter().enumerate().map(part).collect::<Vec<_>>().join(if paired { "" } else { "`" })
+}
 
 impl Slider {
     /// `setting` is what is moved, `values` name what is read off, each from 0 to 1. Fails without steps, or where a step has another number
@@ -42,22 +57,22 @@ impl Slider {
 
     /// The range input with bars, at its middle step.
     pub fn to_html(&self) -> String {
-        let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
         let (last, start) = (self.steps.len() - 1, self.steps.len() / 2);
         let (name, values) = &self.steps[start];
         let row = |(title, value): (&String, &f64)| {
             format!(
                 "<tr><td>{}</td><td><meter min=\"0\" max=\"1\" value=\"{value}\"></meter></td><td class=\"value\">{value:.3}</td></tr>",
-                escape(title)
+                inline(title)
             )
         };
         let rows: String = self.values.iter().zip(values).map(row).collect();
-        let steps = escape(&serde_json::json!(self.steps).to_string());
+        let steps: Vec<(String, &Vec<f64>)> = self.steps.iter().map(|(name, values)| (inline(name), values)).collect();
+        let steps = escape(&serde_json::json!(steps).to_string());
         format!(
             "<div class=\"slider\"><p><label>{}: <output>{}</output> <input type=\"range\" min=\"0\" max=\"{last}\" step=\"1\" value=\"{start}\" \
              data-steps=\"{steps}\" oninput=\"{}\"></label></p><table>{rows}</table></div>",
-            escape(&self.setting),
-            escape(name),
+            inline(&self.setting),
+            inline(name),
             escape(MOVE)
         )
     }
@@ -65,14 +80,29 @@ impl Slider {
     /// Called by the evcxr kernel for the last value of a cell.
     pub fn evcxr_display(&self) {
         evcxr_runtime::mime_type("text/html").text(self.to_html());
-        evcxr_runtime::mime_type("text/markdown").text(self.table().to_markdown());
+        evcxr_runtime::mime_type("text/markdown").text(self.to_markdown());
         evcxr_runtime::mime_type("text/plain").text(self.table().to_text());
+    }
+
+    /// The table, in whose names backticks mark code, as they do in HTML; a table of raw answers shows them as they are.
+    fn to_markdown(&self) -> String {
+        self.table().to_markdown().replace("\\`", "`")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn code_in_names_is_code() {
+        let slider = Slider::new("by `x<y`", &["one"], vec![("`make ask` asks".into(), vec![0.5])]).unwrap();
+        let html = slider.to_html();
+        assert!(html.contains("by <code>x&lt;y</code>: <output><code>make ask</code> asks</output>"), "{html}");
+        assert!(html.contains("&lt;code>make ask&lt;/code> asks"), "also when it is moved: {html}");
+        assert!(slider.to_markdown().contains("| `make ask` asks |"), "{}", slider.to_markdown());
+        assert_eq!(inline("a ` b"), "a ` b");
+    }
 
     #[test]
     fn it_starts_in_the_middle_and_carries_every_step() {
