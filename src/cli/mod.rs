@@ -20,6 +20,7 @@ mod rank;
 mod results;
 mod runs;
 mod search;
+mod serve;
 mod train;
 mod vote;
 mod weights;
@@ -58,6 +59,7 @@ pub enum Command {
     Generate(generate::Generate),
     Rank(rank::Rank),
     Merge(merge::Merge),
+    Serve(serve::Serve),
     Models(models::Models),
     Export(export::Export),
     /// Measure the speed of training and decoding: one JSON line
@@ -93,6 +95,7 @@ impl Cli {
             Command::Generate(generate) => generate.run(),
             Command::Rank(rank) => rank.run(),
             Command::Merge(command) => command.run(),
+            Command::Serve(serve) => serve.run(),
             Command::Models(models) => models.run(),
             Command::Export(command) => command.run(),
             Command::Bench(bench) => bench.run(),
