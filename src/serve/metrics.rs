@@ -2,7 +2,6 @@
 use crate::generate::Done;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +38,6 @@ pub struct Metrics {
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     times: Mutex<Times>,
     first_tokens: Mutex<Times>,
-    connections: AtomicU64,
 }
 
 impl Metrics {
@@ -50,10 +48,6 @@ impl Metrics {
 
     pub fn first_token(&self, time: Duration) {
         self.first_tokens.lock().unwrap_or_else(PoisonError::into_inner).add(time);
-    }
-
-    pub fn connection(&self) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The page's text.
@@ -74,7 +68,6 @@ impl Metrics {
             &mut out,
         );
         for (name, kind, help, value) in [
-            ("dxlab_connections_total", "counter", "Connections accepted.", self.connections.load(Ordering::Relaxed)),
             ("dxlab_engine_steps_total", "counter", "Steps of the engine.", done.steps),
             ("dxlab_prompt_tokens_read_total", "counter", "Tokens of prompts read.", done.read),
             ("dxlab_prompt_tokens_copied_total", "counter", "Tokens of prompts copied from earlier ones.", done.copied),

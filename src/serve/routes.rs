@@ -365,7 +365,7 @@ fn events_response(events: Receiver<Bytes>) -> Response<Body> {
 fn stream(app: Arc<App>, mut answering: Answering, first: Said, mut said: UnboundedReceiver<Said>, deadline: Instant) -> Answered {
     let (sender, events) = mpsc::channel(EVENTS);
     tokio::spawn(async move {
-        let mut next = Ok(first);
+        let mut next: Result<Said, ApiError> = Ok(first);
         let mut text = answering.opening();
         loop {
             let over = next.and_then(|said| {

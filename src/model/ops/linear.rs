@@ -9,7 +9,7 @@
 use super::cpu::matrix::{View, ViewMut, multiply};
 use super::cpu::skinny;
 use super::cpu::source;
-use super::cpu::workers::Threads;
+use super::cpu::workers::{Threads, is_by_row};
 use super::dropout::{Dropout, drop};
 use super::slices::{Numbers, has_loops, operand, result, zeros};
 use super::weight::Weight;
@@ -193,7 +193,7 @@ fn product(dst: &mut [f32], [rows, cols]: [usize; 2], a: View, b: View, scale: f
 /// `y` [tokens, n] += `scale` · (x Aᵀ) Bᵀ of `a` [r, k] and `b` [n, r]; returns x Aᵀ [tokens, r].
 fn low_rank(y: &mut [f32], x: &[f32], [a, b]: [&[f32]; 2], [tokens, n, k, r]: [usize; 4], scale: f32) -> Vec<f32> {
     let mut h = vec![0f32; tokens * r];
-    if skinny::is_by_row() {
+    if is_by_row() {
         let rows = |numbers, k| source::Source { numbers: source::Numbers::F32(numbers), k, rounded: false };
         skinny::forward(&rows(a, k), tokens, x, &mut h);
         let mut more = zeros(tokens * n);

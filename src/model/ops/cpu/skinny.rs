@@ -1,29 +1,7 @@
 //! y = x Wᵀ for a few rows of x, as decoding asks for: W is read once and never copied (a general product would pack it first).
 use super::lanes::dispatch;
 use super::source::{Source, columns_mut};
-use super::workers::each;
-use std::cell::Cell;
-
-thread_local!(static BY_ROW: Cell<bool> = const { Cell::new(false) });
-
-/// Runs `f` so that every row of a product comes out with the same bits whatever rows stand beside it: products take the way of a few
-/// rows however many there are, and the general product, whose sums depend on its shape, is left out. For inference; other threads and
-/// gradients are as before.
-pub fn by_row<R>(f: impl FnOnce() -> R) -> R {
-    struct Before(bool);
-    impl Drop for Before {
-        fn drop(&mut self) {
-            BY_ROW.set(self.0);
-        }
-    }
-    let _before = Before(BY_ROW.replace(true));
-    f()
-}
-
-/// Whether this thread is inside [`by_row`].
-pub fn is_by_row() -> bool {
-    BY_ROW.get()
-}
+use super::workers::{each, is_by_row};
 
 /// Whether a product of so many rows of x takes the way of this file.
 pub fn takes(tokens: usize) -> bool {
