@@ -83,6 +83,17 @@ struct Asked {
     prompt: String,
 }
 
+impl Asked {
+    /// By digest: a model may be known by several names.
+    fn same(&self, other: &Self) -> bool {
+        let digests = |asked: &Self| {
+            let of = |id: &String| id.rsplit('@').next().map(String::from);
+            [of(&asked.model), asked.adapter.as_ref().and_then(of), of(&asked.prompt)]
+        };
+        digests(self) == digests(other)
+    }
+}
+
 impl Findings {
     pub fn open(config: FindingsConfig) -> Result<Self> {
         let task = LabelTask::open(&config.corpus)?;
@@ -98,7 +109,7 @@ impl Findings {
 
     /// Says which of the runs given were asked otherwise than the served models will be: their numbers are then not shown.
     pub fn strangers(&self, served: &Served) -> Vec<String> {
-        let known = |asked: &Asked| served.entries.iter().any(|entry| self.asked(entry) == *asked);
+        let known = |asked: &Asked| served.entries.iter().any(|entry| self.asked(entry).same(asked));
         let told = |what: &str, asked: &Asked| {
             let (model, prompt) = (asked.adapter.as_ref().unwrap_or(&asked.model), &asked.prompt);
             format!("{what} is of {model} asked with {prompt}, which is not served: it is not used")
@@ -277,7 +288,7 @@ impl Diagnoser for Findings {
         });
         let entry = &served.entries[finding.model];
         let asked = self.asked(entry);
-        let fitted = self.calibration.as_ref().filter(|fitted| fitted.asked == asked);
+        let fitted = self.calibration.as_ref().filter(|fitted| fitted.asked.same(&asked));
         let confidence = fitted.map(|fitted| fitted.platt.probability(greedy.logprob())).or(most).unwrap_or(0.0);
         let threshold = self.config.abstain_below.or(fitted.map(|_| 0.5));
         Ok(Diagnosis {
@@ -293,7 +304,7 @@ impl Diagnoser for Findings {
             confidence_is: confidence_is(fitted),
             threshold,
             abstained: threshold.is_some_and(|threshold| confidence < threshold),
-            measured: self.measured.as_ref().filter(|(of, _)| *of == asked).map(|(_, measured)| measured.clone()),
+            measured: self.measured.as_ref().filter(|(of, _)| of.same(&asked)).map(|(_, measured)| measured.clone()),
             warnings: self.warnings(cut, &raw, finding, greedy.ended()),
             prompt_tokens: ids.len(),
             new_tokens: greedy.logprobs.len() + more,
