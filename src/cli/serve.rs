@@ -2,7 +2,9 @@
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::generate::{Room, adapter_folder};
-use crate::serve::{AdapterName, Bounds, Diagnoser, Findings, FindingsConfig, Keys, Limit, ServeConfig, Served, Server};
+use crate::serve::{
+    AdapterName, Bounds, Diagnoser, Findings, FindingsConfig, Keys, Limit, ServeConfig, Served, Server,
+};
 use crate::study::TrainConfig;
 use clap::Args;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@
 //! ask ─ waits for room ─ prompt read in pieces of 128 tokens ─┬─ sample 0 ─ token ─ token ─ … ─ done
 //!                        │ a piece that another request        └─ sample 1 ─ token ─ …
 //!                        └ began with is copied, not read
-//! step = a piece of the oldest prompt that is not read yet, then one token for every sample of every request
+//! step = pieces of the oldest prompts that are not read yet, 128 tokens or little more, then one token for every sample of every request
 //! ```
 //!
 //! **An answer depends on its request alone, to the last bit**: neither on who else is asked, nor on the order, nor on what was read before.
@@ -201,19 +201,14 @@ impl Engine {
         Done { active: self.active.len(), waiting: self.reading.len(), ..self.done }
     }
 
-    /// Reads a piece of a prompt and appends one token to every active sequence.
+    /// Reads some of the prompts that wait and appends one token to every active sequence.
     pub fn step(&mut self) {
         self.done.steps += 1;
         let gone: Vec<u64> = self.requests.iter().filter(|(_, r)| r.listen.gone()).map(|(id, _)| *id).collect();
         self.done.left += gone.len() as u64;
         gone.into_iter().for_each(|request| self.forget(request));
         self.admit();
-        if let Some(front) = self.reading.front().filter(|front| front.cache.is_some()) {
-            let request = front.request;
-            if let Err(error) = self.read_piece() {
-                self.fail(request, error);
-            }
-        }
+        self.read();
         for model in 0..self.models.len() {
             self.decode(model);
         }
@@ -248,12 +243,28 @@ impl Engine {
         for at in begun..self.reading.len() {
             let request = self.reading[at].request;
             let Some(asked) = self.requests.get(&request) else { continue };
-            let full = sequences + asked.ask.samples > self.room.sequences || tokens + asked.tokens() > self.room.tokens;
+            let full =
+                sequences + asked.ask.samples > self.room.sequences || tokens + asked.tokens() > self.room.tokens;
             if full && sequences > 0 {
                 return;
             }
             (sequences, tokens) = (sequences + asked.ask.samples, tokens + asked.tokens());
             self.reading[at].cache = Some(self.models[asked.ask.model].cache());
+        }
+    }
+
+    /// Reads pieces of the oldest prompts, each by itself, until they make up a whole piece.
+    fn read(&mut self) {
+        let mut left = PIECE;
+        while let Some(Reading { request, cache: Some(_) }) = self.reading.front() {
+            let (request, read) = (*request, self.done.read);
+            if let Err(error) = self.read_piece() {
+                self.fail(request, error);
+            }
+            left = left.saturating_sub((self.done.read - read) as usize);
+            if left == 0 {
+                return;
+            }
         }
     }
 

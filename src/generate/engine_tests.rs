@@ -165,7 +165,8 @@ fn who_goes_away_costs_nothing_more_and_the_others_get_their_answers() {
     (0..9).for_each(|_| engine.step());
     ears.iter().step_by(2).for_each(|ear| ear.1.store(true, Ordering::Relaxed));
     engine.step();
-    let heard: Vec<usize> = ears.iter().step_by(2).map(|ear| ear.0.lock().unwrap().tokens.values().map(Vec::len).sum()).collect();
+    let heard: Vec<usize> =
+        ears.iter().step_by(2).map(|ear| ear.0.lock().unwrap().tokens.values().map(Vec::len).sum()).collect();
     while !engine.is_idle() {
         engine.step();
     }

@@ -57,7 +57,9 @@ impl Kept {
         self.clock += 1;
         self.pieces.insert(name, (part, self.clock));
         while self.pieces.len() > self.most {
-            let Some(oldest) = self.pieces.iter().min_by_key(|(_, (_, used))| *used).map(|(name, _)| *name) else { return };
+            let Some(oldest) = self.pieces.iter().min_by_key(|(_, (_, used))| *used).map(|(name, _)| *name) else {
+                return;
+            };
             self.pieces.remove(&oldest);
         }
     }

@@ -49,7 +49,10 @@ impl Cache {
             LayerState::Recurrent { .. } => None,
         };
         let known = from < to && to <= self.len;
-        Some(Self { layers: self.layers.iter().map(|l| part(l).filter(|_| known)).collect::<Option<_>>()?, len: to - from })
+        Some(Self {
+            layers: self.layers.iter().map(|l| part(l).filter(|_| known)).collect::<Option<_>>()?,
+            len: to - from,
+        })
     }
 
     /// Appends a part of another sequence, which must be of the same model and follow what is here. Rotary positions stand in the keys.

@@ -108,9 +108,13 @@ impl Answering {
             let logprobs = self.logprobs(answer, 0)?;
             let finish = finish(answer);
             choices.push(match self.shape.kind {
-                Kind::Chat => json!({"index": index, "message": {"role": "assistant", "content": answer.text, "refusal": null},
-                    "logprobs": logprobs, "finish_reason": finish}),
-                Kind::Text => json!({"index": index, "text": answer.text, "logprobs": logprobs, "finish_reason": finish}),
+                Kind::Chat => {
+                    json!({"index": index, "message": {"role": "assistant", "content": answer.text, "refusal": null},
+                    "logprobs": logprobs, "finish_reason": finish})
+                }
+                Kind::Text => {
+                    json!({"index": index, "text": answer.text, "logprobs": logprobs, "finish_reason": finish})
+                }
             });
         }
         let mut whole = self.frame(false, choices);
@@ -207,13 +211,18 @@ impl Answering {
     fn plain_logprobs(&self, answer: &Growing, from: usize) -> Result<Value, ApiError> {
         let name = |id: u32| self.tokenizer.decode(&[id], false);
         let (mut tokens, mut offsets, mut tops) = (vec![], vec![], vec![]);
-        let mut at = answer.drawn[..from].iter().map(|d| name(d.id).map(|n| n.chars().count())).sum::<Result<usize>>()?;
+        let mut at =
+            answer.drawn[..from].iter().map(|d| name(d.id).map(|n| n.chars().count())).sum::<Result<usize>>()?;
         for drawn in &answer.drawn[from..] {
             let token = name(drawn.id)?;
             offsets.push(at);
             at += token.chars().count();
             tokens.push(token);
-            let top = drawn.top.iter().map(|(id, p)| Ok((name(*id)?, json!(p)))).collect::<Result<serde_json::Map<_, _>>>()?;
+            let top = drawn
+                .top
+                .iter()
+                .map(|(id, p)| Ok((name(*id)?, json!(p))))
+                .collect::<Result<serde_json::Map<_, _>>>()?;
             tops.push(Value::Object(top));
         }
         let logprobs: Vec<f64> = answer.drawn[from..].iter().map(|d| d.logprob).collect();
@@ -249,7 +258,16 @@ mod tests {
     #[test]
     fn text_that_may_still_change_is_held_back() {
         let stops = ["END".to_string(), ".\n".to_string()];
-        for (text, kept) in [("a cyst", "a cyst"), ("a cyst.", "a cyst"), ("a E", "a "), ("a EN", "a "), ("a END", "a "), ("a ENDs", "a "), ("na\u{FFFD}", "na"), ("", "")] {
+        for (text, kept) in [
+            ("a cyst", "a cyst"),
+            ("a cyst.", "a cyst"),
+            ("a E", "a "),
+            ("a EN", "a "),
+            ("a END", "a "),
+            ("a ENDs", "a "),
+            ("na\u{FFFD}", "na"),
+            ("", ""),
+        ] {
             assert_eq!(settled(text, &stops), kept, "{text}");
         }
         assert_eq!(settled("a cyst.", &[]), "a cyst.");

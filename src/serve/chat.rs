@@ -81,7 +81,10 @@ fn conversation(fields: &mut Fields, served: &Served) -> Result<Vec<u32>, ApiErr
     match messages.last() {
         None => return Err(ApiError::field("messages", "`messages` is empty: expected at least one")),
         Some(last) if last.role != Role::User => {
-            return Err(ApiError::field("messages", "the last message is not the user's: expected a question to answer"));
+            return Err(ApiError::field(
+                "messages",
+                "the last message is not the user's: expected a question to answer",
+            ));
         }
         _ => {}
     }
@@ -111,7 +114,10 @@ fn message(at: usize, value: Value) -> Result<Message, ApiError> {
         Some(Value::Array(parts)) => {
             let text = |part: &Value| match (part["type"].as_str(), part["text"].as_str()) {
                 (Some("text"), Some(text)) => Ok(text.to_string()),
-                _ => Err(ApiError::field(&name("content"), "only parts of `{\"type\": \"text\", \"text\": …}` are served")),
+                _ => Err(ApiError::field(
+                    &name("content"),
+                    "only parts of `{\"type\": \"text\", \"text\": …}` are served",
+                )),
             };
             parts.iter().map(text).collect::<Result<Vec<_>, _>>()?.concat()
         }
@@ -275,7 +281,8 @@ fn usage_wanted(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
 /// Fields of OpenAI's that are not served, with the values that change nothing.
 fn unserved(fields: &mut Fields) -> Result<(), ApiError> {
     let zero = |value: &Value| value.as_f64() == Some(0.0);
-    let empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|o| o.is_empty());
+    let empty =
+        |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|o| o.is_empty());
     fields.unserved("frequency_penalty", zero)?;
     fields.unserved("presence_penalty", zero)?;
     fields.unserved("logit_bias", empty)?;
@@ -285,7 +292,9 @@ fn unserved(fields: &mut Fields) -> Result<(), ApiError> {
     fields.unserved("modalities", |value| *value == json!(["text"]))?;
     fields.unserved("best_of", |value| value.as_u64() == Some(1))?;
     fields.unserved("echo", |value| value.as_bool() == Some(false))?;
-    for name in ["suffix", "audio", "prediction", "reasoning_effort", "verbosity", "web_search_options", "function_call"] {
+    for name in
+        ["suffix", "audio", "prediction", "reasoning_effort", "verbosity", "web_search_options", "function_call"]
+    {
         fields.unserved(name, |_| false)?;
     }
     Ok(())

@@ -77,7 +77,8 @@ impl Fields {
     pub fn unserved(&mut self, name: &str, neutral: impl FnOnce(&Value) -> bool) -> Result<(), ApiError> {
         match self.any(name) {
             Some(value) if !neutral(&value) => {
-                Err(ApiError::field(name, format!("`{name}` is not served here: leave it out")).code("unsupported_field"))
+                Err(ApiError::field(name, format!("`{name}` is not served here: leave it out"))
+                    .code("unsupported_field"))
             }
             _ => Ok(()),
         }
@@ -117,8 +118,12 @@ mod tests {
 
     #[test]
     fn what_is_not_taken_is_refused_by_name() {
-        let mut fields = Fields::of(br#"{"n": 2, "stop": "a", "user": "me", "logit_bias": {}, "tools": null}"#).unwrap();
-        assert_eq!((fields.count("n", 1, 8).unwrap(), fields.texts("stop").unwrap()), (Some(2), Some(vec!["a".into()])));
+        let mut fields =
+            Fields::of(br#"{"n": 2, "stop": "a", "user": "me", "logit_bias": {}, "tools": null}"#).unwrap();
+        assert_eq!(
+            (fields.count("n", 1, 8).unwrap(), fields.texts("stop").unwrap()),
+            (Some(2), Some(vec!["a".into()]))
+        );
         fields.unserved("logit_bias", |value| value == &json!({})).unwrap();
         fields.finish().unwrap();
         let left = Fields::of(br#"{"temprature": 1}"#).unwrap().finish().unwrap_err();

@@ -129,7 +129,9 @@ impl Findings {
             return Err(Error::input("`text` is empty: expected the findings of a report"));
         }
         if !finding.terms.is_empty() || !finding.excluded.is_empty() {
-            return Err(Error::input("the findings task reads `text`; `terms` and `excluded` are for tasks on HPO terms"));
+            return Err(Error::input(
+                "the findings task reads `text`; `terms` and `excluded` are for tasks on HPO terms",
+            ));
         }
         let limit = served.positions().saturating_sub(self.config.max_new);
         let case = Case { case_id: "this".into(), group: String::new(), input: finding.text.clone() };
@@ -190,9 +192,11 @@ impl Findings {
     /// The sentence that speaks of a label, in code points of the text.
     fn evidence(&self, read: &Read, label: &str) -> Option<Value> {
         let name = self.task.normalise(label);
-        let found = read.mention(&name).or_else(|| read.best(&name))?;
+        let mention = read.mention(&name);
+        let mentions = mention.is_some();
+        let found = mention.or_else(|| read.best(&name))?;
         let denied = read.denies(&found, &name);
-        Some(json!({"start": found.start, "end": found.end, "text": found.text,
+        Some(json!({"start": found.start, "end": found.end, "text": found.text, "mentions": mentions,
             "cue": found.cue.map(|cue| cue.name()), "denied": denied}))
     }
 }
@@ -253,7 +257,10 @@ impl Diagnoser for Findings {
     fn example(&self) -> Finding {
         let first = self.task.corpus.test.first().filter(|_| self.task.corpus.synthetic);
         // of a corpus that is not synthetic nothing is shown
-        let text = first.map_or("Several stones in the gallbladder. A simple cyst of the left kidney. No free fluid.", |c| &c.input);
+        let text = first
+            .map_or("Several stones in the gallbladder. A simple cyst of the left kidney. No free fluid.", |c| {
+                &c.input
+            });
         Finding { text: text.into(), ..Finding::default() }
     }
 
@@ -335,7 +342,10 @@ impl Findings {
         let told = [
             (cut > 0, format!("the last {cut} characters of the text did not fit and were not read")),
             (!ended, "the model's single answer was cut at the limit on new tokens".to_string()),
-            (!Task::parse(&self.task, raw, &case).parsed, "no label could be read from the model's single answer".into()),
+            (
+                !Task::parse(&self.task, raw, &case).parsed,
+                "no label could be read from the model's single answer".into(),
+            ),
         ];
         told.into_iter().filter(|(said, _)| *said).map(|(_, what)| what).collect()
     }

@@ -82,7 +82,9 @@ impl Keys {
     /// One key.
     pub fn single(key: &str, limit: Limit) -> Result<Self> {
         if key.len() < 16 {
-            return Err(Error::input("the key has fewer than 16 characters: take a longer one, such as `openssl rand -hex 24` prints"));
+            return Err(Error::input(
+                "the key has fewer than 16 characters: take a longer one, such as `openssl rand -hex 24` prints",
+            ));
         }
         let accounts = BTreeMap::from([(io::digest_bytes(key.as_bytes()), Account::new("key", limit))]);
         Ok(Self { accounts, open: None })
@@ -96,7 +98,10 @@ impl Keys {
         for entry in file.key {
             let digest = entry.sha256.to_lowercase();
             if digest.len() != 64 || !digest.chars().all(|c| c.is_ascii_hexdigit()) {
-                let what = format!("key `{}`: sha256 is not 64 hex digits: expected what `printf %s KEY | sha256sum` prints", entry.name);
+                let what = format!(
+                    "key `{}`: sha256 is not 64 hex digits: expected what `printf %s KEY | sha256sum` prints",
+                    entry.name
+                );
                 return Err(named(what));
             }
             let limit = Limit {
@@ -125,10 +130,16 @@ impl Keys {
         }
         let refused = |what: &str| ApiError::new(StatusCode::UNAUTHORIZED, what).code("invalid_api_key");
         let header = authorization.ok_or_else(|| refused("no key: expected the header `Authorization: Bearer KEY`"))?;
-        let key = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
+        let key = header
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, key)| key.trim());
         let key = key.ok_or_else(|| refused("expected the header `Authorization: Bearer KEY`"))?;
         // looked up by digest, so that the time it takes tells nothing of other keys
-        self.accounts.get(&io::digest_bytes(key.as_bytes())).cloned().ok_or_else(|| refused("this key is not known here"))
+        self.accounts
+            .get(&io::digest_bytes(key.as_bytes()))
+            .cloned()
+            .ok_or_else(|| refused("this key is not known here"))
     }
 }
 
@@ -164,7 +175,10 @@ impl Account {
             (used.day, used.tokens) = (day, 0);
         }
         if let Some(most) = self.limit.tokens_per_day.filter(|most| used.tokens + tokens > *most) {
-            let what = format!("{most} tokens a day: {} are used or promised, and this request may need {tokens}", used.tokens);
+            let what = format!(
+                "{most} tokens a day: {} are used or promised, and this request may need {tokens}",
+                used.tokens
+            );
             return Err(too_many(what, "tokens_per_day", DAY - seconds % DAY));
         }
         used.tokens += tokens;
@@ -197,7 +211,9 @@ mod tests {
     fn only_known_keys_are_let_in() {
         let keys = Keys::single("0123456789abcdef", Limit::default()).unwrap();
         assert_eq!(keys.account(Some("Bearer 0123456789abcdef")).unwrap().name, "key");
-        for wrong in [None, Some("Bearer no"), Some("0123456789abcdef"), Some("Basic 0123456789abcdef"), Some("Bearer ")] {
+        for wrong in
+            [None, Some("Bearer no"), Some("0123456789abcdef"), Some("Basic 0123456789abcdef"), Some("Bearer ")]
+        {
             let error = keys.account(wrong).err().unwrap();
             assert_eq!((error.status, error.code), (StatusCode::UNAUTHORIZED, Some("invalid_api_key")), "{wrong:?}");
         }
@@ -228,7 +244,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.toml");
         let digest = io::digest_bytes(b"a key");
-        std::fs::write(&path, format!("[[key]]\nname = \"a\"\nsha256 = \"{digest}\"\nrequests_per_minute = 1\n")).unwrap();
+        std::fs::write(&path, format!("[[key]]\nname = \"a\"\nsha256 = \"{digest}\"\nrequests_per_minute = 1\n"))
+            .unwrap();
         let keys = Keys::read(&path, limit(5, 7)).unwrap();
         assert_eq!(keys.account(Some("bearer a key")).unwrap().limit, limit(1, 7));
         for (text, said) in [

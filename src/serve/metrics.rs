@@ -28,7 +28,11 @@ impl Times {
         for (bound, n) in BOUNDS.iter().zip(&self.buckets) {
             let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {n}");
         }
-        let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {}\n{name}_sum {}\n{name}_count {}", self.count, self.seconds, self.count);
+        let _ = writeln!(
+            out,
+            "{name}_bucket{{le=\"+Inf\"}} {}\n{name}_sum {}\n{name}_count {}",
+            self.count, self.seconds, self.count
+        );
     }
 }
 
@@ -94,8 +98,13 @@ mod tests {
         metrics.first_token(Duration::from_millis(40));
         let text = metrics.text(Done { new_tokens: 7, ..Done::default() });
         assert!(text.contains("dxlab_requests_total{route=\"/v1/models\",status=\"200\"} 2\n"), "{text}");
-        assert!(text.contains("dxlab_request_seconds_bucket{le=\"30\"} 1\ndxlab_request_seconds_bucket{le=\"+Inf\"} 2\n"), "{text}");
-        assert!(text.contains("dxlab_first_token_seconds_bucket{le=\"0.025\"} 0\ndxlab_first_token_seconds_bucket{le=\"0.05\"} 1\n"));
+        assert!(
+            text.contains("dxlab_request_seconds_bucket{le=\"30\"} 1\ndxlab_request_seconds_bucket{le=\"+Inf\"} 2\n"),
+            "{text}"
+        );
+        assert!(text.contains(
+            "dxlab_first_token_seconds_bucket{le=\"0.025\"} 0\ndxlab_first_token_seconds_bucket{le=\"0.05\"} 1\n"
+        ));
         assert!(text.contains("\ndxlab_new_tokens_total 7\n"));
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (_, value) = line.rsplit_once(' ').unwrap();

@@ -70,7 +70,9 @@ impl Served {
             Adapter::load(&folder, model)?.attach(model, Mode::Infer)?;
             warn_of_other_base(&folder, || Ok(base.clone()))?;
             if entries.iter().any(|entry| entry.name == *name) {
-                return Err(Error::input(format!("two models are called `{name}`: give each adapter a name of its own")));
+                return Err(Error::input(format!(
+                    "two models are called `{name}`: give each adapter a name of its own"
+                )));
             }
             entries.push(Entry { name: name.clone(), base: base.clone(), adapter: Some(adapter_id(&folder)?) });
         }

@@ -31,7 +31,7 @@
     const { label, probability: p, evidence } = named;
     const said = node("p", undefined, { class: "evidence" });
     if (evidence) {
-      put(said, "Evidence: ", node("a", evidence.text, { href: `#e${i}` }));
+      put(said, evidence.mentions ? "Evidence: " : "No sentence names it. The nearest: ", node("a", evidence.text, { href: `#e${i}` }));
       if (evidence.denied) put(said, " ", node("strong", "The sentence denies it."));
     } else put(said, "No sentence of the text speaks of it.");
     const bar = node("meter", undefined, { min: 0, max: 1, value: p.toFixed(4), "aria-label": `${label}: ${percent(p)}` });

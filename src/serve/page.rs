@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Of every answer of the server.
-pub const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+pub const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
 const TEMPLATE: &str = include_str!("page.html");
@@ -40,7 +40,7 @@ pub async fn submit(State(app): State<Arc<App>>, request: Request) -> Response<B
     let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("127.0.0.1").to_string();
     let (mut form, mut status) = (Form::default(), StatusCode::OK);
     let result = match answered(&app, request, &mut form).await {
-        Ok((diagnosis, body)) => result(&app, &form, &diagnosis, &curl(&host, &body, app.keys.wanted())),
+        Ok((diagnosis, body)) => result(&form, &diagnosis, &curl(&host, &body, app.keys.wanted())),
         Err(error) => {
             status = error.status;
             format!("<p class=\"error\" role=\"alert\">{}</p>", escape(&error.message))
@@ -152,7 +152,9 @@ fn page(app: &App, form: &Form, result: &str) -> String {
         option(&entry.name, &format!("{} ({what})", entry.name), chosen)
     });
     let key = match app.keys.wanted() {
-        true => "<label for=\"key\">API key</label><input id=\"key\" name=\"key\" type=\"password\" autocomplete=\"off\" required>",
+        true => {
+            "<label for=\"key\">API key</label><input id=\"key\" name=\"key\" type=\"password\" autocomplete=\"off\" required>"
+        }
         false => "",
     };
     let example = app.diagnosers.first().map(|d| d.example().text).unwrap_or_default();
@@ -177,7 +179,8 @@ fn percent(p: f64) -> String {
 fn measured_words(measured: Option<&Measured>) -> String {
     match measured {
         Some(Measured { metric, estimate, corpus, synthetic, run }) => {
-            let synthetic = if *synthetic { " These cases are synthetic: the number says nothing about patients." } else { "" };
+            let synthetic =
+                if *synthetic { " These cases are synthetic: the number says nothing about patients." } else { "" };
             let metric = if metric == "micro_f1" { "micro-F1" } else { metric };
             format!(
                 "Measured on {} test cases of {corpus}: {metric} {:.3}, 95 % interval {:.3} to {:.3} (run {run}).{synthetic}",
@@ -189,7 +192,7 @@ fn measured_words(measured: Option<&Measured>) -> String {
 }
 
 /// The answer as HTML.
-fn result(app: &App, form: &Form, d: &Diagnosis, curl: &str) -> String {
+fn result(form: &Form, d: &Diagnosis, curl: &str) -> String {
     let confidence = d.confidence.map(percent).unwrap_or_default();
     let mut out = String::from("<h2>Answer</h2>");
     if d.abstained {
@@ -202,13 +205,7 @@ fn result(app: &App, form: &Form, d: &Diagnosis, curl: &str) -> String {
     out += if d.labels.is_empty() { "<p>No label was named.</p>" } else { "<ol class=\"labels\">" };
     for (i, named) in d.labels.iter().enumerate() {
         let (label, p) = (escape(&named.label), named.probability);
-        let evidence = match named.evidence.as_ref().map(|e| (e["text"].as_str().unwrap_or_default(), &e["denied"])) {
-            Some((text, denied)) => {
-                let denied = if denied == true { " <strong>The sentence denies it.</strong>" } else { "" };
-                format!("<p class=\"evidence\">Evidence: <a href=\"#e{i}\">{}</a>{denied}</p>", escape(text))
-            }
-            None => "<p class=\"evidence\">No sentence of the text speaks of it.</p>".into(),
-        };
+        let evidence = evidence(i, named.evidence.as_ref());
         out += &format!(
             "<li><span class=\"label\">{label}</span> <meter min=\"0\" max=\"1\" value=\"{p:.4}\" aria-label=\"{label}: {}\"></meter> <span class=\"number\">{}</span>{evidence}</li>",
             percent(p),
@@ -216,17 +213,30 @@ fn result(app: &App, form: &Form, d: &Diagnosis, curl: &str) -> String {
         );
     }
     out += if d.labels.is_empty() { "" } else { "</ol>" };
-    out += &format!("<p class=\"small\">Percentages: {}. Confidence {confidence}: {}.</p>", escape(&d.probabilities), escape(&d.confidence_is));
+    out += &format!(
+        "<p class=\"small\">Percentages: {}. Confidence {confidence}: {}.</p>",
+        escape(&d.probabilities),
+        escape(&d.confidence_is)
+    );
     out += &format!("<p class=\"measured\">{}</p>", escape(&measured_words(d.measured.as_ref())));
     out += &format!("<h3>The text, with the evidence marked</h3><p class=\"marked\">{}</p>", marked(&form.text, d));
     if let Some(raw) = &d.raw {
         out += &format!("<h3>The model's own words</h3><p class=\"raw\">{}</p>", escape(raw));
     }
-    out + &details(app, d, curl)
+    out + &details(d, curl)
+}
+
+/// The sentence that a label hangs on.
+fn evidence(i: usize, found: Option<&Value>) -> String {
+    let Some(found) = found else { return "<p class=\"evidence\">No sentence of the text speaks of it.</p>".into() };
+    let what = if found["mentions"] == true { "Evidence" } else { "No sentence names it. The nearest" };
+    let denied = if found["denied"] == true { " <strong>The sentence denies it.</strong>" } else { "" };
+    let text = escape(found["text"].as_str().unwrap_or_default());
+    format!("<p class=\"evidence\">{what}: <a href=\"#e{i}\">{text}</a>{denied}</p>")
 }
 
 /// What the answer came from, and how to ask again.
-fn details(_app: &App, d: &Diagnosis, curl: &str) -> String {
+fn details(d: &Diagnosis, curl: &str) -> String {
     let row = |name: &str, value: &str| format!("<dt>{name}</dt><dd><code>{}</code></dd>", escape(value));
     let rows = [
         row("Model", &d.model),
@@ -252,7 +262,8 @@ fn marked(text: &str, d: &Diagnosis) -> String {
     let mut spans: Vec<(usize, usize, usize)> = spans.collect();
     spans.sort();
     let (chars, mut at, mut out) = (text.chars().collect::<Vec<_>>(), 0, String::new());
-    let piece = |from: usize, to: usize| escape(&chars[from.min(chars.len())..to.min(chars.len())].iter().collect::<String>());
+    let piece =
+        |from: usize, to: usize| escape(&chars[from.min(chars.len())..to.min(chars.len())].iter().collect::<String>());
     for (i, (start, end, label)) in spans.iter().enumerate() {
         let place = format!("<span id=\"e{label}\"></span>");
         if i > 0 && (spans[i - 1].0, spans[i - 1].1) == (*start, *end) {
@@ -272,7 +283,10 @@ mod tests {
 
     #[test]
     fn all_text_is_escaped_and_filled_once() {
-        assert_eq!(escape("<script>alert(\"a\" & 'b')</script>\0"), "&lt;script&gt;alert(&quot;a&quot; &amp; &#39;b&#39;)&lt;/script&gt;\u{FFFD}");
+        assert_eq!(
+            escape("<script>alert(\"a\" & 'b')</script>\0"),
+            "&lt;script&gt;alert(&quot;a&quot; &amp; &#39;b&#39;)&lt;/script&gt;\u{FFFD}"
+        );
         let filled = fill("a {{x}} b {{y}} {{none}}", &[("x", "{{y}}".into()), ("y", "2".into())]);
         assert_eq!(filled, "a {{y}} b 2 ");
         assert!(curl("h", &json!({"text": "it's"}), true).ends_with(r#"-d '{"text":"it'\''s"}'"#));

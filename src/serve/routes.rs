@@ -23,7 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{self, Receiver, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{timeout, timeout_at};
@@ -105,8 +105,17 @@ async fn otherwise() -> Response<Body> {
 /// The route of a path, for metrics: a path itself is text that a client chose.
 fn route_of(path: &str) -> &'static str {
     const ROUTES: [&str; 11] = [
-        "/", "/page.css", "/page.js", "/health", "/metrics", "/openapi.json", "/v1/models", "/v1/chat/completions",
-        "/v1/completions", "/v1/embeddings", "/v1/diagnose",
+        "/",
+        "/page.css",
+        "/page.js",
+        "/health",
+        "/metrics",
+        "/openapi.json",
+        "/v1/models",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/diagnose",
     ];
     let known = ROUTES.into_iter().find(|route| *route == path);
     known.unwrap_or(if path.starts_with("/v1/models/") { "/v1/models/{id}" } else { "other" })
@@ -208,7 +217,8 @@ impl App {
             model
         };
         let entries = self.served.entries.iter();
-        let mut all: Vec<Value> = entries.map(|e| one(&e.name, json!({"base": e.base, "adapter": e.adapter}))).collect();
+        let mut all: Vec<Value> =
+            entries.map(|e| one(&e.name, json!({"base": e.base, "adapter": e.adapter}))).collect();
         all.extend(self.served.encoder_name().map(|name| one(name, json!({"embeddings": true}))));
         all
     }
@@ -216,10 +226,15 @@ impl App {
     /// Key, requests a minute, room in the queue, body.
     async fn admit(&self, request: Request) -> Result<Admitted, ApiError> {
         let account = self.keys.account(bearer(request.headers()))?;
-        let json = |kind: &HeaderValue| kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().starts_with("application/json"));
+        let json = |kind: &HeaderValue| {
+            kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().starts_with("application/json"))
+        };
         if !request.headers().get(header::CONTENT_TYPE).is_some_and(json) {
             // other types reach a server from any site's form, this one does not
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected the header `Content-Type: application/json`"));
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "expected the header `Content-Type: application/json`",
+            ));
         }
         self.enter(account, request).await
     }
@@ -233,7 +248,9 @@ impl App {
     pub(super) fn place(&self, account: Arc<Account>) -> Result<Place, ApiError> {
         account.request()?;
         if *self.stopped.borrow() {
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is about to end").code("stopping").retry(10));
+            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is about to end")
+                .code("stopping")
+                .retry(10));
         }
         let full = |_| {
             let what = format!("{} requests are answered or wait: come again", self.bounds.queue);
@@ -319,7 +336,7 @@ async fn completions(kind: Kind, State(app): Shared, request: Request) -> Answer
     charge.used = shape.prompt_tokens as u64;
     let (sender, mut said) = mpsc::unbounded_channel();
     let id = app.id(if kind == Kind::Chat { "chatcmpl" } else { "cmpl" });
-    let created = app.started + (Instant::now() - started).as_secs();
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut answering = Answering::new(shape, app.served.tokenizer.clone(), id, created, app.fingerprint(ask.model));
     app.worker.ask(ask, Box::new(Ear { sender, charge, _permit: permit }));
     // a stream begins when there is something to send, so that what cannot be answered has a status of its own
@@ -362,7 +379,13 @@ fn events_response(events: Receiver<Bytes>) -> Response<Body> {
     response
 }
 
-fn stream(app: Arc<App>, mut answering: Answering, first: Said, mut said: UnboundedReceiver<Said>, deadline: Instant) -> Answered {
+fn stream(
+    app: Arc<App>,
+    mut answering: Answering,
+    first: Said,
+    mut said: UnboundedReceiver<Said>,
+    deadline: Instant,
+) -> Answered {
     let (sender, events) = mpsc::channel(EVENTS);
     tokio::spawn(async move {
         let mut next: Result<Said, ApiError> = Ok(first);
@@ -467,7 +490,8 @@ impl App {
         let diagnoser = self.diagnoser(fields.text("task")?.as_deref())?;
         let model = self.model_for_diagnoses(fields.text("model")?.as_deref())?;
         let text = fields.text("text")?.unwrap_or_default();
-        let (terms, excluded) = (fields.texts("terms")?.unwrap_or_default(), fields.texts("excluded")?.unwrap_or_default());
+        let (terms, excluded) =
+            (fields.texts("terms")?.unwrap_or_default(), fields.texts("excluded")?.unwrap_or_default());
         let top = fields.count("top", 1, 1000)?.unwrap_or(10) as usize;
         let stream = fields.flag("stream")?.unwrap_or(false);
         fields.finish()?;
@@ -510,7 +534,12 @@ enum Progress {
 }
 
 /// Asks on a thread of its own; dropping the second part ends it.
-fn ask_aside(app: &App, question: Question, charge: Charge, permit: OwnedSemaphorePermit) -> (UnboundedReceiver<Progress>, Waiting) {
+fn ask_aside(
+    app: &App,
+    question: Question,
+    charge: Charge,
+    permit: OwnedSemaphorePermit,
+) -> (UnboundedReceiver<Progress>, Waiting) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let gone = Arc::new(AtomicBool::new(false));
     let oracle = Oracle { served: app.served.clone(), worker: app.worker.clone(), gone: gone.clone() };
@@ -544,7 +573,9 @@ pub(super) async fn diagnosed(app: &App, place: Place, question: Question) -> Re
         match timeout_at(deadline.into(), progress.recv()).await {
             Ok(Some(Progress::Over(made))) => return made,
             Ok(Some(Progress::Told(_))) => {}
-            Ok(None) => return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server met a fault in itself")),
+            Ok(None) => {
+                return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server met a fault in itself"));
+            }
             Err(_) => return Err(late(app)),
         }
     }
@@ -568,8 +599,12 @@ async fn diagnose(State(app): Shared, request: Request) -> Answered {
                 () = sender.closed() => return,
             };
             let (text, over) = match next {
-                Ok(Some(Progress::Told(Told::Text(text)))) => (event(&json!({"object": "diagnosis.text", "text": text})), false),
-                Ok(Some(Progress::Told(Told::Samples(n, of)))) => (event(&json!({"object": "diagnosis.samples", "done": n, "of": of})), false),
+                Ok(Some(Progress::Told(Told::Text(text)))) => {
+                    (event(&json!({"object": "diagnosis.text", "text": text})), false)
+                }
+                Ok(Some(Progress::Told(Told::Samples(n, of)))) => {
+                    (event(&json!({"object": "diagnosis.samples", "done": n, "of": of})), false)
+                }
                 Ok(Some(Progress::Over(made))) => {
                     let body = made.and_then(|made| Ok(made.json()?)).unwrap_or_else(|error| error.body());
                     (event(&body) + super::answer::LAST, true)
@@ -591,7 +626,15 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_rfc_4648() {
-        for (text, want) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")] {
+        for (text, want) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(in_base64(text.as_bytes()), want);
         }
         assert_eq!(route_of("/v1/models/a/b"), "/v1/models/{id}");

@@ -79,7 +79,8 @@ impl Server {
         let runtime = runtime.map_err(|e| Error::failed(format!("a runtime for connections: {e}")))?;
         let place = format!("{}:{}", config.host, config.port);
         let bound = runtime.block_on(TcpListener::bind((config.host.as_str(), config.port)));
-        let listener = bound.map_err(|e| Error::input(format!("cannot listen on {place}: {e}; take another --port or --host")))?;
+        let listener =
+            bound.map_err(|e| Error::input(format!("cannot listen on {place}: {e}; take another --port or --host")))?;
         let address = listener.local_addr().map_err(|e| Error::failed(format!("{place}: {e}")))?;
         let (stop, stopped) = watch::channel(false);
         let bounds = config.bounds;
@@ -133,7 +134,9 @@ impl Server {
         runtime.block_on(first);
         crate::process::tell("dxlab serve: finishing what has begun; a second signal ends at once");
         let again = std::thread::spawn(move || {
-            runtime.block_on(async { tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () } });
+            runtime.block_on(async {
+                tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+            });
             std::process::exit(1);
         });
         self.stop();

@@ -42,10 +42,9 @@ check("chat", len(text) > 0 and whole.choices[0].finish_reason in ("stop", "leng
 check("logprobs", bytes(b for t in tokens for b in t.bytes).decode() == text and all(len(t.top_logprobs) == 3 for t in tokens))
 check("usage", whole.usage.completion_tokens == len(tokens) and whole.usage.total_tokens == whole.usage.prompt_tokens + len(tokens))
 
-with client.chat.completions.stream(model=model, messages=question, max_tokens=16, temperature=0) as stream:
-    streamed = "".join(event.delta for event in stream if event.type == "content.delta")
-    final = stream.get_final_completion()
-check("stream", streamed == text and final.choices[0].message.content == text)
+stream = client.chat.completions.create(model=model, messages=question, max_tokens=16, temperature=0, stream=True)
+streamed = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+check("stream", streamed == text, repr(streamed))
 chunks = list(client.chat.completions.create(model=model, messages=question, max_tokens=4, stream=True, stream_options={"include_usage": True}))
 check("stream with usage", chunks[-1].usage.completion_tokens > 0 and chunks[-1].choices == [])
 

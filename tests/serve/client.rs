@@ -63,7 +63,9 @@ fn unchunked(mut rest: &str) -> String {
 }
 
 pub fn head(method: &str, path: &str, more: &str, length: usize) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{more}Content-Length: {length}\r\n\r\n")
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{more}Content-Length: {length}\r\n\r\n"
+    )
 }
 
 pub fn get(at: SocketAddr, path: &str) -> Reply {

@@ -4,7 +4,9 @@ mod client;
 use client::{Reply, connect, get, head, post, post_as, raw, reply};
 use dxlab::generate::Room;
 use dxlab::model::Precision;
-use dxlab::serve::{AdapterName, Bounds, Diagnoser, Findings, FindingsConfig, Keys, Limit, ServeConfig, Served, Server};
+use dxlab::serve::{
+    AdapterName, Bounds, Diagnoser, Findings, FindingsConfig, Keys, Limit, ServeConfig, Served, Server,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -65,7 +67,15 @@ fn the_small_endpoints_answer_and_every_answer_is_guarded() {
     refused(&get(at, "/v1/chat/completions"), 405, "another method");
     refused(&post(at, "/v1/models", &json!({})), 405, "another method");
     let openapi = get(at, "/openapi.json").json();
-    for path in ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/v1/diagnose", "/health", "/metrics"] {
+    for path in [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/models",
+        "/v1/diagnose",
+        "/health",
+        "/metrics",
+    ] {
         assert!(openapi["paths"][path].is_object(), "{path}");
     }
     let metrics = get(at, "/metrics");
@@ -73,7 +83,11 @@ fn the_small_endpoints_answer_and_every_answer_is_guarded() {
     assert!(metrics.body.contains("dxlab_requests_total{route=\"/health\",status=\"200\"} 1\n"), "{}", metrics.body);
     for path in ["/", "/health", "/v1/models", "/nowhere", "/page.js"] {
         let headers = get(at, path).headers;
-        for wanted in ["content-security-policy: default-src 'none'", "x-content-type-options: nosniff", "cache-control: no-store"] {
+        for wanted in [
+            "content-security-policy: default-src 'none'",
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+        ] {
             assert!(headers.contains(wanted), "{path}: {headers}");
         }
         assert!(!headers.contains("access-control-allow"), "no other site's script may read it");
@@ -96,8 +110,13 @@ fn chat_answers_have_openais_shape_whole_and_streamed() {
     assert_eq!(choice["message"]["role"], "assistant");
     let tokens = choice["logprobs"]["content"].as_array().unwrap();
     assert_eq!(whole["usage"]["completion_tokens"], tokens.len());
-    assert!(tokens.iter().all(|t| t["top_logprobs"].as_array().unwrap().len() == 2 && t["logprob"].as_f64().unwrap() <= 0.0));
-    let bytes: Vec<u8> = tokens.iter().flat_map(|t| t["bytes"].as_array().unwrap()).map(|b| b.as_u64().unwrap() as u8).collect();
+    assert!(
+        tokens
+            .iter()
+            .all(|t| t["top_logprobs"].as_array().unwrap().len() == 2 && t["logprob"].as_f64().unwrap() <= 0.0)
+    );
+    let bytes: Vec<u8> =
+        tokens.iter().flat_map(|t| t["bytes"].as_array().unwrap()).map(|b| b.as_u64().unwrap() as u8).collect();
     assert_eq!(String::from_utf8(bytes).unwrap(), choice["message"]["content"].as_str().unwrap());
 
     for n in [1, 3] {
@@ -121,10 +140,12 @@ fn chat_answers_have_openais_shape_whole_and_streamed() {
             assert_eq!(mine[0]["delta"]["role"], "assistant");
             assert_eq!(mine.last().unwrap()["finish_reason"], want["finish_reason"]);
             assert!(mine[..mine.len() - 1].iter().all(|c| c["finish_reason"].is_null()));
-            let logprobs: Vec<&Value> = mine.iter().filter_map(|c| c["logprobs"]["content"].as_array()).flatten().collect();
+            let logprobs: Vec<&Value> =
+                mine.iter().filter_map(|c| c["logprobs"]["content"].as_array()).flatten().collect();
             assert_eq!(logprobs, want["logprobs"]["content"].as_array().unwrap().iter().collect::<Vec<_>>());
         }
-        let texts: std::collections::BTreeSet<String> = (0..n).map(|i| whole["choices"][i]["message"]["content"].to_string()).collect();
+        let texts: std::collections::BTreeSet<String> =
+            (0..n).map(|i| whole["choices"][i]["message"]["content"].to_string()).collect();
         assert_eq!(texts.len(), n, "samples differ");
     }
     server.stop();
@@ -134,7 +155,8 @@ fn chat_answers_have_openais_shape_whole_and_streamed() {
 fn plain_completions_stop_strings_and_adapters() {
     let server = server();
     let at = server.address();
-    let body = json!({"model": "embedded-small", "prompt": "The liver is", "max_tokens": 20, "temperature": 0, "logprobs": 1});
+    let body =
+        json!({"model": "embedded-small", "prompt": "The liver is", "max_tokens": 20, "temperature": 0, "logprobs": 1});
     let whole = said(&post(at, "/v1/completions", &body));
     let text = whole["choices"][0]["text"].as_str().unwrap();
     assert_eq!(whole["object"], "text_completion");
@@ -149,7 +171,10 @@ fn plain_completions_stop_strings_and_adapters() {
     };
     let stopped = said(&post(at, "/v1/completions", &with(&cut)));
     let kept = text.split(word).next().unwrap();
-    assert_eq!((&stopped["choices"][0]["text"], &stopped["choices"][0]["finish_reason"]), (&json!(kept), &json!("stop")));
+    assert_eq!(
+        (&stopped["choices"][0]["text"], &stopped["choices"][0]["finish_reason"]),
+        (&json!(kept), &json!("stop"))
+    );
     let events = post(at, "/v1/completions", &with(&json!({"stop": word, "stream": true}))).events();
     assert_eq!(events.iter().filter_map(|e| e["choices"][0]["text"].as_str()).collect::<String>(), kept);
     let tuned = said(&post(at, "/v1/completions", &with(&json!({"model": "tuned"}))));
@@ -179,7 +204,8 @@ fn answers_are_held_to_labels_schemas_and_grammars() {
         let (_, many) = ask(json!({"choices": labels, "choices_count": "many", "seed": seed}));
         assert!(many.split(", ").all(|label| labels.contains(&label)), "{many}");
         let schema = json!({"type": "object", "properties": {"found": {"type": "boolean"}}, "required": ["found"], "additionalProperties": false});
-        let format = json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": true}});
+        let format =
+            json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": true}});
         let (_, json) = ask(json!({"response_format": format, "seed": seed}));
         assert!(serde_json::from_str::<Value>(&json).unwrap()["found"].is_boolean(), "{json}");
         let (_, lark) = ask(json!({"grammar": "start: \"yes\" | \"no\"", "seed": seed}));
@@ -232,14 +258,21 @@ fn requests_that_cannot_be_answered_are_refused_by_the_name_of_their_field() {
     ] {
         refused(&with(name, value), status, part);
     }
-    for (name, value) in [("frequency_penalty", json!(0)), ("logit_bias", json!({})), ("tools", json!(null)), ("user", json!("x")), ("store", json!(false))] {
+    for (name, value) in [
+        ("frequency_penalty", json!(0)),
+        ("logit_bias", json!({})),
+        ("tools", json!(null)),
+        ("user", json!("x")),
+        ("store", json!(false)),
+    ] {
         assert_eq!(with(name, value).status, 200, "{name}");
     }
     refused(&with("messages", json!([{"role": "user", "content": "word ".repeat(3000)}])), 400, "positions");
     for body in ["", "{", "[]", "nul", "{\"model\": \"embedded-small\"", "{\"messages\": \u{1}}"] {
         assert_eq!(post_as(at, path, "", body).status, 400, "{body}");
     }
-    let not_text = [head("POST", path, "Content-Type: application/json\r\n", 3).into_bytes(), vec![0xff, 0xfe, 0x00]].concat();
+    let not_text =
+        [head("POST", path, "Content-Type: application/json\r\n", 3).into_bytes(), vec![0xff, 0xfe, 0x00]].concat();
     assert_eq!(raw(at, &not_text).status, 400);
     refused(&post_as(at, path, "", &" ".repeat(20_001)), 413, "more than 20000 bytes");
     let chunked = format!(
@@ -256,10 +289,16 @@ fn requests_that_cannot_be_answered_are_refused_by_the_name_of_their_field() {
 
 /// Requests of many kinds; the same number asks the same.
 fn request(i: usize) -> (&'static str, Value) {
-    let texts = ["A cyst of the left kidney.", "Stones in the gallbladder, no free fluid.", "Normal abdomen.", "Enlarged spleen and a small hernia of the navel."];
+    let texts = [
+        "A cyst of the left kidney.",
+        "Stones in the gallbladder, no free fluid.",
+        "Normal abdomen.",
+        "Enlarged spleen and a small hernia of the navel.",
+    ];
     let model = if i % 3 == 1 { "tuned" } else { "embedded-small" };
     let more = "The liver is of normal size. ".repeat(i % 11);
-    let mut body = json!({"model": model, "max_tokens": 3 + i % 20, "seed": i, "temperature": if i % 2 == 0 { 0.0 } else { 1.0 }});
+    let mut body =
+        json!({"model": model, "max_tokens": 3 + i % 20, "seed": i, "temperature": if i % 2 == 0 { 0.0 } else { 1.0 }});
     if i % 4 == 3 {
         body["prompt"] = json!(format!("{more}{}", texts[i / 4 % 4]));
         return ("/v1/completions", body);
@@ -282,7 +321,8 @@ fn sixty_four_requests_at_once_get_the_bytes_that_each_gets_alone() {
     let alone: Vec<Value> = (0..64).map(|i| said(&post(at, request(i).0, &request(i).1))).collect();
     for _ in 0..2 {
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..64).map(|i| scope.spawn(move || said(&post(at, request(i).0, &request(i).1)))).collect();
+            let threads: Vec<_> =
+                (0..64).map(|i| scope.spawn(move || said(&post(at, request(i).0, &request(i).1)))).collect();
             for (i, thread) in threads.into_iter().enumerate() {
                 assert_eq!(thread.join().unwrap().to_string(), alone[i].to_string(), "request {i}");
             }
@@ -400,7 +440,13 @@ fn a_full_queue_and_the_limits_of_a_key_say_when_to_come_again() {
     let at = server.address();
     let long = json!({"model": "embedded-small", "prompt": "x", "max_tokens": 1500, "temperature": 1.5, "regex": "[a-z ]{20000}"}).to_string();
     let long = head("POST", "/v1/completions", "Content-Type: application/json\r\n", long.len()) + &long;
-    let busy: Vec<_> = (0..2).map(|_| { let mut s = connect(at); s.write_all(long.as_bytes()).unwrap(); s }).collect();
+    let busy: Vec<_> = (0..2)
+        .map(|_| {
+            let mut s = connect(at);
+            s.write_all(long.as_bytes()).unwrap();
+            s
+        })
+        .collect();
     until("both are decoded", || metric(at, "dxlab_sequences_active ") == 2.0);
     let full = post(at, path, &asked("A cyst."));
     refused(&full, 429, "come again");
@@ -427,7 +473,11 @@ fn an_answer_that_takes_too_long_is_ended_and_a_stop_finishes_what_it_began() {
     let at = server.address();
     let mut begun = connect(at);
     let body = long(false, 300).to_string();
-    begun.write_all((head("POST", "/v1/completions", "Content-Type: application/json\r\n", body.len()) + &body).as_bytes()).unwrap();
+    begun
+        .write_all(
+            (head("POST", "/v1/completions", "Content-Type: application/json\r\n", body.len()) + &body).as_bytes(),
+        )
+        .unwrap();
     until("it is decoded", || metric(at, "dxlab_sequences_active ") > 0.0);
     let stopping = std::thread::spawn(move || server.stop());
     let answer = reply(&mut begun);
@@ -456,8 +506,13 @@ fn a_diagnosis_has_probabilities_evidence_digests_and_doubts() {
         assert_eq!(evidence["text"], sentence);
     }
     assert!(labels.iter().any(|l| !l["evidence"].is_null()), "{d}");
-    assert!(d["model"].as_str().unwrap().starts_with("embedded") && d["adapter"].as_str().unwrap().starts_with("lora-plain@"));
-    assert!(d["prompt"].as_str().unwrap().starts_with("plain@") && d["task"].as_str().unwrap().starts_with("findings@"));
+    assert!(
+        d["model"].as_str().unwrap().starts_with("embedded")
+            && d["adapter"].as_str().unwrap().starts_with("lora-plain@")
+    );
+    assert!(
+        d["prompt"].as_str().unwrap().starts_with("plain@") && d["task"].as_str().unwrap().starts_with("findings@")
+    );
     assert_eq!(d["abstained"], d["confidence"].as_f64().unwrap() < 0.99);
     assert!(d["notice"].as_str().unwrap().contains("not a medical device"));
     assert_eq!(post(at, "/v1/diagnose", &ask).body, reply.body, "the same answer again");
@@ -465,7 +520,10 @@ fn a_diagnosis_has_probabilities_evidence_digests_and_doubts() {
     streamed["stream"] = json!(true);
     let events = post(at, "/v1/diagnose", &streamed).events();
     assert_eq!(events.last(), Some(&d));
-    assert!(events.iter().any(|e| e["object"] == "diagnosis.text") && events.iter().any(|e| e["object"] == "diagnosis.samples"));
+    assert!(
+        events.iter().any(|e| e["object"] == "diagnosis.text")
+            && events.iter().any(|e| e["object"] == "diagnosis.samples")
+    );
     refused(&post(at, "/v1/diagnose", &json!({"text": " "})), 400, "`text` is empty");
     refused(&post(at, "/v1/diagnose", &json!({"text": "x", "task": "rare"})), 400, "no such task");
     refused(&post(at, "/v1/diagnose", &json!({"terms": ["HP:1"], "text": "x"})), 400, "HPO");
@@ -483,7 +541,12 @@ fn a_diagnosis_has_probabilities_evidence_digests_and_doubts() {
 #[test]
 fn runs_lend_their_score_and_their_calibration_where_the_same_was_asked() {
     let run = |name: &str| Some(dxlab::home().join("runs").join(name));
-    let config = FindingsConfig { calibrated_on: run("predict-lora-plain-3a5dc1637799"), measured: run("predict-lora-plain-3a5dc1637799"), samples: 2, ..plain() };
+    let config = FindingsConfig {
+        calibrated_on: run("predict-lora-plain-3a5dc1637799"),
+        measured: run("predict-lora-plain-3a5dc1637799"),
+        samples: 2,
+        ..plain()
+    };
     let findings = Findings::open(config.clone()).unwrap();
     let served = Served::open("embedded-small", &[adapter()], Precision::F32, None).unwrap();
     assert!(findings.strangers(&served).is_empty(), "{:?}", findings.strangers(&served));
@@ -514,18 +577,36 @@ fn the_page_works_without_a_script_and_escapes_all_text() {
     }
     assert!(!page.body.contains("{{") && !page.body.contains("style=") && !page.body.contains("onclick"));
     let example = get(at, "/?example").body;
-    let filled = |page: &str| page.split_once("<textarea").unwrap().1.split_once('>').unwrap().1.split_once("</textarea>").unwrap().0.to_string();
+    let filled = |page: &str| {
+        page.split_once("<textarea")
+            .unwrap()
+            .1
+            .split_once('>')
+            .unwrap()
+            .1
+            .split_once("</textarea>")
+            .unwrap()
+            .0
+            .to_string()
+    };
     assert!(filled(&page.body).is_empty() && filled(&example).len() > 20);
     let send = |text: &str, more: &str| {
         let body: String = url_encoded(text);
         let body = format!("task=findings&model=tuned&text={body}");
-        raw(at, (head("POST", "/", &format!("Content-Type: application/x-www-form-urlencoded\r\n{more}"), body.len()) + &body).as_bytes())
+        raw(
+            at,
+            (head("POST", "/", &format!("Content-Type: application/x-www-form-urlencoded\r\n{more}"), body.len())
+                + &body)
+                .as_bytes(),
+        )
     };
     let hostile = "Stones in the gallbladder <script>alert('x')</script> \"& </textarea><img src=x onerror=alert(1)>. It's a cyst.";
     let answer = send(hostile, "");
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert!(!answer.body.contains("<script>alert") && !answer.body.contains("<img"), "{}", answer.body);
-    for wanted in ["<meter", "<h2>Answer</h2>", "curl http://127.0.0.1/v1/diagnose", "lora-plain@", "value=\"tuned\" selected"] {
+    for wanted in
+        ["<meter", "<h2>Answer</h2>", "curl http://127.0.0.1/v1/diagnose", "lora-plain@", "value=\"tuned\" selected"]
+    {
         assert!(answer.body.contains(wanted), "{wanted}: {}", answer.body);
     }
     let empty = send(" ", "");
@@ -540,7 +621,9 @@ fn the_page_works_without_a_script_and_escapes_all_text() {
 }
 
 fn url_encoded(text: &str) -> String {
-    text.bytes().map(|b| if b.is_ascii_alphanumeric() { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { (b as char).to_string() } else { format!("%{b:02X}") })
+        .collect()
 }
 
 #[test]
@@ -549,8 +632,67 @@ fn room_for_few_tokens_makes_requests_wait_and_not_fail() {
     let server = server_with(ServeConfig { room, ..ServeConfig::default() }, plain());
     let at = server.address();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..20).map(|i| scope.spawn(move || post(at, "/v1/completions", &json!({"model": "tuned", "prompt": [5, 6, i], "max_tokens": 30, "temperature": 0})).status)).collect();
+        let threads: Vec<_> = (0..20)
+            .map(|i| {
+                scope.spawn(move || {
+                    post(
+                        at,
+                        "/v1/completions",
+                        &json!({"model": "tuned", "prompt": [5, 6, i], "max_tokens": 30, "temperature": 0}),
+                    )
+                    .status
+                })
+            })
+            .collect();
         assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 200));
     });
     server.stop();
+}
+
+/// The command, with its first line of output.
+fn command(more: &[&str]) -> (std::process::Child, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dxlab"));
+    command.args(["serve", "--model", "embedded-small", "--port", "0"]).args(more).env_remove("DXLAB_SERVE_KEY");
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut line, mut byte) = (String::new(), [0]);
+    while child.stdout.as_mut().unwrap().read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+        line.push(byte[0] as char);
+    }
+    (child, line)
+}
+
+#[test]
+fn the_command_serves_until_it_is_told_to_end_and_logs_no_text() {
+    let folder = adapter().folder;
+    let (mut child, line) = command(&["--adapter", &format!("tuned={}", folder.display()), "--log", "--samples", "2"]);
+    assert!(line.ends_with("serves embedded-small, tuned"), "{line}");
+    let at = line.split("http://").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let d = post(at, "/v1/diagnose", &json!({"text": "A secretword in the spleen."})).json();
+    assert!(d["prompt"].as_str().unwrap().starts_with("plain@"), "the prompt of the adapter's training: {d}");
+    assert_eq!(get(at, "/secretpath").status, 404);
+    // SAFETY: a signal to a child that was not waited for.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
+    assert!(child.wait().unwrap().success());
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("/v1/diagnose 200 ") && log.contains("other 404 "), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+}
+
+#[test]
+fn the_command_does_not_open_a_door_to_everybody_by_accident() {
+    for (more, said) in [
+        (vec!["--host", "0.0.0.0"], "not this machine alone"),
+        (vec!["--abstain-below", "7"], "between 0 and 1"),
+        (vec!["--samples", "99"], "at most --batch"),
+        (vec!["--measured", "runs/no-such-run"], "no-such-run"),
+        (vec!["--adapter", "embedded-small=runs/train-lora-plain-b87b53394481"], "two models are called"),
+    ] {
+        let (mut child, _) = command(&more);
+        assert_eq!(child.wait().unwrap().code(), Some(2), "{more:?}");
+        let mut error = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        assert!(error.contains(said), "{said}: {error}");
+    }
 }
