@@ -179,8 +179,18 @@ async fn metrics(State(app): Shared, headers: HeaderMap) -> Response<Body> {
     }
 }
 
-async fn openapi() -> Response<Body> {
-    typed("application/json", include_str!("openapi.json").replace("VERSION", env!("CARGO_PKG_VERSION")))
+/// The description, with the names that are served here.
+async fn openapi(State(app): Shared) -> Response<Body> {
+    let listed = |names: Vec<&str>| names.iter().map(|name| json!(name).to_string()).collect::<Vec<_>>().join(", ");
+    let models = listed(app.served.entries.iter().map(|entry| entry.name.as_str()).collect());
+    let tasks = listed(app.diagnosers.iter().map(|diagnoser| diagnoser.task()).collect());
+    let text = include_str!("openapi.json")
+        .replace("VERSION", env!("CARGO_PKG_VERSION"))
+        .replace("\"MODELS\"", &models)
+        .replace("\"TASKS\"", if tasks.is_empty() { "null" } else { &tasks })
+        .replace("\"ENCODERS\"", &listed(vec![app.served.encoder_name().unwrap_or("none is served")]))
+        .replace("987654321", &app.samples.to_string());
+    typed("application/json", text)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

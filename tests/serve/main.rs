@@ -78,6 +78,8 @@ fn the_small_endpoints_answer_and_every_answer_is_guarded() {
     ] {
         assert!(openapi["paths"][path].is_object(), "{path}");
     }
+    let models = &openapi["components"]["schemas"]["ChatRequest"]["properties"]["model"]["enum"];
+    assert_eq!(models, &json!(["embedded-small", "tuned"]));
     let metrics = get(at, "/metrics");
     assert!(metrics.headers.contains("content-type: text/plain; version=0.0.4"));
     assert!(metrics.body.contains("dxlab_requests_total{route=\"/health\",status=\"200\"} 1\n"), "{}", metrics.body);
