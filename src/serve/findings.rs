@@ -11,7 +11,7 @@ use super::diagnose::{Diagnoser, Diagnosis, Finding, Measured, Named, Oracle, Pr
 use super::models::Served;
 use crate::corpus::Case;
 use crate::error::{Error, Result};
-use crate::generate::{MAX_NEW, Sampling};
+use crate::generate::{Generated, MAX_NEW, Sampling};
 use crate::label::Lexicon;
 use crate::label::lexicon::Reading as Read;
 use crate::metric::{Bootstrap, Metric, Platt, Scored, Signal, platt};
@@ -146,6 +146,30 @@ impl Findings {
         Prompted { model: finding.model, prompt, sampling, samples: samples.max(1), max_new, constraint: None }
     }
 
+    /// The likeliest answer, token by token; its text is told as it grows.
+    fn single(&self, finding: &Finding, ids: &[u32], oracle: &Oracle, tell: &mut dyn FnMut(Told)) -> Result<Generated> {
+        let mut so_far = Vec::new();
+        let made = oracle.answers(self.prompted(finding, ids, 0), &mut |_, id| {
+            so_far.extend(id);
+            if let Ok(text) = oracle.served.tokenizer.decode(&so_far, true) {
+                tell(Told::Text(text.trim_end_matches(char::REPLACEMENT_CHARACTER).into()));
+            }
+        })?;
+        made.into_iter().next().ok_or_else(|| Error::failed("an answer was lost"))
+    }
+
+    /// The likeliest labels with their evidence.
+    fn named(&self, finding: &Finding, mut shares: Vec<(String, f64)>) -> Vec<Named> {
+        shares.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        shares.truncate(finding.top);
+        let read = self.lexicon.read(&finding.text);
+        let one = |(label, probability): (String, f64)| {
+            let evidence = self.evidence(&read, &label);
+            Named { label, probability, evidence }
+        };
+        shares.into_iter().map(one).collect()
+    }
+
     /// Labels by the share of drawn answers that name them.
     fn sampled(
         &self,
@@ -272,49 +296,36 @@ impl Diagnoser for Findings {
     fn diagnose(&self, finding: &Finding, oracle: &Oracle, tell: &mut dyn FnMut(Told)) -> Result<Diagnosis> {
         let served = &oracle.served;
         let Encoded { ids, cut, .. } = self.encode(finding, served)?;
-        let mut so_far = Vec::new();
-        let greedy = oracle.answers(self.prompted(finding, &ids, 0), &mut |_, id| {
-            so_far.extend(id);
-            if let Ok(text) = served.tokenizer.decode(&so_far, true) {
-                tell(Told::Text(text.trim_end_matches(char::REPLACEMENT_CHARACTER).into()));
-            }
-        })?;
-        let greedy = greedy.into_iter().next().ok_or_else(|| Error::failed("an answer was lost"))?;
-        let raw = served.tokenizer.decode(&greedy.tokens, true)?;
-        let (mut shares, more) = match self.config.samples {
+        let single = self.single(finding, &ids, oracle, tell)?;
+        let raw = served.tokenizer.decode(&single.tokens, true)?;
+        let (shares, more) = match self.config.samples {
             0 => self.ranked(finding, &ids, oracle)?,
             _ => self.sampled(finding, &ids, oracle, tell)?,
         };
-        shares.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        let most = shares.first().map(|(_, p)| *p);
-        shares.truncate(finding.top);
-        let read = self.lexicon.read(&finding.text);
-        let labels = shares.into_iter().map(|(label, probability)| {
-            let evidence = self.evidence(&read, &label);
-            Named { label, probability, evidence }
-        });
+        let labels = self.named(finding, shares);
         let entry = &served.entries[finding.model];
         let asked = self.asked(entry);
         let fitted = self.calibration.as_ref().filter(|fitted| fitted.asked.same(&asked));
-        let confidence = fitted.map(|fitted| fitted.platt.probability(greedy.logprob())).or(most).unwrap_or(0.0);
+        let most = labels.first().map_or(0.0, |first| first.probability);
+        let confidence = fitted.map_or(most, |fitted| fitted.platt.probability(single.logprob()));
         let threshold = self.config.abstain_below.or(fitted.map(|_| 0.5));
         Ok(Diagnosis {
             task: <dyn AnyTask>::id(&self.task),
             model: entry.base.clone(),
             adapter: entry.adapter.clone(),
-            prompt: asked.prompt.clone(),
+            measured: self.measured.as_ref().filter(|(of, _)| of.same(&asked)).map(|(_, measured)| measured.clone()),
+            prompt: asked.prompt,
             corpus: AnyTask::corpus_digest(&self.task),
-            labels: labels.collect(),
+            labels,
             probabilities: self.probabilities(),
-            raw: Some(raw.clone()),
+            warnings: self.warnings(cut, &raw, finding, single.ended()),
+            raw: Some(raw),
             confidence: Some(confidence),
             confidence_is: confidence_is(fitted),
             threshold,
             abstained: threshold.is_some_and(|threshold| confidence < threshold),
-            measured: self.measured.as_ref().filter(|(of, _)| of.same(&asked)).map(|(_, measured)| measured.clone()),
-            warnings: self.warnings(cut, &raw, finding, greedy.ended()),
             prompt_tokens: ids.len(),
-            new_tokens: greedy.logprobs.len() + more,
+            new_tokens: single.logprobs.len() + more,
         })
     }
 }
