@@ -43,7 +43,11 @@ fn ask(i: usize) -> Ask {
     Ask {
         model: usize::from(i % 3 == 2),
         prompt,
-        sampling: Sampling { temperature: if i % 4 == 0 { 0.0 } else { 1.1 }, seed: i as u64, ..Sampling::default() },
+        sampling: Sampling {
+            temperature: if i.is_multiple_of(4) { 0.0 } else { 1.1 },
+            seed: i as u64,
+            ..Sampling::default()
+        },
         samples: if i % 5 == 1 { 3 } else { 1 },
         max_new: 5 + i % 17,
         stop: (0..20).collect(),
@@ -105,7 +109,7 @@ fn sixty_four_requests_beside_one_another_get_the_bits_that_each_gets_alone() {
             // they come a few at a time, and not in order
             for (n, i) in (0..64).map(|n| (n, n * 37 % 64)) {
                 engine.join(ask(i), Box::new(ears[i].clone()));
-                if n % 3 == 0 {
+                if n.is_multiple_of(3) {
                     engine.step();
                 }
                 assert!(engine.done().active <= sequences);
@@ -187,7 +191,7 @@ fn constraints_and_stop_strings_belong_to_their_request() {
     let mut engine = Engine::new(vec![m], Room::default()).unwrap();
     let ears: Vec<Ear> = (0..6).map(|_| Ear::default()).collect();
     for (i, ear) in ears.iter().enumerate() {
-        let held = i % 2 == 0;
+        let held = i.is_multiple_of(2);
         let until = (!held).then(|| StopStrings::new(&["e".into(), "a".into(), " ".into()], pieces.clone()).unwrap());
         let constraint = held.then(|| Box::new(labels.clone()) as Box<dyn super::Constraint>);
         let stop = vec![t.control().turn_end];

@@ -242,7 +242,9 @@ fn response_format(fields: &mut Fields) -> Result<Option<Value>, ApiError> {
             let mut named = Fields::of_value(named, "response_format.json_schema")?;
             let schema = named.any("schema").ok_or_else(|| wrong("`response_format.json_schema.schema` is missing"))?;
             // every answer is held to the schema, whether it is called strict or not
-            (named.any("name"), named.any("description"), named.flag("strict")?);
+            named.any("name");
+            named.any("description");
+            named.flag("strict")?;
             named.finish()?;
             Some(schema)
         }

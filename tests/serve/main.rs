@@ -299,14 +299,13 @@ fn request(i: usize) -> (&'static str, Value) {
     ];
     let model = if i % 3 == 1 { "tuned" } else { "embedded-small" };
     let more = "The liver is of normal size. ".repeat(i % 11);
-    let mut body =
-        json!({"model": model, "max_tokens": 3 + i % 20, "seed": i, "temperature": if i % 2 == 0 { 0.0 } else { 1.0 }});
+    let mut body = json!({"model": model, "max_tokens": 3 + i % 20, "seed": i, "temperature": if i.is_multiple_of(2) { 0.0 } else { 1.0 }});
     if i % 4 == 3 {
         body["prompt"] = json!(format!("{more}{}", texts[i / 4 % 4]));
         return ("/v1/completions", body);
     }
     body["messages"] = json!([{"role": "user", "content": format!("{more}{}", texts[i / 4 % 4])}]);
-    body["logprobs"] = json!(i % 5 == 0);
+    body["logprobs"] = json!(i.is_multiple_of(5));
     if i % 7 == 2 {
         body["choices"] = json!(["renal cyst", "gallstone", "splenomegaly"]);
     }
