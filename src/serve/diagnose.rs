@@ -8,7 +8,7 @@ use crate::metric::Estimate;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
 /// Candidates scored at the same time.
@@ -123,6 +123,8 @@ pub struct Oracle {
     pub(super) worker: Arc<Worker>,
     /// Nobody waits for the answer any more.
     pub(super) gone: Arc<AtomicBool>,
+    /// Tokens read and drawn so far: what the account has used, also where the answer was not waited for.
+    pub(super) spent: AtomicU64,
 }
 
 /// One prompt for [`Oracle::answers`].
@@ -166,12 +168,14 @@ impl Oracle {
     pub fn answers(&self, asked: Prompted, hear: &mut dyn FnMut(usize, Option<u32>)) -> Result<Vec<Generated>> {
         let Prompted { model, prompt, sampling, samples, max_new, constraint } = asked;
         let stop = self.served.stop.clone();
+        self.spent.fetch_add(prompt.len() as u64, Ordering::Relaxed);
         let ask = Ask { model, prompt, sampling, samples, max_new, stop, until: None, constraint, top: 0 };
         let (sender, receiver) = channel();
         self.worker.ask(ask, Box::new(Ear { sender, gone: self.gone.clone() }));
         let mut made: Vec<Option<Generated>> = vec![None; samples];
         // the engine drops its end when the request is over, or when nobody waits for it
         for heard in receiver {
+            self.spent.fetch_add(u64::from(matches!(heard, Heard::Token(..))), Ordering::Relaxed);
             match heard {
                 Heard::Token(sample, drawn) if !drawn.ends => hear(sample, Some(drawn.id)),
                 Heard::Token(..) => {}
@@ -187,6 +191,8 @@ impl Oracle {
 
     /// Candidates in order of likelihood; see [`rank`].
     pub fn rank(&self, model: usize, prompt: Vec<u32>, candidates: &[Vec<u32>]) -> Result<Vec<Ranked>> {
+        let read = prompt.len() + candidates.iter().map(Vec::len).sum::<usize>();
+        self.spent.fetch_add(read as u64, Ordering::Relaxed);
         Ok(rank(&self.served.models[model], &[prompt], candidates, By::Sum, BATCH)?.remove(0))
     }
 }

@@ -289,8 +289,16 @@ impl Diagnoser for Findings {
     }
 
     fn most_tokens(&self, finding: &Finding, served: &Served) -> Result<usize> {
+        // read for the single answer, and for the others
         let prompt = self.encode(finding, served)?.ids.len();
-        Ok(prompt + (1 + self.config.samples) * self.config.max_new)
+        let list = match self.config.samples {
+            0 => {
+                let tokens = |label: &String| Ok(served.tokenizer.encode(label, false)?.len() + 1);
+                AnyTask::closed_list(&self.task).iter().map(tokens).sum::<Result<usize>>()?
+            }
+            samples => samples * self.config.max_new,
+        };
+        Ok(2 * prompt + self.config.max_new + list)
     }
 
     fn diagnose(&self, finding: &Finding, oracle: &Oracle, tell: &mut dyn FnMut(Told)) -> Result<Diagnosis> {

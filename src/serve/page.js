@@ -3,7 +3,7 @@
 (() => {
   const at = (id) => document.getElementById(id);
   const [form, result, status] = [at("form"), at("result"), at("status")];
-  const percent = (p) => `${Math.round(100 * p)} %`;
+  const percent = (p) => `${Math.round(100 * p)}\u00a0%`;
   // every text goes into the page as text
   const node = (name, text, attributes = {}) => {
     const made = document.createElement(name);
@@ -81,7 +81,7 @@
     }
     put(result, put(node("details"), node("summary", "Where this answer comes from, and the same request for a shell"), rows,
       put(node("pre", undefined, { class: "curl", tabindex: 0 }), node("code", request))));
-    status.textContent = d.abstained ? "The model abstains." : `The answer is there: ${d.labels.length} labels.`;
+    status.textContent = d.abstained ? "The model abstains." : `The answer is there: ${d.labels.length} ${d.labels.length === 1 ? "label" : "labels"}.`;
     result.focus();
   }
 

@@ -173,7 +173,7 @@ fn page(app: &App, form: &Form, result: &str) -> String {
 }
 
 fn percent(p: f64) -> String {
-    format!("{} %", (100.0 * p).round()) // halves up, as the script does
+    format!("{}\u{a0}%", (100.0 * p).round()) // halves up, as the script does
 }
 
 fn measured_words(measured: Option<&Measured>) -> String {

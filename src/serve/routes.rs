@@ -552,13 +552,14 @@ fn ask_aside(
 ) -> (UnboundedReceiver<Progress>, Waiting) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let gone = Arc::new(AtomicBool::new(false));
-    let oracle = Oracle { served: app.served.clone(), worker: app.worker.clone(), gone: gone.clone() };
+    let oracle =
+        Oracle { served: app.served.clone(), worker: app.worker.clone(), gone: gone.clone(), spent: AtomicU64::new(0) };
     tokio::task::spawn_blocking(move || {
         let (_permit, mut charge) = (permit, charge);
         let made = question.diagnoser.diagnose(&question.finding, &oracle, &mut |told| {
             let _ = sender.send(Progress::Told(told)); // who does not wait is gone
         });
-        charge.used = made.as_ref().map_or(0, |made| (made.prompt_tokens + made.new_tokens) as u64);
+        charge.used = oracle.spent.load(Ordering::Relaxed);
         let _ = sender.send(Progress::Over(made.map_err(ApiError::from)));
     });
     (receiver, Waiting(gone))
