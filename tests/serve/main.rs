@@ -2,11 +2,14 @@
 mod client;
 
 use client::{Reply, connect, get, head, post, post_as, raw, reply};
-use dxlab::generate::Room;
+use dxlab::corpus::Case;
+use dxlab::generate::{Answers, Endpoint, EndpointConfig, Local, Room};
 use dxlab::model::Precision;
+use dxlab::prompt::Prompt;
 use dxlab::serve::{
     AdapterName, Bounds, Diagnoser, Findings, FindingsConfig, Keys, Limit, ServeConfig, Served, Server,
 };
+use dxlab::task::LabelTask;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -696,4 +699,22 @@ fn the_command_does_not_open_a_door_to_everybody_by_accident() {
         child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
         assert!(error.contains(said), "{said}: {error}");
     }
+}
+
+#[test]
+fn the_client_of_dxlab_hears_what_the_model_says_in_its_own_process() {
+    let server = server();
+    let task = LabelTask::open("findings").unwrap();
+    let prompt = Prompt::named("plain", task.context()).unwrap();
+    let cases: Vec<Case> = task.corpus.test[..6].iter().map(|one| one.case.clone()).collect();
+    let local = Local::open("embedded-small", Some(&adapter().folder)).unwrap();
+    let want = local.answer(&prompt, &cases, &mut |_| {}).unwrap();
+    let config = EndpointConfig::new(&format!("http://{}/v1", server.address()));
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::with_key(&config, "tuned", local.max_new, folder.path(), None).unwrap();
+    for (got, want) in endpoint.answer(&prompt, &cases, &mut |_| {}).unwrap().iter().zip(&want) {
+        assert_eq!((&got.raw, got.prompt_tokens), (&want.raw, want.prompt_tokens));
+        assert!((got.logprob.unwrap() - want.logprob.unwrap()).abs() < 1e-3, "{got:?} {want:?}");
+    }
+    server.stop();
 }
