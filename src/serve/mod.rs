@@ -9,8 +9,12 @@
 //! What a server says of a finding is for research, and no advice ([`NOTICE`]). It listens on this machine alone unless it is told
 //! otherwise, writes no text that it is sent into its log, and answers no other site's scripts. `docs/serve.md` is the manual.
 mod answer;
+mod app;
 mod chat;
+mod completions;
 mod diagnose;
+mod diagnoses;
+mod embeddings;
 mod error;
 mod fields;
 mod findings;

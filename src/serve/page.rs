@@ -3,9 +3,11 @@
 //! Everything that is not markup of this file or of `page.html` goes through [`escape`]. The policy allows neither inline styles nor inline
 //! scripts, so text that got through could not run either.
 use super::NOTICE;
+use super::app::{App, typed};
 use super::diagnose::{Diagnosis, Finding, Measured};
+use super::diagnoses::{Question, diagnosed};
 use super::error::ApiError;
-use super::routes::{App, Question, diagnosed, typed};
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};

@@ -1,9 +1,10 @@
 //! A server that runs: its settings, its thread, and how it ends.
+use super::app::App;
 use super::diagnose::Diagnoser;
 use super::keys::Keys;
 use super::metrics::Metrics;
 use super::models::Served;
-use super::routes::{App, router};
+use super::routes::router;
 use crate::error::{Error, Result};
 use crate::generate::{Engine, Room, Worker};
 use std::net::SocketAddr;
