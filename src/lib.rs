@@ -39,10 +39,10 @@
 //! - [`pretrain`] — data of the carried base models
 //! - [`study`] — experiments: train, predict, grids, searches, results
 //! - [`report`] — figures, tables, chapters, workbook
+//! - [`serve`] — HTTP: OpenAI's API, `/v1/diagnose`, the page
 //! - [`cli`] — the command
 //!
-//! What it does not do: serve models over the network, train on a GPU (the `cuda` feature is not built in yet), or say
-//! anything about patients.
+//! What it does not do: train on a GPU (the `cuda` feature is not built in yet), or say anything about patients.
 /// The tensor library, in the version that this crate is built with: notebooks compute with it.
 pub use candle_core;
 
@@ -70,6 +70,7 @@ pub mod train;
 
 pub mod cli;
 pub mod process;
+pub mod serve;
 
 pub use error::{Error, Result};
 

@@ -22,6 +22,7 @@ mod rare_disease;
 mod results;
 mod runs;
 mod search;
+mod serve;
 mod train;
 mod vote;
 mod weights;
@@ -64,6 +65,7 @@ pub enum Command {
     #[command(subcommand)]
     RareDisease(rare_disease::RareDisease),
     Merge(merge::Merge),
+    Serve(serve::Serve),
     Models(models::Models),
     Export(export::Export),
     /// Measure the speed of training and decoding: one JSON line
@@ -101,6 +103,7 @@ impl Cli {
             Command::RankDiseases(rank) => rank.run(),
             Command::RareDisease(command) => command.run(),
             Command::Merge(command) => command.run(),
+            Command::Serve(serve) => serve.run(),
             Command::Models(models) => models.run(),
             Command::Export(command) => command.run(),
             Command::Bench(bench) => bench.run(),

@@ -9,10 +9,11 @@
 //!
 //! Log-probabilities are those of the model itself: of the logits as they come, before temperature, filters and
 //! constraint. Under a constraint those renormalised over the allowed tokens are kept beside them.
-use super::constraint::{Constraint, next_ids};
+use super::constraint::Constraint;
 use super::passes::{AT_ONCE, Pass, passes};
 use super::sample::{Place, Sampling};
-use super::text::{Cut, StopStrings, Watch};
+use super::sequence::{Rules, Sequence};
+use super::text::StopStrings;
 use crate::error::{Error, Result};
 use crate::model::ops::{Numbers, Segments, each, log_sum_exp, on_workers};
 use crate::model::{Cache, CausalLm, Config, Tokenizer};
@@ -20,7 +21,6 @@ use candle_core::Tensor;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::time::Instant;
 
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -139,6 +139,7 @@ impl Decoding<'_> {
                 let (prompt, tokens) = (self.call(place.prompt as usize), place.position);
                 Error::Input(format!("{prompt}, after {tokens} new tokens: {what}"))
             }
+            Error::Failed(what) => Error::Failed(format!("{}, {what}", self.call(place.prompt as usize))),
             other => other,
         }
     }
@@ -313,15 +314,10 @@ struct Stem {
 
 /// An answer being made.
 struct Active<'p> {
-    place: Place,
+    answer: Sequence,
     /// Tokens that the model has not read yet: the prompt, then the newest token.
     pending: Cow<'p, [u32]>,
     cache: Cache,
-    constraint: Option<Box<dyn Constraint>>,
-    watch: Option<Watch>,
-    made: Generated,
-    over: bool,
-    started: Instant,
 }
 
 impl<'p> Decoder<'_, 'p> {
@@ -359,7 +355,7 @@ impl<'p> Decoder<'_, 'p> {
             let config = &self.model.config;
             let known = config.reads(&a.pending);
             let room = known.and_then(|()| config.holds(a.cache.len() + a.pending.len()));
-            room.map_err(|e| self.how.at(a.place, e))?;
+            room.map_err(|e| self.how.at(a.answer.place, e))?;
         }
         let lengths: Vec<usize> = self.active.iter().map(|a| a.pending.len()).collect();
         passes(&lengths, self.at_once).iter().try_for_each(|pass| self.read(pass))
@@ -389,9 +385,9 @@ impl<'p> Decoder<'_, 'p> {
             if piece.end < a.pending.len() {
                 continue; // the prompt goes on in the next pass
             }
-            let read_prompt = a.made.logprobs.is_empty() && a.place.sample == 0;
+            let read_prompt = a.answer.made.logprobs.is_empty() && a.answer.place.sample == 0;
             if read_prompt && self.how.samples > 1 {
-                let prompt = a.place.prompt as usize;
+                let prompt = a.answer.place.prompt as usize;
                 let logits = row.to_vec();
                 self.stems.push_back(Stem { prompt, sample: 1, cache: a.cache.clone(), logits, whole });
             }
@@ -402,13 +398,13 @@ impl<'p> Decoder<'_, 'p> {
 
     /// Moves what is over to the results.
     fn retire(&mut self) {
-        for a in self.active.extract_if(.., |a| a.over) {
-            let seconds = a.started.elapsed().as_secs_f64();
-            let (answers, sample) = (&mut self.results[a.place.prompt as usize], a.place.sample as usize);
+        for a in self.active.extract_if(.., |a| a.answer.over) {
+            let place = a.answer.place;
+            let (answers, sample) = (&mut self.results[place.prompt as usize], place.sample as usize);
             if answers.len() <= sample {
                 answers.resize(sample + 1, None);
             }
-            answers[sample] = Some(Generated { seconds, ..a.made });
+            answers[sample] = Some(a.answer.into_made());
             self.finished += 1;
         }
     }
@@ -416,73 +412,18 @@ impl<'p> Decoder<'_, 'p> {
 
 impl<'p> Active<'p> {
     fn new(how: &Decoding, (prompt, sample): (usize, usize), pending: Cow<'p, [u32]>, cache: Cache) -> Result<Self> {
-        Ok(Self {
-            place: Place { prompt: prompt as u64, sample: sample as u64, position: 0 },
-            pending,
-            cache,
-            constraint: how.constraints.of(prompt)?,
-            watch: how.until.as_ref().map(StopStrings::watch),
-            made: Generated {
-                tokens: vec![],
-                logprobs: vec![],
-                constrained: vec![],
-                finish: Finish::Length,
-                text: None,
-                seconds: 0.0,
-            },
-            over: false,
-            started: Instant::now(),
-        })
+        let place = Place { prompt: prompt as u64, sample: sample as u64, position: 0 };
+        let watch = how.until.as_ref().map(StopStrings::watch);
+        Ok(Self { answer: Sequence::new(place, how.constraints.of(prompt)?, watch), pending, cache })
     }
 
-    /// Chooses the next token by the logits that follow what was read (`whole`: log Σ e^logit), and sees whether it ends the answer.
+    /// The next token by the logits that follow what was read; `whole`: log Σ e^logit.
     fn take(&mut self, logits: &[f32], whole: f32, how: &Decoding) -> Result<()> {
-        let token = self.choose(logits, whole, how)?;
-        self.place.position += 1;
-        if how.limits.stop.contains(&token) {
-            return Ok(self.finish(Finish::StopToken));
-        }
-        self.made.tokens.push(token);
-        self.pending = vec![token].into();
-        if let Some(constraint) = &mut self.constraint {
-            constraint.accept(token)?;
-        }
-        if let Some(Cut { tokens, text }) = self.watch.as_mut().and_then(|watch| watch.take(token)) {
-            self.made.tokens.truncate(tokens);
-            self.made.text = Some(text);
-            return Ok(self.finish(Finish::StopString));
-        }
-        if self.made.tokens.len() >= how.limits.max_new {
-            self.finish(Finish::Length);
+        let rules = Rules { sampling: &how.sampling, stop: &how.limits.stop, max_new: how.limits.max_new };
+        let place = self.answer.place;
+        if let Some(token) = self.answer.take(logits, whole, rules).map_err(|e| how.at(place, e))? {
+            self.pending = vec![token].into();
         }
         Ok(())
-    }
-
-    fn finish(&mut self, why: Finish) {
-        self.made.finish = why;
-        self.over = true;
-    }
-
-    fn choose(&mut self, logits: &[f32], whole: f32, how: &Decoding) -> Result<u32> {
-        if !whole.is_finite() {
-            return Err(Error::failed(format!(
-                "{}, new token {}: the logits are not finite; are there NaN in the weights?",
-                how.call(self.place.prompt as usize),
-                self.place.position + 1
-            )));
-        }
-        let token = match &mut self.constraint {
-            None => how.sampling.choose(logits, None, self.place),
-            Some(constraint) => {
-                let left = how.limits.max_new - self.made.tokens.len();
-                let ids = next_ids(&mut **constraint, left, &how.limits.stop).map_err(|e| how.at(self.place, e))?;
-                let token = how.sampling.choose(logits, Some(&ids), self.place);
-                let allowed: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
-                self.made.constrained.push((logits[token as usize] - log_sum_exp(&allowed)) as f64);
-                token
-            }
-        };
-        self.made.logprobs.push((logits[token as usize] - whole) as f64);
-        Ok(token)
     }
 }

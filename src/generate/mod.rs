@@ -4,15 +4,19 @@ mod answers;
 mod constraint;
 mod decode;
 mod endpoint;
+mod engine;
 mod grammar;
+mod kept;
 mod labels;
 mod pairs;
 mod passes;
 mod rank;
 mod sample;
+mod sequence;
 mod spans;
 mod text;
 mod trained_on;
+mod worker;
 
 pub use agreement::{Agreement, Seen};
 pub use answers::{Answer, Answers, Local, MAX_NEW, adapter_folder, adapter_id, base_id, encoder_for};
@@ -21,6 +25,7 @@ pub use decode::{Constraints, Decoding, Finish, Generated, Limits, decode, greed
 pub use endpoint::{
     CaseReply, ClientConfig, Defect, Endpoint, EndpointConfig, KEY_ENV, Key, Record, Reply, Tokens, Usage,
 };
+pub use engine::{Ask, Done, Drawn, Engine, Listen, PIECE, Room};
 pub use grammar::Grammar;
 pub use labels::{Count, Labels, read_labels};
 pub use pairs::{Pair, check_pairs, read_pairs, score};
@@ -28,6 +33,9 @@ pub use rank::{By, Ranked, rank};
 pub use sample::{Place, Sampling};
 pub use text::{Pieces, StopStrings};
 pub use trained_on::{note_base, warn_of_other_base};
+pub use worker::Worker;
 
+#[cfg(test)]
+mod engine_tests;
 #[cfg(test)]
 mod tests;

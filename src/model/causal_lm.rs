@@ -39,6 +39,37 @@ impl Cache {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// What was kept of positions `from` to `to` (without it), to be given to another sequence that begins alike; None where a layer keeps
+    /// a state that cannot be taken apart.
+    pub fn part(&self, from: usize, to: usize) -> Option<Self> {
+        let rows = |all: &[f32]| all[all.len() / self.len * from..all.len() / self.len * to].to_vec();
+        let part = |layer: &LayerState| match layer {
+            LayerState::KeyValue { k, v } => Some(LayerState::KeyValue { k: rows(k), v: rows(v) }),
+            LayerState::Recurrent { .. } => None,
+        };
+        let known = from < to && to <= self.len;
+        Some(Self {
+            layers: self.layers.iter().map(|l| part(l).filter(|_| known)).collect::<Option<_>>()?,
+            len: to - from,
+        })
+    }
+
+    /// Appends a part of another sequence, which must be of the same model and follow what is here. Rotary positions stand in the keys.
+    pub fn append(&mut self, part: &Self) -> Result<()> {
+        if self.layers.len() != part.layers.len() {
+            return Err(Error::failed("a cache that was made by another model"));
+        }
+        for (layer, more) in self.layers.iter_mut().zip(&part.layers) {
+            let (LayerState::KeyValue { k, v }, LayerState::KeyValue { k: keys, v: values }) = (layer, more) else {
+                return Err(Error::failed("a part of a cache whose layers are recurrent"));
+            };
+            k.extend_from_slice(keys);
+            v.extend_from_slice(values);
+        }
+        self.len += part.len;
+        Ok(())
+    }
 }
 
 /// Rotary positions of one pass, and which rows its last layer has to answer for.

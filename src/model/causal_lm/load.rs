@@ -1,7 +1,7 @@
 //! From a checkpoint to a model.
 use super::CausalLm;
-use crate::error::Result;
-use crate::model::{Checkpoint, Precision};
+use crate::error::{Error, Result};
+use crate::model::{Checkpoint, Precision, Weight};
 use candle_core::{Device, Var};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +16,24 @@ impl CausalLm {
         })?;
         checkpoint.finish()?;
         Ok(model)
+    }
+
+    /// `count` models of one checkpoint that share its weights in memory: each may get an adapter of its own.
+    pub fn load_sharing(place: &Path, precision: Precision, device: &Device, count: usize) -> Result<Vec<Self>> {
+        let checkpoint = Checkpoint::open(place)?;
+        let mut weights = BTreeMap::new();
+        let first = Self::new(checkpoint.config(), &mut |name, shape| {
+            let weight: Weight = checkpoint.weight(name, shape, precision)?.to_device(device)?;
+            weights.insert(name.to_string(), weight.clone());
+            Ok(weight)
+        })?;
+        checkpoint.finish()?;
+        let again = |name: &str| weights.get(name).cloned().ok_or_else(|| Error::failed(format!("no tensor {name}")));
+        let mut models = vec![first];
+        while models.len() < count {
+            models.push(Self::new(checkpoint.config(), &mut |name, _| again(name))?);
+        }
+        Ok(models)
     }
 
     /// As `load` in f32, with every weight a variable, by its checkpoint name.

@@ -55,6 +55,16 @@ impl Embedder {
         self.size
     }
 
+    /// Tokens that a text is cut to, control tokens included.
+    pub fn most_tokens(&self) -> usize {
+        self.most
+    }
+
+    /// Tokens of a text before it is cut, control tokens included.
+    pub fn tokens(&self, text: &str) -> Result<usize> {
+        Ok(self.tokenizer.pieces(text)?.ids.len() + self.tokenizer.frame())
+    }
+
     /// Embeddings of `texts`, each of length 1, in the order given. What is longer than the model reads is cut at its end.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
         let mut ids = Vec::with_capacity(texts.len());

@@ -7,7 +7,9 @@
 //! ```
 //! One operation for all of it: no pass over [tokens, n] besides the products, and h = D(x) Aᵀ is all that is kept.
 use super::cpu::matrix::{View, ViewMut, multiply};
-use super::cpu::workers::Threads;
+use super::cpu::skinny;
+use super::cpu::source;
+use super::cpu::workers::{Threads, is_by_row};
 use super::dropout::{Dropout, drop};
 use super::slices::{Numbers, has_loops, operand, result, zeros};
 use super::weight::Weight;
@@ -188,6 +190,22 @@ fn product(dst: &mut [f32], [rows, cols]: [usize; 2], a: View, b: View, scale: f
     multiply(ViewMut::new(dst, rows, cols, cols), a, b, scale, add, Threads::All);
 }
 
+/// `y` [tokens, n] += `scale` · (x Aᵀ) Bᵀ of `a` [r, k] and `b` [n, r]; returns x Aᵀ [tokens, r].
+fn low_rank(y: &mut [f32], x: &[f32], [a, b]: [&[f32]; 2], [tokens, n, k, r]: [usize; 4], scale: f32) -> Vec<f32> {
+    let mut h = vec![0f32; tokens * r];
+    if is_by_row() {
+        let rows = |numbers, k| source::Source { numbers: source::Numbers::F32(numbers), k, rounded: false };
+        skinny::forward(&rows(a, k), tokens, x, &mut h);
+        let mut more = zeros(tokens * n);
+        skinny::forward(&rows(b, r), tokens, &h, &mut more);
+        y.iter_mut().zip(&more).for_each(|(y, more)| *y += scale * more);
+        return h;
+    }
+    product(&mut h, [tokens, r], View::new(x, tokens, k, k), View::new(a, r, k, k).t(), 1.0, false);
+    product(y, [tokens, n], View::new(&h, tokens, r, r), View::new(b, n, r, r).t(), scale, true);
+    h
+}
+
 impl CustomOp3 for AdaptedLinear {
     fn name(&self) -> &'static str {
         "adapted-linear"
@@ -210,14 +228,10 @@ impl CustomOp3 for AdaptedLinear {
         }
         let mut y = zeros(tokens * n);
         self.base.weight.forward(x, tokens, &mut y)?;
-        let mut h = vec![0f32; tokens * r];
-        product(&mut h, [tokens, r], View::new(&self.dropped(x), tokens, k, k), View::new(a, r, k, k).t(), 1.0, false);
-        product(&mut y, [tokens, n], View::new(&h, tokens, r, r), View::new(b, n, r, r).t(), self.scale, true);
+        let h = low_rank(&mut y, &self.dropped(x), [a, b], [tokens, n, k, r], self.scale);
         if let Some((a0, b0)) = &self.start {
             let (a0, b0) = (Numbers::of(a0)?, Numbers::of(b0)?);
-            let mut h0 = vec![0f32; tokens * r];
-            product(&mut h0, [tokens, r], View::new(x, tokens, k, k), View::new(&a0, r, k, k).t(), 1.0, false);
-            product(&mut y, [tokens, n], View::new(&h0, tokens, r, r), View::new(&b0, n, r, r).t(), -self.scale, true);
+            low_rank(&mut y, x, [&a0, &b0], [tokens, n, k, r], -self.scale);
         }
         if let Ok(mut saved) = self.h.lock() {
             *saved = h;

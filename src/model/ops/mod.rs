@@ -23,7 +23,7 @@ pub use bias::add_bias;
 pub use bidirectional::{bidirectional_attention, bidirectional_attention_naive};
 pub use cpu::lanes::{largest, log_sum_exp};
 pub use cpu::matrix::{View, ViewMut, multiply, peak_gflops};
-pub use cpu::workers::{Threads, each, on_workers};
+pub use cpu::workers::{Threads, by_row, each, on_workers};
 pub use dropout::{Dropout, dropout, key};
 pub use gelu::{gelu, gelu_naive};
 pub use layer_norm::{layer_norm, layer_norm_naive};

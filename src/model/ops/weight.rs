@@ -157,7 +157,7 @@ impl Weight {
         }
         let x = &*self.rounded(x);
         self.with(|source| match source.as_f32() {
-            _ if tokens <= skinny::MOST => skinny::forward(&source, tokens, x, y),
+            _ if skinny::takes(tokens) => skinny::forward(&source, tokens, x, y),
             Some(w) => {
                 let (x, w) = (View::new(x, tokens, k, k), View::new(w, n, k, k));
                 multiply(ViewMut::new(y, tokens, n, n), x, w.t(), 1.0, false, Threads::All);
@@ -190,7 +190,7 @@ impl Weight {
             Some((Some((unit, parts)), _)) => {
                 Self::with_each(weights, &[], &mut |all| tiles::forward_each(unit, all, tokens, parts, x, ys))
             }
-            Some((None, false)) if tokens <= skinny::MOST => {
+            Some((None, false)) if skinny::takes(tokens) => {
                 Self::with_each(weights, &[], &mut |all| skinny::forward_each(all, tokens, x, ys))
             }
             _ => weights.iter().zip(ys).try_for_each(|(w, y)| w.forward(x, tokens, y)),

@@ -1,10 +1,15 @@
 //! y = x Wᵀ for a few rows of x, as decoding asks for: W is read once and never copied (a general product would pack it first).
 use super::lanes::dispatch;
 use super::source::{Source, columns_mut};
-use super::workers::each;
+use super::workers::{each, is_by_row};
+
+/// Whether a product of so many rows of x takes the way of this file.
+pub fn takes(tokens: usize) -> bool {
+    tokens <= MOST || is_by_row()
+}
 
 /// Rows of x up to which this is faster than the general product (`benches/operations.rs`).
-pub const MOST: usize = 16;
+const MOST: usize = 16;
 /// Rows of W that one kernel call takes.
 const ROWS: usize = 4;
 /// Multiplications below which a second thread costs more than it brings.

@@ -25,9 +25,32 @@ pub enum Threads {
 }
 
 thread_local!(static LED: Cell<Option<*const Team>> = const { Cell::new(None) });
+thread_local!(static BY_ROW: Cell<bool> = const { Cell::new(false) });
+
+/// Runs `f` so that every row of a product comes out with the same bits whatever rows stand beside it: products take the way of a few
+/// rows ([`skinny`](super::skinny)) however many there are, and the general product, whose sums depend on its shape, is left out. For
+/// inference, inside of [`on_workers`].
+pub fn by_row<R>(f: impl FnOnce() -> R) -> R {
+    let _before = ByRow(BY_ROW.replace(true));
+    f()
+}
+
+/// Whether this thread is inside [`by_row`].
+pub fn is_by_row() -> bool {
+    BY_ROW.get()
+}
+
+/// Restores what was before, also when what comes between panics.
+struct ByRow(bool);
+
+impl Drop for ByRow {
+    fn drop(&mut self) {
+        BY_ROW.set(self.0);
+    }
+}
 
 /// Runs `f` on one of the threads that products use and keeps the others awake meanwhile: they share what `f` gives to [`each`], and
-/// rayon's loops.
+/// rayon's loops. It begins outside of [`by_row`]: a thread that waits inside of that may be the one that `f` runs on.
 pub fn on_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     let team = Team::default();
     let team = &team;
@@ -44,6 +67,7 @@ pub fn on_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
             });
         }
         let _end = Led { before: LED.replace(Some(team)), team };
+        let _before = ByRow(BY_ROW.replace(false));
         f()
     })
 }
