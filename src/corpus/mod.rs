@@ -1,5 +1,6 @@
 //! Typed records and their readers, one file a corpus.
 pub mod check;
+pub mod decisions;
 pub mod fetch;
 pub mod findings;
 pub mod leak;

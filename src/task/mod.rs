@@ -6,12 +6,14 @@
 //! types taken out (answers as JSON), for all that works on files.
 mod any;
 mod check;
+pub mod decisions;
 mod labels;
 mod separated;
 
 pub use crate::corpus::findings::cell::read as labels_of_cell;
 pub use any::{AnyPrediction, AnyTask, typed_predictions};
 pub use check::check;
+pub use decisions::DecisionTask;
 pub use labels::{LABEL_METRICS, LabelTask, context_of};
 
 use crate::augment::Augmentation;
@@ -167,8 +169,12 @@ pub trait Task: Send + Sync {
 }
 
 /// The task of a corpus by the name that configs and the command line use: `findings` (`DXLAB_FINDINGS`, else the embedded synthetic ones),
-/// `bc5cdr` or `ncbi` (need `DXLAB_DATA`), or a file or folder of findings.
+/// `bc5cdr` or `ncbi` (need `DXLAB_DATA`), a file or folder of findings; `decisions` (synthetic discharge summaries), `decisions-validation`, or a
+/// folder of notes with decisions.
 pub fn open(corpus: &str) -> Result<Arc<dyn AnyTask>> {
+    if DecisionTask::knows(corpus) {
+        return Ok(Arc::new(DecisionTask::open(corpus)?));
+    }
     Ok(Arc::new(LabelTask::open(corpus)?))
 }
 
