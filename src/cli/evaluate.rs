@@ -107,7 +107,8 @@ fn related(name: &str, task: &dyn AnyTask) -> Vec<Arc<dyn AnyTask>> {
     let sealed = (name == "findings" && task.synthetic()).then(|| task::open("findings-sealed").ok()).flatten();
     let validation = task.as_labels().and_then(|labels| labels.validation(0.1, 7).ok());
     let validation = validation.map(|task| Arc::new(task) as Arc<dyn AnyTask>);
-    sealed.into_iter().chain(validation).collect()
+    let notes = (name == "decisions").then(|| task::open("decisions-validation").ok()).flatten();
+    sealed.into_iter().chain(validation).chain(notes).collect()
 }
 
 /// An error where the predictions are not of the cases of this corpus. One without test cases is a list of training labels, of whatever

@@ -73,8 +73,7 @@ impl DecisionTask {
 
     /// Sentences are split by NLTK's Punkt parameters in the folder that `DXLAB_PUNKT` names, else by [`Punkt::simple`].
     pub fn of(all: Decisions) -> Result<Self> {
-        let folder = std::env::var_os("DXLAB_PUNKT").filter(|folder| !folder.is_empty());
-        let sentences = folder.map_or_else(|| Ok(Punkt::simple()), |folder| Punkt::open(Path::new(&folder)))?;
+        let sentences = Punkt::from_env()?;
         let Decisions { corpus, validation, strata, .. } = all;
         let notes = corpus.train.iter().chain(&validation).chain(&corpus.test);
         let texts = notes.map(|note| (note.case_id.clone(), note.input.clone())).collect();

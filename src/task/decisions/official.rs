@@ -12,6 +12,7 @@
 use super::punkt::Punkt;
 use super::tokens;
 use crate::corpus::decisions::{Category, Span, Strata};
+use crate::metric::{Bootstrap, Estimate};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -204,6 +205,33 @@ pub fn weighted(notes: &[NoteScore], weights: &[u32]) -> Option<Official> {
 /// The official scores of notes; None without notes.
 pub fn official(notes: &[NoteScore]) -> Option<Official> {
     weighted(notes, &vec![1; notes.len()])
+}
+
+/// The official scores with intervals: notes of a group are drawn together. The worst group of a resample is the least of several numbers that all
+/// scatter, so the interval of `worst_group_score` lies low.
+pub fn intervals(notes: &[NoteScore], groups: &[&str], bootstrap: &Bootstrap) -> BTreeMap<String, Estimate> {
+    let values = |scores: Official| {
+        let worst = scores.worst_group_score.zip(scores.final_score);
+        let all = [
+            Some(scores.span.f1),
+            Some(scores.token_f1),
+            Some(scores.base_score),
+            worst.map(|w| w.0),
+            worst.map(|w| w.1),
+        ];
+        ["span_f1", "token_f1", "base_score", "worst_group_score", "final_score"].into_iter().zip(all)
+    };
+    let draws: Vec<Official> =
+        bootstrap.map_groups(groups, |weights| weighted(notes, weights)).into_iter().flatten().collect();
+    let mut drawn = BTreeMap::<&str, Vec<f64>>::new();
+    for (key, value) in draws.into_iter().flat_map(values) {
+        drawn.entry(key).or_default().extend(value);
+    }
+    let estimate = |(key, value): (&str, Option<f64>)| {
+        let (low, high) = bootstrap.interval(drawn.remove(key)?)?;
+        Some((key.to_string(), Estimate { value: value?, low, high, n: notes.len() }))
+    };
+    official(notes).into_iter().flat_map(values).filter_map(estimate).collect()
 }
 
 fn spans(notes: &[(&NoteScore, u32)]) -> SpanScore {

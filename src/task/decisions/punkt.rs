@@ -88,6 +88,14 @@ impl Punkt {
         Ok(Self { name, abbreviations, collocations, starters, context })
     }
 
+    /// The parameters in the folder that `DXLAB_PUNKT` names, else [`Punkt::simple`].
+    pub fn from_env() -> Result<Self> {
+        match std::env::var_os("DXLAB_PUNKT").filter(|folder| !folder.is_empty()) {
+            Some(folder) => Self::open(Path::new(&folder)),
+            None => Ok(Self::simple()),
+        }
+    }
+
     /// Which splitter this is, for files of scores.
     pub fn name(&self) -> &str {
         &self.name

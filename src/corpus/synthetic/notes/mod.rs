@@ -2,7 +2,7 @@
 //! is invented. `words.toml` says what can be said, with the decisions tagged in place, so the spans are right by construction.
 //!
 //! A note draws lines section by section in proportion to their weights until it is long enough, writes the sections in the usual order and
-//! wraps prose at 70 characters. Training and validation notes use other lines than test notes, which also name drugs and problems of their own.
+//! wraps lines at 76 characters. Training and validation notes use other lines than test notes, which also name drugs and problems of their own.
 //!
 //! What differs from the real notes: they are short by default, the rare categories (2, 4, 8) are less rare, since no score of theirs could be
 //! measured otherwise, and the language is a grammar's.
@@ -27,7 +27,7 @@ type Note = Example<Vec<Span>>;
 /// Two notes with a larger share of common five-word runs count as copies of each other.
 const TOO_ALIKE: f64 = 0.5;
 /// Width of a line of prose.
-const WIDTH: usize = 70;
+const WIDTH: usize = 76;
 /// A patient has a further note of the same split this often.
 const AGAIN: f64 = 0.15;
 
@@ -220,7 +220,10 @@ fn written(words: &Words, patient: &Patient, test: bool, size: &Size, dice: &mut
 fn heading(patient: &Patient, dice: &mut Dice) -> String {
     let service = dice.pick(&["MEDICINE", "SURGERY", "CARDIOTHORACIC", "NEUROLOGY"]).copied().unwrap_or("MEDICINE");
     let (from, to, born) = (date(dice), date(dice), date(dice));
-    let mut text = format!("Admission Date:  {from}       Discharge Date:  {to}\n\nDate of Birth:  {born}       Sex:  {}\n\nService: {service}\n", patient.gender);
+    let mut text = format!(
+        "Admission Date:  {from}       Discharge Date:  {to}\n\nDate of Birth:  {born}       Sex:  {}\n\nService: {service}\n",
+        patient.gender
+    );
     if patient.language != "ENGL" {
         let language = if patient.language == "SPAN" { "Spanish" } else { "Russian" };
         text.push_str(&format!("Language: {language} speaking, interpreter used\n"));
@@ -309,8 +312,7 @@ pub fn write(seed: u64, size: &Size, layout: Layout, folder: &Path) -> Result<No
 
 fn write_lines(path: &Path, notes: &[Note]) -> Result<()> {
     let line = |note: &Note| {
-        let line =
-            Line { file_name: note.case_id.clone(), text: note.input.clone(), annotations: note.gold.clone() };
+        let line = Line { file_name: note.case_id.clone(), text: note.input.clone(), annotations: note.gold.clone() };
         serde_json::to_string(&line).map_err(|e| Error::failed(format!("note `{}`: {e}", note.case_id)))
     };
     let lines = notes.iter().map(line).collect::<Result<Vec<_>>>()?;
@@ -385,7 +387,9 @@ mod tests {
         for (category, range) in wanted {
             assert!(range.contains(&shares[&category]), "{category:?} {}", shares[&category]);
         }
-        assert!((9..=17).contains(&quartile(1)) && (18..=32).contains(&quartile(2)) && (30..=60).contains(&quartile(3)));
+        assert!(
+            (9..=17).contains(&quartile(1)) && (18..=32).contains(&quartile(2)) && (30..=60).contains(&quartile(3))
+        );
         assert!((11.0..20.0).contains(&dense), "spans in 1,000 characters");
     }
 
@@ -396,9 +400,8 @@ mod tests {
             assert!(section.lines(false).iter().all(|line| !section.lines(true).contains(line)), "{}", section.heading);
         }
         let notes = make(7, &Size::default()).unwrap();
-        let crossing = |note: &&Note| {
-            note.gold.iter().any(|a| note.gold.iter().any(|b| a.category == b.category && a.crosses(b)))
-        };
+        let crossing =
+            |note: &&Note| note.gold.iter().any(|a| note.gold.iter().any(|b| a.category == b.category && a.crosses(b)));
         assert!(notes.train.iter().filter(crossing).count() > 3);
         let groups = |notes: &[Note]| notes.iter().map(|note| note.group.clone()).collect::<BTreeSet<_>>();
         assert!(groups(&notes.train).is_disjoint(&groups(&notes.test)) && groups(&notes.train).len() < 160);
@@ -417,7 +420,10 @@ mod tests {
         let (lines, meddec) = (read(Layout::Lines), read(Layout::MedDec));
         assert!(lines.corpus.synthetic && lines.warnings.is_empty() && meddec.warnings.is_empty());
         assert_eq!(lines.corpus.train, meddec.corpus.train);
-        assert_eq!((lines.corpus.test, lines.validation, lines.strata), (meddec.corpus.test, meddec.validation, meddec.strata));
+        assert_eq!(
+            (lines.corpus.test, lines.validation, lines.strata),
+            (meddec.corpus.test, meddec.validation, meddec.strata)
+        );
     }
 
     #[test]
