@@ -5,6 +5,7 @@ mod constraint;
 mod decode;
 mod endpoint;
 mod grammar;
+mod insert;
 mod labels;
 mod pairs;
 mod passes;
@@ -22,6 +23,7 @@ pub use endpoint::{
     CaseReply, ClientConfig, Defect, Endpoint, EndpointConfig, KEY_ENV, Key, Record, Reply, Tokens, Usage,
 };
 pub use grammar::Grammar;
+pub use insert::{Copied, Insertions, Spelling, copy_with_tags};
 pub use labels::{Count, Labels, read_labels};
 pub use pairs::{Pair, check_pairs, read_pairs, score};
 pub use rank::{By, Ranked, rank};
