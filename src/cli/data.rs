@@ -1,14 +1,16 @@
 //! `dxlab data`: corpora: what is known, download, validate with row numbers, generate.
+use crate::corpus::decisions::{Category, Decisions};
 use crate::corpus::leak::{Allowed, LIMIT};
+use crate::corpus::synthetic::notes::{self, Layout, Size};
 use crate::corpus::{fetch, manifest, manifest::State, synthetic};
-use crate::error::{Error, Result};
 use crate::corpus::phenopacket::Packets;
+use crate::error::{Error, Result};
 use crate::io;
 use crate::phenotype::synthetic::{Generator, PatientSettings, phenopacket};
 use crate::phenotype::{Knowledge, Library};
 use crate::study::TrainConfig;
 use crate::study::leak::{self, Source, training_leaks};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
@@ -24,7 +26,8 @@ pub enum Data {
         to: Option<PathBuf>,
     },
     /// Name every bad row of a findings file (.xlsx, .csv, .json, .jsonl, or a folder with train.* and test.*), and every label that no
-    /// answer can match; or what is odd about phenopackets (.json, .zip, or a folder)
+    /// answer can match; of phenopackets (.json, .zip, or a folder) what is odd; of a folder of notes with clinical decisions every
+    /// annotation that does not lie in its note
     Check {
         file: PathBuf,
     },
@@ -103,6 +106,76 @@ pub enum Make {
         #[arg(long, default_value = "data/findings-sealed")]
         out: PathBuf,
     },
+    Notes(NotesOf),
+}
+
+/// Synthetic discharge summaries with clinical decisions: train, validation and test notes, stats.csv and a README
+///
+/// dxlab data make notes --seed 7 --train 350 --validation 53 --test 48 --chars 6000-14000 --layout meddec --out notes
+#[derive(Args)]
+pub struct NotesOf {
+    #[arg(long, default_value_t = synthetic::make::SEED)]
+    seed: u64,
+    #[arg(long, default_value = "data/decisions")]
+    out: PathBuf,
+    /// Training notes
+    #[arg(long, default_value_t = Size::default().train)]
+    train: usize,
+    /// Validation notes
+    #[arg(long, default_value_t = Size::default().validation)]
+    validation: usize,
+    /// Test notes
+    #[arg(long, default_value_t = Size::default().test)]
+    test: usize,
+    /// Characters of a note, from and to
+    #[arg(long, value_parser = range, default_value = "600-1500")]
+    chars: (usize, usize),
+    /// JSONL, or gold/ and text/ as in MedDec
+    #[arg(long, value_enum, default_value = "lines")]
+    layout: LayoutBy,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LayoutBy {
+    Lines,
+    Meddec,
+}
+
+/// `600-1500`
+fn range(text: &str) -> Result<(usize, usize), String> {
+    let ends = text.split_once('-').and_then(|(a, b)| a.trim().parse().ok().zip(b.trim().parse().ok()));
+    ends.ok_or_else(|| "expected FROM-TO, as 600-1500".into())
+}
+
+impl NotesOf {
+    fn run(self) -> Result<()> {
+        let Self { seed, train, validation, test, chars: (shortest, longest), .. } = self;
+        let size = Size { train, validation, test, shortest, longest };
+        let layout = if matches!(self.layout, LayoutBy::Meddec) { Layout::MedDec } else { Layout::Lines };
+        notes::write(seed, &size, layout, &self.out)?;
+        let out = self.out.display();
+        println!(
+            "synthetic notes, seed {seed}: {train} training, {validation} validation and {test} test notes in {out}"
+        );
+        Ok(())
+    }
+}
+
+/// Says what a folder of notes with decisions holds, and what was left out.
+fn check_notes(folder: &Path) -> Result<()> {
+    let all = Decisions::open(folder)?;
+    all.warnings.iter().for_each(|warning| println!("{warning}"));
+    let parts = [("training", &all.corpus.train), ("validation", &all.validation), ("test", &all.corpus.test)];
+    for (part, notes) in parts {
+        let mut counts = [0usize; Category::ALL.len()];
+        notes.iter().flat_map(|note| &note.gold).for_each(|span| counts[usize::from(span.category.number()) - 1] += 1);
+        let counts: Vec<String> = Category::ALL.iter().zip(counts).map(|(c, n)| format!("{} {n}", c.tag())).collect();
+        println!("{} {part} notes: {}", notes.len(), counts.join(", "));
+    }
+    match all.warnings.len() {
+        0 => Ok(()),
+        n => Err(Error::input(format!("{}: {n} problems, listed above", folder.display()))),
+    }
 }
 
 /// Patients with a rare disease as phenopackets, one JSON file each
@@ -205,6 +278,7 @@ impl Data {
                 fetch::fetch(&source, &dir, |line| println!("{line}"))?;
             }
             Self::Check { file } if is_phenopackets(&file) => check_phenopackets(&file)?,
+            Self::Check { file } if Decisions::is_at(&file) => check_notes(&file)?,
             Self::Check { file } => {
                 let report = crate::task::check(&file)?;
                 print!("{report}");
@@ -224,6 +298,7 @@ impl Data {
                 println!("corpus digest {}", corpus.digest());
             }
             Self::Make(Make::Patients(patients)) => patients.run()?,
+            Self::Make(Make::Notes(notes)) => notes.run()?,
             Self::Make(Make::Sealed { seed, out }) => {
                 let cases = synthetic::write_sealed(seed, &out)?;
                 println!(

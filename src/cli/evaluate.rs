@@ -111,7 +111,8 @@ fn related(name: &str, task: &dyn AnyTask, run: &str) -> Vec<Arc<dyn AnyTask>> {
     let part = io::read_json::<Part>(&said).unwrap_or(Part::USUAL);
     let validation = task.as_labels().and_then(|labels| labels.validation(part.validation, part.seed).ok());
     let validation = validation.map(|task| Arc::new(task) as Arc<dyn AnyTask>);
-    sealed.into_iter().chain(validation).collect()
+    let notes = (name == "decisions").then(|| task::open("decisions-validation").ok()).flatten();
+    sealed.into_iter().chain(validation).chain(notes).collect()
 }
 
 /// An error where the predictions are not of the cases of this corpus. One without test cases is a list of training labels, of whatever

@@ -3,6 +3,7 @@ mod baseline;
 mod bench;
 mod compare;
 mod data;
+mod decisions;
 mod endpoint;
 mod evaluate;
 mod export;
@@ -74,6 +75,9 @@ pub enum Command {
     /// Corpora: what is known, download, validate, generate
     #[command(subcommand)]
     Data(data::Data),
+    /// Clinical decisions in discharge summaries: tag, untag, score, consensus
+    #[command(subcommand)]
+    Decisions(decisions::DecisionsCommand),
     Evaluate(evaluate::Evaluate),
     Compare(compare::Compare),
     Failures(failures::Failures),
@@ -108,6 +112,7 @@ impl Cli {
             Command::Export(command) => command.run(),
             Command::Bench(bench) => bench.run(),
             Command::Data(data) => data.run(),
+            Command::Decisions(command) => command.run(),
             Command::Evaluate(command) => command.run(),
             Command::Compare(command) => command.run(),
             Command::Failures(command) => command.run(),

@@ -45,7 +45,8 @@ pub struct Predict {
     split_seed: u64,
 
     /// Constrain every answer while it is decoded: `labels` to the distinct training labels of the corpus, `text` to runs of words
-    /// of the case's own text, `json` to a JSON list of names
+    /// of the case's own text, `json` to a JSON list of names, `tags` to the case's text with tags of clinical decisions put in (give
+    /// --max-new room for the whole of it)
     #[arg(long, value_enum)]
     constrain: Option<ConstrainTo>,
     /// Sampled answers per case, whose labels are counted (self-consistency); one greedy answer without it
@@ -84,6 +85,7 @@ enum ConstrainTo {
     Labels,
     Text,
     Json,
+    Tags,
 }
 
 impl Predict {
@@ -115,6 +117,7 @@ impl Predict {
                 ConstrainTo::Labels => Constrain::Labels,
                 ConstrainTo::Json => Constrain::Json,
                 ConstrainTo::Text => Constrain::Text,
+                ConstrainTo::Tags => Constrain::Tags,
             }),
             endpoint,
             vote,

@@ -1,6 +1,7 @@
 //! Typed records and their readers, one file a corpus.
 pub mod characters;
 pub mod check;
+pub mod decisions;
 pub mod fetch;
 pub mod findings;
 pub mod leak;

@@ -2,11 +2,13 @@
 use super::constraint::Constraint;
 use super::decode::{Constraints, Decoding, Generated, Limits, decode, stop_tokens};
 use super::grammar::Grammar;
+use super::insert::{Insertions, Spelling, copy_with_tags};
 use super::labels::{Count, Labels};
 use super::sample::Sampling;
 use super::trained_on::warn_of_other_base;
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
+use crate::corpus::decisions::Category;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, default_device, resolve};
 use crate::prompt::{Constrain, Encoder, Overlong, Prompt, Thinking};
@@ -57,6 +59,8 @@ enum Applied {
     Shared(Box<dyn Constraint>),
     /// Every answer quotes its own case's text.
     Quoting,
+    /// Every answer copies its own case's text and puts tags of clinical decisions in.
+    Tagging(Arc<Spelling>),
 }
 
 /// A checkpoint in this process, with or without an adapter, decoding greedily.
@@ -104,14 +108,45 @@ impl Local {
             Constrain::Labels => Applied::Shared(Box::new(Labels::new(labels, Count::Many, &self.tokenizer)?)),
             Constrain::Json => Applied::Shared(Box::new(Grammar::names(self.tokenizer.clone())?)),
             Constrain::Text => Applied::Quoting,
+            Constrain::Tags => Applied::Tagging(Arc::new(Spelling::of(&self.tokenizer)?)),
         };
         self.constraint = Some((how, applied));
         Ok(())
     }
 
+    /// The state of an answer that copies a case's text with tags of clinical decisions put in.
+    fn insertions(&self, case: &Case) -> Result<Insertions> {
+        let Some((_, Applied::Tagging(spelling))) = &self.constraint else {
+            return Err(Error::failed("answers are not constrained to tags"));
+        };
+        let tags = Category::ALL.map(|category| (format!("<{}>", category.tag()), format!("</{}>", category.tag())));
+        Insertions::new(&case.input, &tags, &self.tokenizer, spelling).map_err(|e| named(e, &case.case_id))
+    }
+
+    fn read(&self, prompt: &[u32], made: Generated) -> Result<Answer> {
+        Ok(Answer {
+            raw: self.tokenizer.decode(&made.tokens, true)?,
+            logprob: Some(made.logprob()),
+            prompt_tokens: prompt.len(),
+            new_tokens: made.tokens.len(),
+            seconds: made.seconds,
+        })
+    }
+
     /// The encoder of this model's prompts: longer ones than its positions allow lose the end of the finding.
     pub fn encoder(&self) -> Encoder {
         encoder_for(self.tokenizer.clone(), &self.model.config, self.max_new)
+    }
+}
+
+/// Tokens of a text that are read ahead of the tags in it, see [`copy_with_tags`].
+const AHEAD: usize = 24;
+
+/// An error of the input with the case that it is about.
+fn named(error: Error, case_id: &str) -> Error {
+    match error {
+        Error::Input(what) => Error::Input(format!("case `{case_id}`: {what}")),
+        other => other,
     }
 }
 
@@ -163,10 +198,23 @@ impl Answers for Local {
             let quoted = Labels::quoting(input, &self.tokenizer);
             Ok(Box::new(quoted.map_err(|e| Error::input(format!("case `{case_id}`: nothing to quote: {e}")))?))
         };
+        let tagging = |at: usize| self.insertions(&cases[at]);
+        if let (Some((_, Applied::Tagging(_))), true, 1) = (&self.constraint, sampling.is_greedy(), samples) {
+            let mut made = Vec::with_capacity(cases.len());
+            for (at, ids) in prompts.iter().enumerate() {
+                let copied = copy_with_tags(&self.model, ids, &tagging(at)?, &limits, AHEAD);
+                let name = |e| named(e, &cases[at].case_id);
+                made.push(vec![self.read(ids, copied.map_err(name)?.generated)?]);
+                done(at + 1);
+            }
+            return Ok(made);
+        }
+        let tagging = |at: usize| -> Result<Box<dyn Constraint>> { Ok(Box::new(tagging(at)?)) };
         let constraints = match &self.constraint {
             None => Constraints::None,
             Some((_, Applied::Shared(constraint))) => Constraints::Shared(&**constraint),
             Some((_, Applied::Quoting)) => Constraints::PerPrompt(&quoting),
+            Some((_, Applied::Tagging(_))) => Constraints::PerPrompt(&tagging),
         };
         let called = |at: usize| format!("case `{}`", cases[at].case_id);
         let how = Decoding {
@@ -178,17 +226,8 @@ impl Answers for Local {
             ..Decoding::greedy(limits)
         };
         let made = decode(&self.model, &prompts, &how, done)?;
-        let read = |prompt: &Vec<u32>, made: Generated| {
-            Ok(Answer {
-                raw: self.tokenizer.decode(&made.tokens, true)?,
-                logprob: Some(made.logprob()),
-                prompt_tokens: prompt.len(),
-                new_tokens: made.tokens.len(),
-                seconds: made.seconds,
-            })
-        };
         let all = prompts.iter().zip(made);
-        all.map(|(prompt, made)| made.into_iter().map(|one| read(prompt, one)).collect()).collect()
+        all.map(|(prompt, made)| made.into_iter().map(|one| self.read(prompt, one)).collect()).collect()
     }
 }
 

@@ -6,6 +6,7 @@ mod decode;
 mod endpoint;
 mod engine;
 mod grammar;
+mod insert;
 mod kept;
 mod labels;
 mod pairs;
@@ -27,6 +28,7 @@ pub use endpoint::{
 };
 pub use engine::{Ask, Done, Drawn, Engine, Listen, PIECE, Room};
 pub use grammar::Grammar;
+pub use insert::{Copied, Insertions, Spelling, copy_with_tags};
 pub use labels::{Count, Labels, read_labels};
 pub use pairs::{Pair, check_pairs, read_pairs, score};
 pub use rank::{By, Ranked, rank};

@@ -1,6 +1,7 @@
 //! Metrics: pure functions from per-case outcomes to an `Estimate`. Undefined is `None`, never 0.
 mod bootstrap;
 mod calibration;
+pub mod difflib;
 mod flips;
 mod labels;
 mod normal;

@@ -70,6 +70,23 @@ impl Cache {
         self.len += part.len;
         Ok(())
     }
+
+    /// Forgets all but the first `len` positions. Fails for layers whose state cannot go back.
+    pub fn truncate(&mut self, len: usize) -> Result<()> {
+        if len >= self.len {
+            return Ok(());
+        }
+        for layer in &mut self.layers {
+            let LayerState::KeyValue { k, v } = layer else {
+                return Err(Error::failed("a recurrent layer keeps no earlier states: its cache cannot be cut"));
+            };
+            let (of_k, of_v) = (k.len() / self.len, v.len() / self.len);
+            k.truncate(len * of_k);
+            v.truncate(len * of_v);
+        }
+        self.len = len;
+        Ok(())
+    }
 }
 
 /// Rotary positions of one pass, and which rows its last layer has to answer for.

@@ -11,6 +11,8 @@ pub enum Constrain {
     Json,
     /// Runs of words of the case's own text, joined by `, `, none that holds another.
     Text,
+    /// The case's own text with tags of clinical decisions put in.
+    Tags,
 }
 
 impl std::fmt::Display for Constrain {
@@ -19,6 +21,7 @@ impl std::fmt::Display for Constrain {
             Self::Labels => "labels",
             Self::Json => "json",
             Self::Text => "text",
+            Self::Tags => "tags",
         })
     }
 }

@@ -274,6 +274,7 @@ impl PredictConfig {
             Constrain::Labels => format!("{}-held", self.name),
             Constrain::Json => format!("{}-json", self.name),
             Constrain::Text => format!("{}-quoting", self.name),
+            Constrain::Tags => format!("{}-tagging", self.name),
         };
         Self { name, constrain: Some(how), ..self.clone() }
     }

@@ -6,6 +6,7 @@
 //! types taken out (answers as JSON), for all that works on files.
 mod any;
 mod check;
+pub mod decisions;
 mod labels;
 pub mod rare_disease;
 mod separated;
@@ -13,6 +14,7 @@ mod separated;
 pub use crate::corpus::findings::cell::read as labels_of_cell;
 pub use any::{AnyPrediction, AnyTask, typed_predictions};
 pub use check::check;
+pub use decisions::DecisionTask;
 pub use labels::{LABEL_METRICS, LabelTask, context_of};
 pub use rare_disease::RareDisease;
 
@@ -169,11 +171,12 @@ pub trait Task: Send + Sync {
 }
 
 /// The task of a corpus by the name that configs and the command line use: `findings` (`DXLAB_FINDINGS`, else the embedded synthetic ones),
-/// `bc5cdr` or `ncbi` (need `DXLAB_DATA`), `rare-disease` or `rare-disease-balanced` (need what `make tools` installs), or a file or folder
-/// of findings.
+/// `bc5cdr` or `ncbi` (need `DXLAB_DATA`), `rare-disease` or `rare-disease-balanced` (need what `make tools` installs), `decisions` (synthetic
+/// discharge summaries), `decisions-validation`, a folder of notes with decisions, or a file or folder of findings.
 pub fn open(corpus: &str) -> Result<Arc<dyn AnyTask>> {
     Ok(match corpus {
         "rare-disease" | "rare-disease-balanced" => Arc::new(RareDisease::open(corpus)?),
+        _ if DecisionTask::knows(corpus) => Arc::new(DecisionTask::open(corpus)?),
         _ => Arc::new(LabelTask::open(corpus)?),
     })
 }

@@ -6,6 +6,7 @@
 pub mod dice;
 pub mod grammar;
 pub mod make;
+pub mod notes;
 pub mod plan;
 pub mod report;
 pub mod truth;

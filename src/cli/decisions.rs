@@ -1,0 +1,361 @@
+//! `dxlab decisions`: clinical decisions in MedDec's formats: tag, untag, score, consensus. The formats are in docs/formats.md.
+use crate::corpus::decisions::read::{self, Predicted, bare};
+use crate::corpus::decisions::{Span, stats};
+use crate::ensemble::spans::{expected, majority, nearest, union};
+use crate::ensemble::{SpanConsensus, Vote};
+use crate::error::{Error, Result};
+use crate::io;
+use crate::metric::{Bootstrap, Unit};
+use crate::task::decisions::score::{Answered, notes, table};
+use crate::task::decisions::{Match, Punkt, Reason, official, tag, untag, untag_by_search};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub enum DecisionsCommand {
+    Tag(Tag),
+    Untag(Untag),
+    Score(Score),
+    Consensus(Consensus),
+}
+
+/// Gold files and notes as tagged text, what a model is to learn: {"file_name", "text", "tagged"} a line
+///
+/// dxlab decisions tag --gold gold/train --text text --out tagged.jsonl
+#[derive(Args)]
+pub struct Tag {
+    /// Folder of gold files NAME.json
+    #[arg(long)]
+    gold: PathBuf,
+    /// Folder of notes NAME.txt
+    #[arg(long)]
+    text: PathBuf,
+    /// Where the lines go; without it they are printed
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Tagged text back to offsets, code points in the note: predictions as MedDec's scorer reads them
+///
+/// A line has file_name and tagged; predictions of `dxlab predict` (case_id and raw) are read too. What was lost is told by reason.
+///
+/// dxlab decisions untag tagged.jsonl --text text --out predictions.json
+#[derive(Args)]
+pub struct Untag {
+    tagged: PathBuf,
+    /// Folder of notes NAME.txt; not needed where each line has its `text`
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Where the predictions go; without it they are printed
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Where lost spans go, one JSON object a line
+    #[arg(long)]
+    dropped: Option<PathBuf>,
+    /// Look for the text of each span, as the published system does, in the place of an alignment of the whole answer
+    #[arg(long)]
+    search: bool,
+}
+
+/// The official scores and ours, with intervals, as JSON
+///
+/// Official: span F1 by words, token F1, base, worst group, final. Ours: the same places, an overlap of at least half, each category.
+///
+/// dxlab decisions score --gold gold/test --text text --stats stats.csv --predictions predictions.json
+#[derive(Args)]
+pub struct Score {
+    /// Folder of gold files NAME.json
+    #[arg(long)]
+    gold: PathBuf,
+    /// Folder of notes NAME.txt
+    #[arg(long)]
+    text: PathBuf,
+    /// CSV with SUBJECT_ID, HADM_ID, ROW_ID, GENDER, ETHNICITY, LANGUAGE: needed for worst and final
+    #[arg(long)]
+    stats: Option<PathBuf>,
+    #[arg(long)]
+    predictions: PathBuf,
+    /// NLTK's folder punkt_tab/english, to split sentences as the official scorer does; default DXLAB_PUNKT; without either by the
+    /// same rules with a short list of abbreviations
+    #[arg(long)]
+    punkt: Option<PathBuf>,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// Resamples of the bootstrap
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..))]
+    resamples: u32,
+    /// What is drawn: all notes of a patient together, or single notes
+    #[arg(long, value_enum, default_value = "patient")]
+    by: By,
+    /// Where the JSON goes; without it it is printed
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    Patient,
+    Note,
+}
+
+/// One file of predictions out of those of several models
+///
+/// dxlab decisions consensus a.json b.json c.json --support 0.34 --out consensus.json
+#[derive(Args)]
+pub struct Consensus {
+    /// Prediction files; a note that a file lacks counts as one without decisions
+    #[arg(required = true)]
+    predictions: Vec<PathBuf>,
+    /// Folder of notes NAME.txt: spans that do not lie in their note are left out
+    #[arg(long)]
+    text: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "cluster")]
+    method: Method,
+    /// How the bounds of a cluster are chosen: start and end together, or each on its own
+    #[arg(long, value_enum, default_value = "joint")]
+    vote: VoteBy,
+    /// IoU from which on spans are of one cluster
+    #[arg(long, default_value_t = SpanConsensus::default().cluster)]
+    cluster: f64,
+    /// IoU from which on spans of two models are paired to weigh the models
+    #[arg(long, default_value_t = SpanConsensus::default().pair)]
+    pair: f64,
+    /// Share of the models' weight that a cluster needs
+    #[arg(long, default_value_t = SpanConsensus::default().support)]
+    support: f64,
+    /// IoU from which on the shorter of two resulting spans is left out
+    #[arg(long, default_value_t = SpanConsensus::default().double)]
+    double: f64,
+    /// Where the predictions go; without it they are printed
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Method {
+    /// Clusters of overlapping spans, models weighted by their agreement
+    Cluster,
+    /// The same span in more than half of the files
+    Majority,
+    /// Every span of any file
+    Union,
+    /// The one file's answer that is on average nearest to all (minimum Bayes risk), note by note
+    Nearest,
+    /// The set of spans with the highest mean F1 with all answers
+    Expected,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum VoteBy {
+    Joint,
+    Independent,
+}
+
+impl DecisionsCommand {
+    pub fn run(self) -> Result<()> {
+        match self {
+            Self::Tag(tag) => tag.run(),
+            Self::Untag(untag) => untag.run(),
+            Self::Score(score) => score.run(),
+            Self::Consensus(consensus) => consensus.run(),
+        }
+    }
+}
+
+/// To the file, or printed.
+fn put(out: Option<&Path>, text: &str) -> Result<()> {
+    match out {
+        Some(path) => io::write(path, text.as_bytes()),
+        None => {
+            print!("{text}");
+            Ok(())
+        }
+    }
+}
+
+/// Predictions, one note a line.
+fn listed(all: &[Predicted]) -> Result<String> {
+    let one = |one: &Predicted| Ok(io::to_value(one)?.to_string());
+    let rows = all.iter().map(one).collect::<Result<Vec<String>>>()?;
+    Ok(format!("[\n{}\n]\n", rows.join(",\n")))
+}
+
+fn tell(warnings: &[String]) {
+    warnings.iter().for_each(|warning| eprintln!("… {warning}"));
+}
+
+impl Tag {
+    fn run(self) -> Result<()> {
+        let (texts, mut warnings) = (read::texts(&self.text)?, Vec::new());
+        let gold = read::gold(&self.gold, &texts, &mut warnings)?;
+        tell(&warnings);
+        let line = |(name, spans): (&String, &Vec<Span>)| {
+            let text = text_of(&texts, name, &self.text)?;
+            Ok(json!({"file_name": name, "text": text, "tagged": tag(text, spans)}).to_string() + "\n")
+        };
+        let lines = gold.iter().map(line).collect::<Result<Vec<_>>>()?;
+        put(self.out.as_deref(), &lines.concat())
+    }
+}
+
+fn text_of<'a>(texts: &'a BTreeMap<String, String>, name: &str, folder: &Path) -> Result<&'a str> {
+    let found = texts.get(name).map(String::as_str);
+    found.ok_or_else(|| Error::input(format!("{}: no note {name}.txt", folder.display())))
+}
+
+/// A line of tagged text, or a prediction.
+#[derive(Deserialize)]
+struct Tagged {
+    #[serde(alias = "case_id")]
+    file_name: String,
+    #[serde(alias = "raw")]
+    tagged: String,
+    #[serde(alias = "input")]
+    text: Option<String>,
+}
+
+impl Untag {
+    fn run(self) -> Result<()> {
+        let texts = self.text.as_deref().map(read::texts).transpose()?;
+        let content = io::read_text(&self.tagged)?;
+        let (mut all, mut seen, mut lost) = (Vec::new(), BTreeSet::new(), String::new());
+        let (mut matched, mut reasons) = (BTreeMap::<Match, usize>::new(), BTreeMap::<Reason, usize>::new());
+        let mut copied = 0;
+        for (i, line) in content.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let place = format!("{} row {}", self.tagged.display(), i + 1);
+            let row: Tagged = serde_json::from_str(line)
+                .map_err(|e| Error::input(format!("{place}: expected {{\"file_name\", \"tagged\"}}: {e}")))?;
+            let name = bare(&row.file_name).to_string();
+            if !seen.insert(name.clone()) {
+                return Err(Error::input(format!("{place}: note `{name}` comes twice: keep one answer a note")));
+            }
+            let text = match (&texts, &self.text, &row.text) {
+                (Some(texts), Some(folder), _) => text_of(texts, &name, folder)?,
+                (_, _, Some(text)) => text,
+                _ => return Err(Error::input(format!("{place}: no `text` of note `{name}`: give --text DIR"))),
+            };
+            let read = if self.search { untag_by_search(&row.tagged, text) } else { untag(&row.tagged, text) };
+            read.matched.iter().for_each(|(how, n)| *matched.entry(*how).or_default() += n);
+            copied += usize::from(read.copied);
+            for one in &read.dropped {
+                *reasons.entry(one.reason).or_default() += 1;
+                lost.push_str(&(json!({"file_name": name, "dropped": one}).to_string() + "\n"));
+            }
+            all.push(Predicted { file_name: name, predictions: read.spans });
+        }
+        if all.is_empty() {
+            return Err(Error::input(format!("{}: no lines", self.tagged.display())));
+        }
+        if let Some(path) = &self.dropped {
+            io::write(path, lost.as_bytes())?;
+        }
+        let summary =
+            json!({"notes": all.len(), "copied": copied, "matched": named(&matched)?, "dropped": named(&reasons)?});
+        eprintln!("{summary}");
+        put(self.out.as_deref(), &listed(&all)?)
+    }
+}
+
+/// A count by name.
+fn named<K: serde::Serialize>(counts: &BTreeMap<K, usize>) -> Result<BTreeMap<String, usize>> {
+    let name = |(key, n): (&K, &usize)| Ok((io::to_value(key)?.as_str().unwrap_or_default().to_string(), *n));
+    counts.iter().map(name).collect()
+}
+
+impl Score {
+    fn run(self) -> Result<()> {
+        let found = self.scores()?;
+        put(self.out.as_deref(), &format!("{found:#}\n"))
+    }
+
+    fn scores(&self) -> Result<Value> {
+        let (texts, mut warnings) = (read::texts(&self.text)?, Vec::new());
+        let gold = read::gold(&self.gold, &texts, &mut warnings)?;
+        tell(&warnings);
+        let predicted: BTreeMap<String, Vec<Span>> =
+            read::predictions(&self.predictions)?.into_iter().map(|one| (one.file_name, one.predictions)).collect();
+        let strata = self.stats.as_deref().map(stats).transpose()?;
+        let sentences = self.punkt.as_deref().map_or_else(Punkt::from_env, Punkt::open)?;
+        let names: BTreeSet<&String> = gold.keys().chain(predicted.keys()).collect();
+        let (scored, without_text): (Vec<&String>, Vec<&String>) =
+            names.into_iter().partition(|name| texts.contains_key(*name));
+        if !scored.iter().any(|name| gold.contains_key(*name)) {
+            return Err(Error::input(format!(
+                "no note of {} has its text in {}",
+                self.gold.display(),
+                self.text.display()
+            )));
+        }
+        let answered = scored.iter().map(|&name| Answered {
+            case_id: name.as_str(),
+            group: name.split('_').next().unwrap_or(name),
+            text: &texts[name],
+            gold: gold.get(name).map_or(&[][..], Vec::as_slice),
+            predicted: predicted.get(name).map_or(&[][..], Vec::as_slice),
+            raw: None,
+        });
+        let answers: Vec<Answered> = answered.collect();
+        let unit = if matches!(self.by, By::Patient) { Unit::Group } else { Unit::Case };
+        let bootstrap = Bootstrap { seed: self.seed, resamples: self.resamples as usize, unit, ..Bootstrap::default() };
+        let mut by_note = notes(&answers, &sentences);
+        by_note.iter_mut().for_each(|note| {
+            note.strata = strata.as_ref().and_then(|strata| strata.get(&note.file_name).cloned());
+        });
+        let table = table(&answers, &sentences);
+        let keys = table.keys().into_iter().map(str::to_string);
+        let ours: BTreeMap<String, _> = keys.zip(bootstrap.estimates(&table)).collect();
+        let groups: Vec<&str> = answers.iter().map(|one| one.group).collect();
+        let intervals = official::intervals(&by_note, &groups, &bootstrap);
+        let unknown = |name: &&&String| strata.as_ref().is_some_and(|strata| !strata.contains_key(**name));
+        Ok(json!({
+            "official": official::official(&by_note),
+            "official_intervals": intervals,
+            "ours": ours,
+            "sentences": sentences.name(),
+            "bootstrap": bootstrap,
+            "notes": scored.len(),
+            "gold_spans": answers.iter().map(|one| one.gold.len()).sum::<usize>(),
+            "predicted_spans": answers.iter().map(|one| one.predicted.len()).sum::<usize>(),
+            "notes_without_prediction": scored.iter().filter(|name| !predicted.contains_key(**name)).collect::<Vec<_>>(),
+            "notes_without_text": without_text,
+            "notes_without_stats": scored.iter().filter(unknown).collect::<Vec<_>>(),
+        }))
+    }
+}
+
+impl Consensus {
+    fn run(self) -> Result<()> {
+        let vote = if matches!(self.vote, VoteBy::Joint) { Vote::Joint } else { Vote::Independent };
+        let Self { cluster, pair, support, double, .. } = self;
+        let rule = SpanConsensus { cluster, pair, support, double, vote }.checked()?;
+        let texts = self.text.as_deref().map(read::texts).transpose()?;
+        let files = self.predictions.iter().map(|path| read::predictions(path)).collect::<Result<Vec<_>>>()?;
+        let files: Vec<BTreeMap<String, Vec<Span>>> = files
+            .into_iter()
+            .map(|file| file.into_iter().map(|one| (one.file_name, one.predictions)).collect())
+            .collect();
+        let names: BTreeSet<&String> = files.iter().flat_map(BTreeMap::keys).collect();
+        let combined = names.into_iter().map(|name| {
+            let chars = texts.as_ref().and_then(|texts| texts.get(name)).map(|text| text.chars().count());
+            let of = |file: &BTreeMap<String, Vec<Span>>| {
+                let mut spans = file.get(name).cloned().unwrap_or_default();
+                spans.retain(|span| span.fits(chars.unwrap_or(usize::MAX)));
+                spans
+            };
+            let answers: Vec<Vec<Span>> = files.iter().map(of).collect();
+            let predictions = match self.method {
+                Method::Cluster => rule.combine(&answers),
+                Method::Majority => majority(&answers),
+                Method::Union => union(&answers),
+                Method::Nearest => nearest(&answers).map(|i| answers[i].clone()).unwrap_or_default(),
+                Method::Expected => expected(&answers),
+            };
+            Predicted { file_name: name.clone(), predictions }
+        });
+        put(self.out.as_deref(), &listed(&combined.collect::<Vec<_>>())?)
+    }
+}

@@ -1,0 +1,175 @@
+//! Tags in a text: `<drug_decision>Hold aspirin</drug_decision>`, and `<drug_decision#1>` where two spans of one category cross, which
+//! plain tags cannot tell apart.
+//!
+//! ```text
+//! spans    [0,8) and [5,12) of one category cross
+//! plain    <c>ab cd<c>e f</c>gh i</c>      the first `</c>` could close either
+//! indexed  <c>ab cd<c#1>e f</c>gh i</c#1>
+//! ```
+//!
+//! Tagged text is no XML: tags may cross, and a `<` of the note stays as it is.
+use super::{Category, Span};
+use std::collections::BTreeSet;
+
+/// One tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag {
+    pub category: Category,
+    /// 0 for a tag without a number.
+    pub index: usize,
+}
+
+impl Tag {
+    /// `<drug_decision#1>`
+    pub fn open(self) -> String {
+        format!("<{}>", self.name())
+    }
+
+    /// `</drug_decision#1>`
+    pub fn close(self) -> String {
+        format!("</{}>", self.name())
+    }
+
+    fn name(self) -> String {
+        match self.index {
+            0 => self.category.tag().to_string(),
+            index => format!("{}#{index}", self.category.tag()),
+        }
+    }
+}
+
+/// What reads like a tag at one place: `</?name>` or `</?name#7>` of ASCII letters and `_`.
+struct Mark {
+    chars: usize,
+    close: bool,
+    /// None where the name is none of the nine.
+    tag: Option<Tag>,
+}
+
+/// The mark that begins at `at`, if one does.
+fn mark(text: &[char], at: usize) -> Option<Mark> {
+    let rest = text.get(at..)?.strip_prefix(&['<'])?;
+    let (close, rest) = rest.strip_prefix(&['/']).map_or((false, rest), |rest| (true, rest));
+    let letters = rest.iter().take_while(|c| c.is_ascii_alphabetic() || **c == '_').count();
+    let (name, mut after) = rest.split_at(letters);
+    let mut index = Some(0);
+    if let Some(number) = after.strip_prefix(&['#']) {
+        let digits = number.iter().take_while(|c| c.is_ascii_digit()).count();
+        let text: String = number[..digits].iter().collect();
+        index = text.parse().ok().filter(|index| *index > 0 && !text.starts_with('0')); // one way to write a number
+        after = if digits > 0 { &number[digits..] } else { after };
+    }
+    if name.is_empty() || after.first() != Some(&'>') {
+        return None;
+    }
+    let name: String = name.iter().collect();
+    let tag = Category::of_tag(&name).zip(index).map(|(category, index)| Tag { category, index });
+    Some(Mark { chars: text.len() - at - after.len() + 1, close, tag })
+}
+
+/// Texts of a note that read like tags and are none: `<b>` in a note stays what it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Literal(BTreeSet<String>);
+
+impl Literal {
+    pub fn of(note: &[char]) -> Self {
+        let marks = (0..note.len()).filter_map(|at| Some(note[at..at + mark(note, at)?.chars].iter().collect()));
+        Self(marks.collect())
+    }
+
+    /// Whether neither form of this tag stands in the note.
+    pub fn leaves(&self, tag: Tag) -> bool {
+        self.0.is_empty() || !(self.0.contains(&tag.open()) || self.0.contains(&tag.close()))
+    }
+
+    fn holds(&self, text: &[char]) -> bool {
+        !self.0.is_empty() && self.0.contains(&text.iter().collect::<String>())
+    }
+}
+
+/// A tagged text taken apart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scanned {
+    /// The text without its tags.
+    pub plain: Vec<char>,
+    /// Spans of `plain` in the order in which they close; empty ones too.
+    pub spans: Vec<Span>,
+    /// Places in `plain` where a tag opens that never closes.
+    pub unclosed: Vec<(usize, Category)>,
+    /// Closing tags that nothing opens.
+    pub unopened: usize,
+    /// Tags of no category, taken out.
+    pub unknown: usize,
+}
+
+/// Takes the tags out of a text. A closing tag closes the latest open one of its name and number, else the latest of its category; others
+/// stay open, so spans may cross. What stands in the note and reads like a tag (`literal`) is text; any other tag of an unknown name is
+/// taken out.
+pub fn scan(tagged: &str, literal: &Literal) -> Scanned {
+    let text: Vec<char> = tagged.chars().collect();
+    let (mut found, mut open, mut at) = (Scanned::default(), Vec::<(Tag, usize)>::new(), 0);
+    while at < text.len() {
+        let Some(mark) = mark(&text, at).filter(|mark| !literal.holds(&text[at..at + mark.chars])) else {
+            found.plain.push(text[at]);
+            at += 1;
+            continue;
+        };
+        at += mark.chars;
+        let here = found.plain.len();
+        match mark.tag {
+            None => found.unknown += 1,
+            Some(tag) if !mark.close => open.push((tag, here)),
+            Some(tag) => {
+                let same = open.iter().rposition(|(other, _)| *other == tag);
+                match same.or_else(|| open.iter().rposition(|(other, _)| other.category == tag.category)) {
+                    Some(place) => found.spans.push(Span::new(open.remove(place).1, here, tag.category)),
+                    None => found.unopened += 1,
+                }
+            }
+        }
+    }
+    found.unclosed = open.into_iter().map(|(tag, start)| (start, tag.category)).collect();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scanned(text: &str) -> (String, Vec<(usize, usize, u8)>) {
+        let found = scan(text, &Literal::default());
+        let spans = found.spans.iter().map(|s| (s.start, s.end, s.category.number())).collect();
+        (found.plain.into_iter().collect(), spans)
+    }
+
+    #[test]
+    fn tags_nest_cross_and_leave_other_text_alone() {
+        let nested = "<drug_decision>Hold <define_problem>MI</define_problem></drug_decision> drugs";
+        assert_eq!(scanned(nested), ("Hold MI drugs".into(), vec![(5, 7, 3), (0, 7, 5)]));
+        let crossing = "<drug_decision>ab<define_problem>cd</drug_decision>ef</define_problem>";
+        assert_eq!(scanned(crossing), ("abcdef".into(), vec![(0, 4, 5), (2, 6, 3)]));
+        let indexed = "<drug_decision>ab<drug_decision#1>cd</drug_decision>ef</drug_decision#1>";
+        assert_eq!(scanned(indexed), ("abcdef".into(), vec![(0, 4, 5), (2, 6, 5)]));
+        assert_eq!(
+            scanned("K < 3.1, <3, <>, </>, a<b, <x y>, <é>"),
+            ("K < 3.1, <3, <>, </>, a<b, <x y>, <é>".into(), vec![])
+        );
+    }
+
+    #[test]
+    fn what_does_not_match_is_counted() {
+        let found =
+            scan("a</drug_decision><b>c</b><define_problem>d<drug_decision#2>e</drug_decision>", &Literal::default());
+        assert_eq!((found.unopened, found.unknown), (1, 2));
+        assert_eq!(found.unclosed, [(2, Category::DefineProblem)]);
+        assert_eq!(found.spans, [Span::new(3, 4, Category::DrugDecision)], "closed by a tag of its category");
+    }
+
+    #[test]
+    fn a_tag_that_stands_in_the_note_is_text() {
+        let note: Vec<char> = "see <b>this</b>".chars().collect();
+        let found = scan("see <b><drug_decision>this</drug_decision></b><i>", &Literal::of(&note));
+        assert_eq!(found.plain, note);
+        assert_eq!(found.spans, [Span::new(7, 11, Category::DrugDecision)]);
+    }
+}

@@ -1,0 +1,509 @@
+//! Copying a text with tags put in, and nothing else: at every step the next token of the text or a legal tag (insert-only decoding). What comes
+//! out is the text, tags aside, whatever the model; only where tags stand is the model's.
+//!
+//! ```text
+//! text      Hold aspirin.              a tag opens before a word and closes behind one, no category twice at a time
+//! allowed   Hold │ or │<               then of ` aspirin` │ ` <`, of `drug`, … the tags that begin so, of `aspirin`, `.` │ `</`
+//! answer    <drug_decision>Hold aspirin</drug_decision>.
+//! ```
+//!
+//! A step that can only copy needs no choice, and one that may copy is mostly a copy. [`copy_with_tags`] therefore reads a run of the text in
+//! one pass and keeps it as far as the model would have copied it; where the model would rather have put a tag, it takes the tag and goes on from
+//! there. The answer is that of one token at a time. (Speculative decoding with the text as the draft: Leviathan et al., ICML 2023.)
+use super::constraint::{Constraint, next_ids};
+use super::decode::{Finish, Generated, Limits};
+use super::passes::AT_ONCE;
+use super::sample::{Place, Sampling};
+use super::text::Pieces;
+use crate::error::{Error, Result};
+use crate::model::ops::{Numbers, Segments, log_sum_exp, on_workers};
+use crate::model::{Cache, CausalLm, Tokenizer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// The tokens of a vocabulary by their bytes.
+pub struct Spelling {
+    nodes: Vec<Letter>,
+    /// Bytes by id; none for control tokens.
+    bytes: Vec<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Letter {
+    next: BTreeMap<u8, usize>,
+    ids: Vec<u32>,
+}
+
+impl Spelling {
+    pub fn of(tokenizer: &Tokenizer) -> Result<Self> {
+        let pieces = Pieces::of(tokenizer)?;
+        let mut made = Self { nodes: vec![Letter::default()], bytes: vec![Vec::new(); pieces.len()] };
+        for id in (0..pieces.len() as u32).filter(|&id| !pieces.is_added(id)) {
+            let mut node = 0;
+            for &byte in pieces.bytes(id) {
+                let fresh = made.nodes.len();
+                node = *made.nodes[node].next.entry(byte).or_insert(fresh);
+                if node == fresh {
+                    made.nodes.push(Letter::default());
+                }
+            }
+            made.nodes[node].ids.push(id);
+            made.bytes[id as usize] = pieces.bytes(id).to_vec();
+        }
+        Ok(made)
+    }
+
+    /// The fewest tokens that spell `text` from each of its bytes on.
+    fn fewest(&self, text: &[u8]) -> Vec<usize> {
+        let mut fewest = vec![0; text.len() + 1];
+        for at in (0..text.len()).rev() {
+            let (mut node, mut best) = (0, usize::MAX - 1);
+            for (i, byte) in text[at..].iter().enumerate() {
+                let Some(&next) = self.nodes[node].next.get(byte) else { break };
+                node = next;
+                if !self.nodes[node].ids.is_empty() {
+                    best = best.min(fewest[at + i + 1]);
+                }
+            }
+            fewest[at] = best + 1; // each byte is a token, so there is a way
+        }
+        fewest
+    }
+}
+
+/// What an answer copies and which tags it may hold.
+struct Plan {
+    tokenizer: Arc<Tokenizer>,
+    spelling: Arc<Spelling>,
+    text: String,
+    /// Whether a tag may open or close at a byte of the text.
+    opens: Vec<bool>,
+    closes: Vec<bool>,
+    tags: Vec<Pair>,
+    /// By place in the text: the token that copies on from there, and how many it takes to the end.
+    copies: Mutex<BTreeMap<usize, (u32, usize)>>,
+}
+
+/// An opening and a closing tag, and the fewest tokens that spell each from its byte `i` on.
+struct Pair {
+    written: [Vec<u8>; 2],
+    tokens: [Vec<usize>; 2],
+}
+
+const OPEN: usize = 0;
+const CLOSE: usize = 1;
+
+/// One way to read the tokens so far.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct State {
+    /// Bytes of the text that were copied.
+    at: usize,
+    /// The tag being written: which, opening or closing, how many bytes of it.
+    within: Option<(usize, usize, usize)>,
+    /// Where each tag was opened, if it is open.
+    open: Vec<Option<usize>>,
+}
+
+/// The state of one answer that copies a text with tags put in.
+#[derive(Clone)]
+pub struct Insertions {
+    plan: Arc<Plan>,
+    /// More than one only where a `<` may be the text's or a tag's.
+    states: Vec<State>,
+}
+
+impl Insertions {
+    /// An answer to `text`; `tags` are pairs of an opening and a closing tag, each beginning with `<`. Fails for a text that the tokenizer does not
+    /// give back.
+    pub fn new(
+        text: &str,
+        tags: &[(String, String)],
+        tokenizer: &Arc<Tokenizer>,
+        spelling: &Arc<Spelling>,
+    ) -> Result<Self> {
+        let ids = tokenizer.encode(text, false)?;
+        if text.is_empty() || tokenizer.decode(&ids, false)? != text {
+            return Err(Error::input(
+                "this text is empty, or the tokenizer does not give it back as it is: it cannot be copied",
+            ));
+        }
+        let pair = |(open, close): &(String, String)| {
+            let written = [open.clone().into_bytes(), close.clone().into_bytes()];
+            let tokens = [spelling.fewest(&written[OPEN]), spelling.fewest(&written[CLOSE])];
+            match open.starts_with('<') && close.starts_with('<') {
+                true => Ok(Pair { written, tokens }),
+                false => Err(Error::input(format!("tags `{open}` and `{close}`: expected both to begin with `<`"))),
+            }
+        };
+        let tags = tags.iter().map(pair).collect::<Result<Vec<_>>>()?;
+        let (opens, closes) = bounds(text);
+        let open = vec![None; tags.len()];
+        let (tokenizer, spelling) = (tokenizer.clone(), spelling.clone());
+        let plan = Plan { tokenizer, spelling, text: text.into(), opens, closes, tags, copies: Mutex::default() };
+        Ok(Self { plan: Arc::new(plan), states: vec![State { at: 0, within: None, open }] })
+    }
+
+    /// The tokens that go on most plainly, at most `most`: the rest of a tag that is certain, then the text.
+    fn ahead(&self, most: usize) -> Result<Vec<u32>> {
+        let [state] = self.states.as_slice() else { return Ok(Vec::new()) };
+        let mut ids = Vec::new();
+        if let Some((tag, kind, written)) = state.within {
+            let rest = String::from_utf8_lossy(&self.plan.tags[tag].written[kind][written..]).into_owned();
+            ids = self.plan.tokenizer.encode(&rest, false)?;
+        }
+        let mut at = state.at;
+        while ids.len() < most
+            && let Some((id, _)) = self.plan.copy(at)?
+        {
+            ids.push(id);
+            at += self.plan.bytes(id).len();
+        }
+        ids.truncate(most);
+        Ok(ids)
+    }
+}
+
+/// Where tags may open (before a character that is no white space) and close (behind one), never inside a word.
+fn bounds(text: &str) -> (Vec<bool>, Vec<bool>) {
+    let (mut opens, mut closes) = (vec![false; text.len() + 1], vec![false; text.len() + 1]);
+    let mut before: Option<char> = None;
+    for (at, after) in text.char_indices().map(|(at, c)| (at, Some(c))).chain([(text.len(), None)]) {
+        let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let inside = word(before) && word(after);
+        opens[at] = !inside && after.is_some_and(|c| !c.is_whitespace());
+        closes[at] = !inside && before.is_some_and(|c| !c.is_whitespace());
+        before = after;
+    }
+    (opens, closes)
+}
+
+impl Plan {
+    fn bytes(&self, id: u32) -> &[u8] {
+        self.spelling.bytes.get(id as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The token that copies on from a place as the tokenizer writes the rest, and how many tokens the rest has; None at the end and inside
+    /// a character.
+    fn copy(&self, at: usize) -> Result<Option<(u32, usize)>> {
+        let mut known = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(&at) {
+            return Ok(Some(*found));
+        }
+        let Some(rest) = self.text.get(at..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
+        let ids = self.tokenizer.encode(rest, false)?;
+        let mut place = self.text.len();
+        for id in ids.into_iter().rev() {
+            let to_go = known.get(&place).map_or(0, |(_, to_go)| *to_go);
+            place -= self.bytes(id).len();
+            known.entry(place).or_insert((id, to_go + 1));
+        }
+        Ok(known.get(&at).copied())
+    }
+
+    /// Fewest tokens from a state to the end, if nothing more is opened.
+    fn to_go(&self, state: &State) -> Result<usize> {
+        let rest = self.copy(state.at)?.map_or(0, |(_, tokens)| tokens);
+        let open = (0..self.tags.len()).filter(|&tag| state.open[tag].is_some());
+        let closing: usize = open.map(|tag| self.tags[tag].tokens[CLOSE][0]).sum();
+        let within = match state.within {
+            Some((tag, OPEN, written)) => self.tags[tag].tokens[OPEN][written] + self.tags[tag].tokens[CLOSE][0],
+            // the whole of this closing tag is counted above
+            Some((tag, _, written)) => {
+                return Ok(rest + closing - self.tags[tag].tokens[CLOSE][0] + self.tags[tag].tokens[CLOSE][written]);
+            }
+            None => 0,
+        };
+        Ok(rest + closing + within)
+    }
+
+    /// What a byte makes of a state; `true` where it belongs to a tag.
+    fn step(&self, state: &State, byte: u8) -> Vec<(State, bool)> {
+        if let Some((tag, kind, written)) = state.within {
+            let text = &self.tags[tag].written[kind];
+            if text.get(written) != Some(&byte) {
+                return Vec::new();
+            }
+            let mut next = State { within: Some((tag, kind, written + 1)), ..state.clone() };
+            if written + 1 == text.len() {
+                next.within = None;
+                next.open[tag] = (kind == OPEN).then_some(state.at);
+            }
+            return vec![(next, true)];
+        }
+        let mut all = Vec::new();
+        if self.text.as_bytes().get(state.at) == Some(&byte) {
+            all.push((State { at: state.at + 1, ..state.clone() }, false));
+        }
+        if byte == b'<' {
+            all.extend(
+                self.legal(state).map(|(tag, kind)| (State { within: Some((tag, kind, 1)), ..state.clone() }, true)),
+            );
+        }
+        all
+    }
+
+    /// Tags that may begin here. At one place tags close before others open, as [`crate::task::decisions::tag`] writes them.
+    fn legal<'a>(&'a self, state: &'a State) -> impl Iterator<Item = (usize, usize)> + 'a {
+        let opened_here = state.open.contains(&Some(state.at));
+        let legal = move |tag: usize| match state.open[tag] {
+            None => self.opens[state.at].then_some((tag, OPEN)),
+            Some(from) => (self.closes[state.at] && from < state.at && !opened_here).then_some((tag, CLOSE)),
+        };
+        (0..self.tags.len()).filter_map(legal)
+    }
+
+    fn ends(&self, state: &State) -> bool {
+        state.at == self.text.len() && state.within.is_none() && state.open.iter().all(Option::is_none)
+    }
+
+    /// The states behind a token.
+    fn after(&self, states: &[State], token: u32) -> Vec<State> {
+        let mut states: BTreeSet<State> = states.iter().cloned().collect();
+        for &byte in self.bytes(token) {
+            states = states.iter().flat_map(|state| self.step(state, byte)).map(|(state, _)| state).collect();
+        }
+        states.into_iter().collect()
+    }
+
+    /// Tokens with at least one byte of a tag in them, from a node of the spelling on.
+    fn tagged(&self, node: usize, states: &[(State, bool)], ids: &mut BTreeSet<u32>) {
+        let node = &self.spelling.nodes[node];
+        if states.iter().any(|(_, tagged)| *tagged) {
+            ids.extend(&node.ids);
+        }
+        for (&byte, &next) in &node.next {
+            let step = |(state, tagged): &(State, bool)| {
+                let tagged = *tagged;
+                self.step(state, byte).into_iter().map(move |(state, now)| (state, tagged || now))
+            };
+            let states: Vec<(State, bool)> = states.iter().flat_map(step).collect();
+            if !states.is_empty() {
+                self.tagged(next, &states, ids);
+            }
+        }
+    }
+}
+
+impl Constraint for Insertions {
+    fn allowed(&mut self, left: usize) -> Result<Vec<u32>> {
+        let plan = &self.plan;
+        let mut ids = BTreeSet::new();
+        for state in self.states.iter().filter(|state| state.within.is_none()) {
+            ids.extend(plan.copy(state.at)?.map(|(id, _)| id));
+        }
+        let states: Vec<(State, bool)> = self.states.iter().map(|state| (state.clone(), false)).collect();
+        plan.tagged(0, &states, &mut ids);
+        let mut fitting = Vec::new();
+        for &id in &ids {
+            let next =
+                plan.after(&self.states, id).iter().map(|state| plan.to_go(state)).collect::<Result<Vec<_>>>()?;
+            if next.into_iter().any(|tokens| tokens < left) {
+                fitting.push(id);
+            }
+        }
+        if fitting.is_empty() && !self.may_end()? {
+            let least = self.states.iter().map(|state| self.plan.to_go(state)).collect::<Result<Vec<_>>>()?;
+            let least = least.into_iter().min().unwrap_or_default() + 1;
+            return Err(Error::input(format!(
+                "the text needs {least} more tokens to be copied, and {left} are left: allow more"
+            )));
+        }
+        Ok(fitting)
+    }
+
+    fn accept(&mut self, token: u32) -> Result<()> {
+        self.states = self.plan.after(&self.states, token);
+        match self.states.is_empty() {
+            true => Err(Error::failed(format!("token {token} neither copies the text nor writes a tag"))),
+            false => Ok(()),
+        }
+    }
+
+    fn may_end(&mut self) -> Result<bool> {
+        Ok(self.states.iter().any(|state| self.plan.ends(state)))
+    }
+
+    fn fork(&self) -> Box<dyn Constraint> {
+        Box::new(self.clone())
+    }
+}
+
+/// An answer, and what it took.
+#[derive(Clone, Debug)]
+pub struct Copied {
+    pub generated: Generated,
+    /// Passes through the model that had to wait for the one before; the prompt counts as one. One token at a time takes one a token.
+    pub passes: usize,
+}
+
+/// The likeliest answer at every step, as [`super::decode`] makes it under `start`, with runs of up to `ahead` tokens of the text read in one pass.
+pub fn copy_with_tags(
+    model: &CausalLm,
+    prompt: &[u32],
+    start: &Insertions,
+    limits: &Limits,
+    ahead: usize,
+) -> Result<Copied> {
+    let started = Instant::now();
+    let (mut cache, mut state) = (model.cache(), start.clone());
+    let mut made = Generated {
+        tokens: vec![],
+        logprobs: vec![],
+        constrained: vec![],
+        finish: Finish::Length,
+        text: None,
+        seconds: 0.0,
+    };
+    let (mut pending, mut draft) = (prompt.to_vec(), Vec::new());
+    let mut passes = 0;
+    'answer: loop {
+        let before = cache.len() + pending.len();
+        let rows = read(model, &pending, &draft, &mut cache)?;
+        passes += 1;
+        for (i, (row, whole)) in rows.iter().enumerate() {
+            let token = choose(&mut state, row, *whole, limits, &mut made)?;
+            if limits.stop.contains(&token) {
+                made.finish = Finish::StopToken;
+                break 'answer;
+            }
+            made.tokens.push(token);
+            state.accept(token)?;
+            if made.tokens.len() >= limits.max_new {
+                break 'answer;
+            }
+            if draft.get(i) != Some(&token) {
+                cache.truncate(before + i)?;
+                pending = vec![token];
+                break;
+            }
+        }
+        let room = model.config.max_position_embeddings.saturating_sub(cache.len() + 1);
+        draft = state.ahead(ahead.min(room))?;
+    }
+    made.seconds = started.elapsed().as_secs_f64();
+    Ok(Copied { generated: made, passes })
+}
+
+/// Reads `pending` and `draft`; the logits behind the last of `pending` and behind each of `draft`, with log Σ e^logit.
+fn read(model: &CausalLm, pending: &[u32], draft: &[u32], cache: &mut Cache) -> Result<Vec<(Vec<f32>, f32)>> {
+    let ids = [pending, draft].concat();
+    let first = ids.len() - draft.len() - 1;
+    model.config.reads(&ids).and_then(|()| model.config.holds(cache.len() + ids.len()))?;
+    for piece in ids[..first].chunks(AT_ONCE) {
+        let (segments, newest) = (Segments::of_lengths([piece.len()]), Segments::of_lengths([1]));
+        on_workers(|| model.extend_tail(piece, &segments, &newest, &mut [&mut *cache]))?;
+    }
+    let segments = Segments::of_lengths([ids.len() - first]);
+    let logits = on_workers(|| model.logits(&model.extend(&ids[first..], &segments, &mut [&mut *cache])?))?; // [1 + draft, vocab_size]
+    let vocabulary = logits.dim(1)?;
+    let rows = Numbers::of(&logits)?;
+    Ok(rows.chunks_exact(vocabulary).map(|row| (row.to_vec(), log_sum_exp(row))).collect())
+}
+
+fn choose(state: &mut Insertions, row: &[f32], whole: f32, limits: &Limits, made: &mut Generated) -> Result<u32> {
+    if !whole.is_finite() {
+        return Err(Error::failed("the logits are not finite; are there NaN in the weights?"));
+    }
+    let ids = next_ids(state, limits.max_new - made.tokens.len(), &limits.stop)?;
+    let token =
+        Sampling::default().choose(row, Some(&ids), Place { prompt: 0, sample: 0, position: made.tokens.len() as u64 });
+    let allowed: Vec<f32> = ids.iter().map(|&id| row[id as usize]).collect();
+    made.constrained.push((row[token as usize] - log_sum_exp(&allowed)) as f64);
+    made.logprobs.push((row[token as usize] - whole) as f64);
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::labels::tests::wander;
+    use super::super::text::tests::tokenizer;
+    use super::super::{Constraints, Decoding, decode};
+    use super::*;
+    use crate::model::golden::model;
+    use rand::SeedableRng;
+
+    fn tags() -> Vec<(String, String)> {
+        ["drug_decision", "define_problem", "x"].map(|tag| (format!("<{tag}>"), format!("</{tag}>"))).to_vec()
+    }
+
+    fn insertions(text: &str) -> (Arc<Tokenizer>, Insertions) {
+        let tokenizer = Arc::new(tokenizer());
+        let spelling = Arc::new(Spelling::of(&tokenizer).unwrap());
+        let made = Insertions::new(text, &tags(), &tokenizer, &spelling).unwrap();
+        (tokenizer, made)
+    }
+
+    /// Whether an answer, in the tokenizer's own tokens, is legal to its end.
+    fn legal(text: &str, answer: &str) -> bool {
+        let (tokenizer, mut state) = insertions(text);
+        for id in tokenizer.encode(answer, false).unwrap() {
+            if !state.allowed(400).is_ok_and(|ids| ids.contains(&id)) {
+                return false;
+            }
+            state.accept(id).unwrap();
+        }
+        state.may_end().unwrap()
+    }
+
+    #[test]
+    fn only_the_text_with_well_formed_tags_is_legal() {
+        let text = "Renal cyst, liver.\n(cyst)";
+        assert!(legal(text, text));
+        assert!(legal(text, "<x>Renal cyst</x>, <drug_decision>liver</drug_decision>.\n(<x>cyst</x>)"));
+        assert!(legal(text, "<x><define_problem>Renal</define_problem> cyst</x>, liver.\n(cyst)"));
+        assert!(legal(text, "<x>Renal <define_problem>cyst</x>, liver</define_problem>.\n(cyst)"), "tags may cross");
+        let illegal = [
+            "Renal cyst, liver.",
+            "<x>Renal cyst, liver.\n(cyst)",
+            "Renal cyst</x>, liver.\n(cyst)",
+            "<x></x>Renal cyst, liver.\n(cyst)",
+            "Re<x>nal cyst</x>, liver.\n(cyst)",
+            "<x>Renal </x>cyst, liver.\n(cyst)",
+            "<y>Renal</y> cyst, liver.\n(cyst)",
+            "<x>Renal <x>cyst</x></x>, liver.\n(cyst)",
+            "Renal  cyst, liver.\n(cyst)",
+        ];
+        illegal.iter().for_each(|answer| assert!(!legal(text, answer), "{answer}"));
+    }
+
+    #[test]
+    fn a_literal_mark_of_the_text_is_copied_beside_tags() {
+        let text = "liver <x> cyst < liver";
+        assert!(legal(text, text) && legal(text, "<x>liver <x> cyst</x> < liver"));
+    }
+
+    /// Whatever is drawn from what is allowed, the answer is the text with tags around parts of it.
+    #[test]
+    fn random_answers_copy_the_text_and_end_in_time() {
+        let text = "Renal cyst, liver cyst. naïve 肝臓 (liver), [cyst] < 3";
+        let (_, start) = insertions(text);
+        let mut generator = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        for limit in [60, 90, 300].repeat(15) {
+            wander(&mut *start.fork(), limit, &mut generator);
+        }
+        let mut tight = start.clone();
+        let error = tight.allowed(4).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("allow more"), "{error}");
+    }
+
+    #[test]
+    fn reading_ahead_gives_the_tokens_of_one_at_a_time() {
+        let model = model("untied");
+        for text in ["Renal cyst, liver cyst, gallstone. Normal liver.", "naïve 肝臓 (liver), [cyst]"] {
+            let (tokenizer, start) = insertions(text);
+            let prompt = tokenizer.encode("Normal liver. cyst", false).unwrap();
+            let limits = Limits { max_new: 200, batch: 1, stop: vec![0] };
+            let make = |_: usize| Ok(start.fork());
+            let how = Decoding { constraints: Constraints::PerPrompt(&make), ..Decoding::greedy(limits.clone()) };
+            let one = decode(&model, &[prompt.clone()], &how, &mut |_| {}).unwrap().remove(0).remove(0);
+            for ahead in [0, 1, 5, 40] {
+                let copied = copy_with_tags(&model, &prompt, &start, &limits, ahead).unwrap();
+                assert_eq!((&copied.generated.tokens, copied.generated.finish), (&one.tokens, one.finish), "{ahead}");
+                assert!((copied.generated.logprob() - one.logprob()).abs() < 1e-3);
+                let most = one.tokens.len() + usize::from(one.ended());
+                assert!(if ahead == 0 { copied.passes == most } else { copied.passes <= most }, "{}", copied.passes);
+            }
+        }
+    }
+}

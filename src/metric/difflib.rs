@@ -1,0 +1,109 @@
+//! Similarity of two texts as Python's `difflib.SequenceMatcher(None, a, b).ratio()` has it (Ratcliff and Obershelp 1988):
+//! 2·M / (|a| + |b|), M the size of the blocks that are found by taking the longest common run, the leftmost in a and then in b, and going on
+//! to both sides of it.
+//!
+//! With `autojunk`, Python's default, and at least 200 characters in b, a character that makes up more than about 1 % of b begins no block; a
+//! block still extends over it. In clinical texts almost every letter is that frequent, so scattered edits are scored far too low: 5 % of the
+//! words of 5,000 characters deleted give 0.72 in the place of 0.975.
+use std::collections::HashMap;
+
+/// See the file's header. 1 for two empty texts.
+pub fn ratio(a: &[char], b: &[char], autojunk: bool) -> f64 {
+    match a.len() + b.len() {
+        0 => 1.0,
+        both => 2.0 * matched(a, b, autojunk) as f64 / both as f64,
+    }
+}
+
+/// No smaller than [`ratio`], and quick to find: what the counts of characters alone allow.
+pub fn upper_bound(a: &[char], b: &[char]) -> f64 {
+    let mut counts: HashMap<char, i32> = HashMap::new();
+    b.iter().for_each(|c| *counts.entry(*c).or_default() += 1);
+    let common =
+        a.iter().filter(|c| counts.get_mut(c).is_some_and(|left| std::mem::replace(left, *left - 1) > 0)).count();
+    if a.is_empty() && b.is_empty() { 1.0 } else { 2.0 * common as f64 / (a.len() + b.len()) as f64 }
+}
+
+/// Places of every character of b that may begin a block.
+fn seeds(b: &[char], autojunk: bool) -> HashMap<char, Vec<usize>> {
+    let mut places: HashMap<char, Vec<usize>> = HashMap::new();
+    b.iter().enumerate().for_each(|(j, c)| places.entry(*c).or_default().push(j));
+    if autojunk && b.len() >= 200 {
+        places.retain(|_, at| at.len() <= b.len() / 100 + 1);
+    }
+    places
+}
+
+fn matched(a: &[char], b: &[char], autojunk: bool) -> usize {
+    let seeds = seeds(b, autojunk);
+    let (mut windows, mut sum) = (vec![(0, a.len(), 0, b.len())], 0);
+    while let Some((from_a, to_a, from_b, to_b)) = windows.pop() {
+        let (i, j, size) = longest(a, b, &seeds, (from_a, to_a, from_b, to_b));
+        if size == 0 {
+            continue;
+        }
+        sum += size;
+        if from_a < i && from_b < j {
+            windows.push((from_a, i, from_b, j));
+        }
+        if i + size < to_a && j + size < to_b {
+            windows.push((i + size, to_a, j + size, to_b));
+        }
+    }
+    sum
+}
+
+/// (place in a, place in b, size) of the longest common run in a window, as `find_longest_match` finds it.
+fn longest(
+    a: &[char],
+    b: &[char],
+    seeds: &HashMap<char, Vec<usize>>,
+    (from_a, to_a, from_b, to_b): (usize, usize, usize, usize),
+) -> (usize, usize, usize) {
+    let (mut i, mut j, mut size) = (from_a, from_b, 0);
+    let mut ending: HashMap<usize, usize> = HashMap::new(); // length of the run that ends at this place of b
+    for at_a in from_a..to_a {
+        let mut next = HashMap::new();
+        let places = seeds.get(&a[at_a]).map_or(&[][..], Vec::as_slice);
+        let first = places.partition_point(|&at_b| at_b < from_b);
+        for &at_b in places[first..].iter().take_while(|&&at_b| at_b < to_b) {
+            let run = at_b.checked_sub(1).and_then(|before| ending.get(&before)).copied().unwrap_or(0) + 1;
+            next.insert(at_b, run);
+            if run > size {
+                (i, j, size) = (at_a + 1 - run, at_b + 1 - run, run);
+            }
+        }
+        ending = next;
+    }
+    while i > from_a && j > from_b && a[i - 1] == b[j - 1] {
+        (i, j, size) = (i - 1, j - 1, size + 1);
+    }
+    while i + size < to_a && j + size < to_b && a[i + size] == b[j + size] {
+        size += 1;
+    }
+    (i, j, size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pairs of texts with Python's values, from `tests/reference/nltk_tokens.py`.
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        difflib: Vec<(String, String, f64, f64)>,
+    }
+
+    #[test]
+    fn ratios_are_those_of_python() {
+        let text = include_str!("../../tests/reference/nltk_tokens.json");
+        let golden: Golden = serde_json::from_str(text).unwrap();
+        assert!(golden.difflib.len() >= 20);
+        for (a, b, plain, junk) in golden.difflib {
+            let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+            assert!((ratio(&a, &b, false) - plain).abs() < 1e-12, "{a:?} {b:?}");
+            assert!((ratio(&a, &b, true) - junk).abs() < 1e-12, "{a:?} {b:?}");
+            assert!(upper_bound(&a, &b) >= plain - 1e-12);
+        }
+    }
+}

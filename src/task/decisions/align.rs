@@ -1,0 +1,127 @@
+//! One alignment of an answer with the note that it copies, so that every offset of the answer has a place in the note.
+//!
+//! Words, runs of white space and single marks are compared by a diff (Myers 1986); where a few of them differ, their characters are compared by
+//! another. So it does not matter where in the note the answer went wrong, nor how often a word occurs.
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+/// Differing stretches of more characters than this (of both sides multiplied) are not compared character by character.
+const MOST: usize = 1 << 20;
+
+/// For each character of an answer the one of the note that it copies.
+#[derive(Clone, Debug)]
+pub struct Alignment {
+    to: Vec<Option<usize>>,
+    note: usize,
+}
+
+impl Alignment {
+    pub fn of(answer: &[char], note: &[char]) -> Self {
+        let mut to = vec![None; answer.len()];
+        let (old, new) = (pieces(answer), pieces(note));
+        let (old_at, new_at) = (offsets(&old), offsets(&new));
+        for op in capture_diff_slices(Algorithm::Myers, &old, &new) {
+            let (old, new) = (op.old_range(), op.new_range());
+            let (a, b) = (old_at[old.start]..old_at[old.end], new_at[new.start]..new_at[new.end]);
+            match op {
+                DiffOp::Equal { .. } => a.zip(b).for_each(|(i, j)| to[i] = Some(j)),
+                DiffOp::Replace { .. } if a.len() * b.len() <= MOST => {
+                    let (from_a, from_b) = (a.start, b.start);
+                    for op in capture_diff_slices(Algorithm::Myers, &answer[a], &note[b]) {
+                        if let DiffOp::Equal { old_index, new_index, len } = op {
+                            (0..len).for_each(|k| to[from_a + old_index + k] = Some(from_b + new_index + k));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Self { to, note: note.len() }
+    }
+
+    /// Places `[start, end)` in the note that the characters `[start, end)` of the answer may stand for, the likeliest first. A character
+    /// without a counterpart at an end of the span may stand for the stretch of the note that lies there, or for nothing.
+    pub fn places(&self, start: usize, end: usize) -> Vec<(usize, usize)> {
+        if start >= end || !self.to[start..end].iter().any(Option::is_some) {
+            return Vec::new();
+        }
+        let starts = match self.to[start] {
+            Some(at) => vec![at],
+            None => vec![self.before(start), self.after(start)],
+        };
+        let ends = match self.to[end - 1] {
+            Some(at) => vec![at + 1],
+            None => vec![self.after(end - 1), self.before(end - 1)],
+        };
+        let pairs = starts.iter().flat_map(|&start| ends.iter().map(move |&end| (start, end)));
+        pairs.filter(|(start, end)| start < end).collect()
+    }
+
+    /// Where a character stands in the note, or what stands after it.
+    pub fn near(&self, at: usize) -> usize {
+        self.to.get(at).copied().flatten().unwrap_or_else(|| self.after(at))
+    }
+
+    /// Behind the last counterpart before a character.
+    fn before(&self, at: usize) -> usize {
+        self.to[..at].iter().rev().find_map(|to| *to).map_or(0, |to| to + 1)
+    }
+
+    /// The first counterpart after a character.
+    fn after(&self, at: usize) -> usize {
+        self.to.get(at..).and_then(|rest| rest.iter().find_map(|to| *to)).unwrap_or(self.note)
+    }
+}
+
+/// Words, runs of white space, single other characters.
+fn pieces(text: &[char]) -> Vec<&[char]> {
+    let kind = |c: char| match (c.is_alphanumeric(), c.is_whitespace()) {
+        (true, _) => 1,
+        (_, true) => 2,
+        _ => 3,
+    };
+    text.chunk_by(|a, b| kind(*a) == kind(*b) && kind(*a) != 3).collect()
+}
+
+/// Where each piece begins, and the length of all.
+fn offsets(pieces: &[&[char]]) -> Vec<usize> {
+    let mut at = 0;
+    let mut offsets = vec![0];
+    offsets.extend(pieces.iter().map(|piece| {
+        at += piece.len();
+        at
+    }));
+    offsets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aligned(answer: &str, note: &str, part: &str) -> Vec<String> {
+        let (answer, note): (Vec<char>, Vec<char>) = (answer.chars().collect(), note.chars().collect());
+        let part: Vec<char> = part.chars().collect();
+        let start = answer.windows(part.len()).position(|window| window == part).unwrap();
+        let places = Alignment::of(&answer, &note).places(start, start + part.len());
+        places.iter().map(|&(s, e)| note[s..e].iter().collect()).collect()
+    }
+
+    #[test]
+    fn words_that_were_changed_lead_to_what_stands_there() {
+        let note = "Start lasix 40 mg daily. Stop the lasix.";
+        assert_eq!(
+            aligned("Start lasix 40 mg dayly. Stop the lasix.", note, "lasix 40 mg dayly"),
+            ["lasix 40 mg daily"]
+        );
+        assert_eq!(aligned("Stop the lasix.", note, "lasix."), ["lasix."]);
+        assert_eq!(aligned("Start Furosemid 40 mg daily.", note, "Furosemid 40 mg")[0], "lasix 40 mg");
+        assert!(aligned("zzz Start", note, "zzz").is_empty());
+    }
+
+    #[test]
+    fn a_copy_maps_onto_itself() {
+        let text: Vec<char> = "a\r\n <b> 肺炎, x".chars().collect();
+        let all = Alignment::of(&text, &text);
+        assert!((0..text.len()).all(|at| all.near(at) == at));
+        assert_eq!(all.places(0, text.len()), [(0, text.len())]);
+    }
+}

@@ -1,0 +1,100 @@
+//! `dxlab decisions` and `dxlab data make notes` as a user meets them, on synthetic notes in MedDec's layout.
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+/// Exit code, standard output, standard error.
+fn dxlab(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dxlab"));
+    let output = command.args(args).current_dir(folder).env_remove("DXLAB_PUNKT").output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn made() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let size = ["--train", "6", "--validation", "2", "--test", "5", "--layout", "meddec", "--out", "notes"];
+    let (code, out, error) = dxlab(folder.path(), &[["data", "make", "notes"].as_slice(), &size].concat());
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(out.contains("6 training, 2 validation and 5 test notes in notes"), "{out}");
+    folder
+}
+
+const SCORE: [&str; 8] =
+    ["decisions", "score", "--gold", "notes/gold/test", "--text", "notes/text", "--stats", "notes/stats.csv"];
+
+fn scores(folder: &Path, predictions: &str) -> Value {
+    let more = ["--predictions", predictions, "--resamples", "200"];
+    let (code, out, error) = dxlab(folder, &[SCORE.as_slice(), &more].concat());
+    assert_eq!((code, error.as_str()), (0, ""));
+    serde_json::from_str(&out).unwrap()
+}
+
+#[test]
+fn gold_goes_to_tags_and_back_and_scores_one() {
+    let folder = made();
+    let at = folder.path();
+    let tagging = ["decisions", "tag", "--gold", "notes/gold/test", "--text", "notes/text", "--out", "tagged.jsonl"];
+    assert_eq!(dxlab(at, &tagging), (0, String::new(), String::new()));
+    let untagging = ["decisions", "untag", "tagged.jsonl", "--text", "notes/text", "--out", "a.json"];
+    let (code, out, told) = dxlab(at, &untagging);
+    assert_eq!((code, out.as_str()), (0, ""));
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["copied"], &told["dropped"]), (&5.into(), &serde_json::json!({})));
+    let found = scores(at, "a.json");
+    for key in ["token_f1", "base_score", "worst_group_score", "final_score"] {
+        assert_eq!(found["official"][key], 1.0, "{key}");
+        assert_eq!(found["official_intervals"][key]["low"], 1.0, "{key}");
+    }
+    assert_eq!((&found["ours"]["exact_f1"]["value"], &found["ours"]["iou_f1"]["value"]), (&1.0.into(), &1.0.into()));
+    assert!(found["sentences"].as_str().unwrap().starts_with("simple"));
+    assert_eq!(found["gold_spans"], found["predicted_spans"]);
+}
+
+#[test]
+fn a_worse_answer_scores_less_and_its_losses_are_told() {
+    let folder = made();
+    let at = folder.path();
+    let tagging = ["decisions", "tag", "--gold", "notes/gold/test", "--text", "notes/text"];
+    let (_, tagged, _) = dxlab(at, &tagging);
+    let worse = tagged.replace("<define_problem>", "").replacen("</drug_decision>", "", 1);
+    std::fs::write(at.join("worse.jsonl"), worse).unwrap();
+    let untagging = ["decisions", "untag", "worse.jsonl", "--dropped", "lost.jsonl", "--out", "b.json"];
+    let (code, _, told) = dxlab(at, &untagging);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, &told["dropped"]), (0, &serde_json::json!({"unclosed": 1})));
+    assert!(std::fs::read_to_string(at.join("lost.jsonl")).unwrap().contains("\"reason\":\"unclosed\""));
+    let found = scores(at, "b.json");
+    assert!(found["official"]["final_score"].as_f64().unwrap() < 0.9);
+    assert_eq!(found["ours"]["define_problem_f1"]["value"], 0.0);
+    assert_eq!(found["ours"]["evaluate_result_f1"]["value"], 1.0);
+    let consensus = ["decisions", "consensus", "b.json", "b.json", "b.json", "--text", "notes/text", "--out", "c.json"];
+    assert_eq!(dxlab(at, &consensus).0, 0);
+    let union = ["decisions", "consensus", "b.json", "--method", "union", "--out", "u.json"];
+    assert_eq!(dxlab(at, &union).0, 0);
+    assert_eq!(scores(at, "u.json")["official"], found["official"]);
+    // of three equal files everything stays but spans of one category that overlap within a file, which make one cluster
+    let right = |found: &Value| found["official"]["span"]["tp"].as_u64().unwrap();
+    assert!((right(&found) - 4..=right(&found)).contains(&right(&scores(at, "c.json"))));
+}
+
+#[test]
+fn what_is_wrong_is_named_and_exits_with_2() {
+    let folder = made();
+    let at = folder.path();
+    std::fs::write(at.join("p.json"), r#"[{"file_name": "x", "predictions": [{"start_offset": 1, "category": 3}]}]"#)
+        .unwrap();
+    let (code, _, error) = dxlab(at, &[SCORE.as_slice(), &["--predictions", "p.json"]].concat());
+    assert_eq!(code, 2);
+    assert!(error.contains("p.json entry 1 (`x`) annotation 1: `end_offset` is nothing"), "{error}");
+    let (code, _, error) = dxlab(at, &[SCORE.as_slice(), &["--predictions", "p.json", "--punkt", "nowhere"]].concat());
+    assert!(code == 2 && !error.contains("panicked"), "{error}");
+    std::fs::write(at.join("t.jsonl"), "{\"file_name\": \"x\", \"tagged\": \"y\"}\n").unwrap();
+    let (code, _, error) = dxlab(at, &["decisions", "untag", "t.jsonl"]);
+    assert!(code == 2 && error.contains("t.jsonl row 1: no `text` of note `x`: give --text DIR"), "{error}");
+    let (code, _, error) = dxlab(at, &["decisions", "consensus", "p.json", "--support", "2"]);
+    assert!(code == 2 && error.contains("threshold `support` is 2"), "{error}");
+    let (code, out, error) = dxlab(at, &["data", "check", "notes"]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(out.contains("5 test notes: contact_related"), "{out}");
+}
