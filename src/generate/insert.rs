@@ -103,6 +103,8 @@ struct State {
     within: Option<(usize, usize, usize)>,
     /// Where each tag was opened, if it is open.
     open: Vec<Option<usize>>,
+    /// A tag must come: the last token stopped short of what the tokenizer writes for the plain text.
+    owes: bool,
 }
 
 /// The state of one answer that copies a text with tags put in.
@@ -141,12 +143,15 @@ impl Insertions {
         let open = vec![None; tags.len()];
         let (tokenizer, spelling) = (tokenizer.clone(), spelling.clone());
         let plan = Plan { tokenizer, spelling, text: text.into(), opens, closes, tags, copies: Mutex::default() };
-        Ok(Self { plan: Arc::new(plan), states: vec![State { at: 0, within: None, open }] })
+        Ok(Self { plan: Arc::new(plan), states: vec![State { at: 0, within: None, open, owes: false }] })
     }
 
     /// The tokens that go on most plainly, at most `most`: the rest of a tag that is certain, then the text.
     fn ahead(&self, most: usize) -> Result<Vec<u32>> {
         let [state] = self.states.as_slice() else { return Ok(Vec::new()) };
+        if state.owes {
+            return Ok(Vec::new());
+        }
         let mut ids = Vec::new();
         if let Some((tag, kind, written)) = state.within {
             let rest = String::from_utf8_lossy(&self.plan.tags[tag].written[kind][written..]).into_owned();
@@ -212,9 +217,19 @@ impl Plan {
             Some((tag, _, written)) => {
                 return Ok(rest + closing - self.tags[tag].tokens[CLOSE][0] + self.tags[tag].tokens[CLOSE][written]);
             }
+            None if state.owes => self.owed(state),
             None => 0,
         };
         Ok(rest + closing + within)
+    }
+
+    /// Tokens that the tag which must come adds: none where one that is open may close, as its closing is counted.
+    fn owed(&self, state: &State) -> usize {
+        let cost = |(tag, kind): (usize, usize)| {
+            let [open, close] = &self.tags[tag].tokens;
+            if kind == CLOSE { 0 } else { open[0] + close[0] }
+        };
+        self.legal(state).map(cost).min().unwrap_or_default()
     }
 
     /// What a byte makes of a state; `true` where it belongs to a tag.
@@ -232,13 +247,12 @@ impl Plan {
             return vec![(next, true)];
         }
         let mut all = Vec::new();
-        if self.text.as_bytes().get(state.at) == Some(&byte) {
+        if !state.owes && self.text.as_bytes().get(state.at) == Some(&byte) {
             all.push((State { at: state.at + 1, ..state.clone() }, false));
         }
         if byte == b'<' {
-            all.extend(
-                self.legal(state).map(|(tag, kind)| (State { within: Some((tag, kind, 1)), ..state.clone() }, true)),
-            );
+            let begun = |(tag, kind)| State { within: Some((tag, kind, 1)), owes: false, ..state.clone() };
+            all.extend(self.legal(state).map(|tag| (begun(tag), true)));
         }
         all
     }
@@ -246,30 +260,40 @@ impl Plan {
     /// Tags that may begin here. At one place tags close before others open, as [`crate::task::decisions::tag`] writes them.
     fn legal<'a>(&'a self, state: &'a State) -> impl Iterator<Item = (usize, usize)> + 'a {
         let opened_here = state.open.contains(&Some(state.at));
+        let here = state.within.is_none();
         let legal = move |tag: usize| match state.open[tag] {
-            None => self.opens[state.at].then_some((tag, OPEN)),
+            None => self.opens.get(state.at).copied().unwrap_or(false).then_some((tag, OPEN)),
             Some(from) => (self.closes[state.at] && from < state.at && !opened_here).then_some((tag, CLOSE)),
         };
-        (0..self.tags.len()).filter_map(legal)
+        (0..self.tags.len()).filter(move |_| here).filter_map(legal)
     }
 
     fn ends(&self, state: &State) -> bool {
         state.at == self.text.len() && state.within.is_none() && state.open.iter().all(Option::is_none)
     }
 
-    /// The states behind a token.
-    fn after(&self, states: &[State], token: u32) -> Vec<State> {
-        let mut states: BTreeSet<State> = states.iter().cloned().collect();
-        for &byte in self.bytes(token) {
-            states = states.iter().flat_map(|state| self.step(state, byte)).map(|(state, _)| state).collect();
+    /// The states behind a token. One that only copies, and is not the tokenizer's own next token, owes a tag.
+    fn after(&self, states: &[State], token: u32) -> Result<Vec<State>> {
+        let mut all = BTreeSet::new();
+        for start in states {
+            let plain = start.within.is_none() && self.copy(start.at)?.is_some_and(|(id, _)| id == token);
+            let mut ways = vec![(start.clone(), false)];
+            for &byte in self.bytes(token) {
+                let step = |(state, tagged): (State, bool)| {
+                    self.step(&state, byte).into_iter().map(move |(state, now)| (state, tagged || now))
+                };
+                ways = ways.into_iter().flat_map(step).collect();
+            }
+            let kept = ways.into_iter().map(|(state, tagged)| State { owes: !tagged && !plain, ..state });
+            all.extend(kept.filter(|state| !state.owes || self.legal(state).next().is_some()));
         }
-        states.into_iter().collect()
+        Ok(all.into_iter().collect())
     }
 
-    /// Tokens with at least one byte of a tag in them, from a node of the spelling on.
+    /// Tokens with at least one byte of a tag in them, and those that copy up to a place where a tag may stand, from a node of the spelling on.
     fn tagged(&self, node: usize, states: &[(State, bool)], ids: &mut BTreeSet<u32>) {
         let node = &self.spelling.nodes[node];
-        if states.iter().any(|(_, tagged)| *tagged) {
+        if states.iter().any(|(state, tagged)| *tagged || self.legal(state).next().is_some()) {
             ids.extend(&node.ids);
         }
         for (&byte, &next) in &node.next {
@@ -297,7 +321,7 @@ impl Constraint for Insertions {
         let mut fitting = Vec::new();
         for &id in &ids {
             let next =
-                plan.after(&self.states, id).iter().map(|state| plan.to_go(state)).collect::<Result<Vec<_>>>()?;
+                plan.after(&self.states, id)?.iter().map(|state| plan.to_go(state)).collect::<Result<Vec<_>>>()?;
             if next.into_iter().any(|tokens| tokens < left) {
                 fitting.push(id);
             }
@@ -313,7 +337,7 @@ impl Constraint for Insertions {
     }
 
     fn accept(&mut self, token: u32) -> Result<()> {
-        self.states = self.plan.after(&self.states, token);
+        self.states = self.plan.after(&self.states, token)?;
         match self.states.is_empty() {
             true => Err(Error::failed(format!("token {token} neither copies the text nor writes a tag"))),
             false => Ok(()),
