@@ -7,7 +7,6 @@ use super::app::{App, typed};
 use super::diagnose::{Diagnosis, Finding, Measured};
 use super::diagnoses::{Question, diagnosed};
 use super::error::ApiError;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
