@@ -1,9 +1,9 @@
 //! `dxlab data`: corpora: what is known, download, validate with row numbers, generate.
 use crate::corpus::decisions::{Category, Decisions};
 use crate::corpus::leak::{Allowed, LIMIT};
+use crate::corpus::phenopacket::Packets;
 use crate::corpus::synthetic::notes::{self, Layout, Size};
 use crate::corpus::{fetch, manifest, manifest::State, synthetic};
-use crate::corpus::phenopacket::Packets;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::phenotype::synthetic::{Generator, PatientSettings, phenopacket};
@@ -203,8 +203,12 @@ pub struct Patients {
 impl Patients {
     fn run(self) -> Result<()> {
         let library = Library::of(Knowledge::installed()?);
-        let settings =
-            PatientSettings { seed: self.seed, imprecision: self.imprecision, noise: self.noise, ..PatientSettings::default() };
+        let settings = PatientSettings {
+            seed: self.seed,
+            imprecision: self.imprecision,
+            noise: self.noise,
+            ..PatientSettings::default()
+        };
         let generator = Generator::new(&library, settings)?;
         if std::fs::read_dir(&self.out).is_ok_and(|mut inside| inside.next().is_some()) {
             return Err(Error::input(format!("{}: not empty: give a new folder", self.out.display())));
@@ -220,7 +224,12 @@ impl Patients {
             io::write_json(&self.out.join(format!("{name}.json")), &phenopacket(&library, &patient))?;
             patients += 1;
         }
-        println!("{patients} synthetic patients of {} diseases, seed {}, in {}", diseases.len(), self.seed, self.out.display());
+        println!(
+            "{patients} synthetic patients of {} diseases, seed {}, in {}",
+            diseases.len(),
+            self.seed,
+            self.out.display()
+        );
         println!("drawn from the annotations of {}: use them under the terms of HPO", library.knowledge.version);
         Ok(())
     }

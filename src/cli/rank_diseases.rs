@@ -104,7 +104,13 @@ impl RankDiseases {
             return Ok(());
         }
         let library = &bench.published;
-        println!("{}: {} observed, {} excluded; {}", one.id, one.signs.observed.len(), one.signs.excluded.len(), bench.said());
+        println!(
+            "{}: {} observed, {} excluded; {}",
+            one.id,
+            one.signs.observed.len(),
+            one.signs.excluded.len(),
+            bench.said()
+        );
         println!("{:>4}  {:>8}  disease ({}, {:.1} ms)", "rank", "score", ranker.name(), 1000.0 * seconds);
         for (i, ranked) in list.iter().enumerate() {
             let candidate = &library.candidates[ranked.candidate];
@@ -123,12 +129,20 @@ impl RankDiseases {
         Ok(())
     }
 
-    fn object(&self, bench: &Bench, ranker: &dyn Ranker, one: &Asked, list: &[Ranked], seconds: f64) -> serde_json::Value {
+    fn object(
+        &self,
+        bench: &Bench,
+        ranker: &dyn Ranker,
+        one: &Asked,
+        list: &[Ranked],
+        seconds: f64,
+    ) -> serde_json::Value {
         let left = one.group.as_deref().map_or(Left::nothing(), Left::out);
         let library = &bench.published;
         let line = |(i, ranked): (usize, &Ranked)| {
             let candidate = &library.candidates[ranked.candidate];
-            let parts = if i < self.evidence { ranker.contributions(&one.signs, ranked.candidate, left) } else { vec![] };
+            let parts =
+                if i < self.evidence { ranker.contributions(&one.signs, ranked.candidate, left) } else { vec![] };
             let evidence: Vec<_> = parts
                 .iter()
                 .map(|part| {

@@ -1,7 +1,7 @@
 //! `dxlab rare-disease`: the rankers on published patients, and the learned ranker's weights.
 use crate::error::Result;
 use crate::metric::Bootstrap;
-use crate::study::rare_disease::{Benchmark, BenchmarkConfig, Bench, Protocol, Stratum, hit_row, train_all};
+use crate::study::rare_disease::{Bench, Benchmark, BenchmarkConfig, Protocol, Stratum, hit_row, train_all};
 use clap::Subcommand;
 use std::path::PathBuf;
 

@@ -224,7 +224,8 @@ fn packet(bytes: &[u8]) -> Result<Result<Packet, String>, String> {
     }
     let (mut observed, mut excluded) = (vec![], vec![]);
     for (i, feature) in raw.phenotypic_features.unwrap_or_default().into_iter().enumerate() {
-        let term = feature.kind.ok_or_else(|| format!("a broken phenopacket: phenotypic feature {} has no `type`", i + 1))?;
+        let term =
+            feature.kind.ok_or_else(|| format!("a broken phenopacket: phenotypic feature {} has no `type`", i + 1))?;
         let denied = feature.excluded.or(feature.negated).unwrap_or(false);
         let list = if denied { &mut excluded } else { &mut observed };
         if !list.contains(&term) {

@@ -60,7 +60,8 @@ fn table(cases: &[RankedCase], space: usize) -> ScoreTable {
         let missing = case.gold.len() as f64 - case.right();
         (missing + case.listed as f64 - case.right(), space.max(1) as f64)
     };
-    let smaller = |key: &str, counts_cases| MetricInfo { smaller_is_better: true, counts_cases, ..MetricInfo::new(key) };
+    let smaller =
+        |key: &str, counts_cases| MetricInfo { smaller_is_better: true, counts_cases, ..MetricInfo::new(key) };
     ScoreTable {
         ids: cases.iter().map(|case| case.case_id.clone()).collect(),
         groups: cases.iter().map(|case| case.group.clone()).collect(),

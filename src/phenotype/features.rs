@@ -1,7 +1,7 @@
 //! What the rankers say of each candidate, side by side: the input of the learned ranker.
 use super::library::{Left, Library};
-use super::rank::{Bayes, BayesSettings, Descriptions, LikelihoodRatio, Likeness, Nearest, Resnik};
 use super::rank::Weights;
+use super::rank::{Bayes, BayesSettings, Descriptions, LikelihoodRatio, Likeness, Nearest, Resnik};
 use super::{Ranker, Signs};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -69,7 +69,8 @@ impl<'a> Features<'a> {
             }
         }
         of_group.values().flat_map(BTreeMap::keys).for_each(|&disease| counts[disease][1] += 1.0);
-        let nearest = [Likeness::Terms, Likeness::Above, Likeness::Lin, Likeness::Resnik].map(|likeness| Nearest::of(library, likeness));
+        let nearest = [Likeness::Terms, Likeness::Above, Likeness::Lin, Likeness::Resnik]
+            .map(|likeness| Nearest::of(library, likeness));
         Self {
             library,
             resnik: Resnik::of(library),

@@ -69,7 +69,9 @@ impl Grounding {
         }
         let bare = name.split(['(', '[']).next().unwrap_or_default();
         match self.names.get(&comparable(bare)) {
-            Some(found) if comparable(bare) != key && !bare.trim().is_empty() => (found.iter().copied().collect(), Way::Exact),
+            Some(found) if comparable(bare) != key && !bare.trim().is_empty() => {
+                (found.iter().copied().collect(), Way::Exact)
+            }
             _ => (self.near(&key), Way::Near),
         }
     }

@@ -1,7 +1,7 @@
 //! What a ranker may know: candidate diseases, their annotations, and patients that were diagnosed before.
+use super::Signs;
 use super::knowledge::Knowledge;
 use super::ontology::{Found, Ontology};
-use super::Signs;
 use crate::corpus::phenopacket::{Named, Packet};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -233,7 +233,9 @@ impl Library {
             let id = text.to_uppercase();
             return match hpo.find(&id) {
                 Found::Unknown => Err(Error::input(format!("`{text}` is no id of {}", hpo.version))),
-                Found::Obsolete => Err(Error::input(format!("`{text}` is obsolete in {}, without a successor", hpo.version))),
+                Found::Obsolete => {
+                    Err(Error::input(format!("`{text}` is obsolete in {}, without a successor", hpo.version)))
+                }
                 _ => Ok(Named { id, label: String::new() }),
             };
         }
@@ -319,7 +321,8 @@ pub(crate) mod tests {
     #[test]
     fn old_and_unknown_ids_are_counted() {
         let mut library = library();
-        let (patients, unread) = library.patients_of(&[packet("e", "PMID:5", "OMIM:1", &["HP:8", "HP:9", "HP:99", "HP:2"], &[])]);
+        let (patients, unread) =
+            library.patients_of(&[packet("e", "PMID:5", "OMIM:1", &["HP:8", "HP:9", "HP:99", "HP:2"], &[])]);
         assert_eq!(patients[0].signs.observed.len(), 1, "the successor of HP:8 is HP:2");
         assert_eq!(unread.replaced["HP:8"], ("HP:2".to_string(), 1));
         let told = unread.to_string();
@@ -335,7 +338,11 @@ pub(crate) mod tests {
         let error = |observed: &[&str], excluded: &[&str]| {
             library.typed(&texts(observed), &texts(excluded)).unwrap_err().to_string()
         };
-        assert!(error(&["focal seizur"], &[]).contains("near to it: `Focal seizure` (HP:3)"), "{}", error(&["focal seizur"], &[]));
+        assert!(
+            error(&["focal seizur"], &[]).contains("near to it: `Focal seizure` (HP:3)"),
+            "{}",
+            error(&["focal seizur"], &[])
+        );
         assert!(error(&["HP:77"], &[]).contains("`HP:77` is no id of small"));
         assert!(error(&["HP:9"], &[]).contains("obsolete"));
         assert!(error(&["HP:2"], &["HP:22"]).contains("as observed and as excluded"));

@@ -13,7 +13,6 @@ pub mod profile;
 pub mod rank;
 pub mod synthetic;
 
-
 pub use knowledge::{Annotation, Disease, Frequency, Knowledge};
 pub use library::{Candidate, Left, Library, Patient, Unread};
 pub use ontology::{Found, Ontology, Term};

@@ -98,7 +98,8 @@ impl Ontology {
         for (i, entry) in entries.iter().enumerate() {
             entry.parents.iter().for_each(|&parent| children[parent as usize].push(i as Term));
         }
-        let says_nothing = |term: Term| entries[term as usize].parents.is_empty() || entries[term as usize].id == ABNORMALITY;
+        let says_nothing =
+            |term: Term| entries[term as usize].parents.is_empty() || entries[term as usize].id == ABNORMALITY;
         let mut ancestors: Vec<Vec<Term>> = vec![Vec::new(); entries.len()];
         for &term in &order {
             let mut all: Vec<Term> =

@@ -109,7 +109,11 @@ impl Links {
         for (i, line) in table.lines().enumerate().skip(1).filter(|(_, line)| !line.trim().is_empty()) {
             let fields: Vec<&str> = line.split('\t').map(|field| field.trim().trim_matches('"')).collect();
             let [id, _, other] = fields[..] else {
-                return Err(format!("row {}: expected id, label and xref with tabs, got {} fields", i + 1, fields.len()));
+                return Err(format!(
+                    "row {}: expected id, label and xref with tabs, got {} fields",
+                    i + 1,
+                    fields.len()
+                ));
             };
             if let Some((vocabulary, number)) = other.split_once(':') {
                 all.entry(id.into()).or_default().push((vocabulary.into(), number.into()));
@@ -167,7 +171,9 @@ impl Page {
                         Some(found.value.to_string())
                     };
                     if let (true, Some(address)) = (tag == "Document", attribute("url")) {
-                        let number = address.split('/').find(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+                        let number = address
+                            .split('/')
+                            .find(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
                         page.number = number.unwrap_or_default().trim_start_matches('0').into();
                     }
                     if tag == "Question" {

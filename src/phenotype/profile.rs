@@ -37,7 +37,8 @@ impl Profile {
         for annotation in all.filter(|one| Some(one.source) != without) {
             terms.entry(annotation.term).or_default().push(annotation);
         }
-        let (present, absent): (Vec<_>, Vec<_>) = terms.into_iter().partition(|(_, rows)| rows.iter().any(|one| !one.excluded));
+        let (present, absent): (Vec<_>, Vec<_>) =
+            terms.into_iter().partition(|(_, rows)| rows.iter().any(|one| !one.excluded));
         let direct: Vec<(Term, f32)> = present.into_iter().map(|(term, rows)| (term, share(&rows))).collect();
         let mut closure: BTreeMap<Term, f32> = BTreeMap::new();
         for &(term, share) in &direct {
@@ -98,11 +99,11 @@ pub struct Profiles {
 
 impl Profiles {
     pub fn of(library: &Library, rows: Rows) -> Self {
-        let list: Vec<Profile> =
-            (0..library.candidates.len()).map(|i| Profile::of(library, i, rows, None)).collect();
+        let list: Vec<Profile> = (0..library.candidates.len()).map(|i| Profile::of(library, i, rows, None)).collect();
         let terms = library.ontology().len();
         let mut holders: Vec<Vec<(u32, f32)>> = vec![vec![]; terms];
-        let (mut annotated, mut excluders) = (HashMap::<Term, Vec<(u32, f32)>>::new(), HashMap::<Term, Vec<u32>>::new());
+        let (mut annotated, mut excluders) =
+            (HashMap::<Term, Vec<(u32, f32)>>::new(), HashMap::<Term, Vec<u32>>::new());
         for (i, profile) in list.iter().enumerate() {
             profile.closure.iter().for_each(|&(term, share)| holders[term as usize].push((i as u32, share)));
             profile.direct.iter().for_each(|&(term, share)| annotated.entry(term).or_default().push((i as u32, share)));

@@ -1,8 +1,8 @@
 //! Synthetic patients drawn from the annotations of a disease: each term by its frequency, some replaced by a broader term, some signs that
 //! have nothing to do with it. No person is behind any of them.
+use super::Signs;
 use super::library::{Library, Patient};
 use super::ontology::Term;
-use super::Signs;
 use crate::error::{Error, Result};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -37,7 +37,10 @@ impl PatientSettings {
             return Err(Error::input(format!("imprecision is {}, expected a share from 0 to 1", self.imprecision)));
         }
         if self.signs.0 == 0 || self.signs.0 > self.signs.1 {
-            return Err(Error::input(format!("signs are {} to {}, expected 1 or more, the fewest first", self.signs.0, self.signs.1)));
+            return Err(Error::input(format!(
+                "signs are {} to {}, expected 1 or more, the fewest first",
+                self.signs.0, self.signs.1
+            )));
         }
         Ok(())
     }
@@ -115,7 +118,14 @@ impl<'a> Generator<'a> {
         let implied = hpo.closure(&observed);
         let excluded = excluded.into_iter().filter(|term| !implied.contains(term)).collect();
         let id = format!("synthetic {} {}", id, n + 1);
-        Patient { group: id.clone(), id, signs: Signs { observed, excluded }, diseases: vec![disease], sex: String::new(), age: None }
+        Patient {
+            group: id.clone(),
+            id,
+            signs: Signs { observed, excluded },
+            diseases: vec![disease],
+            sex: String::new(),
+            age: None,
+        }
     }
 
     fn imprecise(&self, term: Term, rng: &mut ChaCha8Rng) -> Term {
@@ -175,7 +185,10 @@ mod tests {
         assert!((0.72..0.88).contains(&shows("focal seizure")), "{}", shows("focal seizure"));
         assert!((0.2..0.4).contains(&shows("short stature")), "{}", shows("short stature"));
         assert_eq!(generator.patient(epilepsy, 3), generator.patient(epilepsy, 3));
-        assert_eq!(generator.drawable(), [epilepsy, library.candidate("OMIM:2").unwrap(), library.candidate("OMIM:3").unwrap()]);
+        assert_eq!(
+            generator.drawable(),
+            [epilepsy, library.candidate("OMIM:2").unwrap(), library.candidate("OMIM:3").unwrap()]
+        );
     }
 
     #[test]
@@ -197,7 +210,9 @@ mod tests {
     #[test]
     fn a_patient_written_as_a_phenopacket_is_read_back() {
         let mut library = library();
-        let patient = Generator::new(&library, PatientSettings { signs: (1, 5), ..PatientSettings::default() }).unwrap().patient(0, 1);
+        let patient = Generator::new(&library, PatientSettings { signs: (1, 5), ..PatientSettings::default() })
+            .unwrap()
+            .patient(0, 1);
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("p.json"), phenopacket(&library, &patient).to_string()).unwrap();
         let packets = crate::corpus::phenopacket::Packets::read(dir.path()).unwrap();

@@ -155,7 +155,8 @@ impl Bench {
 
     /// Patients with a sign and a disease: all, or every n-th in the order of their digests for a quick look.
     pub fn patients(&self, every: usize) -> Vec<&Patient> {
-        let mut all: Vec<&Patient> = self.library.patients.iter().filter(|one| !one.signs.observed.is_empty()).collect();
+        let mut all: Vec<&Patient> =
+            self.library.patients.iter().filter(|one| !one.signs.observed.is_empty()).collect();
         if every > 1 {
             all.sort_by_cached_key(|one| crate::io::digest_bytes(one.id.as_bytes()));
             all = all.into_iter().step_by(every).collect();
@@ -193,7 +194,11 @@ fn synthetic_patients(library: &Library) -> Result<Vec<Patient>> {
     let mut diseases = generator.drawable();
     diseases.sort_by_cached_key(|&at| crate::io::digest_bytes(library.candidates[at].id.as_bytes()));
     diseases.truncate(400);
-    Ok(diseases.into_iter().flat_map(|at| (0..3).map(move |n| (at, n))).map(|(at, n)| generator.patient(at, n)).collect())
+    Ok(diseases
+        .into_iter()
+        .flat_map(|at| (0..3).map(move |n| (at, n)))
+        .map(|(at, n)| generator.patient(at, n))
+        .collect())
 }
 
 /// Hit@k with its interval, by stratum or of all.
@@ -210,7 +215,8 @@ pub struct HitRow {
 /// Hit rates of these cases; intervals resample publications.
 pub fn hit_row(cases: &[&RankedCase], bootstrap: &Bootstrap) -> HitRow {
     let groups: Vec<&str> = cases.iter().map(|case| case.group.as_str()).collect();
-    let statistic = |k: usize| crate::metric::Statistic::Ratio(cases.iter().map(|case| (f64::from(case.hit(k)), 1.0)).collect());
+    let statistic =
+        |k: usize| crate::metric::Statistic::Ratio(cases.iter().map(|case| (f64::from(case.hit(k)), 1.0)).collect());
     let statistics = [1, 3, 10].map(statistic);
     let mut estimates = bootstrap.of_groups(&statistics.iter().collect::<Vec<_>>(), &groups).into_iter();
     let publications: BTreeSet<&str> = groups.iter().copied().collect();
@@ -392,7 +398,8 @@ pub enum Change {
 }
 
 impl Change {
-    pub const ALL: [Change; 4] = [Self::HalfTheSigns, Self::BroaderTerms, Self::ThreeForeignSigns, Self::NoExcludedSigns];
+    pub const ALL: [Change; 4] =
+        [Self::HalfTheSigns, Self::BroaderTerms, Self::ThreeForeignSigns, Self::NoExcludedSigns];
 
     pub fn title(self) -> &'static str {
         match self {
@@ -483,28 +490,44 @@ impl Benchmark {
             "descriptions": bench.open.descriptions.len(),
         });
         let store = crate::run::Store::open(None);
-        let run = store.open_or_make("ranking", if bench.synthetic { "synthetic" } else { "published" }, &spec, |dir| {
-            let table = rank_all(&bench, &patients, config)?;
-            crate::io::write(&dir.join(FILE), table.as_bytes())
-        })?;
+        let run =
+            store.open_or_make("ranking", if bench.synthetic { "synthetic" } else { "published" }, &spec, |dir| {
+                let table = rank_all(&bench, &patients, config)?;
+                crate::io::write(&dir.join(FILE), table.as_bytes())
+            })?;
         Self::read(&bench, run)
     }
 
     fn read(bench: &Bench, run: crate::run::Run) -> Result<Self> {
         let path = run.path(FILE);
-        let broken = |row: usize, what: &str| Error::input(format!("{} row {row}: {what}: delete the run and rank anew", path.display()));
+        let broken = |row: usize, what: &str| {
+            Error::input(format!("{} row {row}: {what}: delete the run and rank anew", path.display()))
+        };
         let text = crate::io::read_text(&path)?;
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let header = reader.headers().map_err(|e| broken(1, &e.to_string()))?.clone();
-        let columns = header.iter().skip(HEAD.len()).map(|title| column_of(title).ok_or_else(|| broken(1, title))).collect::<Result<Vec<_>>>()?;
+        let columns = header
+            .iter()
+            .skip(HEAD.len())
+            .map(|title| column_of(title).ok_or_else(|| broken(1, title)))
+            .collect::<Result<Vec<_>>>()?;
         let (mut patients, mut ranks) = (vec![], vec![vec![]; columns.len()]);
         for (i, record) in reader.records().enumerate() {
             let record = record.map_err(|e| broken(i + 2, &e.to_string()))?;
             let field = |at: usize| record.get(at).unwrap_or_default();
-            let number = |at: usize| field(at).parse::<usize>().map_err(|_| broken(i + 2, &format!("`{}` is no number", field(at))));
-            let stratum = Stratum::ALL.into_iter().find(|one| one.title() == field(3)).ok_or_else(|| broken(i + 2, field(3)))?;
+            let number = |at: usize| {
+                field(at).parse::<usize>().map_err(|_| broken(i + 2, &format!("`{}` is no number", field(at))))
+            };
+            let stratum =
+                Stratum::ALL.into_iter().find(|one| one.title() == field(3)).ok_or_else(|| broken(i + 2, field(3)))?;
             let confidence = field(7).parse().map_err(|_| broken(i + 2, &format!("`{}` is no number", field(7))))?;
-            patients.push(BenchmarkPatient { stratum, disease: field(2).into(), others: number(4)?, signs: [number(5)?, number(6)?], confidence });
+            patients.push(BenchmarkPatient {
+                stratum,
+                disease: field(2).into(),
+                others: number(4)?,
+                signs: [number(5)?, number(6)?],
+                confidence,
+            });
             for (k, ranks) in ranks.iter_mut().enumerate() {
                 ranks.push(RankedCase {
                     case_id: field(0).into(),
@@ -516,7 +539,14 @@ impl Benchmark {
                 });
             }
         }
-        Ok(Self { columns, patients, ranks, synthetic: bench.synthetic, candidates: bench.published.candidates.len(), run })
+        Ok(Self {
+            columns,
+            patients,
+            ranks,
+            synthetic: bench.synthetic,
+            candidates: bench.published.candidates.len(),
+            run,
+        })
     }
 
     /// The cases of a column, of one stratum or of all.
@@ -530,8 +560,9 @@ impl Benchmark {
     pub fn of(&self, ranker: &str, protocol: Protocol) -> Result<&[RankedCase]> {
         let at = self.columns.iter().position(|one| one.ranker == ranker && one.protocol == protocol);
         let known: Vec<String> = self.columns.iter().map(RankerColumn::title).collect();
-        at.map(|at| self.ranks[at].as_slice())
-            .ok_or_else(|| Error::input(format!("no ranks of `{ranker}` ({}): there are {}", protocol.title(), known.join("; "))))
+        at.map(|at| self.ranks[at].as_slice()).ok_or_else(|| {
+            Error::input(format!("no ranks of `{ranker}` ({}): there are {}", protocol.title(), known.join("; ")))
+        })
     }
 
     /// The leak of a column; see [`leak_size`].
@@ -542,12 +573,16 @@ impl Benchmark {
 
     /// Score tables of several rankers under one protocol, for paired comparisons.
     pub fn tables(&self, rankers: &[&str], protocol: Protocol) -> Result<Vec<crate::metric::ScoreTable>> {
-        let sets = rankers.iter().map(|name| self.of(name, protocol).map(<[RankedCase]>::to_vec)).collect::<Result<Vec<_>>>()?;
+        let sets = rankers
+            .iter()
+            .map(|name| self.of(name, protocol).map(<[RankedCase]>::to_vec))
+            .collect::<Result<Vec<_>>>()?;
         Ok(crate::metric::ranking_tables(&sets, self.candidates))
     }
 }
 
-const HEAD: [&str; 8] = ["patient", "publication", "disease", "stratum", "others", "observed", "excluded", "confidence"];
+const HEAD: [&str; 8] =
+    ["patient", "publication", "disease", "stratum", "others", "observed", "excluded", "confidence"];
 
 fn column_of(title: &str) -> Option<RankerColumn> {
     let (ranker, protocol) = title.rsplit_once(" | ")?;
@@ -559,9 +594,17 @@ fn column_of(title: &str) -> Option<RankerColumn> {
 fn digest_of(library: &Library, patients: &[&Patient]) -> String {
     let hpo = library.ontology();
     let line = |one: &&Patient| {
-        let ids = |terms: &[crate::phenotype::Term]| terms.iter().map(|&term| hpo.id(term)).collect::<Vec<_>>().join(" ");
+        let ids =
+            |terms: &[crate::phenotype::Term]| terms.iter().map(|&term| hpo.id(term)).collect::<Vec<_>>().join(" ");
         let diseases: Vec<&str> = one.diseases.iter().map(|&at| library.candidates[at].id.as_str()).collect();
-        format!("{}\t{}\t{}\t{}\t{}\n", one.id, one.group, ids(&one.signs.observed), ids(&one.signs.excluded), diseases.join(" "))
+        format!(
+            "{}\t{}\t{}\t{}\t{}\n",
+            one.id,
+            one.group,
+            ids(&one.signs.observed),
+            ids(&one.signs.excluded),
+            diseases.join(" ")
+        )
     };
     crate::io::digest_bytes(patients.iter().map(line).collect::<String>().as_bytes())
 }
@@ -569,7 +612,8 @@ fn digest_of(library: &Library, patients: &[&Patient]) -> String {
 /// Every patient by every ranker, as a table: a line a patient, a column a ranker and protocol.
 fn rank_all(bench: &Bench, patients: &[&Patient], config: &BenchmarkConfig) -> Result<String> {
     let mut columns: Vec<(RankerColumn, Vec<RankedCase>)> = vec![];
-    let told = |ranker: &str, protocol: Protocol| println!("… {ranker}, {}: {} patients", protocol.title(), patients.len());
+    let told =
+        |ranker: &str, protocol: Protocol| println!("… {ranker}, {}: {} patients", protocol.title(), patients.len());
     for protocol in [Protocol::FileAsPublished, Protocol::OwnRowsDeleted, Protocol::PublicationsOut] {
         for kind in RankerKind::SIMPLE {
             let by_file = matches!(kind, RankerKind::Resnik | RankerKind::LikelihoodRatio);
@@ -597,21 +641,34 @@ fn rank_all(bench: &Bench, patients: &[&Patient], config: &BenchmarkConfig) -> R
     let n = patients.len();
     let places: Vec<usize> = (0..n).collect();
     let another = |&i: &usize| {
-        let other = (1..n).map(|step| patients[(i + step * 37) % n]).find(|other| other.diseases != patients[i].diseases);
+        let other =
+            (1..n).map(|step| patients[(i + step * 37) % n]).find(|other| other.diseases != patients[i].diseases);
         learned.rank(patients[i], &other.unwrap_or(patients[i]).signs)
     };
-    let control = { use rayon::prelude::*; places.par_iter().map(another).collect() };
+    let control = {
+        use rayon::prelude::*;
+        places.par_iter().map(another).collect()
+    };
     columns.push((RankerColumn { ranker: CONTROL.into(), protocol }, control));
     table(bench, patients, &confidence, &columns)
 }
 
-fn table(bench: &Bench, patients: &[&Patient], confidence: &[f64], columns: &[(RankerColumn, Vec<RankedCase>)]) -> Result<String> {
+fn table(
+    bench: &Bench,
+    patients: &[&Patient],
+    confidence: &[f64],
+    columns: &[(RankerColumn, Vec<RankedCase>)],
+) -> Result<String> {
     let mut writer = csv::Writer::from_writer(vec![]);
     let failed = |e: csv::Error| Error::failed(format!("ranks as a table: {e}"));
     let titles = columns.iter().map(|(column, _)| column.title());
     writer.write_record(HEAD.map(String::from).into_iter().chain(titles)).map_err(failed)?;
     let mut carriers: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
-    bench.published.patients.iter().for_each(|one| one.diseases.iter().for_each(|&at| carriers.entry(at).or_default().push(&one.group)));
+    bench
+        .published
+        .patients
+        .iter()
+        .for_each(|one| one.diseases.iter().for_each(|&at| carriers.entry(at).or_default().push(&one.group)));
     for (i, patient) in patients.iter().enumerate() {
         let others = patient.diseases.first().and_then(|at| carriers.get(at));
         let others = others.map_or(0, |all| all.iter().filter(|group| **group != patient.group).count());
@@ -664,7 +721,8 @@ mod tests {
             unknown: 0,
             parsed: true,
         };
-        let cases = [case("A", 1), case("A", 40), case("B", 1), case("B", 50), case("B", 2), case("B", 60), case("C", 1)];
+        let cases =
+            [case("A", 1), case("A", 40), case("B", 1), case("B", 50), case("B", 2), case("B", 60), case("C", 1)];
         use Stratum::{Clean, Leaky};
         let strata = [Leaky, Clean, Leaky, Leaky, Clean, Clean, Leaky];
         let leak = leak_size(&cases, &strata, 10, &Bootstrap::default()).unwrap();

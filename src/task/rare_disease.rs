@@ -11,7 +11,7 @@ use crate::phenotype::grounding::Grounding;
 use crate::phenotype::open_data::OpenData;
 use crate::phenotype::rank::Likeness;
 use crate::phenotype::synthetic::{Generator, PatientSettings};
-use crate::phenotype::{Knowledge, Left, Library, Patient, RankerKind, ranked, rank::Nearest};
+use crate::phenotype::{Knowledge, Left, Library, Patient, RankerKind, rank::Nearest, ranked};
 use crate::prompt::{Exemplar, OpenEmbedder, PromptContext};
 use crate::run::Prediction;
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,8 @@ pub fn divide(patients: &[Patient]) -> Divided<'_> {
         divided.test.extend(publications[group].iter().take(most));
         taken.insert(group);
     }
-    divided.train = publications.iter().filter(|(group, _)| !taken.contains(*group)).flat_map(|(_, all)| all.clone()).collect();
+    divided.train =
+        publications.iter().filter(|(group, _)| !taken.contains(*group)).flat_map(|(_, all)| all.clone()).collect();
     divided
 }
 
@@ -100,7 +101,13 @@ impl RareDisease {
     }
 
     /// Of patients that are at hand; their diseases are candidates of the library.
-    pub fn of(mut library: Library, open: &OpenData, patients: Vec<Patient>, synthetic: bool, balanced: bool) -> Result<Self> {
+    pub fn of(
+        mut library: Library,
+        open: &OpenData,
+        patients: Vec<Patient>,
+        synthetic: bool,
+        balanced: bool,
+    ) -> Result<Self> {
         let divided = divide(&patients);
         if divided.train.is_empty() || divided.test.is_empty() {
             return Err(Error::input(format!(
@@ -202,7 +209,10 @@ fn further(library: &Library, train: &[Patient]) -> Result<Vec<Patient>> {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     train.iter().flat_map(|one| &one.diseases).for_each(|&at| *counts.entry(at).or_default() += 1);
     let wanting = counts.into_iter().filter(|(at, _)| drawable.contains(at));
-    Ok(wanting.flat_map(|(at, n)| (n..BALANCED.max(n)).map(move |i| (at, i))).map(|(at, i)| generator.patient(at, i)).collect())
+    Ok(wanting
+        .flat_map(|(at, n)| (n..BALANCED.max(n)).map(move |i| (at, i)))
+        .map(|(at, i)| generator.patient(at, i))
+        .collect())
 }
 
 /// For each training patient its disease, then the diseases of the most similar patients of other publications: ten lines in all.
@@ -212,7 +222,10 @@ fn differentials(library: &Library, train: &[Patient]) -> BTreeMap<String, Strin
     let lines = crate::phenotype::features::of_all(&all, |one| {
         let scores = nearest.best_two(&one.signs, Left::out(&one.group));
         let scores: Vec<f32> = scores.iter().map(|best| best[0]).collect();
-        let near = ranked(&scores, LINES + one.diseases.len()).into_iter().filter(|near| near.score > 0.0).map(|near| near.candidate);
+        let near = ranked(&scores, LINES + one.diseases.len())
+            .into_iter()
+            .filter(|near| near.score > 0.0)
+            .map(|near| near.candidate);
         let mut places = one.diseases.clone();
         places.extend(near.filter(|at| !one.diseases.contains(at)));
         places.truncate(LINES);
@@ -250,7 +263,8 @@ fn line_name(line: &str) -> &str {
     let line = line.trim().trim_start_matches(['-', '*', '•', '·', '+']).trim_start();
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
     let rest = &line[digits..];
-    let line = if digits > 0 && digits <= 2 && rest.starts_with(['.', ')', ':']) { rest[1..].trim_start() } else { line };
+    let line =
+        if digits > 0 && digits <= 2 && rest.starts_with(['.', ')', ':']) { rest[1..].trim_start() } else { line };
     let dashes = [" - ", " – ", " — "].iter().filter_map(|dash| line.split_once(dash));
     let name = dashes.map(|(name, _)| name).min_by_key(|name| name.len()).unwrap_or(line);
     name.trim_matches(|c: char| matches!(c, '*' | '_' | '"' | '`' | ' ' | '.' | ';' | ','))
@@ -280,7 +294,8 @@ impl Task for RareDisease {
     /// heading; one of more than 160 letters is prose.
     fn parse(&self, raw: &str, _case: &Case) -> Parsed<RankedNames> {
         let raw = raw.rsplit_once("</think>").map_or(raw, |(_, after)| after);
-        let all: Vec<&str> = raw.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("```")).collect();
+        let all: Vec<&str> =
+            raw.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("```")).collect();
         let one_line = all.len() == 1 && self.grounding.ground(line_name(all[0])).0.is_empty();
         let parts: Vec<&str> = match all.first() {
             Some(line) if one_line && line.contains(';') => line.split(';').collect(),
@@ -288,7 +303,8 @@ impl Task for RareDisease {
             _ => all,
         };
         let named = parts.into_iter().filter(|line| !line.ends_with(':') && line.chars().count() <= 160).map(line_name);
-        let answer: RankedNames = named.filter(|name| name.chars().any(char::is_alphabetic)).map(String::from).collect();
+        let answer: RankedNames =
+            named.filter(|name| name.chars().any(char::is_alphabetic)).map(String::from).collect();
         Parsed { parsed: !answer.is_empty(), answer }
     }
 
@@ -301,7 +317,8 @@ impl Task for RareDisease {
             let mut seen = BTreeSet::new();
             for (i, name) in sample.answer.iter().enumerate() {
                 let grounded = self.grounding.ground(name).0;
-                let key = grounded.first().map_or_else(|| name.to_lowercase(), |&at| self.library.candidates[at].id.clone());
+                let key =
+                    grounded.first().map_or_else(|| name.to_lowercase(), |&at| self.library.candidates[at].id.clone());
                 if seen.insert(key.clone()) {
                     let (value, share, _) = found.entry(key).or_insert((0.0, 0.0, name.clone()));
                     *value += 1.0 / (i + 1) as f64 / n;
@@ -428,7 +445,11 @@ mod tests {
     fn samples_are_combined_by_the_mean_of_their_reciprocal_ranks() {
         let task = task();
         let sample = |names: &[&str]| Parsed { answer: names.iter().map(|n| n.to_string()).collect(), parsed: true };
-        let samples = [sample(&["Skull disease", "Epilepsy, small"]), sample(&["Epilepsy, small"]), sample(&["small epilepsy", "x"])];
+        let samples = [
+            sample(&["Skull disease", "Epilepsy, small"]),
+            sample(&["Epilepsy, small"]),
+            sample(&["small epilepsy", "x"]),
+        ];
         let combined = task.combine(&samples, 0.5);
         assert_eq!(combined.answer, ["Epilepsy, small"], "the others stand in one of three samples");
         assert_eq!(task.combine(&samples, 0.0).answer, ["Epilepsy, small", "Skull disease", "x"]);

@@ -183,7 +183,8 @@ impl<'a> Bayes<'a> {
         let Some(publication) = left.publication else { return vec![] };
         let out: Vec<String> =
             std::iter::once(publication.to_string()).chain(left.reference().map(row_source)).collect();
-        let mut changed: Vec<usize> = out.iter().filter_map(|source| self.touched.get(source)).flatten().copied().collect();
+        let mut changed: Vec<usize> =
+            out.iter().filter_map(|source| self.touched.get(source)).flatten().copied().collect();
         changed.sort_unstable();
         changed.dedup();
         let kept = |i: usize| sum(self.sources[i].iter().filter(|(source, _)| !out.contains(source)).map(|one| one.1));
@@ -193,7 +194,8 @@ impl<'a> Bayes<'a> {
 
 fn rows(library: &Library, settings: BayesSettings, sources: &mut [BTreeMap<String, Tally>]) {
     for (candidate, of) in library.candidates.iter().zip(sources) {
-        let rows = candidate.known.iter().chain(&candidate.also).flat_map(|&at| &library.knowledge.diseases[at].annotations);
+        let rows =
+            candidate.known.iter().chain(&candidate.also).flat_map(|&at| &library.knowledge.diseases[at].annotations);
         let mut by_source: BTreeMap<u32, Vec<_>> = BTreeMap::new();
         rows.for_each(|row| by_source.entry(row.source).or_default().push(row));
         for (source, rows) in by_source {
@@ -252,7 +254,9 @@ impl Ranker for Bayes<'_> {
 
     fn scores(&self, signs: &Signs, left: Left) -> Vec<f32> {
         let parts = self.parts(signs, left).into_iter().zip(self.told(left));
-        parts.map(|([observed, excluded], told)| if told > 0.0 { observed + excluded } else { f32::NEG_INFINITY }).collect()
+        parts
+            .map(|([observed, excluded], told)| if told > 0.0 { observed + excluded } else { f32::NEG_INFINITY })
+            .collect()
     }
 
     fn contributions(&self, signs: &Signs, candidate: usize, left: Left) -> Vec<Contribution> {
@@ -265,7 +269,8 @@ impl Ranker for Bayes<'_> {
             let lift = lift[*at.get(&term)?];
             let share = (lift * self.background[term as usize]).min(0.99);
             let value = if excluded { self.excluded(term, lift) } else { self.observed(term, lift) };
-            let reason = format!("expected in {:.0} % of patients with the disease, {lift:.1} times the mean", 100.0 * share);
+            let reason =
+                format!("expected in {:.0} % of patients with the disease, {lift:.1} times the mean", 100.0 * share);
             Some(Contribution { term, excluded, value: f64::from(value), reason })
         };
         let observed = signs.observed.iter().filter_map(|&term| one(term, false));
@@ -283,7 +288,8 @@ mod tests {
     #[test]
     fn frequencies_are_those_of_the_formula() {
         let library = library();
-        let bayes = Bayes::of(&library, BayesSettings { alpha: 1.0, cap: 8.0, uncounted: 2.0, rows: true, patients: true });
+        let bayes =
+            Bayes::of(&library, BayesSettings { alpha: 1.0, cap: 8.0, uncounted: 2.0, rows: true, patients: true });
         let term = |name: &str| library.ontology().named(name).unwrap();
         let (skeleton, short) = (term("abnormal skeleton"), term("short stature"));
         let n = 8.0f32 / 9.0;

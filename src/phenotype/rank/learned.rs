@@ -56,8 +56,11 @@ impl Weights {
 
     /// The score of one candidate.
     pub fn score(&self, row: &[f32]) -> f32 {
-        let input: Vec<f32> =
-            row.iter().zip(self.mean.iter().zip(&self.scale)).map(|(value, (mean, scale))| (value - mean) / scale).collect();
+        let input: Vec<f32> = row
+            .iter()
+            .zip(self.mean.iter().zip(&self.scale))
+            .map(|(value, (mean, scale))| (value - mean) / scale)
+            .collect();
         let unit = |(weights, bias): (&Vec<f32>, &f32)| {
             (weights.iter().zip(&input).map(|(weight, value)| weight * value).sum::<f32>() + bias).max(0.0)
         };
@@ -75,7 +78,8 @@ impl Weights {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         let network = Network::new(&mut rng)?;
         let settings = ParamsAdamW { lr: 3e-3, weight_decay: 1e-3, ..ParamsAdamW::default() };
-        let mut optimiser = AdamW::new(vec![network.hidden.clone(), network.bias.clone(), network.output.clone()], settings)?;
+        let mut optimiser =
+            AdamW::new(vec![network.hidden.clone(), network.bias.clone(), network.output.clone()], settings)?;
         let mut order: Vec<usize> = (0..lists.len()).collect();
         for epoch in 0..EPOCHS {
             order.shuffle(&mut rng);
@@ -107,7 +111,8 @@ fn moments(lists: &[&Listed]) -> (Vec<f32>, Vec<f32>) {
         }
     }
     let mean: Vec<f64> = sum.iter().map(|sum| sum / n).collect();
-    let scale = squares.iter().zip(&mean).map(|(square, mean)| ((square / n - mean * mean).max(0.0).sqrt() + 1e-3) as f32);
+    let scale =
+        squares.iter().zip(&mean).map(|(square, mean)| ((square / n - mean * mean).max(0.0).sqrt() + 1e-3) as f32);
     (mean.iter().map(|&mean| mean as f32).collect(), scale.collect())
 }
 
@@ -133,7 +138,8 @@ impl Network {
     fn loss(&self, lists: &[&Listed], mean: &[f32], scale: &[f32]) -> Result<Tensor> {
         let longest = lists.iter().map(|list| list.candidates.len()).max().unwrap_or(1);
         let width = mean.len();
-        let (mut rows, mut mask, mut gold) = (vec![0.0f32; lists.len() * longest * width], vec![-1e9f32; lists.len() * longest], vec![]);
+        let (mut rows, mut mask, mut gold) =
+            (vec![0.0f32; lists.len() * longest * width], vec![-1e9f32; lists.len() * longest], vec![]);
         for (i, list) in lists.iter().enumerate() {
             for (j, row) in list.rows().enumerate() {
                 let at = i * longest + j;
@@ -240,7 +246,8 @@ mod tests {
         assert_eq!(back.score(&row).to_bits(), weights.score(&row).to_bits());
         let by_hand: f32 = (0..HIDDEN)
             .map(|h| {
-                let sum: f32 = (0..row.len()).map(|k| weights.hidden[h][k] * (row[k] - weights.mean[k]) / weights.scale[k]).sum();
+                let sum: f32 =
+                    (0..row.len()).map(|k| weights.hidden[h][k] * (row[k] - weights.mean[k]) / weights.scale[k]).sum();
                 (sum + weights.bias[h]).max(0.0) * weights.output[h]
             })
             .sum();

@@ -49,7 +49,8 @@ impl<'a> LikelihoodRatio<'a> {
             all.iter_mut().zip(&ratio).for_each(|(sum, ratio)| sum[1] += ratio.log10());
         }
         for (candidate, profile) in self.profiles.without(self.library, left) {
-            let sum = |terms: &[Term], one: &dyn Fn(Term) -> f32| terms.iter().map(|&term| one(term).log10()).sum::<f32>();
+            let sum =
+                |terms: &[Term], one: &dyn Fn(Term) -> f32| terms.iter().map(|&term| one(term).log10()).sum::<f32>();
             all[candidate] = [
                 sum(&signs.observed, &|term| self.observed_one(term, &profile).0),
                 sum(&signs.excluded, &|term| self.excluded_one(term, &profile)),
@@ -140,8 +141,10 @@ impl Ranker for LikelihoodRatio<'_> {
 
     fn contributions(&self, signs: &Signs, candidate: usize, left: Left) -> Vec<Contribution> {
         let changed = self.profiles.without(self.library, left);
-        let profile =
-            changed.iter().find(|one| one.0 == candidate).map_or(&self.profiles.list[candidate], |(_, profile)| profile);
+        let profile = changed
+            .iter()
+            .find(|one| one.0 == candidate)
+            .map_or(&self.profiles.list[candidate], |(_, profile)| profile);
         let observed = signs.observed.iter().map(|&term| {
             let (ratio, reason) = self.observed_one(term, profile);
             Contribution { term, excluded: false, value: f64::from(ratio.log10()), reason }

@@ -17,9 +17,9 @@ pub use nearest::{Likeness, Nearest};
 pub use resnik::{Resnik, Significance};
 pub use text::Descriptions;
 
+use super::Signs;
 use super::library::{Left, Library};
 use super::ontology::Term;
-use super::Signs;
 use serde::{Deserialize, Serialize};
 
 /// What one sign adds to a disease's score.

@@ -45,7 +45,8 @@ impl<'a> Nearest<'a> {
         let n = publications.len().max(1) as f32;
         let held = |term: usize| groups.get(&(term as Term)).map_or(1, BTreeSet::len) as f32;
         let weight: Vec<f32> = (0..holders.len()).map(|term| -(held(term) / n).ln()).collect();
-        let length = |patient: &super::super::Patient| length(&weight, &terms(library, likeness, &patient.signs.observed));
+        let length =
+            |patient: &super::super::Patient| length(&weight, &terms(library, likeness, &patient.signs.observed));
         let length = library.patients.iter().map(length).collect();
         Self { library, likeness, holders, weight, length }
     }
@@ -185,7 +186,8 @@ mod tests {
         let like = nearest.patients(&signs, Left::nothing());
         let (two, four) = (2f32.ln(), 4f32.ln());
         let own = (two * two + four * four).sqrt();
-        let expected = [two * two / (own * two), two * two / (own * (2.0 * two * two).sqrt()), four * four / (own * four), 0.0];
+        let expected =
+            [two * two / (own * two), two * two / (own * (2.0 * two * two).sqrt()), four * four / (own * four), 0.0];
         for (a, b) in like.iter().zip(expected) {
             assert!((a - b).abs() < 1e-6, "{like:?}");
         }

@@ -121,8 +121,7 @@ impl<'a> Resnik<'a> {
                 random.iter().zip(&scores).map(|(one, &score)| u32::from(one.score() >= score)).collect::<Vec<u32>>()
             })
             .reduce(|| vec![0; scores.len()], |a, b| a.iter().zip(b).map(|(a, b)| a + b).collect());
-        let annotated: Vec<usize> =
-            (0..scores.len()).filter(|&i| !self.profiles.list[i].direct.is_empty()).collect();
+        let annotated: Vec<usize> = (0..scores.len()).filter(|&i| !self.profiles.list[i].direct.is_empty()).collect();
         let p = |i: usize| f64::from(as_high[i] + 1) / (queries as f64 + 1.0);
         let mut order = annotated.clone();
         order.sort_by(|&a, &b| p(b).total_cmp(&p(a)));
@@ -153,8 +152,10 @@ impl Ranker for Resnik<'_> {
 
     fn contributions(&self, signs: &Signs, candidate: usize, left: Left) -> Vec<Contribution> {
         let changed = self.profiles.without(self.library, left);
-        let profile =
-            changed.iter().find(|one| one.0 == candidate).map_or(&self.profiles.list[candidate], |(_, profile)| profile);
+        let profile = changed
+            .iter()
+            .find(|one| one.0 == candidate)
+            .map_or(&self.profiles.list[candidate], |(_, profile)| profile);
         let hpo = self.library.ontology();
         let one = |&term: &Term| {
             let met = self.profiles.meet_one(term, profile);
