@@ -30,6 +30,7 @@
 //! - [`train`] — losses, optimisers, the loop
 //! - [`generate`] — decoding, constraints, ranking, endpoints
 //! - [`metric`] — score tables, estimates, paired comparisons, tiers of nearness, calibration
+//! - [`phenotype`] — rare diseases by the signs of a patient: ontology, annotations, rankers
 //! - [`ensemble`] — votes
 //! - [`run`] — the run store, run specifications, predictions
 //! - [`augment`] — data augmentation

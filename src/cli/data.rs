@@ -251,6 +251,9 @@ fn check_phenopackets(file: &Path) -> Result<()> {
     let groups: std::collections::BTreeSet<&str> = patients.iter().map(|one| one.group.as_str()).collect();
     let observed: usize = patients.iter().map(|one| one.signs.observed.len()).sum();
     println!("{} patients of {} publications, {observed} observed signs", patients.len(), groups.len());
+    if packets.loose > 0 {
+        println!("{} patients name no publication: each is a group of its own", packets.loose);
+    }
     match packets.warnings.len() + unread.obsolete.len() + unread.unknown.len() {
         0 => Ok(()),
         n => Err(Error::input(format!("{}: {n} problems, listed above", file.display()))),

@@ -48,12 +48,13 @@ fn benchmark(every: usize) -> Result<()> {
     let bootstrap = Bootstrap::default();
     println!("{:<18} {:<18} {:>6}  Hit@1/3/10, all   | clean", "ranker", "protocol", "cases");
     for column in &benchmark.columns {
+        let whole = benchmark.cases(column, None).len() == benchmark.patients.len();
         let rates = |stratum: Option<Stratum>| {
             let row = hit_row(&benchmark.cases(column, stratum), &bootstrap);
             let hits = row.hits.map(|hit| hit.map_or("  –  ".into(), |hit| format!("{:.3}", hit.value)));
             (row.cases, hits.join(" "))
         };
-        let ((n, all), (_, clean)) = (rates(None), rates(Some(Stratum::Clean)));
+        let ((n, all), (_, clean)) = (rates(None), rates(Some(Stratum::Clean).filter(|_| whole)));
         println!("{:<18} {:<18} {n:>6}  {all} | {clean}", column.ranker, column.protocol.title());
     }
     if let Some(leak) = benchmark.leak("resnik", Protocol::FileAsPublished, 1, &bootstrap)? {

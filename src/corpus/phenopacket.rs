@@ -47,6 +47,8 @@ impl Packet {
 pub struct Packets {
     pub packets: Vec<Packet>,
     pub warnings: Vec<String>,
+    /// Patients that name no publication, and are groups of their own.
+    pub loose: usize,
 }
 
 impl Packets {
@@ -75,6 +77,7 @@ impl Packets {
                         return Err(Error::input(format!("{name}: patient `{}` is in {first} already", one.id)));
                     }
                     all.warnings.extend(odd(&one).map(|what| format!("{name}: {what}")));
+                    all.loose += usize::from(one.publication.is_none());
                     all.packets.push(one);
                 }
                 Err(other) => all.warnings.push(format!("{name}: {other}; left out")),
@@ -93,8 +96,7 @@ impl Packets {
 fn odd(packet: &Packet) -> impl Iterator<Item = String> {
     let none = packet.observed.is_empty().then(|| "no observed sign: nothing can be ranked by it".to_string());
     let undiagnosed = packet.diseases.is_empty().then(|| "no disease: it can be ranked and not scored".to_string());
-    let loose = packet.publication.is_none().then(|| "no publication: the patient is a group of its own".to_string());
-    none.into_iter().chain(undiagnosed).chain(loose)
+    none.into_iter().chain(undiagnosed)
 }
 
 fn folder(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
@@ -334,10 +336,10 @@ mod tests {
         let bare = r#"{"id":"p","subject":{"id":"1"},"diseases":[]}"#;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("p.json"), bare).unwrap();
-        let warnings = Packets::read(dir.path()).unwrap().warnings.join("\n");
-        for what in ["no observed sign", "no disease", "no publication"] {
-            assert!(warnings.contains(what), "{warnings}");
-        }
+        let read = Packets::read(dir.path()).unwrap();
+        let warnings = read.warnings.join("\n");
+        assert!(warnings.contains("no observed sign") && warnings.contains("no disease"), "{warnings}");
+        assert_eq!(read.loose, 1);
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn table(cases: &[RankedCase], space: usize) -> ScoreTable {
     ScoreTable {
         ids: cases.iter().map(|case| case.case_id.clone()).collect(),
         groups: cases.iter().map(|case| case.group.clone()).collect(),
-        gold: cases.iter().map(|case| gold_text(case)).collect(),
+        gold: cases.iter().map(gold_text).collect(),
         columns: vec![
             hit(10),
             hit(1),

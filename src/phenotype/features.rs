@@ -192,24 +192,22 @@ impl Features<'_> {
     pub fn list(&self, signs: &Signs, left: Left, gold: &[usize]) -> Listed {
         let rows = self.rows(signs, left);
         let known: Vec<usize> = (0..rows.len()).filter(|&i| rows[i][TOLD] > 0.0).collect();
-        let (mut chosen, mut extra) = (BTreeSet::new(), vec![[0.0f32; 2 * LISTED.len()]; rows.len()]);
-        for (k, &feature) in LISTED.iter().enumerate() {
-            let mut order = known.clone();
-            order.sort_by(|&a, &b| rows[b][feature].total_cmp(&rows[a][feature]).then(a.cmp(&b)));
-            let best = order.first().map_or(0.0, |&i| rows[i][feature]);
-            let (mut rank, mut last) = (0, f32::NAN);
-            for (place, &i) in order.iter().enumerate() {
-                let value = rows[i][feature];
-                if value != last {
-                    (rank, last) = (place, value);
-                }
-                extra[i][k] = (rank as f32).ln_1p();
-                extra[i][LISTED.len() + k] = value - best;
-            }
-            chosen.extend(order.into_iter().take(MOST));
+        let of = |feature: usize| known.iter().map(|&i| rows[i][feature]).collect::<Vec<f32>>();
+        let values: Vec<Vec<f32>> = LISTED.iter().map(|&feature| of(feature)).collect();
+        let best = values.iter().flat_map(|values| super::ranked(values, MOST)).map(|one| known[one.candidate]);
+        let candidates: Vec<usize> = best.collect::<BTreeSet<usize>>().into_iter().collect();
+        let sorted = |mut values: Vec<f32>| {
+            values.sort_unstable_by(|a, b| b.total_cmp(a));
+            values
+        };
+        let sorted: Vec<Vec<f32>> = values.into_iter().map(sorted).collect();
+        let mut values = Vec::with_capacity(candidates.len() * (NAMES.len() + 2 * LISTED.len()));
+        for &i in &candidates {
+            values.extend(rows[i]);
+            let better = |k: usize| sorted[k].partition_point(|&value| value > rows[i][LISTED[k]]);
+            values.extend((0..LISTED.len()).map(|k| (better(k) as f32).ln_1p()));
+            values.extend((0..LISTED.len()).map(|k| rows[i][LISTED[k]] - sorted[k][0]));
         }
-        let candidates: Vec<usize> = chosen.into_iter().collect();
-        let values = candidates.iter().flat_map(|&i| rows[i].iter().chain(&extra[i]).copied()).collect();
         let gold = candidates.iter().position(|at| gold.contains(at));
         Listed { group: left.publication.unwrap_or_default().to_string(), candidates, values, gold }
     }

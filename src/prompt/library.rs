@@ -21,7 +21,7 @@ const FINDING: &str = "{finding}";
 const VOCABULARY: &str = "{vocabulary}";
 
 /// The prompts that come with dxlab.
-const LIBRARY: [&str; 22] = [
+const LIBRARY: [&str; 21] = [
     include_str!("../../data/prompts/ask.toml"),
     include_str!("../../data/prompts/plain.toml"),
     include_str!("../../data/prompts/role.toml"),
@@ -43,11 +43,11 @@ const LIBRARY: [&str; 22] = [
     include_str!("../../data/prompts/instruct-closed.toml"),
     include_str!("../../data/prompts/instruct-shots.toml"),
     include_str!("../../data/prompts/instruct-neighbours.toml"),
-    include_str!("../../data/prompts/decisions.toml"),
 ];
 
 /// Prompts of tasks that are not asked for labels of a text; found by name, and no part of the study of prompts.
-const OF_TASKS: [&str; 2] = [
+const OF_TASKS: [&str; 3] = [
+    include_str!("../../data/prompts/decisions.toml"),
     include_str!("../../data/prompts/rare-disease.toml"),
     include_str!("../../data/prompts/rare-disease-neighbours.toml"),
 ];

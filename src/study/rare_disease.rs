@@ -467,7 +467,7 @@ pub struct BenchmarkPatient {
 pub struct Benchmark {
     pub columns: Vec<RankerColumn>,
     pub patients: Vec<BenchmarkPatient>,
-    /// Of each column a case for each patient.
+    /// Of each column a case for each patient; of changed signs and the control those of one fold.
     ranks: Vec<Vec<RankedCase>>,
     pub synthetic: bool,
     pub candidates: usize,
@@ -528,7 +528,7 @@ impl Benchmark {
                 signs: [number(5)?, number(6)?],
                 confidence,
             });
-            for (k, ranks) in ranks.iter_mut().enumerate() {
+            for (k, ranks) in ranks.iter_mut().enumerate().filter(|(k, _)| !field(HEAD.len() + k).is_empty()) {
                 ranks.push(RankedCase {
                     case_id: field(0).into(),
                     group: field(1).into(),
@@ -549,14 +549,19 @@ impl Benchmark {
         })
     }
 
-    /// The cases of a column, of one stratum or of all.
+    /// The cases of a column that has all patients, of one stratum or of all.
     pub fn cases(&self, column: &RankerColumn, stratum: Option<Stratum>) -> Vec<&RankedCase> {
         let Some(at) = self.columns.iter().position(|one| one == column) else { return vec![] };
-        let of = |one: &&BenchmarkPatient| stratum.is_none_or(|stratum| one.stratum == stratum);
-        self.patients.iter().zip(&self.ranks[at]).filter(|(one, _)| of(one)).map(|(_, case)| case).collect()
+        match stratum {
+            None => self.ranks[at].iter().collect(),
+            Some(stratum) => {
+                let of = |one: &&BenchmarkPatient| one.stratum == stratum;
+                self.patients.iter().zip(&self.ranks[at]).filter(|(one, _)| of(one)).map(|(_, case)| case).collect()
+            }
+        }
     }
 
-    /// All cases of a ranker under a protocol.
+    /// The cases of a ranker under a protocol, in the order of the patients; of changed signs and the control those of one fold.
     pub fn of(&self, ranker: &str, protocol: Protocol) -> Result<&[RankedCase]> {
         let at = self.columns.iter().position(|one| one.ranker == ranker && one.protocol == protocol);
         let known: Vec<String> = self.columns.iter().map(RankerColumn::title).collect();
@@ -631,26 +636,45 @@ fn rank_all(bench: &Bench, patients: &[&Patient], config: &BenchmarkConfig) -> R
     let (learned, cases) = CrossValidated::train(bench, patients, config.folds)?;
     let (cases, confidence): (Vec<RankedCase>, Vec<f64>) = cases.into_iter().unzip();
     columns.push((RankerColumn { ranker: "learned".into(), protocol }, cases));
+    // what is done to the signs is seen on one fold; the other patients' cells stay empty
+    let some: Vec<usize> = (0..patients.len())
+        .filter(|&i| fold(&patients[i].group, config.folds.folds.max(2), config.folds.seed) == 0)
+        .collect();
+    let of_some = |signs: &(dyn Fn(usize) -> Signs + Sync)| -> Vec<RankedCase> {
+        use rayon::prelude::*;
+        let ranked: Vec<RankedCase> = some.par_iter().map(|&i| learned.rank(patients[i], &signs(i))).collect();
+        let mut cases: Vec<RankedCase> = patients.iter().copied().map(not_ranked).collect();
+        some.iter().zip(ranked).for_each(|(&i, case)| cases[i] = case);
+        cases
+    };
     for change in Change::ALL {
         let ranker = format!("learned, {}", change.title());
         told(&ranker, protocol);
-        let cases = of_all(patients, |one| learned.rank(one, &change.of(&bench.published, one)));
+        let cases = of_some(&|i| change.of(&bench.published, patients[i]));
         columns.push((RankerColumn { ranker, protocol }, cases));
     }
     told(CONTROL, protocol);
     let n = patients.len();
-    let places: Vec<usize> = (0..n).collect();
-    let another = |&i: &usize| {
+    let another = |i: usize| {
         let other =
             (1..n).map(|step| patients[(i + step * 37) % n]).find(|other| other.diseases != patients[i].diseases);
-        learned.rank(patients[i], &other.unwrap_or(patients[i]).signs)
+        other.unwrap_or(patients[i]).signs.clone()
     };
-    let control = {
-        use rayon::prelude::*;
-        places.par_iter().map(another).collect()
-    };
+    let control = of_some(&another);
     columns.push((RankerColumn { ranker: CONTROL.into(), protocol }, control));
     table(bench, patients, &confidence, &columns)
+}
+
+/// A patient that a column says nothing about.
+fn not_ranked(patient: &Patient) -> RankedCase {
+    RankedCase {
+        case_id: patient.id.clone(),
+        group: patient.group.clone(),
+        gold: vec![],
+        listed: 0,
+        unknown: 0,
+        parsed: true,
+    }
 }
 
 fn table(
