@@ -116,8 +116,11 @@ impl RareDisease {
                 patients.len()
             )));
         }
-        let mut train: Vec<Patient> = divided.train.into_iter().cloned().collect();
         let test: Vec<Patient> = divided.test.into_iter().cloned().collect();
+        // a patient with the very signs of a test patient, or of another training patient, would be a copy of its text
+        let mut texts: BTreeSet<String> = test.iter().map(|one| signs_text(&library, one)).collect();
+        let first = |one: &&Patient| texts.insert(signs_text(&library, one));
+        let mut train: Vec<Patient> = divided.train.into_iter().filter(first).cloned().collect();
         library.patients = train.clone();
         if balanced {
             train.extend(further(&library, &train)?);
@@ -403,6 +406,7 @@ mod tests {
         for (i, one) in more.iter_mut().enumerate() {
             one.id = format!("{} again", one.id);
             one.group = format!("PMID:9{i}");
+            one.signs.observed.extend(library.ontology().find("HP:4").term()); // other signs: a copy would be left out
         }
         patients.extend(more);
         RareDisease::of(library, &OpenData::default(), patients, true, false).unwrap()
@@ -415,6 +419,9 @@ mod tests {
         assert!(groups(&task.corpus.train).is_disjoint(&groups(&task.corpus.test)));
         let known: BTreeSet<&DiseaseName> = task.corpus.train.iter().flat_map(|one| &one.gold).collect();
         assert!(!task.corpus.test.is_empty());
+        let texts: BTreeSet<&str> = task.corpus.train.iter().map(|one| one.input.as_str()).collect();
+        assert_eq!(texts.len(), task.corpus.train.len(), "no text twice");
+        assert!(task.corpus.test.iter().all(|one| !texts.contains(one.input.as_str())), "no test text in training");
         assert!(task.corpus.test.iter().flat_map(|one| &one.gold).all(|gold| known.contains(gold)));
     }
 
