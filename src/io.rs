@@ -189,6 +189,12 @@ pub fn digest_json(value: &impl Serialize) -> Result<String> {
     Ok(digest_bytes(sorted(to_value(value)?).to_string().as_bytes()))
 }
 
+/// A number that a text alone decides, for a generator of random numbers or a fold: the first eight bytes of its SHA-256.
+pub fn seed_of(text: &str) -> u64 {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).fold(0, |seed, &byte| seed << 8 | u64::from(byte))
+}
+
 /// SHA-256 in hex.
 pub fn digest_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))

@@ -21,7 +21,7 @@ pub struct RankDiseases {
     /// Signs that were looked for and not found, written alike
     #[arg(long)]
     excluded: Option<String>,
-    /// A GA4GH phenopacket instead; its own publication is left out of all that is known
+    /// A GA4GH phenopacket instead; its own publication is left out of patients and annotations
     #[arg(long, conflicts_with_all = ["signs", "excluded"])]
     phenopacket: Option<PathBuf>,
     /// How to rank; default `learned` with the published patients of DXLAB_DATA, else `likelihood-ratio`

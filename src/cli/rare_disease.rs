@@ -10,7 +10,7 @@ pub enum RareDisease {
     /// Rank every published patient by every ranker, its publication left out; opened from the run store where it was done before
     Benchmark {
         /// Only every n-th patient: a quick look, stored as a run of its own
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
         every: usize,
     },
     /// Train the learned ranker on all published patients and write its weights

@@ -78,7 +78,7 @@ struct Access {
     /// Keys, as a TOML file (docs/serve.md); DXLAB_SERVE_KEY holds a single one
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// Listen on another address than this machine's own without asking for a key
+    /// Let others than this machine ask (another address, or a proxy) without a key
     #[arg(long)]
     without_keys: bool,
     /// Requests a minute, of a key that has no limit of its own
@@ -110,22 +110,27 @@ struct Limits {
     #[arg(long, default_value_t = 1 << 20, value_name = "BYTES")]
     body: usize,
     /// Time for an answer, of a stream to its end
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
 }
 
 impl Access {
     fn keys(&self, host: &str) -> Result<Keys> {
         let usual = Limit { requests_per_minute: self.requests_per_minute, tokens_per_day: self.tokens_per_day };
-        let single = std::env::var(KEY).ok().filter(|key| !key.is_empty());
-        let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let single = match std::env::var(KEY) {
+            Err(std::env::VarError::NotUnicode(_)) => return Err(Error::input(format!("{KEY} is no UTF-8 text"))),
+            key => key.ok().filter(|key| !key.is_empty()),
+        };
+        // a proxy lets others in, also where the server itself listens to this machine alone
+        let here = self.allow_host.is_empty()
+            && (host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()));
         match (&self.keys, single) {
             (Some(_), Some(_)) => Err(Error::input(format!("both --keys and {KEY} are given: give one"))),
             (Some(path), None) => Keys::read(path, usual),
             (None, Some(key)) => Keys::single(&key, usual),
             (None, None) if here || self.without_keys => Ok(Keys::open(usual)),
             (None, None) => Err(Error::input(format!(
-                "{host} is not this machine alone: give --keys FILE or {KEY}, so that not everybody can ask, or say --without-keys"
+                "others than this machine can ask at {host}: give --keys FILE or {KEY}, or say --without-keys"
             ))),
         }
     }
@@ -166,7 +171,8 @@ impl Serve {
         findings.strangers(&served).iter().for_each(|what| crate::process::tell(&format!("dxlab serve: {what}")));
         let names: Vec<String> = served.entries.iter().map(|entry| entry.name.clone()).collect();
         let Limits { batch, queue, cache_tokens, kept_tokens, body, seconds } = self.limits;
-        let bounds = Bounds { body, answer: Duration::from_secs(seconds), queue: queue as usize, ..Bounds::default() };
+        let time = Duration::from_secs(seconds);
+        let bounds = Bounds { body, answer: time, drain: time, queue: queue as usize, ..Bounds::default() };
         let room = Room { sequences: batch as usize, tokens: cache_tokens, kept: kept_tokens };
         let hosts = self.access.allow_host;
         let config = ServeConfig { host: self.host, port: self.port, bounds, room, keys, hosts, log: self.log };

@@ -1,8 +1,9 @@
 //! A model is something that answers prompts (design, rule 3): whoever asks does not know what stands behind.
 use super::constraint::Constraint;
+use super::copy::copy_with_tags;
 use super::decode::{Constraints, Decoding, Generated, Limits, decode, stop_tokens};
 use super::grammar::Grammar;
-use super::insert::{Insertions, Spelling, copy_with_tags};
+use super::insert::{Insertions, Spelling};
 use super::labels::{Count, Labels};
 use super::sample::Sampling;
 use super::trained_on::warn_of_other_base;

@@ -175,6 +175,12 @@ pub struct Generated {
 }
 
 impl Generated {
+    /// Nothing yet.
+    pub(super) fn begun() -> Self {
+        let (tokens, logprobs, constrained) = (vec![], vec![], vec![]);
+        Self { tokens, logprobs, constrained, finish: Finish::Length, text: None, seconds: 0.0 }
+    }
+
     /// log p of the answer and its end.
     pub fn logprob(&self) -> f64 {
         self.logprobs.iter().sum()

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Tokens of a prompt that are read in one pass, and that are kept and copied together.
-pub const PIECE: usize = 128;
+pub(super) const PIECE: usize = 128;
 
 /// One prompt and how it is to be answered.
 pub struct Ask {
@@ -144,9 +144,8 @@ struct Reading {
 
 struct Active {
     request: u64,
+    /// What it drew last is read next.
     answer: Sequence,
-    /// Read next.
-    newest: u32,
     cache: Cache,
 }
 
@@ -305,7 +304,7 @@ impl Engine {
             let constraint = asked.ask.constraint.as_ref().map(|c| c.fork());
             let answer = Sequence::new(place, constraint, asked.ask.until.as_ref().map(StopStrings::watch));
             let cache = std::mem::take(&mut caches[sample]);
-            let mut active = Active { request, answer, newest: 0, cache };
+            let mut active = Active { request, answer, cache };
             self.done.new_tokens += 1;
             if take(asked, &mut active, row, whole)? {
                 self.active.push(active);
@@ -362,7 +361,7 @@ impl Engine {
 
 /// Reads the newest token of every sequence: logits [sequences, vocab_size] and log Σ e^logit of each.
 fn pass(model: &CausalLm, active: &mut [&mut Active]) -> Result<(Vec<f32>, Vec<f32>)> {
-    let ids: Vec<u32> = active.iter().map(|a| a.newest).collect();
+    let ids: Vec<u32> = active.iter().map(|a| a.answer.drawn).collect();
     let ones = Segments::of_lengths(vec![1; ids.len()]);
     let mut caches: Vec<&mut Cache> = active.iter_mut().map(|a| &mut a.cache).collect();
     on_workers(|| {
@@ -386,9 +385,6 @@ fn take(asked: &mut Request, active: &mut Active, row: &[f32], whole: f32) -> Re
     let ends = *over && made.finish == Finish::StopToken;
     let top = likeliest(row, whole, asked.ask.top);
     asked.listen.token(sample, Drawn { id: *drawn, logprob: made.logprobs[known], top, ends });
-    if let Some(next) = next {
-        active.newest = next;
-    }
     Ok(next.is_some())
 }
 
@@ -399,11 +395,11 @@ fn finish(asked: &mut Request, active: Active) {
 
 /// The `k` likeliest tokens with their log-probabilities, the likeliest first, equals by id.
 fn likeliest(row: &[f32], whole: f32, k: usize) -> Vec<(u32, f64)> {
-    let mut ids: Vec<u32> = (0..row.len() as u32).collect();
-    let order = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
     if k == 0 {
         return vec![];
     }
+    let mut ids: Vec<u32> = (0..row.len() as u32).collect();
+    let order = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
     if k < ids.len() {
         ids.select_nth_unstable_by(k - 1, order);
         ids.truncate(k);

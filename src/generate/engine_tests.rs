@@ -1,7 +1,8 @@
 //! The engine: who is asked beside a request changes no bit of its answer, and what the engine says is what `decode` says.
+use super::engine::PIECE;
 use super::labels::{Count, Labels};
 use super::text::{Pieces, StopStrings, tests::tokenizer};
-use super::{Ask, Decoding, Drawn, Engine, Finish, Generated, Limits, Listen, PIECE, Room, Sampling, Worker, decode};
+use super::{Ask, Decoding, Drawn, Engine, Finish, Generated, Limits, Listen, Room, Sampling, Worker, decode};
 use crate::adapter::{Adapter, Mode};
 use crate::error::Error;
 use crate::model::golden::{model, path, weights};

@@ -10,17 +10,12 @@
 //! A step that can only copy needs no choice, and one that may copy is mostly a copy. [`copy_with_tags`] therefore reads a run of the text in
 //! one pass and keeps it as far as the model would have copied it; where the model would rather have put a tag, it takes the tag and goes on from
 //! there. The answer is that of one token at a time. (Speculative decoding with the text as the draft: Leviathan et al., ICML 2023.)
-use super::constraint::{Constraint, next_ids};
-use super::decode::{Finish, Generated, Limits};
-use super::passes::AT_ONCE;
-use super::sample::{Place, Sampling};
+use super::constraint::Constraint;
 use super::text::Pieces;
 use crate::error::{Error, Result};
-use crate::model::ops::{Numbers, Segments, log_sum_exp, on_workers};
-use crate::model::{Cache, CausalLm, Tokenizer};
+use crate::model::Tokenizer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 /// The tokens of a vocabulary by their bytes.
 pub struct Spelling {
@@ -147,7 +142,7 @@ impl Insertions {
     }
 
     /// The tokens that go on most plainly, at most `most`: the rest of a tag that is certain, then the text.
-    fn ahead(&self, most: usize) -> Result<Vec<u32>> {
+    pub(super) fn ahead(&self, most: usize) -> Result<Vec<u32>> {
         let [state] = self.states.as_slice() else { return Ok(Vec::new()) };
         if state.owes {
             return Ok(Vec::new());
@@ -257,7 +252,7 @@ impl Plan {
         all
     }
 
-    /// Tags that may begin here. At one place tags close before others open, as [`crate::task::decisions::tag`] writes them.
+    /// Tags that may begin here. At one place tags close before others open, as gold answers are written.
     fn legal<'a>(&'a self, state: &'a State) -> impl Iterator<Item = (usize, usize)> + 'a {
         let opened_here = state.open.contains(&Some(state.at));
         let here = state.within.is_none();
@@ -353,105 +348,18 @@ impl Constraint for Insertions {
     }
 }
 
-/// An answer, and what it took.
-#[derive(Clone, Debug)]
-pub struct Copied {
-    pub generated: Generated,
-    /// Passes through the model that had to wait for the one before; the prompt counts as one. One token at a time takes one a token.
-    pub passes: usize,
-}
-
-/// The likeliest answer at every step, as [`super::decode`] makes it under `start`, with runs of up to `ahead` tokens of the text read in one pass.
-pub fn copy_with_tags(
-    model: &CausalLm,
-    prompt: &[u32],
-    start: &Insertions,
-    limits: &Limits,
-    ahead: usize,
-) -> Result<Copied> {
-    let started = Instant::now();
-    let (mut cache, mut state) = (model.cache(), start.clone());
-    let mut made = Generated {
-        tokens: vec![],
-        logprobs: vec![],
-        constrained: vec![],
-        finish: Finish::Length,
-        text: None,
-        seconds: 0.0,
-    };
-    let (mut pending, mut draft) = (prompt.to_vec(), Vec::new());
-    let mut passes = 0;
-    'answer: loop {
-        let before = cache.len() + pending.len();
-        let rows = read(model, &pending, &draft, &mut cache)?;
-        passes += 1;
-        for (i, (row, whole)) in rows.iter().enumerate() {
-            let token = choose(&mut state, row, *whole, limits, &mut made)?;
-            if limits.stop.contains(&token) {
-                made.finish = Finish::StopToken;
-                break 'answer;
-            }
-            made.tokens.push(token);
-            state.accept(token)?;
-            if made.tokens.len() >= limits.max_new {
-                break 'answer;
-            }
-            if draft.get(i) != Some(&token) {
-                cache.truncate(before + i)?;
-                pending = vec![token];
-                break;
-            }
-        }
-        let room = model.config.max_position_embeddings.saturating_sub(cache.len() + 1);
-        draft = state.ahead(ahead.min(room))?;
-    }
-    made.seconds = started.elapsed().as_secs_f64();
-    Ok(Copied { generated: made, passes })
-}
-
-/// Reads `pending` and `draft`; the logits behind the last of `pending` and behind each of `draft`, with log Σ e^logit.
-fn read(model: &CausalLm, pending: &[u32], draft: &[u32], cache: &mut Cache) -> Result<Vec<(Vec<f32>, f32)>> {
-    let ids = [pending, draft].concat();
-    let first = ids.len() - draft.len() - 1;
-    model.config.reads(&ids).and_then(|()| model.config.holds(cache.len() + ids.len()))?;
-    for piece in ids[..first].chunks(AT_ONCE) {
-        let (segments, newest) = (Segments::of_lengths([piece.len()]), Segments::of_lengths([1]));
-        on_workers(|| model.extend_tail(piece, &segments, &newest, &mut [&mut *cache]))?;
-    }
-    let segments = Segments::of_lengths([ids.len() - first]);
-    let logits = on_workers(|| model.logits(&model.extend(&ids[first..], &segments, &mut [&mut *cache])?))?; // [1 + draft, vocab_size]
-    let vocabulary = logits.dim(1)?;
-    let rows = Numbers::of(&logits)?;
-    Ok(rows.chunks_exact(vocabulary).map(|row| (row.to_vec(), log_sum_exp(row))).collect())
-}
-
-fn choose(state: &mut Insertions, row: &[f32], whole: f32, limits: &Limits, made: &mut Generated) -> Result<u32> {
-    if !whole.is_finite() {
-        return Err(Error::failed("the logits are not finite; are there NaN in the weights?"));
-    }
-    let ids = next_ids(state, limits.max_new - made.tokens.len(), &limits.stop)?;
-    let token =
-        Sampling::default().choose(row, Some(&ids), Place { prompt: 0, sample: 0, position: made.tokens.len() as u64 });
-    let allowed: Vec<f32> = ids.iter().map(|&id| row[id as usize]).collect();
-    made.constrained.push((row[token as usize] - log_sum_exp(&allowed)) as f64);
-    made.logprobs.push((row[token as usize] - whole) as f64);
-    Ok(token)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::labels::tests::wander;
     use super::super::text::tests::tokenizer;
-    use super::super::{Constraints, Decoding, decode};
     use super::*;
-    use crate::model::golden::model;
     use rand::SeedableRng;
 
     fn tags() -> Vec<(String, String)> {
         ["drug_decision", "define_problem", "x"].map(|tag| (format!("<{tag}>"), format!("</{tag}>"))).to_vec()
     }
 
-    fn insertions(text: &str) -> (Arc<Tokenizer>, Insertions) {
+    pub(in super::super) fn insertions(text: &str) -> (Arc<Tokenizer>, Insertions) {
         let tokenizer = Arc::new(tokenizer());
         let spelling = Arc::new(Spelling::of(&tokenizer).unwrap());
         let made = Insertions::new(text, &tags(), &tokenizer, &spelling).unwrap();
@@ -509,25 +417,5 @@ mod tests {
         let mut tight = start.clone();
         let error = tight.allowed(4).unwrap_err();
         assert!(error.exit_code() == 2 && error.to_string().contains("allow more"), "{error}");
-    }
-
-    #[test]
-    fn reading_ahead_gives_the_tokens_of_one_at_a_time() {
-        let model = model("untied");
-        for text in ["Renal cyst, liver cyst, gallstone. Normal liver.", "naïve 肝臓 (liver), [cyst]"] {
-            let (tokenizer, start) = insertions(text);
-            let prompt = tokenizer.encode("Normal liver. cyst", false).unwrap();
-            let limits = Limits { max_new: 200, batch: 1, stop: vec![0] };
-            let make = |_: usize| Ok(start.fork());
-            let how = Decoding { constraints: Constraints::PerPrompt(&make), ..Decoding::greedy(limits.clone()) };
-            let one = decode(&model, &[prompt.clone()], &how, &mut |_| {}).unwrap().remove(0).remove(0);
-            for ahead in [0, 1, 5, 40] {
-                let copied = copy_with_tags(&model, &prompt, &start, &limits, ahead).unwrap();
-                assert_eq!((&copied.generated.tokens, copied.generated.finish), (&one.tokens, one.finish), "{ahead}");
-                assert!((copied.generated.logprob() - one.logprob()).abs() < 1e-3);
-                let most = one.tokens.len() + usize::from(one.ended());
-                assert!(if ahead == 0 { copied.passes == most } else { copied.passes <= most }, "{}", copied.passes);
-            }
-        }
     }
 }

@@ -2,6 +2,7 @@
 mod agreement;
 mod answers;
 mod constraint;
+mod copy;
 mod decode;
 mod endpoint;
 mod engine;
@@ -22,13 +23,14 @@ mod worker;
 pub use agreement::{Agreement, Seen};
 pub use answers::{Answer, Answers, Local, MAX_NEW, adapter_folder, adapter_id, base_id, encoder_for};
 pub use constraint::Constraint;
+pub use copy::{Copied, copy_with_tags};
 pub use decode::{Constraints, Decoding, Finish, Generated, Limits, decode, greedy, greedy_with, stop_tokens};
 pub use endpoint::{
     CaseReply, ClientConfig, Defect, Endpoint, EndpointConfig, KEY_ENV, Key, Record, Reply, Tokens, Usage,
 };
-pub use engine::{Ask, Done, Drawn, Engine, Listen, PIECE, Room};
+pub use engine::{Ask, Done, Drawn, Engine, Listen, Room};
 pub use grammar::Grammar;
-pub use insert::{Copied, Insertions, Spelling, copy_with_tags};
+pub use insert::{Insertions, Spelling};
 pub use labels::{Count, Labels, read_labels};
 pub use pairs::{Pair, check_pairs, read_pairs, score};
 pub use rank::{By, Ranked, rank};

@@ -32,14 +32,7 @@ pub(super) struct Sequence {
 
 impl Sequence {
     pub fn new(place: Place, constraint: Option<Box<dyn Constraint>>, watch: Option<Watch>) -> Self {
-        let made = Generated {
-            tokens: vec![],
-            logprobs: vec![],
-            constrained: vec![],
-            finish: Finish::Length,
-            text: None,
-            seconds: 0.0,
-        };
+        let made = Generated::begun();
         Self { place, constraint, watch, made, drawn: 0, over: false, started: Instant::now() }
     }
 

@@ -1,10 +1,12 @@
 //! What the rankers say of each candidate, side by side: the input of the learned ranker.
 use super::library::{Left, Library};
+use super::profile::{Profiles, Rows};
 use super::rank::Weights;
 use super::rank::{Bayes, BayesSettings, Descriptions, LikelihoodRatio, Likeness, Nearest, Resnik};
 use super::{Ranker, Signs};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// A row of features.
 pub type Row = [f32; NAMES.len()];
@@ -69,13 +71,14 @@ impl<'a> Features<'a> {
             }
         }
         of_group.values().flat_map(BTreeMap::keys).for_each(|&disease| counts[disease][1] += 1.0);
+        let [omim, orphanet] = [Rows::Omim, Rows::Orphanet].map(|rows| Arc::new(Profiles::of(library, rows)));
         let nearest = [Likeness::Terms, Likeness::Above, Likeness::Lin, Likeness::Resnik]
             .map(|likeness| Nearest::of(library, likeness));
         Self {
             library,
-            resnik: Resnik::of(library),
-            likelihood: LikelihoodRatio::of(library),
-            orphanet: (Resnik::orphanet(library), LikelihoodRatio::orphanet(library)),
+            resnik: Resnik::by(library, omim.clone()),
+            likelihood: LikelihoodRatio::by(library, omim),
+            orphanet: (Resnik::by(library, orphanet.clone()), LikelihoodRatio::by(library, orphanet)),
             bayes: Bayes::of(library, settings),
             bayes_rows: Bayes::of(library, BayesSettings { patients: false, ..settings }),
             bayes_patients: Bayes::of(library, BayesSettings { rows: false, ..settings }),

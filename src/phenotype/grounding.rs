@@ -2,8 +2,9 @@
 //!
 //! A name is found where its words are those of a known name in any order, whatever its case and punctuation; else where it differs by
 //! little (see [`Way::Near`]) and no second disease is as close. A broader name than the disease's own ("Noonan syndrome" for "Noonan
-//! syndrome 8") is not that disease and gets no credit; what is only a series of diseases is told as [`Grounding::series`].
+//! syndrome 8") is not that disease and gets no credit.
 use super::library::{Library, comparable};
+use super::ontology::triples;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How a name led to a disease.
@@ -22,8 +23,6 @@ pub struct Grounding {
     /// Letter triple → places in `spelled`.
     triples: HashMap<[char; 3], Vec<u32>>,
     spelled: Vec<(String, usize, usize)>,
-    /// A name without its number → diseases of the series.
-    series: BTreeMap<String, BTreeSet<usize>>,
 }
 
 /// From which Dice coefficient on two spellings are taken for one name.
@@ -32,7 +31,7 @@ const NEAR: f64 = 0.9;
 impl Grounding {
     /// Names of the candidates, of their Orphanet entries, and further synonyms by the candidate's id.
     pub fn of(library: &Library, synonyms: &BTreeMap<String, Vec<String>>) -> Self {
-        let mut all = Self { names: HashMap::new(), triples: HashMap::new(), spelled: vec![], series: BTreeMap::new() };
+        let mut all = Self { names: HashMap::new(), triples: HashMap::new(), spelled: vec![] };
         for (i, candidate) in library.candidates.iter().enumerate() {
             let orphanet = candidate.also.iter().map(|&at| library.knowledge.diseases[at].name.as_str());
             let further = synonyms.get(&candidate.id).into_iter().flatten().map(String::as_str);
@@ -54,9 +53,6 @@ impl Grounding {
                 let at = self.spelled.len() as u32;
                 spelled.iter().for_each(|&triple| self.triples.entry(triple).or_default().push(at));
                 self.spelled.push((key, disease, spelled.len()));
-            }
-            if let Some(series) = without_number(part) {
-                self.series.entry(series).or_default().insert(disease);
             }
         }
     }
@@ -95,20 +91,6 @@ impl Grounding {
         let tied = close.iter().any(|&(like, disease)| like == best && disease != first);
         if tied { vec![] } else { vec![first] }
     }
-
-    /// Diseases of which this is the name without its number; empty where it is a disease's own name or no such name.
-    pub fn series(&self, name: &str) -> Vec<usize> {
-        let key = comparable(name);
-        if self.names.contains_key(&key) {
-            return vec![];
-        }
-        self.series.get(&key).into_iter().flatten().copied().collect()
-    }
-}
-
-fn triples(key: &str) -> BTreeSet<[char; 3]> {
-    let padded: Vec<char> = std::iter::once(' ').chain(key.chars()).chain([' ']).collect();
-    padded.windows(3).map(|w| [w[0], w[1], w[2]]).collect()
 }
 
 /// Words that tell one disease of a series from the next: digits, Roman numerals, single letters.
@@ -119,16 +101,6 @@ fn numbers(key: &str) -> Vec<&str> {
             || (word.len() <= 5 && word.chars().all(|c| matches!(c, 'i' | 'v' | 'x')))
     };
     key.split(' ').filter(telling).collect()
-}
-
-/// `Noonan syndrome 8` → `noonan syndrome`, comparable; none without such an ending.
-fn without_number(name: &str) -> Option<String> {
-    let name = name.trim().trim_end_matches(')');
-    let (head, last) = name.rsplit_once([' ', ',', '('])?;
-    let is_number = last.len() <= 4 && last.starts_with(|c: char| c.is_ascii_digit())
-        || (!last.is_empty() && last.chars().all(|c| matches!(c, 'I' | 'V' | 'X')));
-    let head = head.trim().trim_end_matches("type").trim_end_matches([',', ' ']);
-    (is_number && !head.is_empty()).then(|| comparable(head))
 }
 
 #[cfg(test)]
@@ -162,11 +134,8 @@ mod tests {
     fn a_broader_name_and_another_number_get_no_credit() {
         let g = grounding(&["Marfan syndrome", "Noonan syndrome 1", "Noonan syndrome 8", "Stickler syndrome, type I"]);
         assert!(g.ground("Noonan syndrome").0.is_empty());
-        assert_eq!(g.series("Noonan syndrome"), [1, 2]);
         assert!(g.ground("Noonan syndrome 9").0.is_empty());
         assert!(g.ground("Stickler syndrome, type II").0.is_empty(), "another Roman numeral");
-        assert_eq!(g.series("Stickler syndrome"), [3]);
-        assert!(g.series("Marfan syndrome").is_empty());
         assert!(g.ground("").0.is_empty() && g.ground("heart disease").0.is_empty());
     }
 }

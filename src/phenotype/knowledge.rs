@@ -5,7 +5,7 @@
 //! base can therefore be asked what it would say [without](Source) one publication.
 use super::ontology::{Ontology, Term};
 use crate::error::{Error, Result};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Shares of patients that HPO's frequency classes stand for: the middle of each class.
@@ -184,20 +184,6 @@ impl Knowledge {
     pub fn source(&self, reference: &str) -> Option<Source> {
         self.references.get(reference).copied()
     }
-
-    /// Which diseases each reference speaks of.
-    pub fn diseases_by_source(&self) -> BTreeMap<&str, Vec<usize>> {
-        let mut map: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (i, disease) in self.diseases.iter().enumerate() {
-            for annotation in &disease.annotations {
-                let list = map.entry(self.sources[annotation.source as usize].as_str()).or_default();
-                if list.last() != Some(&i) {
-                    list.push(i);
-                }
-            }
-        }
-        map
-    }
 }
 
 struct Columns([usize; 7]);
@@ -279,7 +265,9 @@ pub(crate) mod tests {
         assert_eq!((known.diseases.len(), known.warnings.len(), known.version.as_str()), (4, 0, "small"));
         let dwarfism = &known.diseases[known.disease("OMIM:2").unwrap()];
         assert_eq!(dwarfism.annotations.iter().map(|a| a.excluded).collect::<Vec<_>>(), [false, true]);
-        assert_eq!(known.diseases_by_source()["PMID:1"], [0, 2]);
+        let cites =
+            |at: usize| known.diseases[at].annotations.iter().any(|row| Some(row.source) == known.source("PMID:1"));
+        assert_eq!((0..4).filter(|&at| cites(at)).collect::<Vec<_>>(), [0, 2]);
         let old = &known.diseases[known.disease("ORPHA:4").unwrap()].annotations[0];
         assert_eq!(known.ontology.name(old.term), "Seizure", "an alternative id is read as its term");
     }

@@ -3,6 +3,7 @@
 //! A [`Library`] holds what a ranker may know: the annotations of HPO and patients that were diagnosed before. Each [`Ranker`] gives every
 //! candidate disease a score and can leave one publication out of all that it knows, so that a patient is never recognised by the paper
 //! that described it.
+mod at_hand;
 pub mod features;
 pub mod grounding;
 pub mod knowledge;
@@ -13,6 +14,7 @@ pub mod profile;
 pub mod rank;
 pub mod synthetic;
 
+pub use at_hand::AtHand;
 pub use knowledge::{Annotation, Disease, Frequency, Knowledge};
 pub use library::{Candidate, Left, Library, Patient, Unread};
 pub use ontology::{Found, Ontology, Term};

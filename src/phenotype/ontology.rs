@@ -173,10 +173,6 @@ impl Ontology {
         &self.entries[term as usize].name
     }
 
-    pub fn synonyms(&self, term: Term) -> &[String] {
-        &self.entries[term as usize].synonyms
-    }
-
     /// One step up.
     pub fn parents(&self, term: Term) -> &[Term] {
         &self.entries[term as usize].parents
@@ -206,7 +202,8 @@ impl Ontology {
     }
 }
 
-fn triples(text: &str) -> BTreeSet<[char; 3]> {
+/// Three letters in a row, with a blank before and after the text: what two spellings of a name share.
+pub(super) fn triples(text: &str) -> BTreeSet<[char; 3]> {
     let padded: Vec<char> = std::iter::once(' ').chain(text.chars()).chain([' ']).collect();
     padded.windows(3).map(|w| [w[0], w[1], w[2]]).collect()
 }

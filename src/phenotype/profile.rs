@@ -168,6 +168,12 @@ impl Profiles {
         self.excluders.get(&term).map_or(&[], Vec::as_slice)
     }
 
+    /// A candidate's profile, without a publication's rows where they are left out.
+    pub fn of_candidate(&self, library: &Library, candidate: usize, left: Left) -> Profile {
+        let changed = self.without(library, left).into_iter().find(|one| one.0 == candidate);
+        changed.map_or_else(|| self.list[candidate].clone(), |(_, profile)| profile)
+    }
+
     /// Profiles that change when a publication's rows are left out.
     pub fn without(&self, library: &Library, left: Left) -> Vec<(usize, Profile)> {
         let Some(reference) = left.reference() else { return vec![] };

@@ -86,8 +86,7 @@ impl<'a> Generator<'a> {
     /// The n-th patient of a disease: the same for the same settings, whatever else was drawn.
     pub fn patient(&self, disease: usize, n: usize) -> Patient {
         let id = &self.library.candidates[disease].id;
-        let digest = crate::io::digest_bytes(format!("{}/{id}/{n}", self.settings.seed).as_bytes());
-        let seed = u64::from_str_radix(&digest[..16], 16).unwrap_or_default(); // hex digits by construction
+        let seed = crate::io::seed_of(&format!("{}/{id}/{n}", self.settings.seed));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (shares, denied) = self.shares(disease);
         let (fewest, most) = self.settings.signs;

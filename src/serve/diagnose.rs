@@ -7,9 +7,9 @@ use crate::generate::{Ask, By, Constraint, Drawn, Generated, Listen, Ranked, Sam
 use crate::metric::Estimate;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, PoisonError};
 
 /// Candidates scored at the same time.
 const BATCH: usize = 32;
@@ -189,8 +189,12 @@ impl Oracle {
         made.into_iter().map(|one| one.ok_or_else(|| Error::failed("the answer was not waited for"))).collect()
     }
 
-    /// Candidates in order of likelihood; see [`rank`].
+    /// Candidates in order of likelihood; see [`rank`]. One list is ranked at a time; who no longer waits when it is its turn is passed over.
     pub fn rank(&self, model: usize, prompt: Vec<u32>, candidates: &[Vec<u32>]) -> Result<Vec<Ranked>> {
+        let _turn = self.served.ranking.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(Error::failed("the answer was not waited for"));
+        }
         let read = prompt.len() + candidates.iter().map(Vec::len).sum::<usize>();
         self.spent.fetch_add(read as u64, Ordering::Relaxed);
         Ok(rank(&self.served.models[model], &[prompt], candidates, By::Sum, BATCH)?.remove(0))

@@ -1,4 +1,5 @@
-//! Diagnoses: the question of a request, asked on a thread of its own that ends when nobody waits.
+//! Diagnoses: the question of a request, asked on a thread of its own. When nobody waits any more, drawing ends; a list that is being ranked is
+//! ranked to its end.
 use super::answer::{LAST, event};
 use super::app::{Admitted, Answered, App, Place, Shared, aside, json_response, late};
 use super::chat::unknown_model;

@@ -102,6 +102,7 @@ impl Findings {
         if config.abstain_below.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
             return Err(Error::input("--abstain-below: expected a confidence between 0 and 1"));
         }
+        Sampling { temperature: config.temperature, ..Sampling::default() }.check()?;
         let calibration = config.calibrated_on.as_deref().map(|run| calibrated(&Run::load(run)?, &task)).transpose()?;
         let measured = config.measured.as_deref().map(|run| measured(&Run::load(run)?, &task)).transpose()?;
         Ok(Self { config, task, prompt, lexicon, calibration, measured })
@@ -228,7 +229,7 @@ impl Findings {
 /// Platt's scaling of the log-probabilities of a run's answers, against whether they were right as a whole.
 fn calibrated(run: &Run, task: &LabelTask) -> Result<Fitted> {
     let answers = run.answers(task)?;
-    let (asked, _) = asked_in(run, &answers)?;
+    let asked = asked_in(run, &answers)?;
     let typed = crate::task::typed_predictions(task, &answers)?;
     let scored: Vec<Scored> = typed
         .iter()
@@ -251,16 +252,15 @@ fn calibrated(run: &Run, task: &LabelTask) -> Result<Fitted> {
     Ok(Fitted { platt: platt(&scores, &outcomes), asked, cases: scored.len() })
 }
 
-fn asked_in(run: &Run, answers: &[crate::task::AnyPrediction]) -> Result<(Asked, usize)> {
+fn asked_in(run: &Run, answers: &[crate::task::AnyPrediction]) -> Result<Asked> {
     let first = answers.first().ok_or_else(|| Error::input(format!("{}: no answers", run.dir.display())))?;
-    let asked = Asked { model: first.model.clone(), adapter: first.adapter.clone(), prompt: first.prompt.clone() };
-    Ok((asked, answers.len()))
+    Ok(Asked { model: first.model.clone(), adapter: first.adapter.clone(), prompt: first.prompt.clone() })
 }
 
 /// The task's main score of a run, with its interval.
 fn measured(run: &Run, task: &LabelTask) -> Result<(Asked, Measured)> {
     let answers = run.answers(task)?;
-    let (asked, _) = asked_in(run, &answers)?;
+    let asked = asked_in(run, &answers)?;
     let metric = Metric::MicroF1.to_string();
     let evaluation = evaluate(task, &answers, &Bootstrap::default())?;
     let estimate = evaluation.get(crate::metric::Reading::Normalised, &metric).cloned();

@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [[key]]
-//! name = "ward-a"                 # in metrics, never the key itself
+//! name = "ward-a"                 # for the file's reader and its errors
 //! sha256 = "9f86d0…"              # of the key: printf %s KEY | sha256sum
 //! requests_per_minute = 60        # absent: no limit
 //! tokens_per_day = 200000         # prompt and new tokens, of a day in UTC

@@ -53,6 +53,8 @@ pub struct Served {
     pub stop: Vec<u32>,
     embedder: Option<(String, Mutex<Embedder>)>,
     pieces: OnceLock<Option<Arc<Pieces>>>,
+    /// Held while a list is ranked: its caches are none of the engine's, so one list at a time.
+    pub(super) ranking: Mutex<()>,
 }
 
 impl Served {
@@ -79,7 +81,16 @@ impl Served {
         let stop = stop_tokens(&models[0].config, Some(&tokenizer));
         let (encoder, embedder) = (Encoder::new(tokenizer.clone()), open_encoder(encoder)?);
         let models = models.into_iter().map(Arc::new).collect();
-        Ok(Self { entries, models, tokenizer, encoder, stop, embedder, pieces: OnceLock::new() })
+        Ok(Self {
+            entries,
+            models,
+            tokenizer,
+            encoder,
+            stop,
+            embedder,
+            pieces: OnceLock::new(),
+            ranking: Mutex::new(()),
+        })
     }
 
     /// Index of the model of that name.

@@ -24,7 +24,7 @@
     const { value, low, high, n } = m.estimate;
     const metric = m.metric === "micro_f1" ? "micro-F1" : m.metric;
     const synthetic = m.synthetic ? " These cases are synthetic: the number says nothing about patients." : "";
-    return `Measured on ${n} test cases of ${m.corpus}: ${metric} ${value.toFixed(3)}, 95 % interval ${low.toFixed(3)} to ${high.toFixed(3)} (run ${m.run}).${synthetic}`;
+    return `Measured on ${n} cases of ${m.corpus}: ${metric} ${value.toFixed(3)}, 95 % interval ${low.toFixed(3)} to ${high.toFixed(3)} (run ${m.run}).${synthetic}`;
   }
 
   function label(named, i) {

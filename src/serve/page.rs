@@ -184,7 +184,7 @@ fn measured_words(measured: Option<&Measured>) -> String {
                 if *synthetic { " These cases are synthetic: the number says nothing about patients." } else { "" };
             let metric = if metric == "micro_f1" { "micro-F1" } else { metric };
             format!(
-                "Measured on {} test cases of {corpus}: {metric} {:.3}, 95 % interval {:.3} to {:.3} (run {run}).{synthetic}",
+                "Measured on {} cases of {corpus}: {metric} {:.3}, 95 % interval {:.3} to {:.3} (run {run}).{synthetic}",
                 estimate.n, estimate.value, estimate.low, estimate.high
             )
         }

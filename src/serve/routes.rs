@@ -102,7 +102,9 @@ fn allowed_host(app: &App, headers: &HeaderMap) -> bool {
         Some((name, port)) if port.chars().all(|c| c.is_ascii_digit()) => name,
         _ => host,
     };
-    let own = name.eq_ignore_ascii_case("localhost") || name == "[::1]" || name.starts_with("127.");
+    let own = name.eq_ignore_ascii_case("localhost")
+        || name == "[::1]"
+        || name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());
     own || more.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 

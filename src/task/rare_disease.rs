@@ -3,7 +3,6 @@
 //! Patients are those of phenopacket-store where `DXLAB_DATA` has it, split by publication; else synthetic ones drawn from the annotations
 //! of HPO. Answers are names; each is grounded to a disease, and what cannot be grounded counts as wrong.
 use super::{Cell, Column, Combined, Parsed, Task};
-use crate::corpus::phenopacket::Packets;
 use crate::corpus::{Case, Corpus, Example};
 use crate::error::{Error, Result};
 use crate::metric::{RankedCase, Reading, ScoreTable, ranking_tables};
@@ -11,12 +10,11 @@ use crate::phenotype::grounding::Grounding;
 use crate::phenotype::open_data::OpenData;
 use crate::phenotype::rank::Likeness;
 use crate::phenotype::synthetic::{Generator, PatientSettings};
-use crate::phenotype::{Knowledge, Left, Library, Patient, RankerKind, rank::Nearest, ranked};
+use crate::phenotype::{AtHand, Left, Library, Patient, rank::Nearest, ranked};
 use crate::prompt::{Exemplar, OpenEmbedder, PromptContext};
 use crate::run::Prediction;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 /// Test patients of the published protocol.
 pub const TEST_PATIENTS: usize = 420;
@@ -45,8 +43,6 @@ pub struct RareDisease {
     context: PromptContext,
     pub library: Library,
     grounding: Grounding,
-    /// The patient behind each case of the corpus.
-    patients: BTreeMap<String, Patient>,
 }
 
 /// Training and test patients of a protocol.
@@ -88,15 +84,8 @@ impl RareDisease {
     /// `rare-disease`: the published patients of `DXLAB_DATA`, else synthetic ones; `rare-disease-balanced`: the same with synthetic
     /// patients of diseases that have few in training. Fails where the knowledge (`make tools`) is not installed.
     pub fn open(name: &str) -> Result<Self> {
-        let mut library = Library::of(Knowledge::installed()?);
-        let open = OpenData::from_env()?;
-        open.link(&mut library);
-        let data = std::env::var_os("DXLAB_DATA").filter(|path| !path.is_empty());
-        let store = data.filter(|data| Path::new(data).join("phenopacket-store").is_dir());
-        let (patients, synthetic) = match store {
-            Some(data) => (library.patients_of(&Packets::store(Path::new(&data))?.packets).0, false),
-            None => (synthetic_patients(&library)?, true),
-        };
+        let AtHand { mut library, open, synthetic, .. } = AtHand::open()?;
+        let patients = std::mem::take(&mut library.patients);
         Self::of(library, &open, patients, synthetic, name == "rare-disease-balanced")
     }
 
@@ -140,22 +129,12 @@ impl RareDisease {
             test: test.iter().map(example).collect(),
         };
         let context = context(&corpus, &differentials);
-        let patients = train.into_iter().chain(test).map(|one| (one.id.clone(), one)).collect();
-        Ok(Self { corpus, context, library, grounding, patients })
-    }
-
-    /// The patient behind a case.
-    pub fn patient(&self, case_id: &str) -> Option<&Patient> {
-        self.patients.get(case_id)
+        Ok(Self { corpus, context, library, grounding })
     }
 
     /// The places of an answer's lines in the library; none for a line that names no disease.
     pub fn ground(&self, answer: &RankedNames) -> Vec<Vec<usize>> {
         answer.iter().map(|name| self.grounding.ground(name).0).collect()
-    }
-
-    pub fn grounding(&self) -> &Grounding {
-        &self.grounding
     }
 
     /// Where the gold answers stand in a list of names.
@@ -174,12 +153,6 @@ impl RareDisease {
             parsed: prediction.parsed,
         }
     }
-
-    /// The first ten of a ranker as an answer, nothing of the case's publication used.
-    pub fn answer_of(&self, kind: RankerKind, patient: &Patient) -> Option<RankedNames> {
-        let scores = kind.open(&self.library)?.scores(&patient.signs, Left::out(&patient.group));
-        Some(ranked(&scores, LINES).iter().map(|one| self.library.candidates[one.candidate].name.clone()).collect())
-    }
 }
 
 fn named(library: &Library, at: usize) -> DiseaseName {
@@ -191,18 +164,6 @@ fn named(library: &Library, at: usize) -> DiseaseName {
 fn signs_text(library: &Library, patient: &Patient) -> String {
     let names: Vec<&str> = patient.signs.observed.iter().map(|&term| library.ontology().name(term)).collect();
     names.join(", ")
-}
-
-/// A few patients of some hundred diseases, each patient a publication of its own.
-fn synthetic_patients(library: &Library) -> Result<Vec<Patient>> {
-    let generator = Generator::new(library, PatientSettings::default())?;
-    let mut diseases = generator.drawable();
-    diseases.sort_by_cached_key(|&at| crate::io::digest_bytes(library.candidates[at].id.as_bytes()));
-    diseases.truncate(300);
-    // a few frequent, many rare: 12, 6, 4, 3, 3, 2, 2, …
-    let patients = |(i, at): (usize, usize)| (0..(12 / (1 + i / 20)).max(2)).map(move |n| (at, n));
-    let drawn = diseases.into_iter().enumerate().flat_map(patients);
-    Ok(drawn.map(|(at, n)| generator.patient(at, n)).collect())
 }
 
 /// Synthetic patients of the diseases that have fewer than [`BALANCED`] in training.

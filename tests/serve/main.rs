@@ -97,8 +97,10 @@ fn the_small_endpoints_answer_and_every_answer_is_guarded() {
         }
         assert!(!headers.contains("access-control-allow"), "no other site's script may read it");
     }
-    let rebound = raw(at, b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
-    refused(&rebound, 403, "name of this machine");
+    for host in ["evil.example", "127.evil.example", "127.0.0.1.evil.example:80"] {
+        let request = format!("GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        refused(&raw(at, request.as_bytes()), 403, "name of this machine");
+    }
     server.stop();
 }
 
@@ -687,7 +689,10 @@ fn the_command_serves_until_it_is_told_to_end_and_logs_no_text() {
 #[test]
 fn the_command_does_not_open_a_door_to_everybody_by_accident() {
     for (more, said) in [
-        (vec!["--host", "0.0.0.0"], "not this machine alone"),
+        (vec!["--host", "0.0.0.0"], "others than this machine can ask"),
+        (vec!["--allow-host", "dx.example"], "others than this machine can ask"),
+        (vec!["--temperature=-1"], "temperature -1"),
+        (vec!["--seconds", "18446744073709551615"], "86400"),
         (vec!["--abstain-below", "7"], "between 0 and 1"),
         (vec!["--samples", "99"], "at most --batch"),
         (vec!["--measured", "runs/no-such-run"], "no-such-run"),

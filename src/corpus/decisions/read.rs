@@ -159,7 +159,7 @@ fn files(folder: &Path, ending: &str) -> Result<BTreeMap<String, PathBuf>> {
     Ok(all)
 }
 
-/// The text of a note: `text/NAME.txt`, also in a folder below; an error names what was looked for.
+/// The text of a note: `text/NAME.txt`; an error names what was looked for.
 fn text_of(folder: &Path, name: &str) -> Result<String> {
     io::read_text(&folder.join(format!("{name}.txt")))
 }

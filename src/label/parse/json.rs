@@ -1,7 +1,7 @@
 //! JSON in an answer, also as models write it: single or curly quotes, `True`, a comma too many, the end missing. Lists of labels or of
 //! objects with a label; objects with a key for labels, whatever stands before it; maps from labels to true, false, a state or a
 //! probability (0.5 and more counts). A string that never ends was cut and is left out.
-use super::{Known, item, prose};
+use super::{Known, item, organ, prose};
 
 /// Deeper than any answer; what nests deeper is no answer.
 const DEPTH: usize = 32;
@@ -238,19 +238,19 @@ fn by_mention(map: &[(String, Json)]) -> Option<Vec<String>> {
 
 /// Findings by organ; one that is normal has none.
 fn by_organ(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
-    if map.is_empty() || !map.iter().all(|(key, _)| item::is_organ(key) && !item::is_known(key, known)) {
+    if map.is_empty() || !map.iter().all(|(key, _)| organ::is_organ(key) && !item::is_known(key, known)) {
         return None;
     }
     let found: Option<Vec<Vec<String>>> = map
         .iter()
         .map(|(_, value)| match value {
             Json::Null => Some(vec![]),
-            Json::Text(text) if item::is_normal(text) => Some(vec![]),
+            Json::Text(text) if organ::is_normal(text) => Some(vec![]),
             Json::Text(text) => Some(super::list::split(text)),
             other => pieces(other, known),
         })
         .collect();
-    found.map(|all| all.concat().into_iter().filter(|one| !item::is_normal(one)).collect())
+    found.map(|all| all.concat().into_iter().filter(|one| !organ::is_normal(one)).collect())
 }
 
 /// An object that says of its label that it is not there.

@@ -1,253 +1,7 @@
 //! Lines of an answer: from the last heading that labels follow, up to an explanation or an echo of the prompt; bullets, numbers,
 //! commas, semicolons. Sentences among them are passed over; what they conclude is read only where nothing else was.
-use super::{Known, Read, item, prose};
-
-/// Words of a heading.
-const WORDS: [&str; 44] = [
-    "the",
-    "final",
-    "most",
-    "likely",
-    "predicted",
-    "possible",
-    "a",
-    "list",
-    "of",
-    "is",
-    "are",
-    "as",
-    "follows",
-    "following",
-    "my",
-    "patient",
-    "identified",
-    "all",
-    "this",
-    "for",
-    "finding",
-    "findings",
-    "acute",
-    "name",
-    "here",
-    "in",
-    "report",
-    "your",
-    "based",
-    "on",
-    "separated",
-    "commas",
-    "by",
-    "s",
-    "medical",
-    "clinical",
-    "and",
-    "probable",
-    "suggested",
-    "extracted",
-    "would",
-    "be",
-    "detected",
-    "patient's",
-];
-/// One of these makes it a heading.
-const KEYS: [&str; 16] = [
-    "answer",
-    "answers",
-    "diagnosis",
-    "diagnoses",
-    "disease",
-    "diseases",
-    "label",
-    "labels",
-    "impression",
-    "conclusion",
-    "output",
-    "output_disease",
-    "assessment",
-    "conditions",
-    "condition",
-    "prediction",
-];
-/// The same in German, French, Spanish, Portuguese, Italian, Dutch, Russian, Chinese, Japanese and Korean.
-pub(super) const FOREIGN: [&str; 45] = [
-    "diagnose",
-    "diagnosen",
-    "hauptdiagnose",
-    "nebendiagnosen",
-    "antwort",
-    "befund",
-    "befunde",
-    "beurteilung",
-    "diagnostic",
-    "diagnostics",
-    "réponse",
-    "résultat",
-    "diagnóstico",
-    "diagnósticos",
-    "diagnostico",
-    "diagnosticos",
-    "respuesta",
-    "resposta",
-    "conclusión",
-    "conclusão",
-    "impresión",
-    "diagnosi",
-    "risposta",
-    "conclusione",
-    "antwoord",
-    "диагноз",
-    "диагнозы",
-    "ответ",
-    "诊断",
-    "诊断结果",
-    "最终诊断",
-    "初步诊断",
-    "疾病",
-    "答案",
-    "诊断为",
-    "診断",
-    "診断名",
-    "診断結果",
-    "最終診断",
-    "回答",
-    "答え",
-    "診斷",
-    "진단",
-    "진단명",
-    "답변",
-];
-/// Headings of this kind stand together.
-const PARTS: [&str; 8] = ["primary", "secondary", "main", "additional", "other", "incidental", "principal", "further"];
-/// Headings of what is no answer.
-const OTHERS: [&str; 10] =
-    ["differential", "reasoning", "code", "codes", "excluded", "ruled", "confidence", "explanation", "step", "no"];
-
-/// A heading and what follows it on its line.
-struct Heading<'a> {
-    after: &'a str,
-    /// "Primary diagnosis", "Diagnosis 2": one of several that stand together.
-    part: bool,
-}
-
-/// "Diagnoses:", "The most likely labels are:", "**Answer:**", "## Final diagnosis", "Based on …, the following labels apply:".
-fn heading(line: &str) -> Option<Heading<'_>> {
-    let line = line.trim();
-    let (before, after) = line.split_once(':').unwrap_or((line, ""));
-    let words = prose::words(&before.replace(['*', '#', '"', '(', ')', '/', '_'], " "));
-    let is = |list: &[&str], word: &String| list.contains(&word.as_str());
-    let numbered = |word: &String| word.chars().all(|c| c.is_ascii_digit());
-    let key = |word: &String| is(&KEYS, word) || is(&FOREIGN, word) && line.contains(':');
-    if !words.iter().any(key) || words.iter().any(|word| is(&OTHERS, word)) {
-        return None;
-    }
-    let plain = words.iter().all(|word| key(word) || is(&WORDS, word) || is(&PARTS, word) || numbered(word));
-    let announces = line.contains(':')
-        && ["following", "based", "here", "apply", "these"].iter().any(|w| words.iter().any(|o| o == w));
-    let is_heading = plain && words.len() <= 8 || announces && words.len() <= 24;
-    let part = words.iter().any(|word| is(&PARTS, word) || numbered(word));
-    is_heading.then(|| Heading { after: after.trim_start_matches(['*', '_', ' ']), part })
-}
-
-/// First words of a line after which nothing is a label.
-fn explains(line: &str) -> bool {
-    let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
-    let starts = [
-        "explanation",
-        "reasoning",
-        "rationale",
-        "note:",
-        "note that",
-        "notes:",
-        "justification",
-        "recommend",
-        "differential",
-        "disclaimer",
-        "evidence",
-        "comment",
-        "plan:",
-        "follow-up",
-        "references",
-        "sources",
-        "analysis",
-        "excluded",
-        "ruled out",
-        "[^",
-        // in the languages of [`FOREIGN`]
-        "begründung",
-        "erklärung",
-        "explication",
-        "justificación",
-        "explicación",
-        "explicação",
-        "spiegazione",
-        "toelichting",
-        "理由",
-        "説明",
-        "解释",
-        "说明",
-        "根拠",
-    ];
-    starts.iter().any(|start| line.starts_with(start))
-}
-
-/// A line of its own about the answer: how sure it is, which code, which step.
-fn remarks(line: &str) -> bool {
-    let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
-    let Some((before, _)) = line.split_once(':') else { return false };
-    let starts = [
-        "confidence",
-        "certainty",
-        "probability",
-        "likelihood",
-        "urgency",
-        "severity",
-        "score",
-        "icd",
-        "step ",
-        "code",
-    ];
-    starts.iter().any(|start| before.starts_with(start))
-}
-
-/// What follows a heading of what is there (true) or is not (false): "Present:", "## Absent", "**Negative findings:**", "No:".
-fn verdict(line: &str) -> Option<(bool, &str)> {
-    let bare = line.trim().trim_start_matches(['#', '*', '_', ' ']);
-    let marked = line.trim().starts_with(['#', '*']) && !item::is_bulleted(line);
-    let (before, after) = match bare.split_once(':') {
-        Some(parts) => parts,
-        None if marked => (bare, ""),
-        None => return None,
-    };
-    let before = before.trim_matches(['*', '_', ' ']).to_lowercase();
-    let kind = before.strip_suffix(" findings").or(before.strip_suffix(" diagnoses")).unwrap_or(&before);
-    let is = match kind {
-        "present" | "positive" | "yes" | "confirmed" => true,
-        "absent" | "negative" | "not present" | "no" | "unlikely" | "negative for" | "denied" | "not seen" => false,
-        _ => return None,
-    };
-    Some((is, after.trim_start_matches(['*', '_', ' '])))
-}
-
-/// Where a prompt, or another case, is written again.
-fn echoes(line: &str) -> bool {
-    let line = line.trim_start_matches(['*', '#', ' ', '_', '[']).to_lowercase();
-    let starts = [
-        "finding:",
-        "report:",
-        "text:",
-        "input:",
-        "question:",
-        "user:",
-        "human:",
-        "abstract:",
-        "case:",
-        "instruction:",
-        "example:",
-        "radiology report:",
-        "findings:",
-    ];
-    starts.iter().any(|start| line.starts_with(start))
-}
+use super::heading::{Heading, echoes, explains, heading, remarks, verdict};
+use super::{Known, Read, item, organ, prose};
 
 /// Reads the lines of an answer.
 pub(super) fn read(text: &str, read: &mut Read) {
@@ -287,7 +41,7 @@ fn marked(text: &str) -> String {
         let mut places: Vec<usize> = marks()
             .flat_map(|mark| bare.match_indices(*mark))
             .map(|(at, _)| start + at)
-            .filter(|at| *at > start)
+            .filter(|at| *at > start && !line[..*at].ends_with(['[', '('])) // `✓` of `[✓]` begins no box of its own
             .collect();
         places.sort_unstable();
         let mut line = line.to_string();
@@ -329,7 +83,7 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
             continue;
         }
         organ &= head.is_none() && !line.trim_start().starts_with('#');
-        if organ && item::is_normal(item::unbulleted(line)) {
+        if organ && organ::is_normal(item::unbulleted(line)) {
             read.nothing = true;
             continue;
         }
@@ -375,7 +129,7 @@ fn is_organ_heading(line: &str, lines: usize, read: &Read) -> bool {
     let line = line.trim();
     let marked = line.starts_with('#') || line.starts_with("**") && line.trim_end_matches(':').ends_with("**");
     let name = line.trim_matches(['#', '*', ' ', ':']);
-    lines > 1 && marked && item::is_organ(name) && !item::is_known(name, read.known)
+    lines > 1 && marked && organ::is_organ(name) && !item::is_known(name, read.known)
 }
 
 /// Whether a sentence has pieces of at most five words, as a list has; longer ones in a paragraph belong to its prose.

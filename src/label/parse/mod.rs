@@ -6,10 +6,12 @@
 //! known to training that an answer of prose alone concludes with ("is consistent with …"). A denied item ("no ascites", "ascites:
 //! absent") is read, as no label. What holds no label and denies none is not parsed and counts as an empty prediction. How often the
 //! reader is right is measured on answers with a truth made by hand ([`measured`]).
+mod heading;
 mod item;
 mod json;
 mod list;
 pub mod measured;
+mod organ;
 mod prose;
 mod strip;
 mod table;
@@ -132,6 +134,12 @@ mod tests {
         let parsed = parse(answer);
         assert_eq!(parsed.parsed, !parsed.labels.is_empty(), "{answer}");
         parsed.labels
+    }
+
+    #[test]
+    fn a_box_with_its_mark_inside_is_one_box() {
+        assert_eq!(labels("[✓] renal cyst [✔] liver cyst"), ["renal cyst", "liver cyst"]);
+        assert_eq!(labels("(x) renal cyst (x) liver cyst"), ["renal cyst", "liver cyst"]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Tables of Markdown: the column of labels by its head, without rows whose state says that they are not there.
-use super::{Read, item};
+use super::{Read, item, organ};
 
 /// Reads a table; false where there is none, or it holds no label.
 pub(super) fn read(text: &str, read: &mut Read) -> bool {
@@ -35,10 +35,10 @@ fn headed(rows: &[&str], read: &mut Read) {
     let states = column(&["present", "status", "yes", "positive", "detected"]).filter(|at| *at != labels);
     for row in &body {
         let gone = states.and_then(|at| item::state(row.get(at)?)) == Some(false);
-        let organ = row.iter().any(|cell| item::is_organ(cell));
+        let organ = row.iter().any(|cell| organ::is_organ(cell));
         match row.get(labels) {
             Some(_) if gone => read.nothing = true,
-            Some(cell) if organ && item::is_normal(cell) => read.nothing = true,
+            Some(cell) if organ && organ::is_normal(cell) => read.nothing = true,
             Some(cell) => read.add(cell),
             None => (),
         }

@@ -179,8 +179,8 @@ pub struct Learned<'a> {
 }
 
 impl<'a> Learned<'a> {
-    pub fn new(features: Features<'a>, weights: Weights) -> Result<Self> {
-        Ok(Self { features, weights })
+    pub fn new(features: Features<'a>, weights: Weights) -> Self {
+        Self { features, weights }
     }
 }
 

@@ -14,6 +14,7 @@
 //! The score is the sum of log10 of all ratios: every disease has the same prior odds.
 use super::super::profile::{Profile, Profiles, Rows};
 use super::{Contribution, Left, Library, Ranker, Signs, Term};
+use std::sync::Arc;
 
 /// No ratio of an observed sign is smaller, but for one that the disease excludes.
 const LEAST: f32 = 0.01;
@@ -21,17 +22,17 @@ const EXCLUDED: f32 = 0.001;
 
 pub struct LikelihoodRatio<'a> {
     library: &'a Library,
-    profiles: Profiles,
+    profiles: Arc<Profiles>,
 }
 
 impl<'a> LikelihoodRatio<'a> {
     pub fn of(library: &'a Library) -> Self {
-        Self { library, profiles: Profiles::of(library, Rows::Omim) }
+        Self::by(library, Arc::new(Profiles::of(library, Rows::Omim)))
     }
 
-    /// By the rows of Orphanet instead of OMIM's.
-    pub fn orphanet(library: &'a Library) -> Self {
-        Self { library, profiles: Profiles::of(library, Rows::Orphanet) }
+    /// By profiles that another ranker uses, too.
+    pub fn by(library: &'a Library, profiles: Arc<Profiles>) -> Self {
+        Self { library, profiles }
     }
 
     /// The sums of log10 ratios of observed and of excluded signs, for every candidate.
@@ -140,11 +141,7 @@ impl Ranker for LikelihoodRatio<'_> {
     }
 
     fn contributions(&self, signs: &Signs, candidate: usize, left: Left) -> Vec<Contribution> {
-        let changed = self.profiles.without(self.library, left);
-        let profile = changed
-            .iter()
-            .find(|one| one.0 == candidate)
-            .map_or(&self.profiles.list[candidate], |(_, profile)| profile);
+        let profile = &self.profiles.of_candidate(self.library, candidate, left);
         let observed = signs.observed.iter().map(|&term| {
             let (ratio, reason) = self.observed_one(term, profile);
             Contribution { term, excluded: false, value: f64::from(ratio.log10()), reason }

@@ -12,10 +12,11 @@ use super::super::profile::{Profile, Profiles, Rows};
 use super::{Contribution, Left, Library, Ranker, Signs, Term};
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 pub struct Resnik<'a> {
     library: &'a Library,
-    pub(in super::super) profiles: Profiles,
+    profiles: Arc<Profiles>,
 }
 
 /// The two halves of the score.
@@ -44,12 +45,12 @@ pub struct Significance {
 
 impl<'a> Resnik<'a> {
     pub fn of(library: &'a Library) -> Self {
-        Self { library, profiles: Profiles::of(library, Rows::Omim) }
+        Self::by(library, Arc::new(Profiles::of(library, Rows::Omim)))
     }
 
-    /// By the rows of Orphanet instead of OMIM's.
-    pub fn orphanet(library: &'a Library) -> Self {
-        Self { library, profiles: Profiles::of(library, Rows::Orphanet) }
+    /// By profiles that another ranker uses, too.
+    pub fn by(library: &'a Library, profiles: Arc<Profiles>) -> Self {
+        Self { library, profiles }
     }
 
     /// Both halves for every candidate.
@@ -151,11 +152,7 @@ impl Ranker for Resnik<'_> {
     }
 
     fn contributions(&self, signs: &Signs, candidate: usize, left: Left) -> Vec<Contribution> {
-        let changed = self.profiles.without(self.library, left);
-        let profile = changed
-            .iter()
-            .find(|one| one.0 == candidate)
-            .map_or(&self.profiles.list[candidate], |(_, profile)| profile);
+        let profile = &self.profiles.of_candidate(self.library, candidate, left);
         let hpo = self.library.ontology();
         let one = |&term: &Term| {
             let met = self.profiles.meet_one(term, profile);

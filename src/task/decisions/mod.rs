@@ -60,7 +60,7 @@ impl DecisionTask {
             "decisions-validation" => Self::of(Decisions::embedded()?)?.on_validation(),
             folder => {
                 let all = Decisions::open(Path::new(folder))?;
-                all.warnings.iter().for_each(|warning| println!("… {warning}"));
+                all.warnings.iter().for_each(|warning| crate::process::tell(&format!("… {warning}")));
                 Self::of(all)
             }
         }

@@ -15,6 +15,7 @@ use crate::corpus::decisions::{Category, Span, Strata};
 use crate::metric::{Bootstrap, Estimate};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use unicode_normalization::char::is_combining_mark;
 
 /// A span moved to whole words without the marks around them, or None where no word is left. Offsets are code points.
 ///
@@ -45,9 +46,10 @@ pub fn refine_span(text: &[char], start: usize, end: usize) -> Option<(usize, us
     Some((start + words[first].0, start + words[last].1))
 }
 
-/// `str.isalnum` of one character: letters and numbers, no combining marks.
-fn alphanumeric(c: char) -> bool {
-    c.is_alphanumeric()
+/// `str.isalnum` of one character: letters and numbers; marks that combine with a letter and letters in circles, which Rust counts as
+/// alphabetic, are none.
+pub(super) fn alphanumeric(c: char) -> bool {
+    c.is_alphanumeric() && !is_combining_mark(c) && !matches!(c, 'Ⓐ'..='ⓩ' | '\u{1F130}'..='\u{1F189}')
 }
 
 /// Where the tokens of a note stand: NLTK's words of each sentence, looked for one after the other; what cannot be found (a converted
@@ -260,6 +262,13 @@ fn group(notes: &[(&NoteScore, u32)]) -> Option<GroupScore> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// By Python 3.11: `[c.isalnum() for c in "aé½Ⅳ७中\u093e\u0345Ⓐ_-"]`.
+    #[test]
+    fn letters_and_numbers_are_those_of_python() {
+        let said: Vec<bool> = "aé½Ⅳ७中\u{93e}\u{345}Ⓐ_-".chars().map(alphanumeric).collect();
+        assert_eq!(said, [true, true, true, true, true, true, false, false, false, false, false]);
+    }
     use std::path::Path;
 
     const FIRST: &str = "Admission Date:  [**2118-6-2**]       Discharge Date:  [**2118-6-14**]\n\nHistory of Present Illness:\nPt is an 81 yo F with \

@@ -237,7 +237,7 @@ fn lower(text: &[char]) -> String {
 
 /// `[^\W\d]`
 fn is_letter(c: char) -> bool {
-    c == '_' || c.is_alphabetic()
+    c == '_' || super::official::alphanumeric(c) && !is_digit(c)
 }
 
 /// `\d`

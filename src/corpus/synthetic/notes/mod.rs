@@ -101,8 +101,14 @@ pub struct Notes {
     patients: Vec<Patient>,
 }
 
+/// Notes of a part, and characters of a note, at most.
+const MOST: usize = 1_000_000;
+
 /// Notes by seed and size; the same seed and size give the same notes.
 pub fn make(seed: u64, size: &Size) -> Result<Notes> {
+    if [size.train, size.validation, size.test, size.longest].iter().any(|&n| n > MOST) {
+        return Err(Error::input(format!("more than {MOST} notes of a part, or characters of a note")));
+    }
     if size.shortest < 300 || size.longest < size.shortest + 200 {
         return Err(Error::input(format!(
             "notes of {} to {} characters: expected at least 300, and 200 between the shortest and the longest",

@@ -1,0 +1,249 @@
+//! Lines that are no entries: headings in several languages, explanations, remarks, verdicts, echoes of the prompt.
+use super::{item, prose};
+
+/// Words of a heading.
+const WORDS: [&str; 44] = [
+    "the",
+    "final",
+    "most",
+    "likely",
+    "predicted",
+    "possible",
+    "a",
+    "list",
+    "of",
+    "is",
+    "are",
+    "as",
+    "follows",
+    "following",
+    "my",
+    "patient",
+    "identified",
+    "all",
+    "this",
+    "for",
+    "finding",
+    "findings",
+    "acute",
+    "name",
+    "here",
+    "in",
+    "report",
+    "your",
+    "based",
+    "on",
+    "separated",
+    "commas",
+    "by",
+    "s",
+    "medical",
+    "clinical",
+    "and",
+    "probable",
+    "suggested",
+    "extracted",
+    "would",
+    "be",
+    "detected",
+    "patient's",
+];
+/// One of these makes it a heading.
+const KEYS: [&str; 16] = [
+    "answer",
+    "answers",
+    "diagnosis",
+    "diagnoses",
+    "disease",
+    "diseases",
+    "label",
+    "labels",
+    "impression",
+    "conclusion",
+    "output",
+    "output_disease",
+    "assessment",
+    "conditions",
+    "condition",
+    "prediction",
+];
+/// The same in German, French, Spanish, Portuguese, Italian, Dutch, Russian, Chinese, Japanese and Korean.
+pub(super) const FOREIGN: [&str; 45] = [
+    "diagnose",
+    "diagnosen",
+    "hauptdiagnose",
+    "nebendiagnosen",
+    "antwort",
+    "befund",
+    "befunde",
+    "beurteilung",
+    "diagnostic",
+    "diagnostics",
+    "réponse",
+    "résultat",
+    "diagnóstico",
+    "diagnósticos",
+    "diagnostico",
+    "diagnosticos",
+    "respuesta",
+    "resposta",
+    "conclusión",
+    "conclusão",
+    "impresión",
+    "diagnosi",
+    "risposta",
+    "conclusione",
+    "antwoord",
+    "диагноз",
+    "диагнозы",
+    "ответ",
+    "诊断",
+    "诊断结果",
+    "最终诊断",
+    "初步诊断",
+    "疾病",
+    "答案",
+    "诊断为",
+    "診断",
+    "診断名",
+    "診断結果",
+    "最終診断",
+    "回答",
+    "答え",
+    "診斷",
+    "진단",
+    "진단명",
+    "답변",
+];
+/// Headings of this kind stand together.
+const PARTS: [&str; 8] = ["primary", "secondary", "main", "additional", "other", "incidental", "principal", "further"];
+/// Headings of what is no answer.
+const OTHERS: [&str; 10] =
+    ["differential", "reasoning", "code", "codes", "excluded", "ruled", "confidence", "explanation", "step", "no"];
+
+/// A heading and what follows it on its line.
+pub(super) struct Heading<'a> {
+    pub(super) after: &'a str,
+    /// "Primary diagnosis", "Diagnosis 2": one of several that stand together.
+    pub(super) part: bool,
+}
+
+/// "Diagnoses:", "The most likely labels are:", "**Answer:**", "## Final diagnosis", "Based on …, the following labels apply:".
+pub(super) fn heading(line: &str) -> Option<Heading<'_>> {
+    let line = line.trim();
+    let (before, after) = line.split_once(':').unwrap_or((line, ""));
+    let words = prose::words(&before.replace(['*', '#', '"', '(', ')', '/', '_'], " "));
+    let is = |list: &[&str], word: &String| list.contains(&word.as_str());
+    let numbered = |word: &String| word.chars().all(|c| c.is_ascii_digit());
+    let key = |word: &String| is(&KEYS, word) || is(&FOREIGN, word) && line.contains(':');
+    if !words.iter().any(key) || words.iter().any(|word| is(&OTHERS, word)) {
+        return None;
+    }
+    let plain = words.iter().all(|word| key(word) || is(&WORDS, word) || is(&PARTS, word) || numbered(word));
+    let announces = line.contains(':')
+        && ["following", "based", "here", "apply", "these"].iter().any(|w| words.iter().any(|o| o == w));
+    let is_heading = plain && words.len() <= 8 || announces && words.len() <= 24;
+    let part = words.iter().any(|word| is(&PARTS, word) || numbered(word));
+    is_heading.then(|| Heading { after: after.trim_start_matches(['*', '_', ' ']), part })
+}
+
+/// First words of a line after which nothing is a label.
+pub(super) fn explains(line: &str) -> bool {
+    let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
+    let starts = [
+        "explanation",
+        "reasoning",
+        "rationale",
+        "note:",
+        "note that",
+        "notes:",
+        "justification",
+        "recommend",
+        "differential",
+        "disclaimer",
+        "evidence",
+        "comment",
+        "plan:",
+        "follow-up",
+        "references",
+        "sources",
+        "analysis",
+        "excluded",
+        "ruled out",
+        "[^",
+        // in the languages of [`FOREIGN`]
+        "begründung",
+        "erklärung",
+        "explication",
+        "justificación",
+        "explicación",
+        "explicação",
+        "spiegazione",
+        "toelichting",
+        "理由",
+        "説明",
+        "解释",
+        "说明",
+        "根拠",
+    ];
+    starts.iter().any(|start| line.starts_with(start))
+}
+
+/// A line of its own about the answer: how sure it is, which code, which step.
+pub(super) fn remarks(line: &str) -> bool {
+    let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
+    let Some((before, _)) = line.split_once(':') else { return false };
+    let starts = [
+        "confidence",
+        "certainty",
+        "probability",
+        "likelihood",
+        "urgency",
+        "severity",
+        "score",
+        "icd",
+        "step ",
+        "code",
+    ];
+    starts.iter().any(|start| before.starts_with(start))
+}
+
+/// What follows a heading of what is there (true) or is not (false): "Present:", "## Absent", "**Negative findings:**", "No:".
+pub(super) fn verdict(line: &str) -> Option<(bool, &str)> {
+    let bare = line.trim().trim_start_matches(['#', '*', '_', ' ']);
+    let marked = line.trim().starts_with(['#', '*']) && !item::is_bulleted(line);
+    let (before, after) = match bare.split_once(':') {
+        Some(parts) => parts,
+        None if marked => (bare, ""),
+        None => return None,
+    };
+    let before = before.trim_matches(['*', '_', ' ']).to_lowercase();
+    let kind = before.strip_suffix(" findings").or(before.strip_suffix(" diagnoses")).unwrap_or(&before);
+    let is = match kind {
+        "present" | "positive" | "yes" | "confirmed" => true,
+        "absent" | "negative" | "not present" | "no" | "unlikely" | "negative for" | "denied" | "not seen" => false,
+        _ => return None,
+    };
+    Some((is, after.trim_start_matches(['*', '_', ' '])))
+}
+
+/// Where a prompt, or another case, is written again.
+pub(super) fn echoes(line: &str) -> bool {
+    let line = line.trim_start_matches(['*', '#', ' ', '_', '[']).to_lowercase();
+    let starts = [
+        "finding:",
+        "report:",
+        "text:",
+        "input:",
+        "question:",
+        "user:",
+        "human:",
+        "abstract:",
+        "case:",
+        "instruction:",
+        "example:",
+        "radiology report:",
+        "findings:",
+    ];
+    starts.iter().any(|start| line.starts_with(start))
+}
