@@ -102,6 +102,7 @@ impl Run {
             corpus: corpus.digest(),
             corpus_name: corpus.name.clone(),
             synthetic: corpus.synthetic,
+            task: None,
         });
         let run = Spec::new("baseline", baseline.name(), &spec)?.folder();
         store.open_or_make("baseline", baseline.name(), &spec, |dir| {

@@ -1,8 +1,15 @@
 //! `dxlab rare-disease`: the rankers on published patients, and the learned ranker's weights.
+use super::weights::Weights;
 use crate::error::Result;
-use crate::metric::Bootstrap;
-use crate::study::rare_disease::{Bench, Benchmark, BenchmarkConfig, Protocol, Stratum, hit_row, train_all};
-use clap::Subcommand;
+use crate::metric::{Bootstrap, RankedCase};
+use crate::phenotype::RankerKind;
+use crate::run::{Store, write_predictions};
+use crate::study::PredictConfig;
+use crate::study::rare_disease::{
+    Bench, Benchmark, BenchmarkConfig, Mix, Protocol, RerankConfig, Reranked, Stratum, hit_row, train_all,
+};
+use crate::task::RareDisease as Patients;
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Subcommand)]
@@ -20,12 +27,44 @@ pub enum RareDisease {
         #[arg(long, default_value = "data/rare-disease/learned.json")]
         out: PathBuf,
     },
+    Rerank(Rerank),
+}
+
+/// Ask a language model how likely it finds each of a ranker's best candidates, and rank the test patients' candidates by both
+///
+/// How much the language model counts is chosen on validation patients; 0 is among the choices.
+#[derive(Args)]
+pub struct Rerank {
+    /// Whose candidates are re-ranked; it knows the training patients alone
+    #[arg(long, default_value = "learned")]
+    ranker: RankerKind,
+    /// Candidates for each patient
+    #[arg(long, default_value_t = 50)]
+    top: usize,
+    /// Base model: a name that `dxlab models` lists, a model folder, a .gguf file or a hub id
+    #[arg(long, default_value = "smollm2")]
+    model: String,
+    /// Run folder of a training run, or a PEFT adapter folder
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// Prompt of the library, or a .toml file
+    #[arg(long, default_value = "rare-disease")]
+    prompt: String,
+    #[command(flatten)]
+    weights: Weights,
+    /// Name of the run in the store
+    #[arg(long, default_value = "cli")]
+    name: String,
+    /// Where preds.jsonl goes, besides the run store
+    #[arg(long)]
+    out: PathBuf,
 }
 
 impl RareDisease {
     pub fn run(self) -> Result<()> {
         match self {
             Self::Benchmark { every } => benchmark(every),
+            Self::Rerank(rerank) => rerank.run(),
             Self::Train { seed, out } => {
                 let bench = Bench::installed()?;
                 println!("{}", bench.said());
@@ -61,4 +100,34 @@ fn benchmark(every: usize) -> Result<()> {
         println!("leak of Resnik's Hit@1 within {} diseases: {:?}", leak.diseases, leak.difference);
     }
     Ok(())
+}
+
+impl Rerank {
+    fn run(self) -> Result<()> {
+        let asked = PredictConfig {
+            name: self.name,
+            model: self.model,
+            adapter: self.adapter,
+            corpus: "rare-disease".into(),
+            weights: self.weights.precision(),
+            ..PredictConfig::zero_shot(&self.prompt)
+        };
+        let config = RerankConfig { ranker: self.ranker, top: self.top, asked };
+        let task = Patients::open("rare-disease")?;
+        let reranked = Reranked::open_or_rerank(&Store::open(None), &config, &task)?;
+        let bootstrap = Bootstrap::default();
+        println!("{:<44} Hit@1 / 3 / 10 of test patients, 95 % intervals over publications", "order");
+        let chosen = reranked.chosen.mix;
+        for mix in [Mix::RANKER, Mix::alone(false, false), Mix::alone(false, true), chosen] {
+            let cases = reranked.cases(&task, &mix, false)?;
+            let row = hit_row(&cases.iter().collect::<Vec<&RankedCase>>(), &bootstrap);
+            let shown = row.hits.map(|hit| {
+                hit.map_or("–".into(), |hit| format!("{:.3} [{:.3}, {:.3}]", hit.value, hit.low, hit.high))
+            });
+            println!("{:<44} {}", mix.title(), shown.join("  "));
+        }
+        write_predictions(&self.out, &reranked.run.answers(&task)?)?;
+        println!("{} (from {})", self.out.display(), reranked.run.dir.display());
+        Ok(())
+    }
 }

@@ -16,5 +16,5 @@ pub use prediction::{
 pub use provenance::{provenance, versions};
 pub use sessions::Session;
 pub use settings::{differences, flatten};
-pub use spec::{ArmSpec, AskedSpec, BaselineSpec, Known, PredictSpec, RunSpec, SearchSpec, TrainSpec};
+pub use spec::{ArmSpec, AskedSpec, BaselineSpec, Known, PredictSpec, RerankSpec, RunSpec, SearchSpec, TrainSpec};
 pub use store::{Leftover, NUMERICS_VERSION, Run, Spec, Store, size};

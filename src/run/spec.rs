@@ -14,6 +14,8 @@ pub enum RunSpec {
     Rank(AskedSpec),
     Arm(ArmSpec),
     Baseline(BaselineSpec),
+    /// Candidates of a ranker, re-ranked by a language model.
+    Rerank(RerankSpec),
     Search(SearchSpec),
 }
 
@@ -26,6 +28,7 @@ impl RunSpec {
             Self::Rank(_) => "rank",
             Self::Arm(_) => "arm",
             Self::Baseline(_) => "baseline",
+            Self::Rerank(_) => "rerank",
             Self::Search(_) => "search",
         }
     }
@@ -98,6 +101,18 @@ pub struct BaselineSpec {
     pub corpus: String,
     pub corpus_name: String,
     pub synthetic: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RerankSpec {
+    #[serde(flatten)]
+    pub asked: AskedSpec,
+    pub ranker: String,
+    pub top: usize,
+    /// Which patients the weight of the language model was chosen on.
+    pub part: Value,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

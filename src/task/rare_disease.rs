@@ -6,7 +6,7 @@ use super::{Cell, Column, Combined, Parsed, Task};
 use crate::corpus::{Case, Corpus, Example};
 use crate::error::{Error, Result};
 use crate::metric::{RankedCase, Reading, ScoreTable, ranking_tables};
-use crate::phenotype::grounding::Grounding;
+use crate::phenotype::grounding::{Grounding, Way};
 use crate::phenotype::open_data::OpenData;
 use crate::phenotype::rank::Likeness;
 use crate::phenotype::synthetic::{Generator, PatientSettings};
@@ -137,6 +137,15 @@ impl RareDisease {
         answer.iter().map(|name| self.grounding.ground(name).0).collect()
     }
 
+    /// The name that a line begins with: all of it where it is a name ("Glaucoma - sleep apnea"), else what stands before a dash.
+    fn line_name<'a>(&self, line: &'a str) -> &'a str {
+        let whole = without_marks(line);
+        match self.grounding.ground(whole) {
+            (found, Way::Exact) if !found.is_empty() => whole,
+            _ => before_dash(whole),
+        }
+    }
+
     /// Where the gold answers stand in a list of names.
     pub fn ranked_case(&self, prediction: &Prediction<RankedNames, Gold>) -> RankedCase {
         let grounded = self.ground(&prediction.answer);
@@ -222,16 +231,22 @@ fn lines(gold: &Gold) -> String {
     gold.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join("\n")
 }
 
-/// A line without its number, bullet, marks of emphasis and what follows a dash.
-fn line_name(line: &str) -> &str {
+const MARKS: [char; 8] = ['*', '_', '"', '`', ' ', '.', ';', ','];
+
+/// A line without its number, bullet and marks of emphasis.
+fn without_marks(line: &str) -> &str {
     let line = line.trim().trim_start_matches(['-', '*', '•', '·', '+']).trim_start();
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
     let rest = &line[digits..];
     let line =
         if digits > 0 && digits <= 2 && rest.starts_with(['.', ')', ':']) { rest[1..].trim_start() } else { line };
+    line.trim_matches(MARKS)
+}
+
+/// What stands before the first dash between spaces: a remark may follow it.
+fn before_dash(line: &str) -> &str {
     let dashes = [" - ", " – ", " — "].iter().filter_map(|dash| line.split_once(dash));
-    let name = dashes.map(|(name, _)| name).min_by_key(|name| name.len()).unwrap_or(line);
-    name.trim_matches(|c: char| matches!(c, '*' | '_' | '"' | '`' | ' ' | '.' | ';' | ','))
+    dashes.map(|(name, _)| name).min_by_key(|name| name.len()).unwrap_or(line).trim_matches(MARKS)
 }
 
 impl Task for RareDisease {
@@ -240,6 +255,11 @@ impl Task for RareDisease {
 
     fn name(&self) -> &str {
         "rare-disease"
+    }
+
+    /// 2: a name that holds a dash is one name.
+    fn version(&self) -> u32 {
+        2
     }
 
     fn corpus(&self) -> &Corpus<Gold> {
@@ -260,13 +280,13 @@ impl Task for RareDisease {
         let raw = raw.rsplit_once("</think>").map_or(raw, |(_, after)| after);
         let all: Vec<&str> =
             raw.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("```")).collect();
-        let one_line = all.len() == 1 && self.grounding.ground(line_name(all[0])).0.is_empty();
+        let one_line = all.len() == 1 && self.grounding.ground(self.line_name(all[0])).0.is_empty();
         let parts: Vec<&str> = match all.first() {
             Some(line) if one_line && line.contains(';') => line.split(';').collect(),
             Some(line) if one_line && line.contains(',') => line.split(',').collect(),
             _ => all,
         };
-        let named = parts.into_iter().filter(|line| !line.ends_with(':') && line.chars().count() <= 160).map(line_name);
+        let named = parts.into_iter().filter(|line| !line.ends_with(':') && line.chars().count() <= 160).map(|line| self.line_name(line));
         let answer: RankedNames =
             named.filter(|name| name.chars().any(char::is_alphabetic)).map(String::from).collect();
         Parsed { parsed: !answer.is_empty(), answer }

@@ -88,6 +88,28 @@ impl RankerKind {
         Self::Bayes,
     ];
 
+    /// Every ranker.
+    pub const ALL: [RankerKind; 10] = {
+        let [a, b, c, d, e, f, g, h, i] = Self::SIMPLE;
+        [a, b, c, d, e, f, g, h, i, Self::Learned]
+    };
+
+    /// As in tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MostFrequent => "most-frequent",
+            Self::Resnik => "resnik",
+            Self::LikelihoodRatio => "likelihood-ratio",
+            Self::Nearest => "nearest",
+            Self::NearestAbove => "nearest-above",
+            Self::NearestResnik => "nearest-resnik",
+            Self::NearestLin => "nearest-lin",
+            Self::Bayes => "bayes",
+            Self::Descriptions => "descriptions",
+            Self::Learned => "learned",
+        }
+    }
+
     /// The ranker over a library. [`RankerKind::Learned`] is trained by [`Learned::train`] and is none of these.
     pub fn open<'a>(self, library: &'a Library) -> Option<Box<dyn Ranker + 'a>> {
         Some(match self {

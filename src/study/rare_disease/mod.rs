@@ -5,9 +5,13 @@ mod benchmark;
 mod change;
 mod cross_validation;
 mod leak;
+mod rerank;
+mod shortlist;
 
 pub use bench::{Bench, Protocol};
 pub use benchmark::{Benchmark, BenchmarkConfig, BenchmarkPatient, CONTROL, RankerColumn};
 pub use change::Change;
 pub use cross_validation::{CrossValidated, Folds, train_all};
 pub use leak::{HitRow, LeakSize, Stratum, hit_row, leak_size};
+pub use rerank::{Chosen, Mix, RerankConfig, Reranked, ScoredList, Tried, WEIGHTS};
+pub use shortlist::{Shortlister, VALIDATION};
