@@ -148,6 +148,9 @@ pub fn text_of(mut bytes: Vec<u8>) -> Result<String, NotText> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
         return whole("encoded as UTF-16 or UTF-32 (its byte-order mark says so): save it as UTF-8");
     }
+    if bytes.starts_with(b"\x1f\x8b") {
+        return whole("compressed by gzip: unpack it (`gunzip`)");
+    }
     if bytes.starts_with(b"PK\x03\x04") {
         return whole("a zip archive where text was expected: is it an .xlsx file under another ending?");
     }

@@ -523,3 +523,47 @@ fn predicting_on_no_cases_and_evaluating_on_others_are_errors() {
     let (code, _, error) = evaluate("regold.csv");
     assert!(code == 2 && error.contains("has other gold labels there"), "{error}");
 }
+
+#[test]
+fn errors_of_spreadsheets_in_other_languages_and_shortened_ids_are_named() {
+    let folder = Folder::new();
+    let csv = |rows: &str| folder.file("train.csv", rows);
+    for error in ["#NV", "#n/a", "#WERT!", "#BEZUG!", "#VALEUR!", "#NOM?", "#¡REF!", "Err:502"] {
+        let path = csv(&format!("{HEAD}a1,A cyst.,{error},train\na2,A stone.,gallstone,test\n"));
+        assert_eq!(kinds(&checked(&path)), [(Kind::CellError, 2)], "{error}");
+    }
+    let path = csv(&format!("{HEAD}1.23457E+11,A cyst.,renal cyst,train\na2,A stone.,gallstone,test\n"));
+    assert_eq!(kinds(&checked(&path)), [(Kind::Value, 2)]);
+    let path = csv(&format!("\n,,,\n{HEAD}a1,A cyst.,renal cyst,train\na2,A stone.,#NV,test\n"));
+    assert_eq!(kinds(&checked(&path)), [(Kind::CellError, 5)], "empty rows above the header are counted, no more");
+    let gzip = refused(&folder.file("packed.csv", [0x1f, 0x8b, 8, 0, 0]));
+    assert!(gzip.contains("gzip"), "{gzip}");
+    let text = refused(&folder.file("named.xlsx", format!("{HEAD}a1,A cyst.,renal cyst,train\n")));
+    assert!(text.contains("is it a CSV file"), "{text}");
+}
+
+#[test]
+fn what_excel_shows_otherwise_than_the_file_has_it_is_named() {
+    let folder = Folder::new();
+    let path = folder.book("train.xlsx", |book| {
+        let rows = [
+            ["a1", "A cyst.", ""],
+            ["a2", "A stone.", ""],
+            ["a3", "Ascites.", "ascites"],
+            ["a4", "Air.", ""],
+            ["a5", "Fat.", ""],
+        ];
+        let train = sheet(book, "train", &rows);
+        train.merge_range(1, 2, 2, 2, "renal cyst", &rust_xlsxwriter::Format::new()).unwrap();
+        train.write_string(2, 2, "gallstone").unwrap();
+        train.write_number(4, 2, 0.5).unwrap();
+        train.write_formula(5, 2, "=A1").unwrap();
+    });
+    let report = checked(&path);
+    let expected = [(Kind::Merged, 3), (Kind::Value, 5), (Kind::Formula, 6)];
+    assert_eq!(kinds(&report), expected, "{:?}", report.problems);
+    let said: String = report.problems.iter().map(|p| format!("{p:?}")).collect();
+    for part in ["gallstone", "does not show", "0.5", "stored value 0"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

@@ -424,3 +424,45 @@ fn smollm2s_own_file_gives_its_ids() {
     );
     assert!(strings.len() == 7 && chats.len() > 10);
 }
+
+#[test]
+fn a_template_that_loses_the_question_and_one_that_cannot_be_used_are_errors() {
+    let open = |template: &str| {
+        let dir = folder("mistral3", "pieces-first", &["[INST]", "[/INST]"]);
+        std::fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
+        Arc::new(Tokenizer::open(dir.path()).unwrap())
+    };
+    let question = [Message::new(Role::User, " a cyst ")];
+    let ask = |template: &str| Encoder::new(open(template)).prompt_ids(&question, Thinking::Off);
+    let whole = "{% for m in messages %}[INST]{{ m.content | trim }}[/INST]\
+                 {% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}";
+    assert!(ask(whole).is_ok(), "white space at the ends may go");
+    for lost in [whole.replace("{{ m.content | trim }}", ""), whole.replace("| trim", "| upper")] {
+        let error = ask(&lost).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("leaves out or changes"), "{error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (template, said) in [
+        (json!(7), "neither a text nor a list"),
+        (json!([{"name": "tool_use", "template": "t"}]), "lists tool_use and no `default`"),
+    ] {
+        let config = json!({"chat_template": template}).to_string();
+        std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
+        let error = ChatTemplate::of_folder(dir.path()).err().unwrap().to_string();
+        assert!(error.contains(said) && error.contains("tokenizer_config.json"), "{error}");
+    }
+}
+
+#[test]
+fn a_tokenizer_that_loses_the_text_is_named() {
+    let dir = folder("mistral3", "pieces-first", &[]);
+    let path = dir.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let special = json!({"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}});
+    let single = json!([{"SpecialToken": {"id": "<s>", "type_id": 0}}]);
+    json["post_processor"] =
+        json!({"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": special});
+    std::fs::write(&path, json.to_string()).unwrap();
+    let error = Tokenizer::open(dir.path()).err().expect("an error").to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("leaves the text out"), "{error}");
+}

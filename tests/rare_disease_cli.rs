@@ -98,3 +98,74 @@ fn synthetic_patients_are_written_checked_and_ranked() {
         assert_eq!(serde_json::from_str::<Value>(line).unwrap()["diseases"][0]["id"], "OMIM:1");
     }
 }
+
+/// A project folder of its own, so that runs go nowhere else.
+fn project(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dxlab"));
+    command.args(args).current_dir(folder).env_remove("DXLAB_DATA").env("DXLAB_KNOWLEDGE", folder.join("knowledge"));
+    let output = command.env("DXLAB_HOME", folder).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Twelve signs and twelve diseases with five of them each: enough for synthetic patients of every disease on both sides of the split.
+fn larger() -> tempfile::TempDir {
+    let folder = folder();
+    let terms: String =
+        (0..12).map(|i| format!("[Term]\nid: HP:00001{i:02}\nname: Sign number {i}\nis_a: HP:0000118\n\n")).collect();
+    let mut rows = std::fs::read_to_string(folder.path().join("knowledge/phenotype.hpoa")).unwrap();
+    for disease in 0..12 {
+        for sign in 0..5 {
+            let term = (disease + sign * (1 + disease % 3)) % 12;
+            rows += &format!(
+                "OMIM:{0}\tDisease {0}\t\tHP:00001{term:02}\tPMID:{0}\tPCS\t\t4/5\t\t\tP\tme\n",
+                100 + disease
+            );
+        }
+    }
+    std::fs::write(folder.path().join("knowledge/hp.obo"), ONTOLOGY.to_string() + "\n" + &terms).unwrap();
+    std::fs::write(folder.path().join("knowledge/phenotype.hpoa"), rows).unwrap();
+    folder
+}
+
+#[test]
+fn a_ranker_answers_as_a_baseline_and_a_language_model_ranks_its_candidates_anew() {
+    let folder = larger();
+    let lines = |name: &str| -> Vec<Value> {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (code, _, error) =
+        project(folder.path(), &["baseline", "nearest", "--data", "rare-disease", "--out", "nearest.jsonl"]);
+    assert_eq!(code, 0, "{error}");
+    let nearest = lines("nearest.jsonl");
+    assert!(nearest.len() > 10 && nearest.iter().all(|one| one["task"] == "rare-disease@2"), "{}", nearest.len());
+    let right = |one: &&Value| one["answer"][0] == one["gold"][0]["name"];
+    assert!(nearest.iter().filter(right).count() * 3 > nearest.len(), "similar patients have the same disease");
+
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/data/embedded-small");
+    let rerank =
+        ["rare-disease", "rerank", "--ranker", "nearest", "--top", "5", "--model", model, "--out", "both.jsonl"];
+    let (code, out, error) = project(folder.path(), &rerank);
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains("chosen on") && out.contains("ranker alone") && out.contains("language model alone"), "{out}");
+    let both = lines("both.jsonl");
+    assert_eq!(both.len(), nearest.len());
+    for (a, b) in nearest.iter().zip(&both) {
+        assert_eq!(a["case_id"], b["case_id"]);
+        let names = |one: &Value, n: usize| {
+            let mut names: Vec<String> =
+                one["answer"].as_array().unwrap().iter().take(n).map(|v| v.to_string()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(a, 5), names(b, 5), "the same five candidates in another order");
+    }
+    assert_eq!(project(folder.path(), &rerank).0, 0, "opened from the store");
+    let (code, _, error) = project(folder.path(), &["baseline", "tfidf", "--data", "rare-disease", "--out", "x"]);
+    assert!(code == 2 && error.contains("no baseline `tfidf` for rare-disease: there are most-frequent"), "{error}");
+    let few = ["rare-disease", "rerank", "--ranker", "nearest", "--top", "1", "--model", model, "--out", "x.jsonl"];
+    assert!(project(folder.path(), &few).2.contains("at least 2 candidates"));
+    let narrative = project(folder.path(), &["baseline", "nearest", "--data", "rare-disease-narratives", "--out", "x"]);
+    assert_eq!(narrative.0, 2, "an unknown corpus is refused: {}", narrative.2);
+}

@@ -68,6 +68,27 @@ pub struct AdapterConfig {
     pub other: BTreeMap<String, serde_json::Value>,
 }
 
+/// The key whose value cannot be read, and why: each is tried beside nothing but the type.
+fn wrong_key(config: &serde_json::Value) -> Option<String> {
+    let wanted = |key: &str| match key {
+        "target_modules" | "exclude_modules" => "expected a list of names, or one regular expression",
+        "layers_to_transform" => "expected a number from 0, or a list of them",
+        "init_lora_weights" => "expected true, false or a name",
+        "r" => "expected a whole number",
+        "lora_alpha" | "lora_dropout" => "expected a number",
+        "rank_pattern" => "expected whole numbers by layer",
+        "alpha_pattern" => "expected numbers by layer",
+        "use_rslora" | "use_dora" | "fan_in_fan_out" => "expected true or false",
+        _ => "expected another type",
+    };
+    config.as_object()?.iter().find_map(|(key, value)| {
+        let alone = serde_json::json!({ "peft_type": "LORA", key: value });
+        serde_json::from_value::<AdapterConfig>(alone).err()?;
+        let value: String = value.to_string().chars().take(60).collect();
+        Some(format!("`{key}` is {value}, {}", wanted(key)))
+    })
+}
+
 /// A list of names, or one regular expression for whole names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -157,7 +178,8 @@ impl AdapterConfig {
         let block = linear.split('.').nth(2).and_then(|n| n.parse::<usize>().ok());
         let here = match (&self.layers_to_transform, block) {
             (Some(Layers::One(n)), Some(block)) => block == *n,
-            (Some(Layers::Some(all)), Some(block)) => all.contains(&block),
+            // an empty list means all, as in PEFT
+            (Some(Layers::Some(all)), Some(block)) => all.is_empty() || all.contains(&block),
             _ => true,
         };
         here && self.target_modules.match_name(linear)
@@ -250,8 +272,10 @@ impl AdapterConfig {
         let path = dir.join("adapter_config.json");
         let text = crate::io::read_text(&path)?;
         let config: serde_json::Value = crate::io::parse_json(&path, &text)?;
-        let mut config: Self = serde_json::from_value(config)
-            .map_err(|e| Error::input(format!("{}: {e}; is this a PEFT LoRA adapter?", path.display())))?;
+        let mut config: Self = serde_json::from_value(config.clone()).map_err(|e| {
+            let why = wrong_key(&config).unwrap_or_else(|| e.to_string());
+            Error::input(format!("{}: {why}; is this a PEFT LoRA adapter?", path.display()))
+        })?;
         let result = config.readable();
         result.map_err(|what| Error::input(format!("{}: {what}", path.display())))?;
         let unknown = config.unknown();

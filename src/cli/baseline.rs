@@ -26,7 +26,7 @@ pub struct Fit {
 impl Fit {
     pub fn run(self) -> Result<()> {
         let store = Store::open(None);
-        if self.data == "rare-disease" {
+        if RareDisease::knows(&self.data) {
             let kind = self.of(RankerKind::ALL, RankerKind::name)?;
             let task = RareDisease::open(&self.data)?;
             return self.write(&task, &Run::open_or_shortlist(&store, kind, &task)?);

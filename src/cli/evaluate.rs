@@ -112,7 +112,19 @@ fn related(name: &str, task: &dyn AnyTask, run: &str) -> Vec<Arc<dyn AnyTask>> {
     let validation = task.as_labels().and_then(|labels| labels.validation(part.validation, part.seed).ok());
     let validation = validation.map(|task| Arc::new(task) as Arc<dyn AnyTask>);
     let notes = (name == "decisions").then(|| task::open("decisions-validation").ok()).flatten();
-    sealed.into_iter().chain(validation).chain(notes).collect()
+    let narrative = (name == "rare-disease").then(|| task::open("rare-disease-narrative").ok()).flatten();
+    sealed.into_iter().chain(validation).chain(notes).chain(narrative).collect()
+}
+
+/// How many test cases have no prediction, where the others are test cases of the task.
+fn not_asked(task: &dyn AnyTask, predictions: &[AnyPrediction]) -> Option<String> {
+    let asked: std::collections::BTreeSet<&str> = predictions.iter().map(|one| one.case_id.as_str()).collect();
+    let test = task.test();
+    let found = test.iter().filter(|one| asked.contains(one.case_id.as_str())).count();
+    let (missing, all) = (test.len() - found, test.len());
+    (found > 0 && missing > 0).then(|| {
+        format!("note: {missing} of the {all} test cases have no prediction in this file; scores are of the others")
+    })
 }
 
 /// An error where the predictions are not of the cases of this corpus. One without test cases is a list of training labels, of whatever
@@ -209,6 +221,9 @@ impl Evaluate {
         let source = predictions[0].source();
         print!("{}", table(&evaluation, &*task).caption(caption(&evaluation, &source)));
         println!("{}", describe(&*task));
+        if let Some(note) = not_asked(&*task, &predictions) {
+            println!("{note}");
+        }
         if let Some(labels) = task.as_labels() {
             let training = labels.vocabulary().map(|_| labels.corpus.vocabulary());
             let depth =

@@ -6,11 +6,12 @@ use crate::phenotype::RankerKind;
 use crate::run::{Store, write_predictions};
 use crate::study::PredictConfig;
 use crate::study::rare_disease::{
-    Bench, Benchmark, BenchmarkConfig, Mix, Protocol, RerankConfig, Reranked, Stratum, hit_row, train_all,
+    Bench, Benchmark, BenchmarkConfig, KeptRanks, Mix, Protocol, RerankConfig, Reranked, Stratum, hit_row, train_all,
 };
 use crate::task::RareDisease as Patients;
+use crate::task::rare_disease::Form;
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum RareDisease {
@@ -28,6 +29,11 @@ pub enum RareDisease {
         out: PathBuf,
     },
     Rerank(Rerank),
+    /// Keep what every run made of the test patients: ranks, names that are no disease's, choices on validation patients
+    Results {
+        #[arg(long, default_value = "data/results/rare-disease")]
+        out: PathBuf,
+    },
 }
 
 /// Ask a language model how likely it finds each of a ranker's best candidates, and rank the test patients' candidates by both
@@ -65,6 +71,7 @@ impl RareDisease {
         match self {
             Self::Benchmark { every } => benchmark(every),
             Self::Rerank(rerank) => rerank.run(),
+            Self::Results { out } => results(&out),
             Self::Train { seed, out } => {
                 let bench = Bench::installed()?;
                 println!("{}", bench.said());
@@ -130,4 +137,22 @@ impl Rerank {
         println!("{} (from {})", self.out.display(), reranked.run.dir.display());
         Ok(())
     }
+}
+
+fn results(out: &Path) -> Result<()> {
+    let forms = [Form::Signs, Form::Narrative].map(|form| Patients::open(form.name()));
+    let kept = KeptRanks::of(&Store::open(None), forms.into_iter().collect::<Result<_>>()?)?;
+    let bootstrap = Bootstrap::default();
+    println!("{:<52} Hit@1 / 10 of test patients, 95 % intervals over publications", "method");
+    for method in &kept.methods {
+        let row = hit_row(&method.cases.iter().collect::<Vec<&RankedCase>>(), &bootstrap);
+        let shown = [&row.hits[0], &row.hits[2]].map(|hit| match hit {
+            Some(hit) => format!("{:.3} [{:.3}, {:.3}]", hit.value, hit.low, hit.high),
+            None => "–".into(),
+        });
+        println!("{:<52} {}", method.name, shown.join("  "));
+    }
+    kept.write(out)?;
+    println!("written: {}", out.display());
+    Ok(())
 }

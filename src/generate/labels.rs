@@ -205,7 +205,7 @@ fn encode(text: &str, label: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
 
 /// A label a line; space around it and empty lines are nothing. Fails for none and for one given twice.
 pub fn read_labels(path: &Path) -> Result<Vec<String>> {
-    let text = crate::io::read_text(path)?;
+    let text = crate::io::read_text(path)?.replace("\r\n", "\n").replace('\r', "\n");
     let mut seen = BTreeMap::new();
     let mut labels = Vec::new();
     for (i, label) in text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())).filter(|(_, l)| !l.is_empty()) {

@@ -281,6 +281,9 @@ fn header(path: &Path) -> Result<BTreeMap<String, Entry>> {
     let size = file.metadata().map_err(Error::io(path))?.len();
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|_| bad(format!("{size} bytes are too few for a header")))?;
+    if length.starts_with(b"{\"") || length.starts_with(b"{ ") || length.starts_with(b"{\n") {
+        return Err(bad("the file is JSON text, as a server answers an error with: download it anew".into()));
+    }
     let length = u64::from_le_bytes(length);
     if length > LONGEST_HEADER || length > size - 8 {
         return Err(bad(format!("the header claims {length} bytes of {size}")));

@@ -74,6 +74,32 @@ struct Origin {
     template: Option<ChatTemplate>,
 }
 
+/// Fails for a tokenizer that makes no token of any text, or whose template for special tokens leaves the text out: a model would be asked
+/// nothing, and answer.
+fn reads_text(full: &tokenizers::Tokenizer, place: &str) -> Result<()> {
+    let ids = |text: &str, special: bool| -> Result<Vec<u32>> {
+        let encoded = fenced(place, || full.encode(text, special))?;
+        encoded.map(|one| one.get_ids().to_vec()).map_err(|e| Error::input(format!("{place}: {e}")))
+    };
+    const PROBE: &str = "A cyst of 7 mm.";
+    let mut probes = vec![PROBE.to_string()];
+    probes.extend(full.get_vocab(false).into_keys().take(50));
+    for probe in probes {
+        let plain = ids(&probe, false)?;
+        if plain.is_empty() {
+            continue;
+        }
+        let whole = ids(&probe, true)?;
+        return match whole.windows(plain.len()).any(|part| part == plain) {
+            true => Ok(()),
+            false => Err(Error::input(format!(
+                "{place}: its `post_processor` leaves the text out where it puts special tokens: get the file anew"
+            ))),
+        };
+    }
+    Err(Error::input(format!("{place}: makes no token of `{PROBE}`, nor of its own words: get the file anew")))
+}
+
 impl Tokenizer {
     /// Reads `dir/tokenizer.json`, or else `dir/vocab.json` and `dir/merges.txt`; or the tokenizer of a GGUF file.
     pub fn open(dir: &Path) -> Result<Self> {
@@ -136,6 +162,7 @@ impl Tokenizer {
         full.with_padding(None);
         full.with_truncation(None).map_err(|e| Error::failed(e.to_string()))?;
         without_dropout(&mut full);
+        reads_text(&full, &place)?;
         let vocab_size = full.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         if vocab_size > LARGEST_VOCABULARY {
             let last = vocab_size - 1;
@@ -161,6 +188,12 @@ impl Tokenizer {
             Some(template) => template.end(self)?,
             None => None,
         };
+        if let Some(name) = self.named.get("eos_token").filter(|name| id(name).is_none()) {
+            crate::process::tell(&format!(
+                "{}: `eos_token` is `{name}`, which is no token of the vocabulary: it ends no answer",
+                self.place
+            ));
+        }
         let eos = || self.named("eos_token");
         let first = |tokens: &[&str]| tokens.iter().find_map(|token| id(token));
         let turn_end = of_template

@@ -2,6 +2,7 @@
 use super::knowledge::Knowledge;
 use super::library::{Library, Patient, Unread};
 use super::open_data::OpenData;
+use super::orphadata;
 use super::synthetic::{Generator, PatientSettings};
 use crate::corpus::phenopacket::Packets;
 use crate::error::{Error, Result};
@@ -30,9 +31,13 @@ impl AtHand {
 
     /// Of a knowledge base and a folder of open data. A folder that is not there is an error; one without phenopacket-store gives synthetic
     /// patients, which is said.
-    pub fn of(knowledge: Knowledge, data: Option<&Path>) -> Result<Self> {
+    pub fn of(mut knowledge: Knowledge, data: Option<&Path>) -> Result<Self> {
         if let Some(missing) = data.filter(|data| !data.is_dir()) {
             return Err(Error::input(format!("DXLAB_DATA is {}: no such folder", missing.display())));
+        }
+        let orphadata = data.map(|data| data.join("orphadata").join(orphadata::FILE)).filter(|path| path.is_file());
+        if let Some(path) = orphadata {
+            orphadata::Product4::read(&path)?.add_to(&mut knowledge);
         }
         let mut library = Library::of(knowledge);
         let open = data.map_or_else(|| Ok(OpenData::default()), OpenData::read)?;

@@ -4,6 +4,7 @@
 //! The reference matters: much of the file was curated from the papers that published phenopackets were curated from, too. A knowledge
 //! base can therefore be asked what it would say [without](Source) one publication.
 use super::ontology::{Ontology, Term};
+use super::orphadata::Product4;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -105,7 +106,7 @@ impl Knowledge {
         named.map_or_else(|| crate::home().join(".tools").join("knowledge"), PathBuf::from)
     }
 
-    /// A folder with `hp.obo` and `phenotype.hpoa`.
+    /// A folder with `hp.obo` and `phenotype.hpoa`, and with Orphadata's product 4 where the user has put it there.
     pub fn read(folder: &Path) -> Result<Self> {
         let [obo, hpoa] = ["hp.obo", "phenotype.hpoa"].map(|name| folder.join(name));
         for path in [&obo, &hpoa] {
@@ -118,7 +119,13 @@ impl Knowledge {
             }
         }
         let text = crate::io::read_text(&hpoa)?;
-        Self::parse(Ontology::read(&obo)?, &text).map_err(|why| Error::input(format!("{}: {why}", hpoa.display())))
+        let parsed = Self::parse(Ontology::read(&obo)?, &text);
+        let mut all = parsed.map_err(|why| Error::input(format!("{}: {why}", hpoa.display())))?;
+        let orphadata = folder.join(super::orphadata::FILE);
+        if orphadata.is_file() {
+            Product4::read(&orphadata)?.add_to(&mut all);
+        }
+        Ok(all)
     }
 
     /// From the text of an annotation file: 12 columns with tabs under a header, comments with `#`.
@@ -162,17 +169,42 @@ impl Knowledge {
         let term = term.ok_or_else(|| format!("`{}` is no term of {}", row.term, self.ontology.version))?;
         let frequency = Frequency::parse(row.frequency)
             .ok_or_else(|| format!("`{}` is no frequency (n/m, p% or a class of HPO)", row.frequency))?;
-        let source = *self.references.entry(row.reference.to_string()).or_insert_with(|| {
-            self.sources.push(row.reference.to_string());
-            self.sources.len() as Source - 1
-        });
+        let source = self.reference(row.reference);
         let excluded = row.qualifier == "NOT" || frequency.share() == 0.0;
-        let at = *self.ids.entry(row.disease.to_string()).or_insert_with(|| {
-            self.diseases.push(Disease { id: row.disease.into(), name: row.name.into(), annotations: vec![] });
-            self.diseases.len() - 1
-        });
+        let at = self.entry(row.disease, row.name);
         self.diseases[at].annotations.push(Annotation { term, frequency, source, excluded });
         Ok(())
+    }
+
+    /// The place of a reference, which is new or not.
+    fn reference(&mut self, name: &str) -> Source {
+        *self.references.entry(name.to_string()).or_insert_with(|| {
+            self.sources.push(name.to_string());
+            self.sources.len() as Source - 1
+        })
+    }
+
+    /// The place of a disease, which is new or not.
+    fn entry(&mut self, id: &str, name: &str) -> usize {
+        *self.ids.entry(id.to_string()).or_insert_with(|| {
+            self.diseases.push(Disease { id: id.into(), name: name.into(), annotations: vec![] });
+            self.diseases.len() - 1
+        })
+    }
+
+    /// Gives a disease these signs (term and frequency class) and no others; the disease is its own reference.
+    pub(super) fn replace(&mut self, id: &str, name: &str, signs: &[(&str, &str)]) {
+        let (at, source) = (self.entry(id, name), self.reference(id));
+        let mut annotations = vec![];
+        for (term, class) in signs {
+            match (self.ontology.find(term).term(), Frequency::parse(class)) {
+                (Some(term), Some(frequency)) => {
+                    annotations.push(Annotation { term, frequency, source, excluded: frequency.share() == 0.0 });
+                }
+                _ => self.warnings.push(format!("{id}: `{term}` is no term of {}", self.ontology.version)),
+            }
+        }
+        self.diseases[at] = Disease { id: id.into(), name: name.into(), annotations };
     }
 
     /// The place of a disease by its id.

@@ -10,6 +10,7 @@ pub mod knowledge;
 pub mod library;
 pub mod ontology;
 pub mod open_data;
+pub mod orphadata;
 pub mod profile;
 pub mod rank;
 pub mod synthetic;

@@ -104,6 +104,21 @@ impl Order {
     }
 }
 
+/// What is filled in.
+const PLACES: [&str; 5] = ["{finding}", "{document}", "{target}", "{none}", "{vocabulary}"];
+
+/// A word in braces that is no place, `{findng}`; braces behind a command of TeX (`\boxed{answer}`) are none.
+fn unknown_place(text: &str) -> Option<&str> {
+    text.match_indices('{').find_map(|(at, _)| {
+        let end = text[at..].find('}').map(|end| at + end + 1)?;
+        let place = &text[at..end];
+        let word = !place[1..place.len() - 1].is_empty()
+            && place[1..place.len() - 1].bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let command = text[..at].ends_with(|c: char| c.is_ascii_alphabetic());
+        (word && !command && !PLACES.contains(&place)).then_some(place)
+    })
+}
+
 /// A training case that may stand in a prompt as an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exemplar {
@@ -244,6 +259,13 @@ impl Prompt {
         }
         if recipe.listed > 0 && !(places(&recipe.user) || recipe.system.as_ref().is_some_and(places)) {
             return Err(wrong("`listed` says how many labels `{vocabulary}` lists, and it stands nowhere"));
+        }
+        if recipe.order != Order::Given && recipe.examples + recipe.neighbours < 2 {
+            return Err(wrong("`order` orders examples and neighbours, and it shows fewer than two"));
+        }
+        let texts = [Some(&recipe.user), recipe.system.as_ref()];
+        if let Some(unknown) = texts.into_iter().flatten().find_map(|text| unknown_place(text)) {
+            return Err(wrong(&format!("`{unknown}` is none of the places that are filled: {}", PLACES.join(", "))));
         }
         // labels that depend on the case are filled in when it is asked about
         let vocabulary = if recipe.listed > 0 { VOCABULARY.into() } else { context.vocabulary.join(", ") };

@@ -78,7 +78,7 @@ impl ChatTemplate {
         let (config, path) = tokenizer_config(dir)?;
         let (source, from) = match file.is_file() {
             true => (Some(crate::io::read_text(&file)?), file),
-            false => (in_config(&config["chat_template"]).map(String::from), path),
+            false => (in_config(&config["chat_template"], &path)?.map(String::from), path),
         };
         source.map(|source| Self::new(&source, &from.display().to_string(), named_tokens(&config))).transpose()
     }
@@ -132,7 +132,15 @@ impl ChatTemplate {
     /// The ids of all that stands before the assistant's answer.
     pub fn prompt_ids(&self, tokens: &dyn Tokens, messages: &[Message], thinking: Thinking) -> Result<Vec<u32>> {
         let spelt = Spelt::of(tokens, messages, self)?;
-        let text = self.render(&spelt.hide_all(messages), true, thinking)?;
+        let hidden = spelt.hide_all(messages);
+        let text = self.render(&hidden, true, thinking)?;
+        let asked = hidden.iter().filter(|message| message.role == Role::User);
+        if let Some(lost) = asked.map(|message| message.content.trim()).find(|content| !text.contains(*content)) {
+            let start: String = lost.chars().take(40).collect();
+            return Err(self.error(&format!(
+                "leaves out or changes what the user says (`{start}…`): the model would be asked something else; get the template anew"
+            )));
+        }
         spelt.ids(tokens, &text)
     }
 
@@ -247,10 +255,19 @@ pub fn tokenizer_config(dir: &Path) -> Result<(serde_json::Value, std::path::Pat
 }
 
 /// The template under `chat_template`: a text, or `default` of a list of named ones.
-fn in_config(value: &serde_json::Value) -> Option<&str> {
+fn in_config<'a>(value: &'a serde_json::Value, path: &Path) -> Result<Option<&'a str>> {
+    let wrong = |what: &str| Error::input(format!("{}: `chat_template` {what}", path.display()));
     match value {
-        serde_json::Value::Array(all) => all.iter().find(|t| t["name"] == "default")?["template"].as_str(),
-        one => one.as_str(),
+        serde_json::Value::Null => Ok(None),
+        serde_json::Value::String(one) => Ok(Some(one)),
+        serde_json::Value::Array(all) if all.is_empty() => Ok(None),
+        serde_json::Value::Array(all) => {
+            let default = all.iter().find(|t| t["name"] == "default").and_then(|t| t["template"].as_str());
+            let names: Vec<&str> = all.iter().filter_map(|t| t["name"].as_str()).collect();
+            let wanted = "expected one of that name with a text under `template`";
+            default.map(Some).ok_or_else(|| wrong(&format!("lists {} and no `default`: {wanted}", names.join(", "))))
+        }
+        _ => Err(wrong("is neither a text nor a list of named ones: get the file anew")),
     }
 }
 

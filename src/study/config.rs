@@ -195,6 +195,9 @@ impl TrainConfig {
             let is = self.validation;
             return Err(Error::input(format!("validation is {is}, expected a share of at least 0 and less than 1")));
         }
+        if self.max_new == 0 {
+            return Err(Error::input("max_new is 0, expected at least 1: no answer would have a token"));
+        }
         if self.adapter.method == Method::Full && self.weights != Precision::F32 {
             return Err(Error::input(
                 "weights is for a base that stays as it is: with [adapter] method = \"full\" every weight learns in f32, \

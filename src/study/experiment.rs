@@ -154,6 +154,9 @@ impl Run {
 
 /// What determines a run of predictions, and its prompt.
 fn predict_spec(config: &PredictConfig, task: &dyn AnyTask) -> Result<(RunSpec, Prompt)> {
+    if config.max_new == 0 {
+        return Err(Error::input("max_new is 0, expected at least 1: no answer would have a token"));
+    }
     let mut prompt = Prompt::named(&config.prompt, task.context())?;
     let model = match &config.endpoint {
         Some(endpoint) => endpoint.id(&config.model)?,

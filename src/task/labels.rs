@@ -205,8 +205,10 @@ impl Task for LabelTask {
     /// 2: JSON of every shape, tables, tags, states, codes; prose is no list; labels known to training are never taken apart.
     /// 3: several boxes, check boxes, what is struck out or opposed, normal organs, headings in other languages, entities as objects,
     /// empty objects, denials of any disease; nothing of what does not show.
+    /// 4: numbers in circles, letters and Roman ones, tuples, parts of a map, JSON in JSON, columns without a rule, channels, arrows and
+    /// signs of equality, entries that repeat their heading; more names for nothing at all.
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn corpus(&self) -> &Corpus {

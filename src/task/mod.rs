@@ -171,11 +171,11 @@ pub trait Task: Send + Sync {
 }
 
 /// The task of a corpus by the name that configs and the command line use: `findings` (`DXLAB_FINDINGS`, else the embedded synthetic ones),
-/// `bc5cdr` or `ncbi` (need `DXLAB_DATA`), `rare-disease` or `rare-disease-balanced` (need what `make tools` installs), `decisions` (synthetic
+/// `bc5cdr` or `ncbi` (need `DXLAB_DATA`), `rare-disease`, `rare-disease-balanced` or `rare-disease-narrative` (need what `make tools` installs), `decisions` (synthetic
 /// discharge summaries), `decisions-validation`, a folder of notes with decisions, or a file or folder of findings.
 pub fn open(corpus: &str) -> Result<Arc<dyn AnyTask>> {
     Ok(match corpus {
-        "rare-disease" | "rare-disease-balanced" => Arc::new(RareDisease::open(corpus)?),
+        _ if RareDisease::knows(corpus) => Arc::new(RareDisease::open(corpus)?),
         _ if DecisionTask::knows(corpus) => Arc::new(DecisionTask::open(corpus)?),
         _ => Arc::new(LabelTask::open(corpus)?),
     })
@@ -185,7 +185,7 @@ pub fn open(corpus: &str) -> Result<Arc<dyn AnyTask>> {
 pub fn group_space(corpus: &str) -> &str {
     match corpus {
         "bc5cdr" | "ncbi" => "PubMed",
-        "rare-disease-balanced" => "rare-disease",
+        "rare-disease-balanced" | "rare-disease-narrative" => "rare-disease",
         _ => corpus,
     }
 }

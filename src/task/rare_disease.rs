@@ -10,7 +10,8 @@ use crate::phenotype::grounding::{Grounding, Way};
 use crate::phenotype::open_data::OpenData;
 use crate::phenotype::rank::Likeness;
 use crate::phenotype::synthetic::{Generator, PatientSettings};
-use crate::phenotype::{AtHand, Left, Library, Patient, rank::Nearest, ranked};
+
+use crate::phenotype::{AtHand, Left, Library, Patient, Term, rank::Nearest, ranked};
 use crate::prompt::{Exemplar, OpenEmbedder, PromptContext};
 use crate::run::Prediction;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub const TEST_PATIENTS: usize = 420;
 const MOST_OF_A_PUBLICATION: usize = 6;
 /// Diseases on a list.
 const LINES: usize = 10;
+/// Letters of a line that can be a name.
+const LONGEST: usize = 160;
 /// Fewest training patients of a disease after rebalancing.
 const BALANCED: usize = 4;
 
@@ -36,6 +39,38 @@ pub struct DiseaseName {
 pub type Gold = Vec<DiseaseName>;
 /// Names as written, the likeliest first.
 pub type RankedNames = Vec<String>;
+
+/// What is told of a patient, and who is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `rare-disease`: the names of the observed signs.
+    Signs,
+    /// `rare-disease-balanced`: the same, with synthetic patients of diseases that have few in training.
+    Balanced,
+    /// `rare-disease-narrative`: age, sex, observed and excluded signs in sentences; the same patients.
+    Narrative,
+}
+
+impl Form {
+    pub const ALL: [Form; 3] = [Self::Signs, Self::Balanced, Self::Narrative];
+
+    /// Of the corpus.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signs => "rare-disease",
+            Self::Balanced => "rare-disease-balanced",
+            Self::Narrative => "rare-disease-narrative",
+        }
+    }
+
+    fn remark(self) -> &'static str {
+        match self {
+            Self::Signs => "",
+            Self::Balanced => ", rebalanced",
+            Self::Narrative => ", as narratives",
+        }
+    }
+}
 
 /// See the file's header.
 pub struct RareDisease {
@@ -81,12 +116,21 @@ pub fn divide(patients: &[Patient]) -> Divided<'_> {
 }
 
 impl RareDisease {
-    /// `rare-disease`: the published patients of `DXLAB_DATA`, else synthetic ones; `rare-disease-balanced`: the same with synthetic
-    /// patients of diseases that have few in training. Fails where the knowledge (`make tools`) is not installed.
+    /// By name; see [`Form`]. Patients are the published ones of `DXLAB_DATA`, else synthetic ones. Fails where the knowledge (`make tools`)
+    /// is not installed.
     pub fn open(name: &str) -> Result<Self> {
         let AtHand { mut library, open, synthetic, .. } = AtHand::open()?;
         let patients = std::mem::take(&mut library.patients);
-        Self::of(library, &open, patients, synthetic, name == "rare-disease-balanced")
+        let form = Form::ALL.into_iter().find(|form| form.name() == name);
+        let form = form.ok_or_else(|| {
+            Error::input(format!("no corpus `{name}`: there are {}", Form::ALL.map(Form::name).join(", ")))
+        })?;
+        Self::of(library, &open, patients, synthetic, form)
+    }
+
+    /// Whether a corpus of that name is of this task.
+    pub fn knows(name: &str) -> bool {
+        Form::ALL.iter().any(|form| form.name() == name)
     }
 
     /// Of patients that are at hand; their diseases are candidates of the library.
@@ -95,7 +139,7 @@ impl RareDisease {
         open: &OpenData,
         patients: Vec<Patient>,
         synthetic: bool,
-        balanced: bool,
+        form: Form,
     ) -> Result<Self> {
         let divided = divide(&patients);
         if divided.train.is_empty() || divided.test.is_empty() {
@@ -107,21 +151,22 @@ impl RareDisease {
         }
         let test: Vec<Patient> = divided.test.into_iter().cloned().collect();
         // a patient with the very signs of a test patient, or of another training patient, would be a copy of its text
+        let text = if form == Form::Narrative { narrative } else { signs_text };
         let mut texts: BTreeSet<String> = test.iter().map(|one| signs_text(&library, one)).collect();
         let first = |one: &&Patient| texts.insert(signs_text(&library, one));
         let mut train: Vec<Patient> = divided.train.into_iter().filter(first).cloned().collect();
         library.patients = train.clone();
-        if balanced {
+        if form == Form::Balanced {
             train.extend(further(&library, &train)?);
         }
         let grounding = Grounding::of(&library, &open.synonyms);
         let differentials = differentials(&library, &train);
         let example = |one: &Patient| {
             let gold = one.diseases.iter().map(|&at| named(&library, at)).collect();
-            Example::new(&one.id, &one.group, signs_text(&library, one), gold)
+            Example::new(&one.id, &one.group, text(&library, one), gold)
         };
         let kind = if synthetic { "synthetic patients" } else { "published patients" };
-        let name = format!("{kind} with a rare disease{}", if balanced { ", rebalanced" } else { "" });
+        let name = format!("{kind} with a rare disease{}", form.remark());
         let corpus = Corpus {
             name,
             synthetic,
@@ -137,13 +182,19 @@ impl RareDisease {
         answer.iter().map(|name| self.grounding.ground(name).0).collect()
     }
 
-    /// The name that a line begins with: all of it where it is a name ("Glaucoma - sleep apnea"), else what stands before a dash.
+    /// The places of a name's diseases in the library, and how they were found.
+    pub fn grounded(&self, name: &str) -> (Vec<usize>, Way) {
+        self.grounding.ground(name)
+    }
+
+    /// The name that a line begins with: all of it where it is a name ("Glaucoma - sleep apnea"), else what stands before a dash or colon.
     fn line_name<'a>(&self, line: &'a str) -> &'a str {
-        let whole = without_marks(line);
-        match self.grounding.ground(whole) {
-            (found, Way::Exact) if !found.is_empty() => whole,
-            _ => before_dash(whole),
-        }
+        if self.is_name(line) { without_marks(line) } else { before_remark(without_marks(line)) }
+    }
+
+    fn is_name(&self, line: &str) -> bool {
+        let (found, way) = self.grounding.ground(without_marks(line));
+        !found.is_empty() && way == Way::Exact
     }
 
     /// Where the gold answers stand in a list of names.
@@ -173,6 +224,27 @@ fn named(library: &Library, at: usize) -> DiseaseName {
 fn signs_text(library: &Library, patient: &Patient) -> String {
     let names: Vec<&str> = patient.signs.observed.iter().map(|&term| library.ontology().name(term)).collect();
     names.join(", ")
+}
+
+/// Age, sex, observed and excluded signs in sentences.
+fn narrative(library: &Library, patient: &Patient) -> String {
+    let names = |terms: &[Term]| terms.iter().map(|&term| library.ontology().name(term)).collect::<Vec<_>>().join(", ");
+    let sex = match patient.sex.to_ascii_lowercase().as_str() {
+        "male" => "male patient",
+        "female" => "female patient",
+        _ => "patient",
+    };
+    let age = match patient.age {
+        Some(age) if age < 1.0 => ", in the first year of life,".to_string(),
+        Some(age) if age < 2.0 => " of 1 year".to_string(),
+        Some(age) => format!(" of {} years", age.floor()),
+        None => String::new(),
+    };
+    let mut text = format!("A {sex}{age} has these signs: {}.", names(&patient.signs.observed));
+    if !patient.signs.excluded.is_empty() {
+        text += &format!(" Looked for and not found: {}.", names(&patient.signs.excluded));
+    }
+    text
 }
 
 /// Synthetic patients of the diseases that have fewer than [`BALANCED`] in training.
@@ -243,10 +315,10 @@ fn without_marks(line: &str) -> &str {
     line.trim_matches(MARKS)
 }
 
-/// What stands before the first dash between spaces: a remark may follow it.
-fn before_dash(line: &str) -> &str {
-    let dashes = [" - ", " – ", " — "].iter().filter_map(|dash| line.split_once(dash));
-    dashes.map(|(name, _)| name).min_by_key(|name| name.len()).unwrap_or(line).trim_matches(MARKS)
+/// What stands before the first dash between spaces or the first colon with a space behind: a remark may follow it.
+fn before_remark(line: &str) -> &str {
+    let remarks = [" - ", " – ", " — ", ": "].iter().filter_map(|mark| line.split_once(mark));
+    remarks.map(|(name, _)| name).min_by_key(|name| name.len()).unwrap_or(line).trim_matches(MARKS)
 }
 
 impl Task for RareDisease {
@@ -257,7 +329,7 @@ impl Task for RareDisease {
         "rare-disease"
     }
 
-    /// 2: a name that holds a dash is one name.
+    /// 2: a name that holds a dash is one name; a list in one line is read under a heading, too; a remark may stand behind a colon.
     fn version(&self) -> u32 {
         2
     }
@@ -274,19 +346,19 @@ impl Task for RareDisease {
         lines(gold)
     }
 
-    /// One name on each line. A single line that is no name is taken apart at semicolons, else at commas. A line that ends in a colon is a
-    /// heading; one of more than 160 letters is prose.
+    /// One name on each line. A line that ends in a colon is a heading. Of a single line that is no name the parts between semicolons, else
+    /// commas, are names. What a model explains behind a dash or a colon is no part of a name; a longer line than [`LONGEST`] is prose.
     fn parse(&self, raw: &str, _case: &Case) -> Parsed<RankedNames> {
         let raw = raw.rsplit_once("</think>").map_or(raw, |(_, after)| after);
-        let all: Vec<&str> =
-            raw.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("```")).collect();
-        let one_line = all.len() == 1 && self.grounding.ground(self.line_name(all[0])).0.is_empty();
-        let parts: Vec<&str> = match all.first() {
-            Some(line) if one_line && line.contains(';') => line.split(';').collect(),
-            Some(line) if one_line && line.contains(',') => line.split(',').collect(),
+        let all = raw.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("```"));
+        let all: Vec<&str> = all.filter(|line| !line.ends_with(':')).collect();
+        let parts: Vec<&str> = match all.as_slice() {
+            [line] if self.is_name(line) => all,
+            [line] if line.contains(';') => line.split(';').collect(),
+            [line] if line.contains(',') => line.split(',').collect(),
             _ => all,
         };
-        let named = parts.into_iter().filter(|line| !line.ends_with(':') && line.chars().count() <= 160).map(|line| self.line_name(line));
+        let named = parts.into_iter().map(|line| self.line_name(line)).filter(|name| name.chars().count() <= LONGEST);
         let answer: RankedNames =
             named.filter(|name| name.chars().any(char::is_alphabetic)).map(String::from).collect();
         Parsed { parsed: !answer.is_empty(), answer }
@@ -390,7 +462,7 @@ mod tests {
             one.signs.observed.extend(library.ontology().find("HP:4").term()); // other signs: a copy would be left out
         }
         patients.extend(more);
-        RareDisease::of(library, &OpenData::default(), patients, true, false).unwrap()
+        RareDisease::of(library, &OpenData::default(), patients, true, Form::Signs).unwrap()
     }
 
     #[test]
@@ -407,6 +479,35 @@ mod tests {
     }
 
     #[test]
+    fn a_narrative_tells_age_sex_and_what_was_not_found() {
+        let task = task();
+        let mut patient = task.library.patients[0].clone();
+        let names = |terms: &[Term]| {
+            terms.iter().map(|&term| task.library.ontology().name(term)).collect::<Vec<_>>().join(", ")
+        };
+        patient.signs.excluded = vec![patient.signs.observed[0]];
+        (patient.sex, patient.age) = ("FEMALE".into(), Some(4.7));
+        let (seen, not) = (names(&patient.signs.observed), names(&patient.signs.excluded));
+        let expected = format!("A female patient of 4 years has these signs: {seen}. Looked for and not found: {not}.");
+        assert_eq!(narrative(&task.library, &patient), expected);
+        patient.signs.excluded.clear();
+        (patient.sex, patient.age) = (String::new(), Some(0.5));
+        let expected = format!("A patient, in the first year of life, has these signs: {seen}.");
+        assert_eq!(narrative(&task.library, &patient), expected);
+    }
+
+    #[test]
+    fn a_name_with_a_dash_is_one_name_and_a_remark_is_none() {
+        let task = task();
+        assert_eq!(task.line_name("3. Skull disease - because of the skull"), "Skull disease");
+        let mut library = task.library.clone();
+        library.candidates[0].name = "Glaucoma - sleep apnea".into();
+        let grounding = Grounding::of(&library, &BTreeMap::new());
+        let task = RareDisease { grounding, ..task };
+        assert_eq!(task.line_name("- **Glaucoma - sleep apnea**"), "Glaucoma - sleep apnea");
+    }
+
+    #[test]
     fn lists_are_read_line_by_line_without_numbers_and_remarks() {
         let task = task();
         let case = task.corpus.test[0].case.clone();
@@ -417,6 +518,12 @@ mod tests {
         assert_eq!(read("<think>hm\n</think>\n1) Epilepsy, small\n\n2) Skull disease"), expected);
         assert_eq!(read("Epilepsy, small"), ["Epilepsy, small"], "a name with a comma is one name");
         assert_eq!(read("Dwarfism; Skull disease"), ["Dwarfism", "Skull disease"]);
+        assert_eq!(read("The most likely diagnoses are:\n\nDwarfism, Skull disease"), ["Dwarfism", "Skull disease"]);
+        assert_eq!(
+            read("1. Dwarfism: the patient is short, very short\n2. Skull disease"),
+            ["Dwarfism", "Skull disease"]
+        );
+        assert!(read(&"no list but a very long sentence ".repeat(9)).is_empty());
         assert!(!task.parse("  \n", &case).parsed);
     }
 

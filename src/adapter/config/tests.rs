@@ -105,3 +105,27 @@ fn how_an_adapter_was_started_matters_only_where_it_changed_the_base() {
     let dora = AdapterConfig { use_dora: true, ..started("gaussian") };
     assert_eq!(dora.readable(), Ok(()));
 }
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_by_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    for (key, value, wanted) in [
+        ("lora_alpha", "\"16\"", "`lora_alpha` is \"16\", expected a number"),
+        ("r", "4.5", "`r` is 4.5, expected a whole number"),
+        ("target_modules", "{\"a\": 1}", "`target_modules` is {\"a\":1}, expected a list of names"),
+        ("layers_to_transform", "-1", "`layers_to_transform` is -1, expected a number from 0"),
+        ("rank_pattern", "\"x\"", "`rank_pattern` is \"x\", expected whole numbers by layer"),
+        ("use_rslora", "\"yes\"", "`use_rslora` is \"yes\", expected true or false"),
+    ] {
+        let text = format!("{{\"peft_type\": \"LORA\", \"{key}\": {value}}}");
+        std::fs::write(dir.path().join("adapter_config.json"), text).unwrap();
+        let error = AdapterConfig::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(wanted) && error.contains("adapter_config.json"), "{error}");
+    }
+}
+
+#[test]
+fn an_empty_list_of_layers_means_all_as_in_peft() {
+    let config = AdapterConfig { layers_to_transform: Some(Layers::Some(vec![])), ..AdapterConfig::lora(4, 8.0) };
+    assert!(config.targets("model.layers.5.self_attn.q_proj"));
+}

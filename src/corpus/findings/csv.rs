@@ -25,14 +25,18 @@ pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
         return Err(Error::input(format!("{}: this is {what}", path.display())));
     }
     let Records { mut rows, faults } = records(&text);
+    // empty rows above the header, as an export may have them
+    let empty = rows.iter().take_while(|row| row.iter().all(|cell| cell.trim().is_empty())).count();
+    let empty = if empty < rows.len() { empty } else { 0 };
+    rows.drain(..empty);
     let header = if rows.is_empty() { Vec::new() } else { rows.remove(0) };
     if let Some(why) = other_separator(&header) {
-        return Err(Error::input(format!("{} row 1: {why}", path.display())));
+        return Err(Error::input(format!("{} row {}: {why}", path.display(), empty + 1)));
     }
     let mut wrong = Vec::new();
     let mut cells = Vec::new();
     for (i, row) in rows.into_iter().enumerate() {
-        let (number, got, want) = (i + 2, row.len(), header.len());
+        let (number, got, want) = (empty + i + 2, row.len(), header.len());
         if row.iter().all(|cell| cell.trim().is_empty()) {
             continue;
         }

@@ -8,8 +8,31 @@ use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-/// What Excel shows where a formula failed; in CSV and JSON such a cell is text.
-const ERRORS: [&str; 9] = ["#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#SPILL!", "#CALC!"];
+/// What spreadsheets show where a value is not there, in the languages that have no `!` or `?` at its end.
+const ERRORS: [&str; 9] = ["#N/A", "#NV", "#N/D", "#N/B", "#N/T", "#I/T", "#BRAK", "#ND", "#Н/Д"];
+
+/// Whether a cell is the error of a formula, which in CSV and JSON is text: `#REF!`, in German `#BEZUG!`, in Spanish `#¡REF!`, in LibreOffice
+/// `Err:502`.
+fn is_error(text: &str) -> bool {
+    let marked = text.strip_prefix('#').and_then(|rest| rest.strip_suffix(['!', '?']));
+    let shouted = |word: &str| {
+        word.chars().any(char::is_alphabetic) && !word.chars().any(|c| c.is_lowercase() || c.is_whitespace())
+    };
+    let numbered =
+        text.strip_prefix("Err:").is_some_and(|rest| rest.len() == 3 && rest.bytes().all(|b| b.is_ascii_digit()));
+    ERRORS.contains(&text.to_uppercase().as_str()) || marked.is_some_and(shouted) || numbered
+}
+
+/// Whether an id is a number as a spreadsheet shortens it, `1.23457E+11`: what stood there is lost.
+fn is_shortened(text: &str) -> bool {
+    let Some((digits, power)) = text.split_once(['E', 'e']) else { return false };
+    let whole = digits.split_once(['.', ',']).unwrap_or((digits, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    power.strip_prefix('+').is_some_and(|power| power.len() >= 2 && digits(power))
+        && whole.0.len() == 1
+        && digits(whole.0)
+        && digits(whole.1)
+}
 /// Most bytes of a finding, and of any other cell: a text of four million letters is a file in the place of a report, and a list of labels
 /// of this length is no list that an answer could give.
 const LONGEST: usize = 4 << 20;
@@ -189,7 +212,12 @@ fn fault(cell: &Cell, name: &str) -> Option<(Kind, String)> {
     if let Some(fault) = too_long(text.len(), text, name) {
         return Some(fault);
     }
-    if ERRORS.contains(&text) {
+    if matches!(name, "case_id" | "group") && is_shortened(text) {
+        let why =
+            "is a number that a spreadsheet has shortened: format the column as text before you type or export it";
+        return Some((Kind::Value, format!("column `{name}` holds `{text}`, which {why}")));
+    }
+    if is_error(text) {
         return Some((
             Kind::CellError,
             format!("column `{name}` holds the error {text} of a spreadsheet: write the value"),

@@ -18,7 +18,13 @@ const DIGITS: f64 = 1e15;
 
 /// Reads the workbook; see [`super`] for the columns.
 pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
-    let broken = |e: calamine::XlsxError| Error::input(format!("{}: not a readable .xlsx file: {e}", path.display()));
+    let broken = |e: calamine::XlsxError| match strange_error(path) {
+        Some((sheet, cell, error)) => Error::input(format!(
+            "{}: {sheet} cell {cell} holds the error {error}: mend the formula, or write the value",
+            path.display()
+        )),
+        None => Error::input(format!("{}: not a readable .xlsx file: {e}", path.display())),
+    };
     if let Some(bytes) = unpacked(path).filter(|bytes| *bytes > UNPACKED) {
         let (path, most) = (path.display(), UNPACKED);
         return Err(Error::input(format!(
@@ -67,8 +73,57 @@ fn another(path: &Path) -> Option<&'static str> {
         None if start.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) => {
             Some("an old .xls workbook, or one with a password: save it as .xlsx without a password")
         }
+        None if !start.starts_with(b"PK") => {
+            Some("no .xlsx file, though it is called one: is it a CSV file? Then give it that ending")
+        }
         None => None,
     }
+}
+
+/// The first cell with an error of a formula that the reader of workbooks does not know (`#SPILL!`, `#FIELD!`): part of the archive, cell and
+/// error.
+fn strange_error(path: &Path) -> Option<(String, String, String)> {
+    use quick_xml::events::Event;
+    use std::io::Read;
+    const KNOWN: [&str; 7] = ["#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"];
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path).ok()?).ok()?;
+    let sheets: Vec<String> = archive
+        .file_names()
+        .flatten()
+        .filter(|name| name.starts_with("xl/worksheets/sheet"))
+        .map(String::from)
+        .collect();
+    for sheet in sheets {
+        let mut text = String::new();
+        archive.by_name(&sheet).ok()?.take(UNPACKED).read_to_string(&mut text).ok()?;
+        let mut reader = quick_xml::Reader::from_str(&text);
+        let (mut cell, mut inside) = (None::<String>, false);
+        loop {
+            match reader.read_event().ok()? {
+                Event::Eof => break,
+                Event::Start(start) if start.name().as_ref() == "c" => {
+                    let attribute = |name: &str| {
+                        start
+                            .attributes()
+                            .flatten()
+                            .find(|one| one.key.as_ref() == name)
+                            .map(|one| one.value.to_string())
+                    };
+                    cell = attribute("t").filter(|kind| kind == "e").and_then(|_| attribute("r"));
+                }
+                Event::Start(start) => inside = start.name().as_ref() == "v",
+                Event::End(_) => inside = false,
+                Event::Text(text) if inside => {
+                    let (cell, error) = (cell.take(), text.trim().to_string());
+                    if let Some(cell) = cell.filter(|_| !KNOWN.contains(&error.as_str())) {
+                        return Some((sheet, cell, error));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    None
 }
 
 /// Row and column of the last cell in use, from 0, without making room for what lies between.
@@ -131,11 +186,16 @@ fn sheet(
     };
     let cell = |row: u32, column: u32| -> Cell {
         let value = values.get_value((row, column)).unwrap_or(&Data::Empty);
-        if let Some(region) = merged.iter().find(|m| m.contains(row, column) && m.start != (row, column))
-            && matches!(value, Data::Empty)
-        {
+        if let Some(region) = merged.iter().find(|m| m.contains(row, column) && m.start != (row, column)) {
             let [from, to] = [region.start, region.end].map(address);
-            let why = format!("is part of the merged cells {from}:{to}: unmerge them, and fill in each cell");
+            let hidden = match value {
+                Data::Empty => String::new(),
+                value => format!(
+                    ", and holds `{}`, which Excel does not show",
+                    crate::corpus::check::labels::short(&value.to_string())
+                ),
+            };
+            let why = format!("is part of the merged cells {from}:{to}{hidden}: unmerge them, and fill in each cell");
             return Cell::Wrong(Kind::Merged, why);
         }
         let formula = formulas.get_value((row, column)).is_some_and(|f| !f.is_empty());
@@ -158,6 +218,12 @@ fn spell(value: &Data, formula: bool, at: &str) -> Cell {
             "holds a formula without a stored value: open the file in Excel or LibreOffice and save it, or paste the values".into(),
         ),
         Data::Empty => Cell::Text(String::new()),
+        Data::Float(0.0) | Data::Int(0) if formula => wrong(
+            Kind::Formula,
+            "holds a formula with the stored value 0, as programs write it that do not compute: open the file in Excel or LibreOffice and \
+             save it, or paste the values"
+                .into(),
+        ),
         Data::Error(error) => {
             wrong(Kind::CellError, format!("holds the error {error}: mend the formula, or write the value"))
         }
@@ -177,6 +243,10 @@ fn spell(value: &Data, formula: bool, at: &str) -> Cell {
                 .into(),
         ),
         Data::Float(x) if x.fract() == 0.0 => Cell::Text(format!("{x:.0}")),
+        Data::Float(x) => wrong(
+            Kind::Value,
+            format!("holds the number {x}, which may be shown otherwise (as a share, a date): format the column as text and write it again"),
+        ),
         other => Cell::Text(other.to_string()),
     }
 }

@@ -83,7 +83,14 @@ impl HttpClient {
         let (page, stream) = (kind.starts_with("text/html"), kind.starts_with("text/event-stream"));
         let read = match page {
             true => Err(InvalidReply::Page),
-            false => Reply::read(BufReader::new(response.body_mut().as_reader().take(LONGEST_BODY)), stream),
+            false => {
+                let mut body = response.body_mut().as_reader().take(LONGEST_BODY);
+                let read = Reply::read(BufReader::new(&mut body), stream);
+                match body.limit() {
+                    0 => Err(InvalidReply::TooLong),
+                    _ => read,
+                }
+            }
         };
         read.map(|reply| reply.clean(self.key.as_ref())).map_err(|why| self.invalid(why))
     }
@@ -101,7 +108,13 @@ impl HttpClient {
                 ("no JSON", format!("the answer is not the JSON of a chat completion: {said}"))
             }
             InvalidReply::Server(said) => ("error in the answer", format!("the server says: {said}")),
-            InvalidReply::NoChoices => ("no choices", "the answer holds no choices".to_string()),
+            InvalidReply::NoChoices(keys) => (
+                "no choices",
+                format!(
+                    "the answer holds no `choices` (but: {keys}): is the address that of an OpenAI-style API, ending in /v1?"
+                ),
+            ),
+            InvalidReply::TooLong => ("too long", format!("the answer has more than {LONGEST_BODY} bytes")),
             InvalidReply::NoContent => {
                 ("no content", "the answer holds no text, no reasoning and no new token".to_string())
             }

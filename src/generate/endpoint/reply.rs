@@ -67,11 +67,14 @@ pub enum InvalidReply {
     /// Reading it failed.
     Lost(std::io::Error),
     NotJson(String),
+    /// More bytes than any answer has.
+    TooLong,
     /// A web page.
     Page,
     /// An error in the server's words, though the status was fine.
     Server(String),
-    NoChoices,
+    /// With the keys that are there.
+    NoChoices(String),
     /// No text, no reasoning and no refusal, and nothing that shows that the model ended there.
     NoContent,
     /// A part of the content that is not text.
@@ -126,7 +129,7 @@ impl Reply {
         let mut draft = Draft::default();
         match draft.add(&body)? {
             true => draft.finish(),
-            false => Err(message(&body).map_or(InvalidReply::NoChoices, InvalidReply::Server)),
+            false => Err(message(&body).map_or_else(|| InvalidReply::NoChoices(keys(&body)), InvalidReply::Server)),
         }
     }
 
@@ -195,6 +198,12 @@ impl Reply {
             self.reasoning.iter().cloned().chain(inside).filter(|t| !t.trim().is_empty()).collect();
         ((!thoughts.is_empty()).then(|| thoughts.join("\n")), answer)
     }
+}
+
+/// The keys of an object, for a message.
+fn keys(body: &Value) -> String {
+    let keys: Vec<&str> = body.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).take(8).collect();
+    keys.join(", ")
 }
 
 /// What an error says, in the ways that servers write it.

@@ -2,7 +2,7 @@
 use super::{item, prose};
 
 /// Words of a heading.
-const WORDS: [&str; 44] = [
+const WORDS: [&str; 54] = [
     "the",
     "final",
     "most",
@@ -47,6 +47,16 @@ const WORDS: [&str; 44] = [
     "be",
     "detected",
     "patient's",
+    "one",
+    "two",
+    "three",
+    "four",
+    "corrected",
+    "revised",
+    "updated",
+    "initial",
+    "first",
+    "new",
 ];
 /// One of these makes it a heading.
 const KEYS: [&str; 16] = [
@@ -135,7 +145,12 @@ pub(super) fn heading(line: &str) -> Option<Heading<'_>> {
     let words = prose::words(&before.replace(['*', '#', '"', '(', ')', '/', '_'], " "));
     let is = |list: &[&str], word: &String| list.contains(&word.as_str());
     let numbered = |word: &String| word.chars().all(|c| c.is_ascii_digit());
-    let key = |word: &String| is(&KEYS, word) || is(&FOREIGN, word) && line.contains(':');
+    let alone = words.len() == 1 && line.contains(':');
+    let key = |word: &String| {
+        is(&KEYS, word)
+            || is(&FOREIGN, word) && line.contains(':')
+            || alone && ["final", "summary"].contains(&word.as_str())
+    };
     if !words.iter().any(key) || words.iter().any(|word| is(&OTHERS, word)) {
         return None;
     }

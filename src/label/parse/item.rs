@@ -16,7 +16,30 @@ pub(super) fn tidy(piece: &str) -> String {
     let piece = piece.replace("**", "").replace("__", "").replace('`', "");
     let piece = piece.split_whitespace().collect::<Vec<_>>().join(" ");
     let mark = |c: char| {
-        c.is_whitespace() || matches!(c, '.' | '"' | '\'' | '*' | '“' | '”' | '‘' | '’' | '$' | ',' | ';' | '_')
+        c.is_whitespace()
+            || matches!(
+                c,
+                '.' | '"'
+                    | '\''
+                    | '*'
+                    | '“'
+                    | '”'
+                    | '„'
+                    | '‘'
+                    | '’'
+                    | '«'
+                    | '»'
+                    | '‹'
+                    | '›'
+                    | '「'
+                    | '」'
+                    | '『'
+                    | '』'
+                    | '$'
+                    | ','
+                    | ';'
+                    | '_'
+            )
     };
     let piece = piece.trim_matches(mark);
     match piece.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -47,7 +70,8 @@ pub(super) fn joined(piece: &str, known: Known, depth: usize) -> Option<Vec<Stri
         return Some(vec![piece.to_string()]);
     }
     let piece = ["both ", "Both "].iter().find_map(|both| piece.strip_prefix(both)).unwrap_or(piece);
-    let glue = [", and ", " and ", " & ", " / ", "/", " + ", " plus ", " as well as ", ", ", "; ", ". ", " - ", " or "];
+    let glue =
+        [", and ", " and ", " & ", " / ", "/", " + ", " plus ", " as well as ", ", ", "; ", ". ", " - ", " or ", "."];
     let at = |glue: &&str| piece.match_indices(*glue).map(|(at, found)| (at, at + found.len())).collect::<Vec<_>>();
     let places = glue.iter().filter(|_| depth > 0).flat_map(at);
     places.into_iter().find_map(|(from, to)| {
@@ -103,7 +127,7 @@ const BULLETS: [char; 25] = [
 
 /// Without "-", "•", "1.", "2)", "(3)", "a)", "[x]".
 pub(super) fn unbulleted(line: &str) -> &str {
-    unticked(bulletless(unticked(line.trim().trim_start_matches(BULLETS))))
+    unticked(bulletless(unticked(unhashed(line.trim()).trim_start_matches(BULLETS))))
 }
 
 /// Without "-", "•", "1.", "2)", "(3)", "a)", and with its check box.
@@ -111,6 +135,9 @@ pub(super) fn bulletless(line: &str) -> &str {
     let line = line.trim().trim_start_matches(['+', '-', '*', '•', '–', '·', '>', ' ']);
     if TICKED.iter().chain(&CROSSED).any(|mark| line.starts_with(mark)) {
         return line;
+    }
+    if let Some(rest) = roman(line) {
+        return rest;
     }
     let inner = line.strip_prefix('(').unwrap_or(line);
     let digits = inner.chars().take_while(char::is_ascii_digit).count();
@@ -121,6 +148,27 @@ pub(super) fn bulletless(line: &str) -> &str {
     match rest.strip_prefix(ends) {
         Some(after) if (letter || (1..=3).contains(&digits)) && (after.is_empty() || after.starts_with([' ', '*'])) => {
             after.trim_start_matches([' ', '*'])
+        }
+        _ => line,
+    }
+}
+
+/// Without "ii." or "(iv)", in small letters: "V. cholerae" is no fifth item.
+fn roman(line: &str) -> Option<&str> {
+    let inner = line.strip_prefix('(').unwrap_or(line);
+    let (number, rest) = inner.split_once([' ', '\t'])?;
+    let number = number.strip_suffix(['.', ')'])?;
+    ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii"]
+        .contains(&number)
+        .then(|| rest.trim_start())
+}
+
+/// Without "#2" at the front.
+fn unhashed(line: &str) -> &str {
+    let after = line.strip_prefix('#').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    match after {
+        Some(rest) if rest.len() + 1 < line.len() && rest.starts_with([' ', ':', '.']) => {
+            rest.trim_start_matches([' ', ':', '.'])
         }
         _ => line,
     }
@@ -155,7 +203,12 @@ fn uncited(piece: &str) -> String {
             }
         }
     }
-    out + rest
+    out += rest;
+    let bare = out.trim_end_matches(['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹', '⁺', '⁻', '‡', '†']);
+    let unit = ["mm", "cm", "m", "km"]
+        .iter()
+        .any(|unit| bare.strip_suffix(unit).is_some_and(|rest| !rest.ends_with(char::is_alphabetic)));
+    if bare.is_empty() || unit { out } else { bare.to_string() }
 }
 
 /// Whether a word is an ICD-10 code: a letter, two digits or a digit and a letter, perhaps a period and more. Vertebrae (T10 to T12) are
@@ -201,8 +254,9 @@ fn uncoded(piece: &str) -> String {
     text
 }
 
-const THERE: [&str; 15] = [
+const THERE: [&str; 16] = [
     "+",
+    "y",
     "pos",
     "present",
     "yes",
@@ -218,8 +272,9 @@ const THERE: [&str; 15] = [
     "certain",
     "definite",
 ];
-const GONE: [&str; 19] = [
+const GONE: [&str; 20] = [
     "-",
+    "n",
     "−",
     "neg",
     "absent",
@@ -296,6 +351,23 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
             return if doubt { (piece.to_string(), None) } else { (head.to_string(), there) };
         }
     }
+    if let Some((inside, rest)) = piece.strip_prefix('(').and_then(|rest| rest.split_once(") "))
+        && inside.trim_end_matches('%').parse::<f64>().is_ok()
+        && inside.contains(['.', '%'])
+    {
+        return (rest.to_string(), state(inside));
+    }
+    if let Some((head, share)) = piece.strip_suffix('%').and_then(|piece| piece.rsplit_once(' '))
+        && let Ok(share) = share.parse::<f64>()
+        && is_known(head, known)
+    {
+        return (head.to_string(), Some(share >= 50.0));
+    }
+    if let Some((head, _)) = [" without ", " with no "].iter().find_map(|word| piece.split_once(word))
+        && is_known(head, known)
+    {
+        return (head.to_string(), None);
+    }
     if let Some(ending) = GONE.iter().find(|gone| gone.len() > 5 && piece.to_lowercase().ends_with(&format!(" {gone}")))
     {
         let head = piece.get(..piece.len() - ending.len()).unwrap_or(piece);
@@ -307,14 +379,38 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
 /// Begins like a denial, and is not a name for nothing at all ("no acute abnormality").
 fn is_denied(label: &str) -> bool {
     let lower = label.to_lowercase();
-    let denials =
-        ["no ", "not ", "without ", "negative for ", "absence of ", "ruled out ", "absent ", "free of ", "denies "];
+    let denials = [
+        "no ",
+        "not ",
+        "without ",
+        "negative for ",
+        "absence of ",
+        "ruled out ",
+        "absent ",
+        "free of ",
+        "denies ",
+        "rule out ",
+        "to rule out ",
+        "r/o ",
+    ];
     let whole = ["abnormal", "finding", "disease", "patholog", "diagnos", "change", "lesion", "normal"];
     denials.iter().any(|denial| lower.starts_with(denial)) && !whole.iter().any(|word| lower.contains(word))
 }
 
 fn is_none(label: &str) -> bool {
     let lower = label.to_lowercase();
+    let rest = [
+        "no other",
+        "no further",
+        "no additional",
+        "otherwise normal",
+        "otherwise unremarkable",
+        "none else",
+        "nothing else",
+    ];
+    if rest.iter().any(|start| lower == *start || lower.strip_prefix(start).is_some_and(|rest| rest.starts_with(' '))) {
+        return true; // of what the list does not name
+    }
     let names = [
         "none",
         "n/a",
@@ -329,6 +425,33 @@ fn is_none(label: &str) -> bool {
         "none identified",
         "none found",
         "none of the above",
+        "none of these",
+        "none of the listed",
+        "none of the listed diseases",
+        "none of the listed diagnoses",
+        "none of the listed labels",
+        "none listed",
+        "none detected",
+        "none seen",
+        "normal",
+        "normal study",
+        "normal examination",
+        "normal exam",
+        "normal findings",
+        "normal report",
+        "unremarkable",
+        "unremarkable study",
+        "unremarkable examination",
+        "within normal limits",
+        "no abnormality",
+        "no abnormality detected",
+        "no abnormalities",
+        "no abnormalities detected",
+        "no abnormal findings",
+        "no significant abnormality",
+        "no pathology",
+        "no pathological findings",
+        "nad",
         "not applicable",
         "null",
         // in German, French, Spanish, Portuguese, Italian, Chinese, Japanese

@@ -23,6 +23,10 @@ pub(super) fn items(text: &str, known: Known) -> Option<Vec<String>> {
     if line.ends_with("{}") && line.matches('{').count() == 1 && prose::words(line).len() <= 2 {
         return Some(vec![]);
     }
+    let tuple = line.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).map(str::trim);
+    if let Some(inside) = tuple.filter(|inside| inside.starts_with(['"', '\''])) {
+        return items(&format!("[{inside}]"), known); // as Python writes a list that cannot be changed
+    }
     let mut from = 0;
     while let Some(start) = text[from..].find(['[', '{']).map(|at| from + at) {
         let mut reader = Reader { text, at: start };
@@ -46,12 +50,12 @@ fn is_box(text: &str, start: usize) -> bool {
     rest.trim_start_matches([' ', '*', '_']).starts_with(char::is_alphabetic)
 }
 
-/// Lines of JSON: further objects with nothing but space or commas between.
+/// Lines of JSON: further objects and lists with nothing but space or commas between.
 fn with_next(mut reader: Reader, mut found: Vec<String>, known: Known) -> Vec<String> {
     loop {
         let rest = &reader.text[reader.at..];
         let skipped = rest.len() - rest.trim_start_matches([' ', '\n', '\t', ',']).len();
-        if !rest[skipped..].starts_with('{') {
+        if !rest[skipped..].starts_with(['{', '[']) || is_box(reader.text, reader.at + skipped) {
             return found;
         }
         reader.at += skipped;
@@ -126,7 +130,7 @@ fn rank(key: &str) -> Option<usize> {
 /// The labels of a value; None where it is none of an answer's shapes.
 fn pieces(value: &Json, known: Known) -> Option<Vec<String>> {
     match value {
-        Json::Text(text) => Some(vec![text.clone()]),
+        Json::Text(text) => Some(written(text, known).unwrap_or_else(|| vec![text.clone()])),
         Json::List(all) => {
             let found: Vec<Vec<String>> = all.iter().filter_map(|one| pieces(one, known)).collect();
             (all.is_empty() || !found.is_empty()).then(|| found.concat())
@@ -134,6 +138,13 @@ fn pieces(value: &Json, known: Known) -> Option<Vec<String>> {
         Json::Map(map) => object(map, known),
         _ => None,
     }
+}
+
+/// The labels of a text that is JSON itself: an answer that was encoded twice.
+fn written(text: &str, known: Known) -> Option<Vec<String>> {
+    let text = text.trim();
+    let json = [('[', ']'), ('{', '}')].iter().any(|(open, close)| text.starts_with(*open) && text.ends_with(*close));
+    (json && !is_box(text, 0)).then(|| items(text, known))?
 }
 
 fn object(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
@@ -148,6 +159,8 @@ fn object(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
         };
     }
     by_mention(map)
+        .or_else(|| by_part(map, known))
+        .or_else(|| by_code(map))
         .or_else(|| by_organ(map, known))
         .or_else(|| by_key(map, known))
         .or_else(|| by_state(map))
@@ -236,6 +249,36 @@ fn by_mention(map: &[(String, Json)]) -> Option<Vec<String>> {
     }
 }
 
+/// `{"code": "N28.1", "description": "renal cyst"}`: the text beside a code.
+fn by_code(map: &[(String, Json)]) -> Option<Vec<String>> {
+    let coded = map.iter().any(|(key, _)| key.to_lowercase().contains("code") || key.to_lowercase().starts_with("icd"));
+    let named = map.iter().any(|(key, _)| rank(key).is_some());
+    let text = |(key, value): &(String, Json)| match value {
+        Json::Text(text) if ["description", "display", "title", "text"].contains(&key.to_lowercase().as_str()) => {
+            Some(text.clone())
+        }
+        _ => None,
+    };
+    map.iter().filter(|_| coded && !named).find_map(text).map(|text| vec![text])
+}
+
+/// `{"primary": "cyst", "others": ["stone"]}`: a list in parts.
+fn by_part(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
+    let part = |key: &str| {
+        let key = key.to_lowercase();
+        SHARED.iter().any(|part| key == *part || key.strip_suffix('s') == Some(*part))
+    };
+    if map.is_empty() || !map.iter().all(|(key, _)| part(key) || is_other(key)) {
+        return None;
+    }
+    let found = map.iter().filter(|(key, _)| part(key)).map(|(_, value)| match value {
+        Json::Text(text) => written(text, known).unwrap_or_else(|| super::list::split(text)),
+        other => pieces(other, known).unwrap_or_default(),
+    });
+    let found: Vec<String> = found.flatten().collect();
+    map.iter().any(|(key, _)| part(key)).then_some(found)
+}
+
 /// Findings by organ; one that is normal has none.
 fn by_organ(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
     if map.is_empty() || !map.iter().all(|(key, _)| organ::is_organ(key) && !item::is_known(key, known)) {
@@ -276,7 +319,7 @@ fn is_state(key: &str) -> bool {
 /// Under the surest key; under all of its kind where they are numbered or share a list.
 fn by_key(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
     let listed = |value: &Json| match value {
-        Json::Text(text) => Some(super::list::split(text)),
+        Json::Text(text) => Some(written(text, known).unwrap_or_else(|| super::list::split(text))),
         Json::Null => Some(vec![]),
         Json::Map(map) if map.is_empty() => Some(vec![]),
         other => pieces(other, known),
@@ -294,6 +337,11 @@ fn by_key(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
     let shared: Vec<&Vec<String>> =
         keyed.iter().filter(|(_, key, _)| shares(&key.to_lowercase())).map(|(.., found)| found).collect();
     match shared.len() {
+        // "diagnosis" and "other_diagnoses"
+        1 if keyed.iter().any(|(rank, key, _)| *rank == best && !shares(&key.to_lowercase())) => {
+            let both = |(rank, key, _): &&(usize, &String, Vec<String>)| *rank == best || shares(&key.to_lowercase());
+            Some(keyed.iter().filter(both).flat_map(|(.., found)| found.clone()).collect())
+        }
         0 | 1 => {
             let first = keyed.iter().find(|(rank, ..)| *rank == best).map(|(_, key, _)| *key)?;
             // a key that comes again was not meant to undo what stood under it before
@@ -313,10 +361,16 @@ fn by_state(map: &[(String, Json)]) -> Option<Vec<String>> {
 
 /// Known labels as keys with explanations, or as values by organ.
 fn by_known(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
-    let keys: Vec<String> =
-        map.iter().filter(|(key, _)| item::is_known(key, known)).map(|(key, _)| key.clone()).collect();
+    let keys: Vec<&(String, Json)> = map.iter().filter(|(key, _)| item::is_known(key, known)).collect();
+    let given = |pair: &&&(String, Json)| match &pair.1 {
+        Json::Null => false,
+        Json::Text(text) => !text.trim().is_empty(),
+        Json::List(all) => !all.is_empty(),
+        _ => true,
+    };
+    let given: Vec<String> = keys.iter().filter(given).map(|pair| pair.0.clone()).collect();
     if !keys.is_empty() {
-        return Some(keys);
+        return Some(if given.is_empty() { keys.iter().map(|pair| pair.0.clone()).collect() } else { given });
     }
     let value = |value: &Json| match value {
         Json::Text(text) => item::joined(text, known, 8),

@@ -27,6 +27,8 @@ fn marked(text: &str) -> String {
         let rest = line.trim_start().strip_prefix(sign)?;
         rest.starts_with(' ').then_some(line.len() - line.trim_start().len())
     };
+    let text = unlettered(&verdicts_apart(&untabbed(text)));
+    let text = text.as_str();
     let plus: Vec<usize> = text.lines().filter_map(|line| sign(line, '+')).collect();
     let one = |line: &str| -> String {
         let line = line.trim_end();
@@ -51,6 +53,46 @@ fn marked(text: &str) -> String {
     text.lines().map(one).collect::<Vec<_>>().join("\n")
 }
 
+/// Commas in place of tabs between words.
+fn untabbed(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let between = c == '\t' && out.ends_with(|c: char| c.is_alphabetic() || c == ')');
+        match between {
+            true => out.push_str(", "),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// "Absent: a, b. Present: c" in two lines.
+fn verdicts_apart(text: &str) -> String {
+    let mut text = text.to_string();
+    for word in ["Present:", "Absent:", "Positive:", "Negative:", "present:", "absent:", "positive:", "negative:"] {
+        for end in [". ", "; ", ", "] {
+            text = text.replace(&format!("{end}{word}"), &format!("\n{word}"));
+        }
+    }
+    text
+}
+
+/// Without "A." and "B." where lines are lettered in order from the first: "E. coli infection" alone is no fifth item.
+fn unlettered(text: &str) -> String {
+    let letter = |line: &str| {
+        let line = line.trim_start();
+        let first = line.chars().next().filter(char::is_ascii_alphabetic)?;
+        line[1..].starts_with(". ").then_some(first.to_ascii_lowercase())
+    };
+    let letters: Vec<char> = text.lines().filter_map(letter).collect();
+    let ordered = letters.len() > 1 && letters.iter().enumerate().all(|(i, c)| *c as usize == 'a' as usize + i);
+    if !ordered {
+        return text.to_string();
+    }
+    let bare = |line: &str| letter(line).map_or_else(|| line.to_string(), |_| format!("- {}", &line.trim_start()[3..]));
+    text.lines().map(bare).collect::<Vec<_>>().join("\n")
+}
+
 /// From the last heading that labels follow; without one, from the first line.
 fn sections(lines: &[&str], read: &mut Read) {
     let headed: Vec<Option<Heading>> = lines.iter().map(|line| heading(line)).collect();
@@ -60,8 +102,14 @@ fn sections(lines: &[&str], read: &mut Read) {
         if at + 1 == lines.len() && !head.after.is_empty() && headed[..at].iter().flatten().any(longer) {
             continue; // the answer was cut while it repeated itself
         }
-        let part = |i: &usize| headed[*i].as_ref().is_some_and(|one| one.part);
-        let first = if head.part { (0..=at).find(part).unwrap_or(at) } else { at };
+        // the same heading again begins the next entry and takes nothing back
+        let name = |i: usize| lines[i].split_once(':').map(|(name, _)| name.trim().to_lowercase());
+        let again = |i: usize| {
+            !head.after.is_empty() && name(i) == name(at) && headed[i].as_ref().is_some_and(|one| !one.after.is_empty())
+        };
+        let repeated = (0..at).any(again);
+        let part = |i: &usize| headed[*i].as_ref().is_some_and(|one| one.part) || repeated && (*i == at || again(*i));
+        let first = if head.part || repeated { (0..=at).find(part).unwrap_or(at) } else { at };
         section(&lines[first..], &headed[first..], read);
         if read.is_any() {
             return;
@@ -77,7 +125,9 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
     let mut opened = false; // the last bullet at the margin announces those below it
     let mut denied = false; // what stands here is not there
     let mut organ = false; // what stands here is of an organ that a heading names
-    for (line, head) in lines.iter().zip(headed) {
+    for (at, (line, head)) in lines.iter().zip(headed).enumerate() {
+        // entries of one kind follow each other, each with its own evidence
+        let more = headed[at + 1..].iter().flatten().any(|one| !one.after.is_empty());
         if is_organ_heading(line, lines.len(), read) {
             (organ, opened, denied) = (true, false, false);
             continue;
@@ -100,7 +150,7 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
             continue;
         }
         if explains(line) {
-            if read.is_any() {
+            if read.is_any() && !more {
                 break;
             }
             continue;
@@ -139,6 +189,12 @@ fn is_short(sentence: &str) -> bool {
 
 /// A line that stands beside a list: its labels only if it is made of known ones.
 fn known_only(line: &str, read: &mut Read) {
+    if let Some(labels) = led(&item::tidy(line), read.known) {
+        read.all(&labels);
+        return;
+    }
+    let line = line.trim().trim_end_matches('.');
+    let line = SEEN.iter().find_map(|seen| line.strip_suffix(seen)).unwrap_or(line);
     let pieces: Vec<String> =
         split(&echo_free(line)).into_iter().filter(|piece| !item::tidy(piece).is_empty()).collect();
     if !pieces.is_empty() && pieces.iter().all(|piece| item::joined(piece, read.known, 8).is_some()) {
@@ -219,12 +275,49 @@ const SEEN: [&str; 12] = [
     " are visible",
 ];
 
+/// Words behind which a sentence names what is there.
+const LEADS: [&str; 14] = [
+    "suggest ",
+    "suggests ",
+    "suggesting ",
+    "suggestive of ",
+    "consistent with ",
+    "compatible with ",
+    "indicative of ",
+    "diagnostic of ",
+    "diagnoses include ",
+    "diagnoses are ",
+    "diagnosis is ",
+    "there is also ",
+    "there is ",
+    "there are ",
+];
+
+/// The known labels, and nothing else, behind the last such words ("findings are consistent with a and b"); none where the sentence denies
+/// or doubts what follows.
+fn led(sentence: &str, known: Known) -> Option<Vec<String>> {
+    let lower = sentence.to_lowercase();
+    let (at, lead) = LEADS.iter().filter_map(|lead| Some((lower.rfind(lead)?, lead))).max()?;
+    let before = prose::words(&lower[..at]);
+    let doubt = [
+        "no", "not", "without", "never", "neither", "nor", "unlikely", "less", "against", "if", "could", "would",
+        "may", "might",
+    ];
+    let tail = (lower.len() == sentence.len()).then(|| sentence.get(at + lead.len()..))??;
+    let free = !before.iter().any(|word| doubt.contains(&word.as_str()));
+    free.then(|| item::joined(&item::tidy(tail), known, 8))?
+}
+
 /// A sentence or a list without verbs. Of a sentence that begins with known labels ("a, b and c are seen") those are read.
 fn listed(sentence: &str, read: &mut Read) {
     let sentence = item::tidy(sentence); // without the brackets of a list
     let sentence = sentence.as_str();
     if prose::denies_all(sentence) {
         read.nothing = true;
+        return;
+    }
+    if let Some(labels) = led(sentence, read.known) {
+        read.all(&labels);
         return;
     }
     let pieces: Vec<String> = parted(sentence, read.known);
@@ -244,11 +337,10 @@ fn listed(sentence: &str, read: &mut Read) {
     }
     // "no a, b or c" denies all three
     let denial = words.first().is_some_and(|word| ["no", "without", "neither"].contains(&word.as_str()));
-    if denial && pieces.len() > 1 && words.iter().any(|word| word == "or" || word == "nor") {
-        read.nothing = true;
-        return;
-    }
-    pieces.iter().for_each(|piece| read.add(piece));
+    let joins = |piece: &String| prose::words(piece).iter().any(|word| word == "or" || word == "nor");
+    let denied = pieces.iter().rposition(joins).filter(|at| denial && (*at > 0 || words[0] == "neither"));
+    read.nothing |= denied.is_some();
+    pieces.iter().skip(denied.map_or(0, |at| at + 1)).for_each(|piece| read.add(piece));
 }
 
 /// What an answer of prose alone concludes with: what it names as diagnoses, else what its clauses imply, if that is known.

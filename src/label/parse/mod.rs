@@ -167,6 +167,100 @@ mod tests {
         }
     }
 
+    /// Forms that a tester wrote without having seen the reader.
+    #[test]
+    fn lists_in_forms_of_many_hands_are_read() {
+        let answers = [
+            "renal cyst\tgallstone",
+            "1.\trenal cyst\n2.\tgallstone",
+            "{\"diagnoses\": {\"primary\": \"renal cyst\", \"secondary\": [\"gallstone\"]}}",
+            "{\"main\": \"renal cyst\", \"others\": [\"gallstone\"]}",
+            "{\"diagnoses\": \"[\\\"renal cyst\\\", \\\"gallstone\\\"]\"}",
+            "[\"renal cyst\"]\n[\"gallstone\"]",
+            "('renal cyst', 'gallstone')",
+            "i. renal cyst\nii. gallstone",
+            "#1 renal cyst\n#2 gallstone",
+            "A. renal cyst\nB. gallstone",
+            "① renal cyst\n② gallstone",
+            "① renal cyst ② gallstone",
+            "1\u{fe0f}\u{20e3} renal cyst\n2\u{fe0f}\u{20e3} gallstone",
+            "«renal cyst», «gallstone»",
+            "renal cyst → N28.1; gallstone → K80.20",
+            "renal cyst = yes; gallstone = yes; ascites = no",
+            "Labels => renal cyst, gallstone",
+            "renal cyst¹, gallstone²",
+            "renal cyst【1†source】, gallstone【2†source】",
+            "renal cyst 90%, gallstone 80%",
+            "renal cyst, gallstone without ascites",
+            "neither ascites nor pancreatitis; renal cyst; gallstone",
+            "Absent: ascites, pancreatitis. Present: renal cyst, gallstone",
+            "renal cyst.gallstone.",
+            "renal cyst\u{b}gallstone",
+            "renal cyst، gallstone",
+            "renal cyst‚ gallstone",
+            "Sure! renal cyst, gallstone",
+            "renal cyst|0.9\ngallstone|0.8\nascites|0.1",
+            "renal cyst\t0.9\ngallstone\t0.8",
+            "diagnosis,probability\nrenal cyst,0.9\ngallstone,0.8\nascites,0.2",
+            "First answer: ascites\nCorrected answer: renal cyst, gallstone",
+            "Let me think. The lesion is cystic.\n\nFINAL: renal cyst, gallstone",
+            "Diagnosis: renal cyst\nICD-10: N28.1\n\nDiagnosis: gallstone\nICD-10: K80.2",
+            "Diagnosis: renal cyst\nEvidence: round lesion\nDiagnosis: gallstone\nEvidence: shadow",
+            "The final answer is $\\boxed{\\textbf{renal cyst; gallstone}}$.",
+            "<|start_header_id|>assistant<|end_header_id|>\n\nrenal cyst, gallstone<|eot_id|>",
+            "analysisascites?assistantfinal renal cyst, gallstone",
+            "[{\"code\": \"N28.1\", \"description\": \"renal cyst\"}, {\"code\": \"K80.2\", \"description\": \"gallstone\"}]",
+            "renal cyst: Y\ngallstone: Y\nascites: N",
+            "{\"renal cyst\": \"Y\", \"gallstone\": \"Y\", \"ascites\": \"N\"}",
+            "{\"ascites\": null, \"renal cyst\": \"round lesion\", \"gallstone\": [\"shadow\"], \"pancreatitis\": []}",
+            "{\"diagnosis\": \"renal cyst\", \"other_diagnoses\": [\"gallstone\"]}",
+            "- diagnosis: renal cyst\n- diagnosis: gallstone",
+            "Findings suggest renal cyst, gallstone",
+            "Findings are consistent with renal cyst. There is also a gallstone.",
+            "Two diagnoses: renal cyst and gallstone",
+            "Possible diagnoses include renal cyst and gallstone.",
+            "Findings consistent with renal cyst and gallstone.",
+            "renal cyst,\\ngallstone",
+            "&bull; renal cyst &bull; gallstone",
+            "renal cyst &amp; gallstone",
+            "renal cyst [0.95], gallstone [0.8], ascites [0.1]",
+            "[0.95] renal cyst, [0.8] gallstone",
+            "(95%) renal cyst; (80%) gallstone",
+            "renal cyst, gallstone, no other findings",
+            "Diagnoses: renal cyst, gallstone. No other abnormality.",
+            "renal cyst, gallstone, otherwise normal",
+            "renal cyst, gallstone, rule out ascites",
+            "renal cyst, gallstone, r/o ascites",
+            "[THINK]ascites?[/THINK]renal cyst, gallstone",
+            "<THINK>ascites?</THINK>renal cyst, gallstone",
+            "<|channel|>analysis<|message|>Could be ascites<|end|><|start|>assistant<|channel|>final<|message|>renal cyst, gallstone",
+        ];
+        let known = |label: &str| ["renal cyst", "gallstone", "ascites", "pancreatitis"].contains(&label);
+        for answer in answers {
+            let expected = Parsed { labels: vec!["renal cyst".into(), "gallstone".into()], parsed: true };
+            assert_eq!(parse_known(answer, known), expected, "{answer:?}");
+        }
+        for nothing in ["Normal", "No abnormality detected", "Unremarkable study.", "None of the listed diseases"] {
+            assert_eq!(parse_known(nothing, known), Parsed { labels: vec![], parsed: true }, "{nothing}");
+        }
+        for nothing in ["<|channel|>analysis<|message|>renal cyst?", "[THINK]renal cyst"] {
+            assert_eq!(parse_known(nothing, known), Parsed { labels: vec![], parsed: false }, "{nothing}");
+        }
+        let seen = parse_known("Renal cyst is seen. Gallstone is seen.", |label| known(&label.to_lowercase()));
+        assert_eq!(seen.labels, ["Renal cyst", "Gallstone"]);
+        // what looks like one of these forms and is none
+        for label in
+            ["E. coli infection", "V. cholerae infection", "volume 5 cm³", "carotid stenosis 70%", "cyst without wall"]
+        {
+            assert_eq!(parse_known(label, known).labels, [label]);
+        }
+        assert_eq!(parse_known("renal cyst\n\tgallstone", known).labels, ["renal cyst", "gallstone"]);
+        assert_eq!(
+            parse_known("no ascites, pancreatitis or gallstone", known),
+            Parsed { labels: vec![], parsed: true }
+        );
+    }
+
     #[test]
     fn and_is_split_only_between_known_labels() {
         let known =

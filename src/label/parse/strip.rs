@@ -24,7 +24,7 @@ const INLINE: [&str; 9] = ["b", "i", "u", "em", "strong", "span", "code", "mark"
 
 /// The part of an answer that can hold labels.
 pub(super) fn answer(raw: &str) -> String {
-    let text = shaped(raw);
+    let text = uncited(&signs(&channelled(&unescaped(&shaped(raw)))));
     let text = match text.rfind("[/INST]") {
         Some(end) => text[end + "[/INST]".len()..].to_string(),
         None => text,
@@ -32,7 +32,7 @@ pub(super) fn answer(raw: &str) -> String {
     let text = THOUGHTS.iter().fold(text, |text, tag| unthought(&text, tag));
     let text = first_turn(&text);
     let text = boxed(&text).unwrap_or(text);
-    let text = answered(&text);
+    let text = uninterjected(&answered(&text));
     let struck = ["<del>", "</del>", "<strike>", "</strike>"].iter().fold(text, |text, tag| text.replace(tag, "~~"));
     untagged(&struck).trim().to_string()
 }
@@ -47,27 +47,153 @@ pub(super) fn shaped(text: &str) -> String {
         c if characters::blank(c) => Some(' '),
         '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some(' '),
         '\u{2010}' | '\u{2011}' => Some('-'),
-        '，' | '、' => Some(','),
-        '；' => Some(';'),
+        '，' | '、' | '،' | '︐' | '︑' | '‚' => Some(','),
+        '；' | '؛' | '︔' => Some(';'),
+        '\u{20e3}' => Some('.'), // a key with a number: 1️⃣
         '：' => Some(':'),
         '｜' => Some('|'),
-        '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
+        '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
         c => Some(c),
     };
     text.chars().filter_map(one).collect()
 }
 
+/// What models with channels answer in the channel `final` (`<|channel|>final<|message|>…`); nothing where they only think. Other marks of
+/// thoughts become tags.
+fn channelled(text: &str) -> String {
+    let text = match text.contains("<|channel|>") {
+        true => text.rsplit_once("<|channel|>final").map_or("", |(_, answer)| answer),
+        false => text,
+    };
+    let text = text.strip_prefix("<|message|>").unwrap_or(text);
+    // the same where a server has dropped the tokens between
+    let text = text.rsplit_once("assistantfinal").map_or(text, |(_, answer)| answer);
+    let marks = [
+        ("[THINK]", "<think>"),
+        ("[/THINK]", "</think>"),
+        ("◁think▷", "<think>"),
+        ("◁/think▷", "</think>"),
+        ("<|begin_of_thought|>", "<think>"),
+        ("<|end_of_thought|>", "</think>"),
+        ("<|begin_of_solution|>", ""),
+        ("<|end_of_solution|>", ""),
+    ];
+    marks.iter().fold(text.to_string(), |text, (mark, tag)| text.replace(mark, tag))
+}
+
+/// Numbers in circles as numbers with a point, and arrows and signs of equality within a line as colons: `cyst → yes`, `Labels => cyst`.
+fn signs(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let circled = match c {
+            '①'..='⑳' => Some(c as u32 - '①' as u32 + 1),
+            '❶'..='❿' => Some(c as u32 - '❶' as u32 + 1),
+            '➀'..='➉' => Some(c as u32 - '➀' as u32 + 1),
+            '➊'..='➓' => Some(c as u32 - '➊' as u32 + 1),
+            _ => None,
+        };
+        match circled {
+            Some(number) => {
+                let apart = out.ends_with(|c: char| c.is_alphanumeric());
+                out += &format!("{}{number}. ", if apart { " " } else { "" });
+            }
+            None => out.push(c),
+        }
+    }
+    let mut out = out;
+    for (at, _) in out.clone().match_indices('[') {
+        // a share in square brackets is one in round ones
+        let inside = out[at + 1..].find(']').map(|end| out[at + 1..at + 1 + end].to_string());
+        let share =
+            |text: &str| text.strip_suffix('%').unwrap_or(text).parse::<f64>().is_ok() && text.contains(['.', '%']);
+        if let Some(inside) = inside.filter(|text| share(text)) {
+            out.replace_range(at..at + inside.len() + 2, &format!("({inside})"));
+        }
+    }
+    let line = |line: &str| -> String {
+        let start = line.len() - line.trim_start().len();
+        let (indent, rest) = line.split_at(start);
+        let word = |text: &str| text.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '*' | '"'));
+        let mut rest = rest.to_string();
+        for sign in [" => ", " -> ", " → ", " ⇒ ", " = "] {
+            if rest.find(sign).is_some_and(|at| word(&rest[..at])) {
+                rest = rest.replace(sign, ": ");
+            }
+        }
+        format!("{indent}{rest}")
+    };
+    out.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Without citations in the brackets of search engines: `【1†source】`.
+fn uncited(text: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(start) = rest.find('【') {
+        let inside = rest[start..].find('】').map(|end| &rest[start + '【'.len_utf8()..start + end]);
+        let cites = |text: &str| text.contains('†') || text.chars().all(|c| c.is_ascii_digit() || " ,:".contains(c));
+        match inside.filter(|text| !text.is_empty() && cites(text)) {
+            Some(text) => {
+                out.push_str(&rest[..start]);
+                rest = &rest[start + 2 * '【'.len_utf8() + text.len()..];
+            }
+            None => {
+                out.push_str(&rest[..start + '【'.len_utf8()]);
+                rest = &rest[start + '【'.len_utf8()..];
+            }
+        }
+    }
+    out + rest
+}
+
+/// Without "Sure!" before the answer.
+fn uninterjected(text: &str) -> String {
+    let words = ["sure", "certainly", "of course", "okay", "ok", "absolutely", "great", "yes", "no problem"];
+    let text = text.trim_start();
+    let after = |word: &&str| {
+        let head = text.get(..word.len()).filter(|head| head.eq_ignore_ascii_case(word))?;
+        text[head.len()..].strip_prefix('!')
+    };
+    words.iter().find_map(after).unwrap_or(text).trim_start().to_string()
+}
+
+/// Entities of HTML as characters, and `\n` of two characters as a line's end where there is no other.
+fn unescaped(text: &str) -> String {
+    let entities = [
+        ("&bull;", "\n• "),
+        ("&middot;", "·"),
+        ("&nbsp;", " "),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&apos;", "'"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ];
+    let text = entities.iter().fold(text.to_string(), |text, (entity, plain)| text.replace(entity, plain));
+    let escaped = !text.contains('\n') && !text.contains(['{', '[']) && !text.contains("\\boxed");
+    if escaped { text.replace("\\n", "\n") } else { text }
+}
+
+/// Length of a special token (`<|eot_id|>`) that a text begins with.
+fn special(text: &str) -> Option<usize> {
+    let inside = text.strip_prefix("<|")?;
+    let end = inside.find("|>").filter(|end| (1..=40).contains(end))?;
+    let plain = inside[..end].bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    plain.then_some(end + 4)
+}
+
 /// Without `<tag>…</tag>`; an unclosed one takes the rest with it, a lone end everything before it.
 fn unthought(text: &str, tag: &str) -> String {
     let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+    let find = |text: &str, tag: &str| text.to_ascii_lowercase().find(tag);
     let mut text = text.to_string();
-    while let Some(start) = text.find(&open) {
-        match text[start..].find(&close) {
+    while let Some(start) = find(&text, &open) {
+        match find(&text[start..], &close) {
             Some(end) => text.replace_range(start..start + end + close.len(), ""),
             None => text.truncate(start),
         }
     }
-    match text.rfind(&close) {
+    match text.to_ascii_lowercase().rfind(&close) {
         Some(end) => text[end + close.len()..].to_string(),
         None => text,
     }
@@ -76,13 +202,19 @@ fn unthought(text: &str, tag: &str) -> String {
 /// Up to the first special token that ends a turn, without those that begin it.
 fn first_turn(text: &str) -> String {
     let mut text = text.trim_start();
-    while let Some(rest) = ENDS.iter().find_map(|token| text.strip_prefix(token)) {
-        text = rest.trim_start();
+    let front = |text: &str| {
+        let end = ENDS.iter().find(|token| text.starts_with(**token)).map(|token| token.len());
+        end.or_else(|| special(text))
+    };
+    while let Some(length) = front(text) {
+        text = text[length..].trim_start();
         for role in ["assistant", "model"] {
-            text = text.strip_prefix(role).filter(|rest| rest.starts_with('\n')).unwrap_or(text).trim_start();
+            let rest = text.strip_prefix(role).filter(|rest| rest.starts_with('\n') || special(rest).is_some());
+            text = rest.unwrap_or(text).trim_start();
         }
     }
-    let end = ENDS.iter().filter_map(|token| text.find(token)).min().unwrap_or(text.len());
+    let specials = text.match_indices("<|").map(|(at, _)| at).find(|at| special(&text[*at..]).is_some());
+    let end = ENDS.iter().filter_map(|token| text.find(token)).chain(specials).min().unwrap_or(text.len());
     text[..end].to_string()
 }
 
@@ -152,10 +284,11 @@ fn boxed_at(text: &str, start: usize) -> (String, usize) {
     let length = inside.find(closes);
     let inside = length.map_or(inside, |length| &inside[..length]);
     let end = length.map_or(text.len(), |length| start + length + 1);
-    let plain = ["\\text", "\\mathrm", "\\textbf"].iter().fold(inside.to_string(), |text, word| {
-        let opened = text.replace(&format!("{word}{{"), "{");
-        opened.replace(word, "")
-    });
+    let plain =
+        ["\\textbf", "\\textit", "\\mathbf", "\\mathrm", "\\text"].iter().fold(inside.to_string(), |text, word| {
+            let opened = text.replace(&format!("{word}{{"), "{");
+            opened.replace(word, "")
+        });
     (plain.replace(['{', '}', '$'], "").replace("\\\\", "\n").replace('\\', ""), end)
 }
 

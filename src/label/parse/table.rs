@@ -3,6 +3,12 @@ use super::{Read, item, organ};
 
 /// Reads a table; false where there is none, or it holds no label.
 pub(super) fn read(text: &str, read: &mut Read) -> bool {
+    if let Some(rows) = scored(text) {
+        for (label, there) in rows {
+            if there { read.add(&label) } else { read.nothing = true }
+        }
+        return read.is_any();
+    }
     let rows: Vec<&str> = text.lines().map(str::trim).filter(|line| line.matches('|').count() > 0).collect();
     let ruled = rows.iter().position(|row| is_rule(row)).filter(|at| *at > 0);
     match ruled {
@@ -10,6 +16,27 @@ pub(super) fn read(text: &str, read: &mut Read) -> bool {
         None => rows.iter().filter(|row| row.matches('|').count() > 1).for_each(|row| read.all(&cells(row))),
     }
     read.is_any()
+}
+
+/// Rows of a label and a number or a state behind one separator (`cyst|0.9`, a tab, a comma), perhaps under a head: each label, and whether
+/// it is there.
+fn scored(text: &str) -> Option<Vec<(String, bool)>> {
+    let rows: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let of = |separator: char| {
+        let mut cells: Vec<(&str, &str)> = Vec::new();
+        for row in &rows {
+            cells.push(row.split_once(separator).filter(|(_, tail)| !tail.contains(separator))?);
+        }
+        let state = |tail: &str| {
+            item::state(tail).filter(|_| separator != ',' || tail.trim().starts_with(|c: char| c.is_ascii_digit()))
+        };
+        let head = usize::from(cells.len() > 1 && state(cells[0].1).is_none());
+        let body = &cells[head..];
+        let known: Option<Vec<(String, bool)>> =
+            body.iter().map(|(label, tail)| Some((item::tidy(label), state(tail)?))).collect();
+        known.filter(|rows| rows.len() > 1)
+    };
+    ['\t', '|', ','].into_iter().find_map(of)
 }
 
 /// `|---|:-:|`.

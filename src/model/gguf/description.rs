@@ -73,7 +73,7 @@ impl Facts<'_> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Int(n)) => Ok(Some(*n as f64)),
-            Some(Value::Float(x)) => Ok(Some(*x)),
+            Some(Value::Float(x)) if x.is_finite() => Ok(Some(*x)),
             Some(other) => Err((self.key(name), format!("is {}, expected a number", other))),
         }
     }
@@ -129,6 +129,23 @@ impl Facts<'_> {
     /// `rope.scaling.*` as config.json's `rope_scaling`. A factor without a type means linear, as in llama.cpp; so does
     /// the older key `rope.scale_linear`.
     fn scaling(&self, known: &Map<String, Json>) -> Result<Json, Wrong> {
+        const READ: [&str; 7] = [
+            "type",
+            "factor",
+            "original_context_length",
+            "attn_factor",
+            "yarn_beta_fast",
+            "yarn_beta_slow",
+            "finetuned",
+        ];
+        let start = self.key("rope.scaling.");
+        let strange = |(key, value): &(&String, &Value)| {
+            let idle = matches!(value, Value::Float(x) if *x == 0.0) || matches!(value, Value::Int(0));
+            key.strip_prefix(&start).is_some_and(|key| !READ.contains(&key)) && !idle
+        };
+        if let Some((key, value)) = self.header.metadata.iter().find(strange) {
+            return Err((key.clone(), format!("is {value}, which dxlab does not compute with")));
+        }
         let key = "rope.scaling.type";
         let factor = match self.number("rope.scaling.factor")? {
             Some(factor) => Some(factor),
@@ -145,6 +162,12 @@ impl Facts<'_> {
                 return Err((self.key(key), format!("is {}, {wanted}", other)));
             }
         };
+        if let Some(beside) = self.number("rope.scaling.attn_factor")?.filter(|x| *x != 1.0 && kind != Some("yarn")) {
+            return Err((
+                self.key("rope.scaling.attn_factor"),
+                format!("is {beside}, which dxlab computes only beside type `yarn`"),
+            ));
+        }
         match kind {
             None => Ok(Json::Null),
             Some("linear") => Ok(json!({"rope_type": "linear", "factor": factor})),

@@ -336,3 +336,20 @@ fn a_failed_write_leaves_nothing() {
     assert!(error.contains("too large for F16") && error.contains("model.embed_tokens.weight"), "{error}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn rotary_keys_that_change_the_numbers_are_computed_or_refused() {
+    for (key, value, said) in [
+        ("qwen3.rope.scaling.yarn_log_multiplier", 2, "does not compute with"),
+        ("qwen3.rope.scaling.yarn_ext_factor", 1, "does not compute with"),
+        ("qwen3.rope.scaling.alpha", 2, "does not compute with"),
+        ("qwen3.rope.scaling.attn_factor", 2, "only beside type `yarn`"),
+    ] {
+        let (_dir, file) = with_entry(&tiny(), key, value);
+        let error = Gguf::open(&file).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    let (_dir, file) = with_entry(&tiny(), "qwen3.rope.scaling.yarn_ext_factor", 0);
+    assert!(Gguf::open(&file).is_ok(), "0 changes nothing");
+}

@@ -65,7 +65,7 @@ impl Environment<'_> {
             let implicit = !self.is_true(&["HF_HUB_DISABLE_IMPLICIT_TOKEN"]);
             implicit.then(|| std::fs::read_to_string(self.token_path()).ok()).flatten()
         })
-        .map(|token| token.trim().to_string())
+        .map(|token| token.trim().trim_start_matches('\u{feff}').trim().to_string())
         .filter(|token| !token.is_empty())
     }
 

@@ -155,3 +155,19 @@ fn ones_own_prompt_is_read_from_a_file_and_wrong_ones_are_refused() {
     let error = Prompt::named("nonesuch", &context()).unwrap_err().to_string();
     assert!(error.contains("plain") && error.contains("closed"), "{error}");
 }
+
+#[test]
+fn a_place_that_nobody_fills_and_an_order_of_nothing_are_errors() {
+    let recipe = |user: &str, more: &str| -> Recipe {
+        let head = "name = \"own\"\nversion = 1\nabout = \"\"\n";
+        toml::from_str(&format!("{head}user = '''{user}'''\n{more}")).unwrap()
+    };
+    let error = |user: &str, more: &str| Prompt::fill(&recipe(user, more), &context()).unwrap_err().to_string();
+    let place = error("{findng} {finding}", "");
+    assert!(place.contains("`{findng}` is none of the places"), "{place}");
+    assert!(error("{finding}", "order = \"shuffled\"").contains("fewer than two"));
+    for fine in ["{finding} as {\"labels\": []}", r"{finding} in \boxed{answer}", "{finding} {}"] {
+        Prompt::fill(&recipe(fine, ""), &context()).unwrap();
+    }
+    Prompt::fill(&recipe("{finding}", "order = \"shuffled\"\nexamples = 2"), &context()).unwrap();
+}

@@ -43,7 +43,7 @@ impl Protocol {
         }
     }
 
-    fn left(self, patient: &Patient) -> Left<'_> {
+    pub(super) fn left(self, patient: &Patient) -> Left<'_> {
         match self {
             Self::OwnRowsDeleted => Left::out(&patient.group),
             Self::FileAsPublished | Self::PublicationsOut => Left::patients(&patient.group),

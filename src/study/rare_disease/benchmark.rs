@@ -24,7 +24,7 @@ pub struct BenchmarkConfig {
 
 impl Default for BenchmarkConfig {
     fn default() -> Self {
-        Self { every: 1, folds: Folds::default(), bayes: BayesSettings::default(), version: 2 }
+        Self { every: 1, folds: Folds::default(), bayes: BayesSettings::default(), version: 3 }
     }
 }
 
@@ -71,6 +71,9 @@ pub struct Benchmark {
 }
 
 const FILE: &str = "ranks.csv";
+/// Rankers that are tried with changed signs, besides the learned one.
+const CHANGED: [RankerKind; 4] =
+    [RankerKind::Resnik, RankerKind::LikelihoodRatio, RankerKind::Nearest, RankerKind::Bayes];
 
 impl Benchmark {
     /// From the run store; ranked anew where knowledge, patients or settings are others.
@@ -236,17 +239,32 @@ fn rank_all(bench: &Bench, patients: &[&Patient], config: &BenchmarkConfig) -> R
     let some: Vec<usize> = (0..patients.len())
         .filter(|&i| fold(&patients[i].group, config.folds.folds.max(2), config.folds.seed) == 0)
         .collect();
-    let of_some = |signs: &(dyn Fn(usize) -> Signs + Sync)| -> Vec<RankedCase> {
-        let ranked: Vec<RankedCase> = some.par_iter().map(|&i| learned.rank(patients[i], &signs(i))).collect();
+    let spread = |some: &[usize], ranked: Vec<RankedCase>| -> Vec<RankedCase> {
         let mut cases: Vec<RankedCase> = patients.iter().copied().map(not_ranked).collect();
         some.iter().zip(ranked).for_each(|(&i, case)| cases[i] = case);
         cases
+    };
+    let of_some = |signs: &(dyn Fn(usize) -> Signs + Sync)| -> Vec<RankedCase> {
+        spread(&some, some.par_iter().map(|&i| learned.rank(patients[i], &signs(i))).collect())
     };
     for change in Change::ALL {
         let ranker = format!("learned, {}", change.title());
         told(&ranker, protocol);
         let cases = of_some(&|i| change.of(&bench.published, patients[i]));
         columns.push((RankerColumn { ranker, protocol }, cases));
+    }
+    for kind in CHANGED {
+        let ranker = bench.ranker(kind, protocol)?;
+        for change in Change::ALL {
+            let title = format!("{}, {}", kind.name(), change.title());
+            told(&title, protocol);
+            let rank = |&i: &usize| {
+                let scores = ranker.scores(&change.of(&bench.published, patients[i]), protocol.left(patients[i]));
+                bench.ranked_case(patients[i], &scores)
+            };
+            let ranked: Vec<RankedCase> = some.par_iter().map(rank).collect();
+            columns.push((RankerColumn { ranker: title, protocol }, spread(&some, ranked)));
+        }
     }
     told(CONTROL, protocol);
     let n = patients.len();

@@ -142,10 +142,7 @@ impl RerankConfig {
         let run = self.asked.adapter.as_deref().filter(|dir| dir.join("spec.json").is_file()).map(Run::load);
         let Some(config) = run.transpose()?.and_then(|run| run.known().config) else { return Ok(VALIDATION) };
         let (share, seed) = (config["validation"].as_f64(), config["training"]["seed"].as_u64());
-        let part = Part {
-            validation: share.unwrap_or(VALIDATION.validation),
-            seed: seed.unwrap_or(VALIDATION.seed),
-        };
+        let part = Part { validation: share.unwrap_or(VALIDATION.validation), seed: seed.unwrap_or(VALIDATION.seed) };
         match part.validation > 0.0 {
             true => Ok(part),
             false => Err(Error::input(
@@ -183,11 +180,19 @@ impl Reranked {
         let folder = Spec::new("rerank", name, &spec)?.folder();
         let run = store.open_or_make("rerank", name, &spec, |dir| {
             let known = Shortlister::of(task, part, VALIDATION_PATIENTS)?;
+            if known.validation.is_empty() {
+                return Err(Error::input(format!(
+                    "no training patient is for validation (share {} of the publications, seed {}): nothing to choose the weight of the \
+                     language model by",
+                    part.validation, part.seed
+                )));
+            }
             let (lists, free) = score(config, task, &known, &prompt)?;
             let chosen = choose(task, &lists, &free)?;
             println!("chosen on {} validation patients: {}", chosen.validation_patients, chosen.mix.title());
             let predictions = predictions(task, &known, &lists, &free, &chosen.mix, (&asked, &folder));
-            let text: Vec<String> = lists.iter().map(io::to_value).map(|v| v.map(|v| v.to_string() + "\n")).collect::<Result<_>>()?;
+            let text: Vec<String> =
+                lists.iter().map(io::to_value).map(|v| v.map(|v| v.to_string() + "\n")).collect::<Result<_>>()?;
             io::write(&dir.join("lists.jsonl"), text.concat().as_bytes())?;
             io::write_json(&dir.join("free.json"), &free)?;
             io::write_json(&dir.join("chosen.json"), &chosen)?;
@@ -263,7 +268,8 @@ fn cases(
 fn choose(task: &RareDisease, lists: &[ScoredList], free: &BTreeMap<String, f64>) -> Result<Chosen> {
     let of = |mix: Mix| {
         let cases = cases(task, lists, free, &mix, true)?;
-        let mean = |value: &dyn Fn(&RankedCase) -> f64| cases.iter().map(value).sum::<f64>() / cases.len().max(1) as f64;
+        let mean =
+            |value: &dyn Fn(&RankedCase) -> f64| cases.iter().map(value).sum::<f64>() / cases.len().max(1) as f64;
         let hit = |k: usize| mean(&|case| f64::from(case.hit(k)));
         let mrr = mean(&|case| case.best().map_or(0.0, |rank| 1.0 / rank as f64));
         Ok(Tried { mix, mrr, hit_1: hit(1), hit_10: hit(10) })

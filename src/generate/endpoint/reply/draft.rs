@@ -98,14 +98,32 @@ impl Draft {
             self.reply.usage = self.reply.usage.filter(|count| count.new > 0 && count.prompt > 0);
         }
         let tokens = of_answer(&self.tokens, self.reply.parts()).filter(|tokens| !tokens.is_empty());
-        // One token without a number leaves no sum that means anything.
-        self.reply.logprob = tokens.map(|tokens| tokens.iter().map(|token| token.logprob.unwrap_or(f64::NAN)).sum());
+        // One token without a number, or with one that is no logarithm of a probability, leaves no sum that means anything.
+        let logprob = |token: &Token| token.logprob.filter(|p| *p <= 1e-3).unwrap_or(f64::NAN);
+        self.reply.logprob = tokens.map(|tokens| tokens.iter().map(logprob).sum());
         Ok(self.reply)
     }
 }
 
 /// An error that stands in an object where an answer should: in its own words, or as JSON.
 fn error_in(object: &Value) -> Option<String> {
+    // MiniMax: {"base_resp": {"status_code": 1004, "status_msg": "…"}}; GraphQL and Cloudflare: {"errors": [{"message": "…"}]}
+    let base = &object["base_resp"];
+    if base["status_code"].as_i64().is_some_and(|code| code != 0) {
+        return Some(message(&base["status_msg"]).unwrap_or_else(|| base.to_string()));
+    }
+    if let Some(first) = object["errors"].as_array().and_then(|errors| errors.first()) {
+        return Some(message(first).unwrap_or_else(|| first.to_string()));
+    }
+    if let Some(status) =
+        object["status"].as_str().filter(|s| ["failed", "error", "incomplete", "cancelled"].contains(s))
+    {
+        let why = message(&object["incomplete_details"]["reason"]).or_else(|| message(object));
+        return Some(format!("status `{status}`{}", why.map_or(String::new(), |why| format!(": {why}"))));
+    }
+    if object["truncated"] == true {
+        return Some("the answer says of itself that it is truncated".into());
+    }
     let error = &object["error"];
     let none = match error {
         Value::Null | Value::Bool(false) => true,
@@ -124,7 +142,10 @@ fn error_in(object: &Value) -> Option<String> {
 fn count(usage: &Value) -> Option<Tokens> {
     let whole = |name: &str| {
         let number = &usage[name];
-        number.as_u64().or(number.as_f64().filter(|x| (0.0..9e15).contains(x) && x.fract() == 0.0).map(|x| x as u64))
+        let written = number.as_str().and_then(|text| text.trim().parse().ok());
+        written
+            .or(number.as_u64())
+            .or(number.as_f64().filter(|x| (0.0..9e15).contains(x) && x.fract() == 0.0).map(|x| x as u64))
     };
     Some(Tokens { prompt: whole("prompt_tokens")?, new: whole("completion_tokens")? })
 }

@@ -89,6 +89,8 @@ pub(super) fn read(mut lines: impl BufRead) -> Result<Reply, InvalidReply> {
     match (events.draft.reply.finish.is_some(), events.begun) {
         (true, _) => events.draft.finish(),
         (false, true) => Err(InvalidReply::Cut),
-        (false, false) => Err(events.words.map_or(InvalidReply::NoChoices, InvalidReply::Server)),
+        (false, false) => Err(events
+            .words
+            .map_or_else(|| InvalidReply::NoChoices("a stream without any".into()), InvalidReply::Server)),
     }
 }

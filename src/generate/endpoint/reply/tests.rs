@@ -113,9 +113,9 @@ fn what_is_no_answer_says_why() {
     let flaw = |text: &str| Reply::of_body(text).unwrap_err();
     assert!(matches!(flaw("{\"choices\":[{"), InvalidReply::NotJson(_)));
     assert!(matches!(flaw("<html>"), InvalidReply::NotJson(_)));
-    assert!(matches!(flaw("{\"choices\":[]}"), InvalidReply::NoChoices));
-    assert!(matches!(flaw("{}"), InvalidReply::NoChoices));
-    assert!(matches!(Reply::of_events(&b"data: [DONE]\n\n"[..]).unwrap_err(), InvalidReply::NoChoices));
+    assert!(matches!(flaw("{\"choices\":[]}"), InvalidReply::NoChoices(_)));
+    assert!(matches!(flaw("{}"), InvalidReply::NoChoices(_)));
+    assert!(matches!(Reply::of_events(&b"data: [DONE]\n\n"[..]).unwrap_err(), InvalidReply::NoChoices(_)));
 }
 
 /// A choice with this message and finish_reason, and the count of its tokens.
@@ -225,7 +225,7 @@ fn content_in_parts_is_one_text_and_the_choice_of_index_0_counts() {
     });
     assert_eq!(Reply::of_events(events.concat().as_bytes()).unwrap().content, "ac");
     let other = json!({"choices": [choice(json!(1), "second")]}).to_string();
-    assert!(matches!(Reply::of_body(&other), Err(InvalidReply::NoChoices)));
+    assert!(matches!(Reply::of_body(&other), Err(InvalidReply::NoChoices(_))));
 }
 
 #[test]
@@ -338,4 +338,34 @@ fn errors_are_read_as_servers_write_them() {
         assert_eq!(message(&error).as_deref(), Some("no such model"), "{error}");
     }
     assert_eq!(message(&json!({"a": 1})), None);
+}
+
+#[test]
+fn errors_and_counts_in_the_ways_of_other_servers_are_read() {
+    let usage = json!({"prompt_tokens": "5", "completion_tokens": "2"});
+    let whole = || body(json!({"content": "cyst"}), json!("stop"), usage.clone());
+    let reply = Reply::of_body(&whole().to_string()).unwrap();
+    assert_eq!(reply.usage, Some(Tokens { prompt: 5, new: 2 }), "numbers as text");
+    let words = |more: Value| {
+        let mut body = whole();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        match Reply::of_body(&body.to_string()) {
+            Err(InvalidReply::Server(words)) => words,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(words(json!({"base_resp": {"status_code": 1004, "status_msg": "no balance"}})), "no balance");
+    assert_eq!(words(json!({"errors": [{"message": "too busy"}]})), "too busy");
+    let incomplete = words(json!({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}));
+    assert!(incomplete.contains("max_output_tokens"), "{incomplete}");
+    assert!(words(json!({"truncated": true})).contains("truncated"));
+    let mut fine = whole();
+    fine["base_resp"] = json!({"status_code": 0, "status_msg": ""});
+    fine["status"] = json!("completed");
+    fine["choices"][0]["logprobs"] = json!({"content": [{"token": "cyst", "logprob": 0.7}]});
+    let reply = Reply::of_body(&fine.to_string()).unwrap().clean(None);
+    assert_eq!(reply.logprob, None, "0.7 is no logarithm of a probability");
+    let native = json!({"model": "m", "created": 1, "content": "cyst", "done": true}).to_string();
+    let found = Reply::of_body(&native);
+    assert!(matches!(&found, Err(InvalidReply::NoChoices(keys)) if keys.contains("done")), "{found:?}");
 }
