@@ -141,6 +141,12 @@ impl TaggedNote {
     }
 }
 
+impl std::fmt::Display for TaggedNote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.to_text())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
