@@ -113,8 +113,8 @@ impl TaggedNote {
 
     pub fn to_markdown(&self) -> String {
         let text = self.marked();
-        let longest = text.split(|c| c != '~').map(str::len).max().unwrap_or(0);
-        let fence = "~".repeat(longest.max(2) + 1);
+        let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+        let fence = "`".repeat(longest.max(2) + 1);
         let (title, legend) = (plain_markdown(&self.title), plain_markdown(&self.legend()));
         format!("**{title}**\n\n{legend}\n\n{fence}text\n{text}\n{fence}\n")
     }
@@ -171,7 +171,7 @@ mod tests {
         assert!(html.contains(
             "<b style=\"font-size:80%\">[R</b><span style=\"background:#fff2ae;color:#000\">K &lt; 3</span>"
         ));
-        assert!(note.to_markdown().contains("\n~~~text\n[R K < 3 R]"), "{}", note.to_markdown());
-        assert!(TaggedNote::new("", "a ~~~ b", &[]).to_markdown().contains("\n~~~~text\n"));
+        assert!(note.to_markdown().contains("\n```text\n[R K < 3 R]"), "{}", note.to_markdown());
+        assert!(TaggedNote::new("", "a ``` b", &[]).to_markdown().contains("\n````text\n"));
     }
 }
