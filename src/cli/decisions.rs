@@ -305,7 +305,7 @@ impl Score {
         by_note.iter_mut().for_each(|note| {
             note.strata = strata.as_ref().and_then(|strata| strata.get(&note.file_name).cloned());
         });
-        let table = table(&answers, &sentences);
+        let table = table(&answers, &by_note);
         let keys = table.keys().into_iter().map(str::to_string);
         let ours: BTreeMap<String, _> = keys.zip(bootstrap.estimates(&table)).collect();
         let groups: Vec<&str> = answers.iter().map(|one| one.group).collect();

@@ -14,6 +14,7 @@
 //! that is on average nearest to all, [`expected`] puts together the set of spans with the highest mean F1.
 use crate::corpus::decisions::{Category, Span};
 use crate::error::{Error, Result};
+use crate::metric::spans::paired;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,15 +132,7 @@ fn similarity(a: &[Span], b: &[Span], least: f64) -> f64 {
     if a.is_empty() || b.is_empty() {
         return f64::from(a.is_empty() && b.is_empty());
     }
-    let pairs = a.iter().enumerate().flat_map(|(i, x)| b.iter().enumerate().map(move |(j, y)| (x.iou(y), i, j)));
-    let mut pairs: Vec<(f64, usize, usize)> = pairs.filter(|(iou, ..)| *iou > 0.0 && *iou >= least).collect();
-    pairs.sort_by(|x, y| y.0.total_cmp(&x.0).then((x.1, x.2).cmp(&(y.1, y.2))));
-    let (mut used_a, mut used_b, mut sum) = (vec![false; a.len()], vec![false; b.len()], 0.0);
-    for (iou, i, j) in pairs {
-        if !used_a[i] && !used_b[j] {
-            (used_a[i], used_b[j], sum) = (true, true, sum + iou);
-        }
-    }
+    let sum: f64 = paired(a, b, least).iter().map(|(.., iou)| iou).sum();
     let (precision, recall) = (sum / a.len() as f64, sum / b.len() as f64);
     if sum > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 }
 }

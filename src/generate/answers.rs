@@ -29,6 +29,9 @@ pub struct Answer {
     pub logprob: Option<f64>,
     pub prompt_tokens: usize,
     pub new_tokens: usize,
+    /// Passes through the model that had to wait for the one before, where they were counted: fewer than tokens where several were read at
+    /// once.
+    pub steps: Option<usize>,
     pub seconds: f64,
 }
 
@@ -130,6 +133,7 @@ impl Local {
             logprob: Some(made.logprob()),
             prompt_tokens: prompt.len(),
             new_tokens: made.tokens.len(),
+            steps: None,
             seconds: made.seconds,
         })
     }
@@ -204,8 +208,8 @@ impl Answers for Local {
             let mut made = Vec::with_capacity(cases.len());
             for (at, ids) in prompts.iter().enumerate() {
                 let copied = copy_with_tags(&self.model, ids, &tagging(at)?, &limits, AHEAD);
-                let name = |e| named(e, &cases[at].case_id);
-                made.push(vec![self.read(ids, copied.map_err(name)?.generated)?]);
+                let copied = copied.map_err(|e| named(e, &cases[at].case_id))?;
+                made.push(vec![Answer { steps: Some(copied.passes), ..self.read(ids, copied.generated)? }]);
                 done(at + 1);
             }
             return Ok(made);

@@ -9,6 +9,7 @@ mod paired;
 mod proportion;
 mod ranking;
 mod seeds;
+pub mod spans;
 mod statistic;
 mod table;
 mod tiers;

@@ -50,6 +50,9 @@ pub struct Prediction<A = Labels, G = Labels> {
     pub logprob: Option<f64>,
     pub prompt_tokens: usize,
     pub new_tokens: usize,
+    /// Passes through the model that had to wait for the one before, where they are fewer than one a new token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
     pub seconds: f64,
     /// The sampled answers that were counted and what they named, where there was a vote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +112,7 @@ impl<A, G: Clone> Prediction<A, G> {
             logprob: None,
             prompt_tokens: 0,
             new_tokens: 0,
+            steps: None,
             seconds: 0.0,
             voted: None,
         }
@@ -141,6 +145,7 @@ impl<A, G> Prediction<A, G> {
             logprob: self.logprob,
             prompt_tokens: self.prompt_tokens,
             new_tokens: self.new_tokens,
+            steps: self.steps,
             seconds: self.seconds,
             voted: self.voted,
         }

@@ -433,6 +433,7 @@ pub(super) fn read(
         logprob: answer.logprob,
         prompt_tokens: answer.prompt_tokens,
         new_tokens: answer.new_tokens,
+        steps: answer.steps,
         seconds: answer.seconds,
         ..Prediction::of(example, read.answer, &answer.raw)
     }

@@ -75,6 +75,7 @@ fn together(raw: String, answers: &[Answer]) -> Answer {
         logprob: None,
         prompt_tokens: answers.first().map_or(0, |first| first.prompt_tokens), // read once for all samples
         new_tokens: answers.iter().map(|answer| answer.new_tokens).sum(),
+        steps: None,
         seconds: answers.iter().map(|answer| answer.seconds).sum(),
     }
 }
@@ -112,6 +113,7 @@ mod tests {
                 logprob: Some(-1.0),
                 prompt_tokens: 10,
                 new_tokens: 3,
+                steps: None,
                 seconds: 0.5,
             };
             Ok(cases.iter().map(|_| (0..samples).map(one).collect()).collect())

@@ -3,12 +3,15 @@
 //!
 //! - `tags`: the nine categories as inline tags, and what a tagged text holds
 //! - `read`: MedDec's files for users who have access, and the JSONL of the synthetic notes
+//! - `statistics`: how many spans of which category, how long, how tangled
 //! - `strata`: sex, race and language of a patient, by the rules of the official scorer
 pub mod read;
+mod statistics;
 mod strata;
 pub mod tags;
 
 pub use read::{Decisions, Predicted};
+pub use statistics::Statistics;
 pub use strata::{Strata, stats};
 
 use serde::{Deserialize, Serialize};

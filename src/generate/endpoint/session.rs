@@ -234,6 +234,7 @@ impl<'a> Session<'a> {
             logprob: reply.logprob,
             prompt_tokens: usage.prompt as usize,
             new_tokens: usage.new as usize,
+            steps: None,
             seconds: *seconds,
         })
     }

@@ -9,6 +9,7 @@ pub(crate) mod passage;
 pub(crate) mod prose;
 mod slider;
 pub mod tables;
+mod tagged;
 
 pub use display::{Figure, NONE, Table, difference, interval, number};
 pub use histogram::histogram;
@@ -16,3 +17,4 @@ pub use matrices::matrices;
 pub use passage::Passage;
 pub use prose::Prose;
 pub use slider::Slider;
+pub use tagged::TaggedNote;

@@ -3,9 +3,11 @@
 //!
 //! - `codec`: spans ↔ tagged text, exactly; `align` and `ladder` for answers that are no exact copy
 //! - `tokens`, `punkt`, `official`: MedDec's own scores, to the last digit
+//! - `faults`: what went wrong, each span in one class
 //! - `score`: those and scores by place, as columns for intervals and comparisons
 mod align;
 pub mod codec;
+mod faults;
 mod ladder;
 pub mod official;
 pub mod punkt;
@@ -15,6 +17,7 @@ pub mod tokens;
 
 pub use align::Alignment;
 pub use codec::{Dropped, Match, Reason, Untagged, tag, untag, untag_by_search};
+pub use faults::{Fault, Faulty, faults};
 pub use ladder::ladder;
 pub use official::{Official, official, refine_span};
 pub use punkt::Punkt;
@@ -198,7 +201,7 @@ impl Task for DecisionTask {
     fn score(&self, sets: &[&[Prediction]], _reading: Reading) -> Vec<ScoreTable> {
         let table = |set: &&[Prediction]| {
             let answers: Vec<Answered> = set.iter().map(|one| self.answered(one)).collect();
-            score::table(&answers, &self.sentences)
+            score::table(&answers, &score::notes(&answers, &self.sentences))
         };
         sets.iter().map(table).collect()
     }

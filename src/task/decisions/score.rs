@@ -11,10 +11,11 @@
 //! | `drug_decision_f1`, … | `exact_f1` of one category |
 //!
 //! All but `token_f1` are ratios of sums over notes: long notes weigh more, and an interval draws whole notes.
-use super::codec::untag;
-use super::official::{NoteScore, mentions, token_f1, tokens};
+use super::codec::{Untagged, untag};
+use super::official::NoteScore;
 use super::punkt::Punkt;
 use crate::corpus::decisions::{Category, Span};
+use crate::metric::spans::paired;
 use crate::metric::{MetricInfo, ScoreTable, Statistic};
 use std::collections::BTreeSet;
 
@@ -66,45 +67,36 @@ pub fn exact(gold: &[Span], predicted: &[Span], category: Option<Category>) -> C
 
 /// Spans of one category with an IoU of at least `least`, paired one to one, the highest IoU first.
 pub fn overlapping(gold: &[Span], predicted: &[Span], least: f64) -> Counts {
-    let once = |spans: &[Span]| spans.iter().copied().collect::<BTreeSet<Span>>().into_iter().collect::<Vec<Span>>();
-    let (gold, predicted) = (once(gold), once(predicted));
-    let pair = |(i, a): (usize, &Span), (j, b): (usize, &Span)| {
-        let iou = if a.category == b.category { a.iou(b) } else { 0.0 };
-        (iou >= least && iou > 0.0).then_some((iou, i, j))
+    let of = |spans: &[Span], category: Category| -> Vec<Span> {
+        let once: BTreeSet<Span> = spans.iter().filter(|span| span.category == category).copied().collect();
+        once.into_iter().collect()
     };
-    let pairs = gold.iter().enumerate().flat_map(|a| predicted.iter().enumerate().filter_map(move |b| pair(a, b)));
-    let mut pairs: Vec<(f64, usize, usize)> = pairs.collect();
-    pairs.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let (mut used_gold, mut used) = (BTreeSet::new(), BTreeSet::new());
-    for (_, i, j) in pairs {
-        if !used_gold.contains(&i) && !used.contains(&j) {
-            used_gold.insert(i);
-            used.insert(j);
-        }
-    }
-    Counts { tp: used.len(), given: predicted.len(), asked: gold.len() }
+    Category::ALL.into_iter().fold(Counts::default(), |sum, category| {
+        let (gold, given) = (of(gold, category), of(predicted, category));
+        let tp = sum.tp + paired(&gold, &given, least).len();
+        Counts { tp, given: sum.given + given.len(), asked: sum.asked + gold.len() }
+    })
 }
 
-/// The columns of the file's header.
-pub fn table(answers: &[Answered], sentences: &Punkt) -> ScoreTable {
+/// The columns of the file's header; `official`: what [`notes`] gives for the same answers.
+pub fn table(answers: &[Answered], official: &[NoteScore]) -> ScoreTable {
     let ratio = |of: &dyn Fn(&Answered) -> (f64, f64)| Statistic::Ratio(answers.iter().map(of).collect());
     let exactly = |of: fn(Counts) -> (f64, f64)| ratio(&|a| of(exact(a.gold, a.predicted, None)));
-    let text = |a: &Answered| a.text.chars().collect::<Vec<char>>();
-    let kept = |a: &Answered| {
-        let read = a.raw.map(|raw| untag(raw, a.text)).unwrap_or_default();
-        let kept = read.spans.len();
-        (kept as f64, (kept + read.dropped.len()) as f64)
+    let words = |note: &NoteScore| Counts { tp: note.tp, given: note.tp + note.fp, asked: note.tp + note.missed }.f1();
+    let read: Vec<Option<Untagged>> = answers.iter().map(|a| a.raw.map(|raw| untag(raw, a.text))).collect();
+    let read = |of: &dyn Fn(&Untagged) -> (f64, f64)| {
+        Statistic::Ratio(read.iter().map(|one| one.as_ref().map_or((0.0, 0.0), of)).collect())
     };
-    let copied = |a: &Answered| a.raw.map_or((0.0, 0.0), |raw| (f64::from(untag(raw, a.text).copied), 1.0));
+    let kept = |one: &Untagged| (one.spans.len() as f64, (one.spans.len() + one.dropped.len()) as f64);
     let mut columns = vec![
-        (MetricInfo::new("span_f1"), ratio(&words)),
-        (MetricInfo::new("token_f1"), ratio(&|a| (token_f1(&tokens(&text(a), sentences), a.gold, a.predicted), 1.0))),
+        (MetricInfo::new("span_f1"), Statistic::Ratio(official.iter().map(words).collect())),
+        (MetricInfo::new("token_f1"), Statistic::Ratio(official.iter().map(|note| (note.token_f1, 1.0)).collect())),
         (MetricInfo::new("exact_f1"), exactly(Counts::f1)),
         (MetricInfo::new("exact_precision"), exactly(Counts::precision)),
         (MetricInfo::new("exact_recall"), exactly(Counts::recall)),
         (MetricInfo::new("iou_f1"), ratio(&|a| overlapping(a.gold, a.predicted, SAME).f1())),
-        (MetricInfo { counts_cases: true, ..MetricInfo::new("copied") }, ratio(&copied)),
-        (MetricInfo::new("kept_spans"), ratio(&kept)),
+        (MetricInfo { counts_cases: true, ..MetricInfo::new("copied") }, read(&|one| (f64::from(one.copied), 1.0))),
+        (MetricInfo::new("kept_spans"), read(&kept)),
     ];
     for category in Category::ALL {
         let of = |a: &Answered| exact(a.gold, a.predicted, Some(category)).f1();
@@ -117,13 +109,6 @@ pub fn table(answers: &[Answered], sentences: &Punkt) -> ScoreTable {
         columns,
         space: 0,
     }
-}
-
-/// The official span F1 of one note: (2 TP, 2 TP + FP + FN).
-fn words(a: &Answered) -> (f64, f64) {
-    let text: Vec<char> = a.text.chars().collect();
-    let (gold, given) = (mentions(&text, a.gold), mentions(&text, a.predicted));
-    Counts { tp: gold.intersection(&given).count(), given: given.len(), asked: gold.len() }.f1()
 }
 
 /// What each answer adds to the official scores.
@@ -147,7 +132,7 @@ mod tests {
         let gold = spans(&[(5, 12, DrugDecision), (35, 48, DefineProblem)]);
         let predicted = spans(&[(26, 33, DrugDecision), (42, 48, DefineProblem)]);
         let one = Answered { case_id: "a", group: "g", text: TEXT, gold: &gold, predicted: &predicted, raw: None };
-        let table = table(&[one], &Punkt::simple());
+        let table = table(&[one], &notes(&[one], &Punkt::simple()));
         let value = |key: &str| table.value(key).unwrap();
         assert_eq!((value("span_f1"), value("exact_f1"), value("iou_f1")), (Some(0.5), Some(0.0), Some(0.0)));
         assert_eq!((value("copied"), value("kept_spans"), value("gather_info_f1")), (None, None, None));
@@ -172,8 +157,9 @@ mod tests {
         let one =
             |case_id, predicted| Answered { case_id, group: case_id, text: TEXT, gold: &gold, predicted, raw: None };
         let answers = [one("a", &given), one("b", &gold)];
-        let (table, sentences) = (table(&answers, &Punkt::simple()), Punkt::simple());
-        let official = super::super::official::official(&notes(&answers, &sentences)).unwrap();
+        let by_note = notes(&answers, &Punkt::simple());
+        let table = table(&answers, &by_note);
+        let official = super::super::official::official(&by_note).unwrap();
         assert_eq!(table.value("span_f1").unwrap(), Some(official.span.f1));
         assert!((table.value("token_f1").unwrap().unwrap() - official.token_f1).abs() < 1e-15);
     }

@@ -12,8 +12,9 @@ use super::dice::Dice;
 use super::grammar::{Slots, phrase};
 use crate::corpus::decisions::read::{Line, gold_json};
 use crate::corpus::decisions::tags::{Literal, scan};
+use crate::corpus::decisions::{Category, Span, Statistics};
 use crate::corpus::near::NearDuplicates;
-use crate::corpus::{Corpus, Example, decisions::Span};
+use crate::corpus::{Corpus, Example};
 use crate::error::{Error, Result};
 use crate::io;
 use serde::Serialize;
@@ -328,6 +329,11 @@ fn write_lines(path: &Path, notes: &[Note]) -> Result<()> {
 /// The data card.
 fn card(seed: u64, size: &Size, layout: Layout, notes: &Notes) -> String {
     let corpus = Corpus { name: String::new(), synthetic: true, train: notes.train.clone(), test: notes.test.clone() };
+    let found = Statistics::of(&notes.train);
+    let [low, median, high] = found.quartiles().unwrap_or_default();
+    let mut shares: Vec<(Category, f64)> = Category::ALL.map(|one| (one, 100.0 * found.share(one))).to_vec();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let share = |(category, share): &(Category, f64)| format!("{}: {share:.1} %", category.number());
     let layout = if layout == Layout::MedDec { " --layout meddec" } else { "" };
     let facts = [
         ("{seed}", seed.to_string()),
@@ -338,6 +344,15 @@ fn card(seed: u64, size: &Size, layout: Layout, notes: &Notes) -> String {
         ("{shortest}", size.shortest.to_string()),
         ("{longest}", size.longest.to_string()),
         ("{digest}", corpus.digest()),
+        ("{spans}", found.spans.to_string()),
+        ("{shares}", shares.iter().map(share).collect::<Vec<_>>().join(", ")),
+        ("{low}", low.to_string()),
+        ("{median}", median.to_string()),
+        ("{high}", high.to_string()),
+        ("{density}", format!("{:.1}", found.density())),
+        ("{crossing}", found.crossing.to_string()),
+        ("{alike}", found.crossing_alike.to_string()),
+        ("{nested}", found.nested.to_string()),
     ];
     facts.iter().fold(include_str!("card.md").to_string(), |card, (mark, fact)| card.replace(mark, fact))
 }
@@ -345,8 +360,6 @@ fn card(seed: u64, size: &Size, layout: Layout, notes: &Notes) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::decisions::Category;
-    use std::collections::BTreeMap;
 
     #[test]
     fn one_seed_gives_the_same_notes_of_the_asked_length_and_others_another() {
@@ -369,15 +382,8 @@ mod tests {
     #[test]
     fn shares_and_lengths_are_roughly_those_of_meddec() {
         let notes = make(7, &Size::default()).unwrap();
-        let spans: Vec<Span> = notes.train.iter().flat_map(|note| note.gold.clone()).collect();
-        let mut shares = BTreeMap::<Category, f64>::new();
-        spans.iter().for_each(|span| *shares.entry(span.category).or_default() += 100.0 / spans.len() as f64);
-        let mut lengths: Vec<usize> = spans.iter().map(Span::chars).collect();
-        lengths.sort_unstable();
-        let quartile = |q: usize| lengths[q * lengths.len() / 4];
-        let chars: usize = notes.train.iter().map(|note| note.input.chars().count()).sum();
-        let dense = 1000.0 * spans.len() as f64 / chars as f64;
-        println!("{shares:?} quartiles {} {} {} density {dense}", quartile(1), quartile(2), quartile(3));
+        let found = Statistics::of(&notes.train);
+        let [low, median, high] = found.quartiles().unwrap();
         use Category::*;
         let wanted = [
             (DefineProblem, 33.0..44.0),
@@ -391,12 +397,11 @@ mod tests {
             (DeferDecision, 0.2..2.0),
         ];
         for (category, range) in wanted {
-            assert!(range.contains(&shares[&category]), "{category:?} {}", shares[&category]);
+            let share = 100.0 * found.share(category);
+            assert!(range.contains(&share), "{category:?} {share}");
         }
-        assert!(
-            (9..=17).contains(&quartile(1)) && (18..=32).contains(&quartile(2)) && (30..=60).contains(&quartile(3))
-        );
-        assert!((11.0..20.0).contains(&dense), "spans in 1,000 characters");
+        assert!((9..=17).contains(&low) && (18..=32).contains(&median) && (30..=60).contains(&high));
+        assert!((11.0..20.0).contains(&found.density()), "spans in 1,000 characters");
     }
 
     #[test]
