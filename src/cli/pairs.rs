@@ -83,6 +83,8 @@ impl Opened<'_> {
 impl Score {
     pub fn run(self) -> Result<()> {
         let opened = self.source.open()?;
+        // the last token is predicted, never read
+        opened.check(|pair| (pair.prompt_ids.len() + pair.completion_ids.len()).saturating_sub(1))?;
         if let Some(pair) = opened.pairs.iter().find(|pair| pair.completion_ids.is_empty()) {
             return Err(Error::input(format!(
                 "{} line {}: nothing to score: expected a `completion`, or `completion_ids`, that is not empty",
@@ -90,8 +92,6 @@ impl Score {
                 pair.line
             )));
         }
-        // the last token is predicted, never read
-        opened.check(|pair| (pair.prompt_ids.len() + pair.completion_ids.len()).saturating_sub(1))?;
         let lines = score(&opened.model()?, &opened.pairs, 2048)?.into_iter();
         write_lines(&self.out, lines.map(|l| serde_json::json!({"logprobs": l})))
     }

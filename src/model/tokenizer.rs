@@ -97,7 +97,9 @@ fn reads_text(full: &tokenizers::Tokenizer, place: &str) -> Result<()> {
             ))),
         };
     }
-    Err(Error::input(format!("{place}: makes no token of `{PROBE}`, nor of its own words: get the file anew")))
+    Err(Error::input(format!(
+        "{place}: makes no token of `{PROBE}`, nor of its own words: its model or `post_processor` loses the text; get the file anew"
+    )))
 }
 
 impl Tokenizer {
@@ -162,7 +164,6 @@ impl Tokenizer {
         full.with_padding(None);
         full.with_truncation(None).map_err(|e| Error::failed(e.to_string()))?;
         without_dropout(&mut full);
-        reads_text(&full, &place)?;
         let vocab_size = full.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         if vocab_size > LARGEST_VOCABULARY {
             let last = vocab_size - 1;
@@ -178,6 +179,7 @@ impl Tokenizer {
         let ends = Vec::new();
         let mut made = Self { full, plain, later, control: nothing, ends, vocab_size, lacking, place, named, template };
         made.control = made.controls()?;
+        reads_text(&made.full, &made.place)?;
         made.ends = made.all_ends();
         Ok(made)
     }

@@ -108,7 +108,9 @@ fn spelt_alike(a: &str, b: &str) -> bool {
 /// Equal, the same number in another script, or a long word with at most two letters that differ.
 fn same_word(a: &str, b: &str) -> bool {
     let (shorter, number) = (a.chars().count().min(b.chars().count()), arabic(a) == arabic(b));
-    a == b || number && arabic(a).is_some() || shorter >= 6 && !telling(a) && !telling(b) && strsim::levenshtein(a, b) <= 2
+    a == b
+        || number && arabic(a).is_some()
+        || shorter >= 6 && !telling(a) && !telling(b) && strsim::levenshtein(a, b) <= 2
 }
 
 /// Words that tell one disease of a series from the next: with a digit, or short ones of Roman numerals and a letter.
@@ -123,7 +125,8 @@ fn arabic(word: &str) -> Option<(u32, &str)> {
         return word[..digits].parse().ok().map(|number| (number, &word[digits..])).filter(|(_, rest)| rest.len() <= 1);
     }
     const ROMAN: [&str; 20] = [
-        "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv", "xvi", "xvii", "xviii", "xix", "xx",
+        "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv", "xvi", "xvii",
+        "xviii", "xix", "xx",
     ];
     let of = |stem: &str| ROMAN.iter().position(|roman| *roman == stem).map(|at| at as u32 + 1);
     let cut = word.char_indices().next_back().map(|(at, _)| word.split_at(at));

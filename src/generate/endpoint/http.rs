@@ -108,6 +108,9 @@ impl HttpClient {
                 ("no JSON", format!("the answer is not the JSON of a chat completion: {said}"))
             }
             InvalidReply::Server(said) => ("error in the answer", format!("the server says: {said}")),
+            InvalidReply::NoChoices(keys) if keys.split(", ").any(|key| key == "choices") => {
+                ("no choices", "the answer holds no choices".to_string())
+            }
             InvalidReply::NoChoices(keys) => (
                 "no choices",
                 format!(
