@@ -116,10 +116,7 @@ impl Hub {
     /// Uploads the files, in one commit on `main`; the repository is made where it is not there. A cut upload is tried again, and the
     /// same call goes on from what storage has.
     pub fn push(&self, upload: &Upload) -> Result<Pushed> {
-        let (repo, revision) = parse(upload.repo)?;
-        if revision != super::MAIN || upload.repo.contains('@') {
-            return Err(Error::input(format!("{}: expected org/name without a revision", upload.repo)));
-        }
+        let repo = Self::check_name(upload.repo)?;
         if self.offline {
             return Err(Error::input(format!("{repo}: HF_HUB_OFFLINE is set: unset it to upload")));
         }
@@ -130,6 +127,15 @@ impl Hub {
         }
         let client = Client::new(self.endpoint.as_deref(), self.token.as_deref())?;
         Push { upload, repo, pace: self.pace, token: self.token.as_deref().unwrap_or_default(), client }.run()
+    }
+
+    /// A name that a repository can have: `org/name`.
+    pub fn check_name(repo: &str) -> Result<&str> {
+        let wrong = |_| Error::input(format!("`{repo}`: expected ORG/NAME of letters, digits, `-`, `_` and `.`"));
+        match repo.contains('@') {
+            true => Err(Error::input(format!("`{repo}`: expected ORG/NAME without a revision"))),
+            false => parse(repo).map(|(id, _)| id).map_err(wrong),
+        }
     }
 
     /// True if all of `org/name[@revision]` is in the cache, so that nobody need be asked.
