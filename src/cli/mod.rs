@@ -17,6 +17,7 @@ mod pairs;
 mod predict;
 mod pretrain;
 mod prompts;
+mod push;
 mod rank;
 mod rank_diseases;
 mod rare_disease;
@@ -69,6 +70,7 @@ pub enum Command {
     Serve(serve::Serve),
     Models(models::Models),
     Export(export::Export),
+    Push(push::Push),
     /// Measure the speed of training and decoding: one JSON line
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -110,6 +112,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Models(models) => models.run(),
             Command::Export(command) => command.run(),
+            Command::Push(command) => command.run(),
             Command::Bench(bench) => bench.run(),
             Command::Data(data) => data.run(),
             Command::Decisions(command) => command.run(),

@@ -24,7 +24,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{Absent, Config, Keys, SlidingWindow};
 pub use family::{FAMILIES, Family, Llama, Mistral, Qwen2, Qwen3};
 pub use gguf::{Gguf, Quality, Written};
-pub use hub::{Hub, Place, locate, resolve};
+pub use hub::{Content, Hub, Place, Pushed, Upload, UploadFile, locate, resolve};
 pub use ops::Weight;
 pub use precision::Precision;
 pub use rope::{Rope, Scaling};

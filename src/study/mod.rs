@@ -12,6 +12,7 @@ mod grid;
 pub mod leak;
 mod merge;
 mod prompting;
+pub mod push;
 mod ranking;
 pub mod rare_disease;
 mod relatives;

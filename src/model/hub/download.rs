@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, HeaderValue, Response};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 use url::Url;
 
 const HUGGING_FACE: &str = "https://huggingface.co";
@@ -22,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for the next bytes of a file, where HF_HUB_DOWNLOAD_TIMEOUT does not say another.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes a second: an upload that is slower is given up.
+const SLOWEST: u64 = 16 << 10;
 /// No list of files is longer.
 const LONGEST_LIST: u64 = 64 << 20;
 
@@ -170,6 +172,35 @@ impl Client {
         Err(Failure::Broken(format!("more than {REDIRECTS} redirects")))
     }
 
+    /// One request with a body of `length` bytes, and its answer whatever its status; redirects are not followed. The token goes along
+    /// where `token` asks for it, and then to the endpoint alone. Sending may take a minute and longer for a long body.
+    pub fn deliver(
+        &self,
+        request: (&str, &Url),
+        token: bool,
+        headers: &[(&str, &str)],
+        (body, length): (SendBody, u64),
+    ) -> Result<Response<Body>, Failure> {
+        let (method, url) = request;
+        let agent = if is_loopback(url) { &self.local } else { &self.agent };
+        let mut request = if method == "PUT" { agent.put(url.as_str()) } else { agent.post(url.as_str()) };
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(token) = self.token.as_ref().filter(|_| token && url.origin() == self.base.origin()) {
+            request = request.header("authorization", token.clone());
+        }
+        let patience = BODY_TIMEOUT + Duration::from_secs(length / SLOWEST);
+        let request = request.header("content-length", length.to_string());
+        let request = request.config().timeout_send_body(Some(patience)).build();
+        request.send(body).map_err(|e| Failure::Broken(format!("{}: {e}", host(url))))
+    }
+
+    /// The endpoint's own scheme, so that what is private does not leave an encrypted hub in the clear.
+    pub fn allows(&self, url: &Url) -> bool {
+        url.scheme() == "https" || url.scheme() == "http" && self.base.scheme() == "http"
+    }
+
     fn send(&self, url: &Url, own: bool, start: u64) -> Result<Response<Body>, Failure> {
         let agent = if is_loopback(url) { &self.local } else { &self.agent };
         let mut request = agent.get(url.as_str()).header("accept-encoding", "identity");
@@ -248,7 +279,7 @@ fn redirect(status: u16, headers: &HeaderMap, from: &Url) -> Result<Option<Url>,
 }
 
 /// Scheme, host and port: the rest of a signed link is a secret.
-fn host(url: &Url) -> String {
+pub fn host(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 

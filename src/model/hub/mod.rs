@@ -7,6 +7,8 @@
 mod cache;
 mod download;
 mod environment;
+mod upload;
+mod upload_state;
 
 use super::checkpoint::weight_map;
 use super::registry::{self, Source};
@@ -14,6 +16,7 @@ use crate::error::{Error, Result};
 use cache::{Repo, is_commit, is_tag};
 use download::{Client, Failure, check, is_sha256};
 use environment::Environment;
+pub use upload::{Content, Pushed, Upload, UploadFile};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -119,6 +122,8 @@ pub struct Hub {
     offline: bool,
     /// Longest wait for the next bytes of a file.
     patience: Duration,
+    /// Wait before the second try of a request of an upload; it doubles with every further one.
+    pace: Duration,
 }
 
 impl Hub {
@@ -133,7 +138,13 @@ impl Hub {
     /// `~/.cache/huggingface/hub`.
     pub fn new(endpoint: Option<&str>, cache: &Path, token: Option<String>, offline: bool) -> Self {
         let patience = download::BODY_TIMEOUT;
-        Self { endpoint: endpoint.map(String::from), cache: cache.into(), token, offline, patience }
+        let pace = upload::PACE;
+        Self { endpoint: endpoint.map(String::from), cache: cache.into(), token, offline, patience, pace }
+    }
+
+    /// The wait before the second try of a request of an upload.
+    pub fn with_pace(self, pace: Duration) -> Self {
+        Self { pace, ..self }
     }
 
     /// A download of which no byte came for so long is given up; the next run goes on where it stopped.
