@@ -44,9 +44,11 @@ pub struct Push {
 
 impl Push {
     pub fn run(self) -> Result<()> {
+        let store = Store::open(self.root.as_deref());
         let run = match Path::new(&self.run).join("spec.json").is_file() {
             true => Run::load(Path::new(&self.run))?,
-            false => Store::open(self.root.as_deref()).named(&self.run)?,
+            // a training's answers and arms go by its name too
+            false => store.named(&format!("train-{}-", self.run)).or_else(|_| store.named(&self.run))?,
         };
         let push = PushConfig {
             to: self.to,
