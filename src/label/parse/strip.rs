@@ -100,7 +100,6 @@ fn signs(text: &str) -> String {
             None => out.push(c),
         }
     }
-    let mut out = out;
     for (at, _) in out.clone().match_indices('[') {
         // a share in square brackets is one in round ones
         let inside = out[at + 1..].find(']').map(|end| out[at + 1..at + 1 + end].to_string());

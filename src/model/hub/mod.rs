@@ -16,11 +16,11 @@ use crate::error::{Error, Result};
 use cache::{Repo, is_commit, is_tag};
 use download::{Client, Failure, check, is_sha256};
 use environment::Environment;
-pub use upload::{Content, Pushed, Upload, UploadFile};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+pub use upload::{Content, Pushed, Upload, UploadFile};
 
 const MAIN: &str = "main";
 const SINGLE: &str = "model.safetensors";
