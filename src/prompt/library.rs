@@ -46,10 +46,11 @@ const LIBRARY: [&str; 21] = [
 ];
 
 /// Prompts of tasks that are not asked for labels of a text; found by name, and no part of the study of prompts.
-const OF_TASKS: [&str; 3] = [
+const OF_TASKS: [&str; 4] = [
     include_str!("../../data/prompts/decisions.toml"),
     include_str!("../../data/prompts/rare-disease.toml"),
     include_str!("../../data/prompts/rare-disease-neighbours.toml"),
+    include_str!("../../data/prompts/rare-disease-retrieved.toml"),
 ];
 
 /// A prompt's TOML file.
