@@ -9,6 +9,7 @@
 //! Orphanet number in phenotype.hpoa, which were made from an older product 4.
 use super::knowledge::Knowledge;
 use crate::error::{Error, Result};
+use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::Event;
 use std::path::Path;
 
@@ -61,7 +62,13 @@ impl Product4 {
                     text.clear();
                 }
                 Event::Text(part) => text.push_str(&part),
-                Event::GeneralRef(entity) => text.push_str(entity_text(&entity)),
+                Event::GeneralRef(entity) => {
+                    let letter = entity.resolve_char_ref().map_err(|e| format!("line {}: {e}", line(at)))?;
+                    match letter {
+                        Some(letter) => text.push(letter),
+                        None => text.push_str(resolve_predefined_entity(&entity).unwrap_or(" ")),
+                    }
+                }
                 Event::End(_) => {
                     let value = std::mem::take(&mut text).trim().to_string();
                     let path: Vec<&str> = open.iter().rev().take(2).map(String::as_str).collect();
@@ -121,17 +128,6 @@ fn class_of(text: &str) -> Option<&'static str> {
     CLASSES.iter().find(|(start, _)| text.starts_with(start)).map(|(_, id)| *id)
 }
 
-fn entity_text(name: &str) -> &'static str {
-    match name {
-        "amp" => "&",
-        "lt" => "<",
-        "gt" => ">",
-        "apos" | "#39" => "'",
-        "quot" => "\"",
-        _ => " ",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::knowledge::{Frequency, tests::small};
@@ -146,7 +142,7 @@ mod tests {
         };
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<JDBOR date=\"2026-01-02 03:04:05\" version=\"1\">\n<HPODisorderSetStatusList count=\"1\">\
-             <HPODisorderSetStatus id=\"1\"><Disorder id=\"9\"><OrphaCode>4</OrphaCode><Name lang=\"en\">Seizures &amp; more</Name>\
+             <HPODisorderSetStatus id=\"1\"><Disorder id=\"9\"><OrphaCode>4</OrphaCode><Name lang=\"en\">Seizures &amp; more, na&#239;ve</Name>\
              <DisorderType id=\"1\"><Name lang=\"en\">Disease</Name></DisorderType>\n<HPODisorderAssociationList count=\"3\">{}{}{}\
              </HPODisorderAssociationList></Disorder></HPODisorderSetStatus></HPODisorderSetStatusList></JDBOR>",
             sign("HP:3", frequency),
@@ -161,12 +157,12 @@ mod tests {
         assert_eq!((product.date.as_str(), product.disorders.len()), ("2026-01-02", 1));
         assert_eq!(
             (product.disorders[0].id.as_str(), product.disorders[0].name.as_str()),
-            ("ORPHA:4", "Seizures & more")
+            ("ORPHA:4", "Seizures & more, naïve")
         );
         let mut known = small();
         product.add_to(&mut known);
         let disease = &known.diseases[known.disease("ORPHA:4").unwrap()];
-        assert_eq!(disease.name, "Seizures & more");
+        assert_eq!(disease.name, "Seizures & more, naïve");
         let rows: Vec<_> =
             disease.annotations.iter().map(|row| (known.ontology.id(row.term), row.frequency, row.excluded)).collect();
         assert_eq!(rows, [("HP:3", Frequency::Share(0.895), false), ("HP:6", Frequency::Share(0.0), true)]);

@@ -29,7 +29,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Texts without content, as in the paper.
-const CONTENT_FREE: [&str; 3] = ["N/A", "[MASK]", ""];
+pub(super) const CONTENT_FREE: [&str; 3] = ["N/A", "[MASK]", ""];
 /// Candidates scored at the same time.
 const BATCH: usize = 32;
 /// Shares that validation cases choose from.

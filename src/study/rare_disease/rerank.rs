@@ -30,6 +30,7 @@ use crate::prompt::Prompt;
 use crate::run::{AskedSpec, Prediction, RerankSpec, Run, RunSpec, Spec, Store, keep_predictions};
 use crate::study::config::PredictConfig;
 use crate::study::experiment::{Said, asked_spec};
+use crate::study::ranking::CONTENT_FREE;
 use crate::task::rare_disease::Gold;
 use crate::task::{AnyTask, RareDisease, Task};
 use serde::{Deserialize, Serialize};
@@ -38,8 +39,6 @@ use std::time::Instant;
 
 /// Weights of the language model beside a ranker that validation patients choose from; 0 is the ranker alone.
 pub const WEIGHTS: [f64; 9] = [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
-/// Texts without content, as in the paper.
-const CONTENT_FREE: [&str; 3] = ["N/A", "[MASK]", ""];
 /// Candidates scored at the same time.
 const BATCH: usize = 50;
 /// Validation patients that the score is chosen on.
