@@ -567,3 +567,27 @@ fn what_excel_shows_otherwise_than_the_file_has_it_is_named() {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
+
+#[test]
+fn a_number_is_read_as_its_format_shows_it_or_named() {
+    let folder = Folder::new();
+    let format = |code: &str| rust_xlsxwriter::Format::new().set_num_format(code);
+    let path = folder.book("test.xlsx", |book| {
+        let rows = [["", "A cyst.", "renal cyst"], ["", "A stone.", "gallstone"], ["", "Fat.", "hernia"]];
+        let test = sheet(book, "test", &rows);
+        test.write_number_with_format(1, 0, 7, &format("\"CT-\"000")).unwrap();
+        test.write_number_with_format(2, 0, 8, &format("00000")).unwrap();
+        test.write_number(3, 0, 9).unwrap();
+    });
+    assert!(checked(&path).problems.is_empty(), "{}", checked(&path));
+    let corpus = Corpus::open(&path).unwrap();
+    let ids: Vec<&str> = corpus.test.iter().map(|one| one.case.case_id.as_str()).collect();
+    assert_eq!(ids, ["CT-007", "00008", "9"]);
+    let other = folder.book("test.xlsx", |book| {
+        let test = sheet(book, "test", &[["", "A cyst.", "renal cyst"], ["a2", "A stone.", "gallstone"]]);
+        test.write_number_with_format(1, 0, 7, &format("0.00")).unwrap();
+    });
+    let report = checked(&other);
+    assert_eq!(kinds(&report), [(Kind::Value, 2)]);
+    assert!(report.to_string().contains("number format `0.00`"), "{report}");
+}

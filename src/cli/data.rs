@@ -1,7 +1,7 @@
 //! `dxlab data`: corpora: what is known, download, validate with row numbers, generate.
 use crate::corpus::decisions::{Category, Decisions};
 use crate::corpus::leak::{Allowed, LIMIT};
-use crate::corpus::phenopacket::Packets;
+use crate::corpus::phenopacket::{Packets, is_packet};
 use crate::corpus::synthetic::notes::{self, Layout, Size};
 use crate::corpus::{fetch, manifest, manifest::State, synthetic};
 use crate::error::{Error, Result};
@@ -243,7 +243,8 @@ fn check_phenopackets(file: &Path) -> Result<()> {
     let (patients, unread) = library.patients_of(&packets.packets);
     packets.warnings.iter().for_each(|warning| println!("{warning}"));
     print!("{unread}");
-    let (version, new) = (&library.knowledge.version, &library.candidates[known..]);
+    let version = &library.knowledge.version;
+    let new: Vec<_> = library.candidates[known..].iter().filter(|one| one.known.is_none()).collect();
     if !new.is_empty() {
         let named: Vec<&str> = new.iter().take(5).map(|one| one.id.as_str()).collect();
         println!("{} diseases without annotations of {version}: {}", new.len(), named.join(", "));
@@ -254,25 +255,44 @@ fn check_phenopackets(file: &Path) -> Result<()> {
     if packets.loose > 0 {
         println!("{} patients name no publication: each is a group of its own", packets.loose);
     }
-    match packets.warnings.len() + unread.obsolete.len() + unread.unknown.len() {
+    match packets.warnings.len() + unread.obsolete.len() + unread.unknown.len() + unread.no_sign.len() {
         0 => Ok(()),
         n => Err(Error::input(format!("{}: {n} problems, listed above", file.display()))),
     }
 }
 
-/// A zip archive, or JSON that begins as a phenopacket does.
+/// A zip archive, or JSON of a patient (or of several, which is told then); in a folder at any depth, by its first files.
 fn is_phenopackets(file: &Path) -> bool {
-    if file.extension().is_some_and(|end| end.eq_ignore_ascii_case("zip")) {
-        return true;
-    }
     let json = |path: &Path| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        path.extension().is_some_and(|end| end == "json") && text.contains("\"phenotypicFeatures\"")
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let value = serde_json::from_slice::<serde_json::Value>(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes));
+        let several = |value: &serde_json::Value| ["proband", "members"].iter().any(|key| value.get(*key).is_some());
+        match value {
+            Ok(value) => is_packet(&value) || several(&value),
+            Err(_) => String::from_utf8_lossy(&bytes).contains("\"phenotypicFeatures\""),
+        }
     };
-    match file.is_dir() {
-        true => std::fs::read_dir(file).is_ok_and(|all| all.flatten().any(|entry| json(&entry.path()))),
-        false => json(file),
+    let ends = |path: &Path, wanted: &str| path.extension().is_some_and(|end| end.eq_ignore_ascii_case(wanted));
+    if !file.is_dir() {
+        return ends(file, "zip") || (ends(file, "json") && json(file));
     }
+    let (mut open, mut tried) = (vec![file.to_path_buf()], 0);
+    while let Some(at) = open.pop() {
+        for path in std::fs::read_dir(&at).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if ends(&path, "json") {
+                tried += 1;
+                if json(&path) {
+                    return true;
+                }
+                if tried > 20 {
+                    return false;
+                }
+            }
+        }
+    }
+    false
 }
 
 impl Data {

@@ -1,6 +1,7 @@
 //! `dxlab rank-diseases`: from the signs of a patient to a ranked list of rare diseases, with what each sign adds.
 use crate::corpus::phenopacket::Packets;
 use crate::error::{Error, Result};
+use crate::phenotype::rank::Significance;
 use crate::phenotype::{Left, Library, Ranked, Ranker, RankerKind, Signs};
 use crate::study::rare_disease::{Bench, Protocol};
 use clap::Args;
@@ -100,7 +101,7 @@ impl RankDiseases {
             n => crate::phenotype::rank::Resnik::of(&bench.published).significance(&one.signs, n, 7),
         };
         if self.json {
-            println!("{}", self.object(bench, ranker, one, &list, seconds));
+            println!("{}", self.object(bench, ranker, one, &list, &p, seconds));
             return Ok(());
         }
         let library = &bench.published;
@@ -135,6 +136,7 @@ impl RankDiseases {
         ranker: &dyn Ranker,
         one: &Asked,
         list: &[Ranked],
+        p: &[Option<Significance>],
         seconds: f64,
     ) -> serde_json::Value {
         let left = one.group.as_deref().map_or(Left::nothing(), Left::out);
@@ -150,7 +152,14 @@ impl RankDiseases {
                     json!({"id": id, "name": name, "excluded": part.excluded, "value": part.value, "reason": part.reason})
                 })
                 .collect();
-            json!({"rank": i + 1, "id": candidate.id, "name": candidate.name, "score": ranked.score, "evidence": evidence})
+            let mut line = json!({
+                "rank": i + 1, "id": candidate.id, "name": candidate.name, "score": ranked.score, "evidence": evidence,
+            });
+            if let Some(found) = p.get(ranked.candidate).copied().flatten() {
+                line["p"] = json!(found.p);
+                line["p_adjusted"] = json!(found.adjusted);
+            }
+            line
         };
         json!({
             "patient": one.id,

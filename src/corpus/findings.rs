@@ -12,6 +12,7 @@
 pub mod cell;
 mod csv;
 mod json;
+mod number_format;
 mod read;
 mod write;
 mod xlsx;

@@ -72,7 +72,8 @@ impl Packets {
         let mut seen: BTreeMap<String, String> = BTreeMap::new();
         for (name, bytes) in files {
             match packet(&bytes).map_err(|why| Error::input(format!("{name}: {why}")))? {
-                Ok(one) => {
+                Ok((one, unread)) => {
+                    all.warnings.extend(unread.into_iter().map(|what| format!("{name}: {what}")));
                     if let Some(first) = seen.insert(one.id.clone(), name.clone()) {
                         return Err(Error::input(format!("{name}: patient `{}` is in {first} already", one.id)));
                     }
@@ -84,8 +85,9 @@ impl Packets {
             }
         }
         if all.packets.is_empty() {
+            let found = all.warnings.first().map_or(String::new(), |warning| format!(" ({warning})"));
             return Err(Error::input(format!(
-                "{}: no phenopacket in it: expected JSON files of GA4GH phenopackets",
+                "{}: no phenopacket in it: expected JSON files of GA4GH phenopackets{found}",
                 path.display()
             )));
         }
@@ -107,7 +109,7 @@ fn folder(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
             let entry = entry.map_err(Error::io(&at))?.path();
             if entry.is_dir() {
                 open.push(entry);
-            } else if entry.extension().is_some_and(|end| end.eq_ignore_ascii_case("json")) {
+            } else if entry.extension().is_some_and(|end| end.eq_ignore_ascii_case("json")) && !is_fork(&entry) {
                 files.push(entry);
             }
         }
@@ -115,6 +117,11 @@ fn folder(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     files.sort();
     let read = |file: PathBuf| Ok((file.display().to_string(), std::fs::read(&file).map_err(Error::io(&file))?));
     files.into_iter().map(read).collect()
+}
+
+/// What macOS writes beside a file (`._patient.json`): no file of its own.
+fn is_fork(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("._"))
 }
 
 fn archive(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
@@ -127,7 +134,7 @@ fn archive(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         let file = zip.by_index(i).map_err(broken)?;
         let inside = file.name().map_err(broken)?.into_owned();
         let name = format!("{}: {inside}", path.display());
-        if !file.is_file() || !inside.to_lowercase().ends_with(".json") {
+        if !file.is_file() || !inside.to_lowercase().ends_with(".json") || is_fork(Path::new(&inside)) {
             continue;
         }
         if file.size() > LIMIT {
@@ -162,8 +169,16 @@ struct Subject {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Time {
     age: Option<Age>,
+    age_range: Option<AgeRange>,
+}
+
+#[derive(Deserialize)]
+struct AgeRange {
+    start: Option<Age>,
+    end: Option<Age>,
 }
 
 #[derive(Deserialize)]
@@ -207,13 +222,15 @@ struct Reference {
     id: Option<String>,
 }
 
-/// A patient; or, inside, what a JSON file is that is no phenopacket. An error is a broken file.
-fn packet(bytes: &[u8]) -> Result<Result<Packet, String>, String> {
+/// A patient and what could not be read of it; or, inside, what a JSON file is that is no phenopacket. An error is a broken file.
+#[allow(clippy::type_complexity)]
+fn packet(bytes: &[u8]) -> Result<Result<(Packet, Vec<String>), String>, String> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if let Some(advice) = crate::io::stand_in_advice(bytes) {
         return Err(advice.into());
     }
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| format!("no JSON: {e}"))?;
-    if value.get("subject").is_none() && value.get("phenotypicFeatures").is_none() {
+    if !is_packet(&value) {
         let kind = ["family", "cohort", "proband", "members"].iter().find(|key| value.get(*key).is_some());
         let what = kind.map_or("not a phenopacket (neither `subject` nor `phenotypicFeatures`)".to_string(), |key| {
             format!("a phenopacket of several persons (`{key}`): give one file for each patient")
@@ -245,22 +262,59 @@ fn packet(bytes: &[u8]) -> Result<Result<Packet, String>, String> {
     let references = raw.meta_data.and_then(|data| data.external_references).unwrap_or_default();
     let publication = references.into_iter().filter_map(|one| one.id).find(|id| id.starts_with("PMID:"));
     let subject = raw.subject.unwrap_or(Subject { sex: None, time_at_last_encounter: None, age_at_collection: None });
-    let age = subject.time_at_last_encounter.and_then(|time| time.age).or(subject.age_at_collection);
-    Ok(Ok(Packet {
+    let (age, unread) = age(&subject);
+    let packet = Packet {
         id: raw.id,
         publication,
         sex: subject.sex.filter(|sex| matches!(sex.as_str(), "FEMALE" | "MALE")).unwrap_or_default(),
-        age: age.and_then(|age| years(&age.iso8601duration?)),
+        age,
         diseases,
         observed,
         excluded,
-    }))
+    };
+    Ok(Ok((packet, unread)))
+}
+
+/// Whether an object is a phenopacket of one patient. Programs that write protobuf as JSON leave empty lists out, so that no single key has
+/// to be there.
+pub fn is_packet(value: &serde_json::Value) -> bool {
+    let has = |key: &str| value.get(key).is_some();
+    let several = ["proband", "members", "relatives"].into_iter().any(has);
+    let version = value.pointer("/metaData/phenopacketSchemaVersion").is_some();
+    !several && (has("subject") || has("phenotypicFeatures") || (has("id") && (version || has("interpretations"))))
+}
+
+/// Age in years, the middle of a range, and a note where it is given and cannot be read.
+fn age(subject: &Subject) -> (Option<f64>, Vec<String>) {
+    let time = subject.time_at_last_encounter.as_ref();
+    let one = time.and_then(|time| time.age.as_ref()).or(subject.age_at_collection.as_ref());
+    let range = time.and_then(|time| time.age_range.as_ref());
+    let mut unread = vec![];
+    let mut read = |age: &Age| {
+        let text = age.iso8601duration.as_deref()?;
+        let age = years(text);
+        if age.is_none() {
+            unread.push(format!("the age `{text}` is no duration such as P5Y8M and is not used"));
+        }
+        age
+    };
+    let age = match (one, range) {
+        (Some(one), _) => read(one),
+        (None, Some(AgeRange { start: Some(start), end: Some(end) })) => {
+            let ends = (read(start), read(end));
+            ends.0.zip(ends.1).map(|(start, end)| (start + end) / 2.0)
+        }
+        (None, Some(AgeRange { start: Some(only), .. } | AgeRange { end: Some(only), .. })) => read(only),
+        _ => None,
+    };
+    (age, unread)
 }
 
 /// An ISO 8601 duration such as `P5Y8M` in years.
 fn years(duration: &str) -> Option<f64> {
     let (mut total, mut digits) = (0.0, String::new());
-    for c in duration.strip_prefix('P')?.chars() {
+    let parts = duration.trim().strip_prefix('P').filter(|rest| !rest.is_empty())?;
+    for c in parts.chars() {
         if c.is_ascii_digit() || c == '.' {
             digits.push(c);
             continue;
@@ -275,7 +329,7 @@ fn years(duration: &str) -> Option<f64> {
         };
         total += std::mem::take(&mut digits).parse::<f64>().ok()? * of_a_year;
     }
-    Some(total)
+    digits.is_empty().then_some(total)
 }
 
 #[cfg(test)]
@@ -292,7 +346,8 @@ mod tests {
 
     #[test]
     fn a_patient_is_read_once_with_what_was_excluded() {
-        let one = packet(TWO.as_bytes()).unwrap().unwrap();
+        let (one, unread) = packet(TWO.as_bytes()).unwrap().unwrap();
+        assert!(unread.is_empty());
         assert_eq!((one.id.as_str(), one.group(), one.sex.as_str(), one.age), ("p1", "PMID:7", "MALE", Some(5.5)));
         assert_eq!(one.observed.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["HP:2"]);
         assert_eq!(one.excluded.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["HP:6"]);
@@ -343,11 +398,36 @@ mod tests {
     }
 
     #[test]
+    fn what_programs_write_around_a_packet_is_read() {
+        let marked = [&b"\xef\xbb\xbf"[..], TWO.as_bytes()].concat();
+        assert_eq!(packet(&marked).unwrap().unwrap(), packet(TWO.as_bytes()).unwrap().unwrap());
+        let bare = r#"{"id":"p","interpretations":[],"metaData":{"phenopacketSchemaVersion":"2.0"}}"#;
+        assert_eq!(packet(bare.as_bytes()).unwrap().unwrap().0.id, "p", "empty lists are left out by protobuf");
+        let range = TWO.replace(
+            r#""age":{"iso8601duration":"P5Y6M"}"#,
+            r#""ageRange":{"start":{"iso8601duration":"P4Y"},"end":{"iso8601duration":"P6Y"}}"#,
+        );
+        assert_eq!(packet(range.as_bytes()).unwrap().unwrap().0.age, Some(5.0));
+        let odd = TWO.replace("P5Y6M", "5 years");
+        let (one, unread) = packet(odd.as_bytes()).unwrap().unwrap();
+        assert!(one.age.is_none() && unread[0].contains("the age `5 years`"), "{unread:?}");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("._p1.json"), b"\0\x05\x16\x07").unwrap();
+        std::fs::write(dir.path().join("p1.json"), TWO).unwrap();
+        assert_eq!(Packets::read(dir.path()).unwrap().packets.len(), 1, "a fork of macOS is no packet");
+        std::fs::write(dir.path().join("p1.json"), r#"{"id":"f","proband":{},"relatives":[]}"#).unwrap();
+        let said = Packets::read(dir.path()).unwrap_err().to_string();
+        assert!(said.contains("several persons (`proband`)"), "{said}");
+    }
+
+    #[test]
     fn ages_are_years() {
         assert_eq!(years("P1Y6M"), Some(1.5));
         assert_eq!(years("P3Y"), Some(3.0));
         assert_eq!(years("P0D"), Some(0.0));
-        assert_eq!(years("3 years"), None);
+        for bad in ["3 years", "P", "P5", "5Y", "PY"] {
+            assert_eq!(years(bad), None, "{bad}");
+        }
         assert!((years("P2W1DT3H").unwrap() - 15.0 / 365.25).abs() < 1e-9);
     }
 

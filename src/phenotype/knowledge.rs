@@ -2,7 +2,8 @@
 //! reference that it was read from. Rows of OMIM and of Orphanet are both in the file.
 //!
 //! The reference matters: much of the file was curated from the papers that published phenopackets were curated from, too. A knowledge
-//! base can therefore be asked what it would say [without](Source) one publication.
+//! base can therefore be asked what it would say [without](Knowledge::citing) one publication. A row may cite several (`PMID:1;PMID:2`); it
+//! counts for each of them.
 use super::ontology::{Ontology, Term};
 use super::orphadata::Product4;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ const CLASSES: [(&str, f64); 6] = [
     ("HP:0040285", 0.0),
 ];
 
-/// Place of a reference in [`Knowledge::sources`].
+/// Place of a row's references in [`Knowledge::sources`].
 pub type Source = u32;
 
 /// How often patients with a disease show a term.
@@ -86,12 +87,19 @@ pub struct Knowledge {
     /// `2025-01-16`, as the annotation file says.
     pub version: String,
     pub diseases: Vec<Disease>,
-    /// `PMID:…`, `OMIM:…`, `ORPHA:…`.
+    /// `PMID:…`, `OMIM:…`, `ORPHA:…`, or several with `;` between them, as the rows have them.
     pub sources: Vec<String>,
     /// Rows that name a term or a frequency that cannot be read, as `line 12: …`.
     pub warnings: Vec<String>,
     ids: HashMap<String, usize>,
     references: HashMap<String, Source>,
+    /// A single reference → all places that name it.
+    citing: HashMap<String, Vec<Source>>,
+}
+
+/// The single references of a row: `PMID:1;PMID:2` cites two papers.
+pub fn single(references: &str) -> impl Iterator<Item = &str> {
+    references.split(';').map(str::trim).filter(|one| !one.is_empty())
 }
 
 impl Knowledge {
@@ -138,6 +146,7 @@ impl Knowledge {
             warnings: vec![],
             ids: HashMap::new(),
             references: HashMap::new(),
+            citing: HashMap::new(),
         };
         let mut header: Option<Columns> = None;
         for (i, line) in text.lines().enumerate() {
@@ -176,12 +185,21 @@ impl Knowledge {
         Ok(())
     }
 
-    /// The place of a reference, which is new or not.
+    /// The place of a row's references, which is new or not.
     fn reference(&mut self, name: &str) -> Source {
-        *self.references.entry(name.to_string()).or_insert_with(|| {
-            self.sources.push(name.to_string());
-            self.sources.len() as Source - 1
-        })
+        if let Some(&known) = self.references.get(name) {
+            return known;
+        }
+        let source = self.sources.len() as Source;
+        self.sources.push(name.to_string());
+        self.references.insert(name.to_string(), source);
+        for one in single(name) {
+            let places = self.citing.entry(one.to_string()).or_default();
+            if places.last() != Some(&source) {
+                places.push(source);
+            }
+        }
+        source
     }
 
     /// The place of a disease, which is new or not.
@@ -212,9 +230,9 @@ impl Knowledge {
         self.ids.get(id).copied()
     }
 
-    /// The reference of that name (`PMID:31675180`), where a row has it.
-    pub fn source(&self, reference: &str) -> Option<Source> {
-        self.references.get(reference).copied()
+    /// Places of all rows' references that name this paper (`PMID:31675180`), alone or among others.
+    pub fn citing(&self, paper: &str) -> &[Source] {
+        self.citing.get(paper).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -298,10 +316,29 @@ pub(crate) mod tests {
         let dwarfism = &known.diseases[known.disease("OMIM:2").unwrap()];
         assert_eq!(dwarfism.annotations.iter().map(|a| a.excluded).collect::<Vec<_>>(), [false, true]);
         let cites =
-            |at: usize| known.diseases[at].annotations.iter().any(|row| Some(row.source) == known.source("PMID:1"));
+            |at: usize| known.diseases[at].annotations.iter().any(|row| known.citing("PMID:1").contains(&row.source));
         assert_eq!((0..4).filter(|&at| cites(at)).collect::<Vec<_>>(), [0, 2]);
         let old = &known.diseases[known.disease("ORPHA:4").unwrap()].annotations[0];
         assert_eq!(known.ontology.name(old.term), "Seizure", "an alternative id is read as its term");
+    }
+
+    #[test]
+    fn a_row_counts_for_each_paper_that_it_cites() {
+        let row = |term: &str, papers: &str| format!("OMIM:1\tE\t\t{term}\t{papers}\tPCS\t\t\t\t\tP\tme\n");
+        let text = HEADER.to_string() + &row("HP:2", "PMID:1;PMID:2") + &row("HP:3", "PMID:2; OMIM:1") + &row("HP:6", "PMID:22");
+        let known = Knowledge::parse(Ontology::parse(SMALL).unwrap(), &text).unwrap();
+        let rows = |paper: &str| {
+            let cited = known.diseases[0].annotations.iter().filter(|row| known.citing(paper).contains(&row.source));
+            cited.map(|row| known.ontology.id(row.term)).collect::<Vec<_>>()
+        };
+        assert_eq!(rows("PMID:1"), ["HP:2"]);
+        assert_eq!(rows("PMID:2"), ["HP:2", "HP:3"]);
+        assert_eq!((rows("OMIM:1"), rows("PMID:22")), (vec!["HP:3"], vec!["HP:6"]));
+        assert!(rows("PMID:1;PMID:2").is_empty() && rows("PMID:3").is_empty());
+        let library = super::super::library::Library::of(known);
+        assert_eq!((library.cited_by("PMID:1").len(), library.cited_by("OMIM:1").len()), (1, 1));
+        let without = library.without_sources(&["PMID:2"].into());
+        assert_eq!(without.knowledge.diseases[0].annotations.len(), 1, "only the row of PMID:22 stays");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a ranker may know: candidate diseases, their annotations, and patients that were diagnosed before.
 use super::Signs;
-use super::knowledge::Knowledge;
+use super::knowledge::{Knowledge, single};
 use super::ontology::{Found, Ontology};
 use crate::corpus::phenopacket::{Named, Packet};
 use crate::error::{Error, Result};
@@ -40,6 +40,10 @@ pub struct Unread {
     pub obsolete: BTreeMap<String, usize>,
     /// Not in this release of the ontology.
     pub unknown: BTreeMap<String, usize>,
+    /// Terms that are no signs: inheritance, onset, severity, or the root.
+    pub no_sign: BTreeMap<String, usize>,
+    /// Given as observed and as excluded in one patient, as in files that follow a patient over years.
+    pub both: BTreeMap<String, usize>,
 }
 
 impl std::fmt::Display for Unread {
@@ -60,6 +64,12 @@ impl std::fmt::Display for Unread {
         }
         if !self.unknown.is_empty() {
             writeln!(f, "not in this release of the ontology, left out: {}", shown(&self.unknown))?;
+        }
+        if !self.no_sign.is_empty() {
+            writeln!(f, "no sign (not below Phenotypic abnormality), left out: {}", shown(&self.no_sign))?;
+        }
+        if !self.both.is_empty() {
+            writeln!(f, "observed and excluded in one patient, taken as observed: {}", shown(&self.both))?;
         }
         Ok(())
     }
@@ -136,9 +146,11 @@ impl Library {
         for (i, candidate) in self.candidates.iter().enumerate() {
             for disease in candidate.known.iter().chain(&candidate.also) {
                 for annotation in &self.knowledge.diseases[*disease].annotations {
-                    let list = cited.entry(self.knowledge.sources[annotation.source as usize].clone()).or_default();
-                    if list.last() != Some(&i) {
-                        list.push(i);
+                    for paper in single(&self.knowledge.sources[annotation.source as usize]) {
+                        let list = cited.entry(paper.to_string()).or_default();
+                        if list.last() != Some(&i) {
+                            list.push(i);
+                        }
                     }
                 }
             }
@@ -167,7 +179,7 @@ impl Library {
         let mut other = self.clone();
         let sources = &self.knowledge.sources;
         for disease in &mut other.knowledge.diseases {
-            disease.annotations.retain(|row| !papers.contains(sources[row.source as usize].as_str()));
+            disease.annotations.retain(|row| !single(&sources[row.source as usize]).any(|paper| papers.contains(paper)));
         }
         other.index();
         other
@@ -187,17 +199,19 @@ impl Library {
         self.cited.get(reference).map_or(&[], Vec::as_slice)
     }
 
-    /// Diseases of these patients that the annotation file does not have become candidates without annotations. Then each packet as a
-    /// patient, with the ids that could not be used as they are.
+    /// Diseases of these patients that are no candidates become some, with their rows where the annotation file has any (Orphanet). Then each
+    /// packet as a patient, with the ids that could not be used as they are.
     pub fn patients_of(&mut self, packets: &[Packet]) -> (Vec<Patient>, Unread) {
         for disease in packets.iter().flat_map(|one| &one.diseases) {
             if !self.ids.contains_key(&disease.id) {
                 let at = self.candidates.len();
                 self.ids.insert(disease.id.clone(), at);
-                let (id, name) = (disease.id.clone(), disease.label.clone());
-                self.candidates.push(Candidate { id, name, known: None, also: vec![] });
+                let (id, name, known) =
+                    (disease.id.clone(), disease.label.clone(), self.knowledge.disease(&disease.id));
+                self.candidates.push(Candidate { id, name, known, also: vec![] });
             }
         }
+        self.index();
         let mut unread = Unread::default();
         let patient = |one: &Packet| Patient {
             id: one.id.clone(),
@@ -216,12 +230,16 @@ impl Library {
         let mut unread = Unread::default();
         let read = |texts: &[String]| texts.iter().map(|text| self.sign(text)).collect::<Result<Vec<_>>>();
         let signs = signs(self.ontology(), &read(observed)?, &read(excluded)?, &mut unread);
-        if let Some(both) = signs.observed.iter().find(|term| signs.excluded.contains(term)) {
-            let name = self.ontology().name(*both);
+        if let Some(both) = unread.both.keys().next().and_then(|id| self.ontology().find(id).term()) {
+            let name = self.ontology().name(both);
             return Err(Error::input(format!("`{name}` is given as observed and as excluded")));
         }
         if signs.observed.is_empty() {
-            return Err(Error::input("no observed sign that this release of the ontology knows: nothing to rank by"));
+            let why = unread.to_string().trim_end().replace('\n', "; ");
+            let why = if why.is_empty() { why } else { format!(" ({why})") };
+            return Err(Error::input(format!(
+                "no observed sign that this release of the ontology knows: nothing to rank by{why}"
+            )));
         }
         Ok((signs, unread))
     }
@@ -263,19 +281,34 @@ fn signs(hpo: &Ontology, observed: &[Named], excluded: &[Named], unread: &mut Un
     let mut terms = |named: &[Named]| {
         let mut all = BTreeSet::new();
         for one in named {
-            match hpo.find(&one.id) {
-                Found::Current(term) => drop(all.insert(term)),
+            let term = match hpo.find(&one.id) {
+                Found::Current(term) => term,
                 Found::Replaced(term) => {
-                    all.insert(term);
                     unread.replaced.entry(one.id.clone()).or_insert((hpo.id(term).into(), 0)).1 += 1;
+                    term
                 }
-                Found::Obsolete => *unread.obsolete.entry(one.id.clone()).or_default() += 1,
-                Found::Unknown => *unread.unknown.entry(one.id.clone()).or_default() += 1,
+                Found::Obsolete => {
+                    *unread.obsolete.entry(one.id.clone()).or_default() += 1;
+                    continue;
+                }
+                Found::Unknown => {
+                    *unread.unknown.entry(one.id.clone()).or_default() += 1;
+                    continue;
+                }
+            };
+            match hpo.is_sign(term) {
+                true => drop(all.insert(term)),
+                false => *unread.no_sign.entry(one.id.clone()).or_default() += 1,
             }
         }
-        all.into_iter().filter(|&term| !hpo.ancestors(term).is_empty()).collect::<Vec<_>>()
+        all
     };
-    Signs { observed: terms(observed), excluded: terms(excluded) }
+    let (observed, mut excluded) = (terms(observed), terms(excluded));
+    for term in observed.intersection(&excluded) {
+        *unread.both.entry(hpo.id(*term).into()).or_default() += 1;
+    }
+    excluded.retain(|term| !observed.contains(term));
+    Signs { observed: observed.into_iter().collect(), excluded: excluded.into_iter().collect() }
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ pub struct Ontology {
     names: HashMap<String, Term>,
     /// The term itself and all above it but the root and [`ABNORMALITY`], in no special order.
     ancestors: Vec<Vec<Term>>,
+    signs: Vec<bool>,
     children: Vec<Vec<Term>>,
     /// Every term after its parents.
     order: Vec<Term>,
@@ -111,6 +112,13 @@ impl Ontology {
             all.dedup();
             ancestors[term as usize] = all;
         }
+        let mut signs = vec![false; entries.len()];
+        let whole = !entries.iter().any(|one| one.id == ABNORMALITY);
+        for &term in &order {
+            let parents = &entries[term as usize].parents;
+            let below = |&parent: &Term| signs[parent as usize] || entries[parent as usize].id == ABNORMALITY;
+            signs[term as usize] = parents.iter().any(below) || (whole && !parents.is_empty());
+        }
         let mut names = HashMap::new();
         for (i, entry) in entries.iter().enumerate() {
             names.entry(entry.name.to_lowercase()).or_insert(i as Term);
@@ -120,7 +128,7 @@ impl Ontology {
                 names.entry(synonym.to_lowercase()).or_insert(i as Term);
             }
         }
-        Ok(Self { version: version.into(), entries, ids, names, ancestors, children, order })
+        Ok(Self { version: version.into(), entries, ids, names, ancestors, signs, children, order })
     }
 
     pub fn len(&self) -> usize {
@@ -131,9 +139,15 @@ impl Ontology {
         self.entries.is_empty()
     }
 
-    /// What an id such as `HP:0001250` stands for.
+    /// What an id such as `HP:0001250` stands for; `hp:0001250` and `HP_0001250` are read, too.
     pub fn find(&self, id: &str) -> Found {
-        self.ids.get(id.trim()).copied().unwrap_or(Found::Unknown)
+        let known = |id: &str| self.ids.get(id).copied();
+        known(id.trim()).or_else(|| known(&id.trim().to_uppercase().replacen('_', ":", 1))).unwrap_or(Found::Unknown)
+    }
+
+    /// Whether a term is a sign that a patient can have: below [`ABNORMALITY`], and no mode of inheritance, onset or severity.
+    pub fn is_sign(&self, term: Term) -> bool {
+        self.signs[term as usize]
     }
 
     /// The term of that name or synonym, in any case of letters.

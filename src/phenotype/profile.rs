@@ -19,14 +19,14 @@ pub enum Rows {
 pub struct Profile {
     /// As annotated.
     pub direct: Vec<(Term, f32)>,
-    /// With everything above; the share is the greatest of those below.
+    /// With everything above; the share is the term's own where it is annotated itself, else the greatest of those below.
     pub closure: Vec<(Term, f32)>,
     /// The disease does not have these.
     pub excluded: Vec<Term>,
 }
 
 impl Profile {
-    fn of(library: &Library, candidate: usize, rows: Rows, without: Option<Source>) -> Self {
+    fn of(library: &Library, candidate: usize, rows: Rows, without: &[Source]) -> Self {
         let candidate = &library.candidates[candidate];
         let diseases: Vec<usize> = match rows {
             Rows::Omim => candidate.known.into_iter().collect(),
@@ -34,7 +34,7 @@ impl Profile {
         };
         let all = diseases.iter().flat_map(|&at| &library.knowledge.diseases[at].annotations);
         let mut terms: BTreeMap<Term, Vec<&Annotation>> = BTreeMap::new();
-        for annotation in all.filter(|one| Some(one.source) != without) {
+        for annotation in all.filter(|one| !without.contains(&one.source)) {
             terms.entry(annotation.term).or_default().push(annotation);
         }
         let (present, absent): (Vec<_>, Vec<_>) =
@@ -47,6 +47,8 @@ impl Profile {
                 *held = held.max(share);
             }
         }
+        // a term's own row says more of it than rows below it
+        closure.extend(direct.iter().copied());
         let excluded = absent.into_iter().map(|(term, _)| term).collect();
         Self { direct, closure: closure.into_iter().collect(), excluded }
     }
@@ -99,7 +101,7 @@ pub struct Profiles {
 
 impl Profiles {
     pub fn of(library: &Library, rows: Rows) -> Self {
-        let list: Vec<Profile> = (0..library.candidates.len()).map(|i| Profile::of(library, i, rows, None)).collect();
+        let list: Vec<Profile> = (0..library.candidates.len()).map(|i| Profile::of(library, i, rows, &[])).collect();
         let terms = library.ontology().len();
         let mut holders: Vec<Vec<(u32, f32)>> = vec![vec![]; terms];
         let (mut annotated, mut excluders) =
@@ -177,8 +179,8 @@ impl Profiles {
     /// Profiles that change when a publication's rows are left out.
     pub fn without(&self, library: &Library, left: Left) -> Vec<(usize, Profile)> {
         let Some(reference) = left.reference() else { return vec![] };
-        let Some(source) = library.knowledge.source(reference) else { return vec![] };
-        library.cited_by(reference).iter().map(|&i| (i, Profile::of(library, i, self.rows, Some(source)))).collect()
+        let sources = library.knowledge.citing(reference);
+        library.cited_by(reference).iter().map(|&i| (i, Profile::of(library, i, self.rows, sources))).collect()
     }
 }
 

@@ -53,7 +53,7 @@ struct Inner {
 
 impl ChatTemplate {
     /// `from` names the source in errors; `named` are the tokenizer's `bos_token`, `eos_token`, … A source that is not Jinja is an
-    /// error, one that raises for every conversation is not, until it is used.
+    /// error, and so is one that takes more than its time; one that raises for every conversation is not, until it is used.
     pub fn new(source: &str, from: &str, named: BTreeMap<String, String>) -> Result<Self> {
         let bad = |what: String| Error::input(format!("{from}: the chat template {what}"));
         if source.len() > LONGEST {
@@ -64,6 +64,9 @@ impl ChatTemplate {
         let mut inner = Inner { environment, source, from, named, folds: false, after_answer: None, marks };
         let user = Message::new(Role::User, "question");
         let system = inner.written(&[Message::new(Role::System, MARK), user.clone()], true, Thinking::Off);
+        if let Err(Refusal::Late(what)) = system {
+            return Err(Error::input(format!("{}: the chat template cannot be rendered: {what}", inner.from)));
+        }
         inner.folds = !system.is_ok_and(|text| text.contains(MARK))
             && inner.written(std::slice::from_ref(&user), true, Thinking::Off).is_ok();
         let whole = inner.written(&[user, Message::new(Role::Assistant, MARK)], false, Thinking::Off);
@@ -112,7 +115,7 @@ impl ChatTemplate {
         let messages = folded.as_deref().unwrap_or(messages);
         self.0.written(messages, prompt, thinking).map_err(|refusal| match refusal {
             Refusal::Raised(words) => self.error(&format!("refuses the conversation: {words}")),
-            Refusal::Broken(what) => self.error(&format!("cannot be rendered: {what}")),
+            Refusal::Broken(what) | Refusal::Late(what) => self.error(&format!("cannot be rendered: {what}")),
         })
     }
 

@@ -110,6 +110,8 @@ pub struct RerankSpec {
     #[serde(flatten)]
     pub asked: AskedSpec,
     pub ranker: String,
+    /// Raised when rankers change what they say.
+    pub ranker_version: u32,
     pub top: usize,
     /// Which patients the weight of the language model was chosen on.
     pub part: Value,

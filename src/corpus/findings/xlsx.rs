@@ -1,7 +1,9 @@
 //! Findings in Excel workbooks: sheets `train` and `test` in any case, or the only visible sheet. Other sheets are left, and named.
 //!
 //! What Excel shows in a cell and what the file holds are not always one thing: a formula whose value was never computed, an error, an id
-//! that became a date, a merged cell whose text belongs to the first of its cells only. Each is named with its row and column.
+//! that became a date, a merged cell whose text belongs to the first of its cells only. Each is named with its row and column. A whole number
+//! is read as its number format shows it ([`super::number_format`]).
+use super::number_format::shown;
 use super::read::{Cell, Cells, table};
 use super::{Split, Table};
 use crate::corpus::check::Kind;
@@ -175,7 +177,8 @@ fn sheet(
     name: String,
     split: Split,
 ) -> Result<Table, calamine::XlsxError> {
-    let (values, formulas) = (book.worksheet_range(&name)?, book.worksheet_formula(&name)?);
+    let (values, formulas, styles) =
+        (book.worksheet_range(&name)?, book.worksheet_formula(&name)?, book.worksheet_style(&name)?);
     let merged: Vec<Dimensions> = book.merge_cells_by_sheet_name(&name)?;
     let top = values.start().map_or(0, |(row, _)| row);
     let (last, width) = match (values.end(), formulas.end()) {
@@ -199,7 +202,8 @@ fn sheet(
             return Cell::Wrong(Kind::Merged, why);
         }
         let formula = formulas.get_value((row, column)).is_some_and(|f| !f.is_empty());
-        spell(value, formula, &address((row, column)))
+        let format = styles.get((row, column)).and_then(|style| style.number_format.as_ref());
+        spell(value, formula, format.map_or("General", |format| &format.format_code), &address((row, column)))
     };
     let header: Vec<String> =
         (0..=width).map(|c| values.get_value((top, c)).map(Data::to_string).unwrap_or_default()).collect();
@@ -209,8 +213,8 @@ fn sheet(
     Ok(table(name, split, &header, rows))
 }
 
-/// A whole number is written without decimals: ids typed as numbers stay ids.
-fn spell(value: &Data, formula: bool, at: &str) -> Cell {
+/// A whole number is written as `format` shows it: ids typed as numbers stay ids.
+fn spell(value: &Data, formula: bool, format: &str, at: &str) -> Cell {
     let wrong = |kind, why: String| Cell::Wrong(kind, format!("({at}) {why}"));
     match value {
         Data::Empty if formula => wrong(
@@ -236,19 +240,28 @@ fn spell(value: &Data, formula: bool, at: &str) -> Cell {
             Kind::Value,
             format!("holds the truth value {}: format it as text and write it again", value.to_string().to_uppercase()),
         ),
-        Data::Int(x) => Cell::Text(x.to_string()),
+        Data::Int(x) => number(*x as f64, format).unwrap_or_else(|why| wrong(Kind::Value, why)),
         Data::Float(x) if x.abs() >= DIGITS => wrong(
             Kind::Value,
             "holds a number of more than 15 digits, of which Excel keeps 15: format the column as text and write it again"
                 .into(),
         ),
-        Data::Float(x) if x.fract() == 0.0 => Cell::Text(format!("{x:.0}")),
+        Data::Float(x) if x.fract() == 0.0 => number(*x, format).unwrap_or_else(|why| wrong(Kind::Value, why)),
         Data::Float(x) => wrong(
             Kind::Value,
             format!("holds the number {x}, which may be shown otherwise (as a share, a date): format the column as text and write it again"),
         ),
         other => Cell::Text(other.to_string()),
     }
+}
+
+/// A whole number as its format shows it, or why that is not known.
+fn number(x: f64, format: &str) -> Result<Cell, String> {
+    shown(x, format).map(Cell::Text).ok_or_else(|| {
+        format!(
+            "holds the number {x:.0} and shows it in the number format `{format}`: format the column as text and write what is to be read"
+        )
+    })
 }
 
 /// (0, 1) → `B1`.

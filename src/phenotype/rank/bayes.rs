@@ -181,8 +181,10 @@ impl<'a> Bayes<'a> {
 
     fn without(&self, left: Left) -> Vec<(usize, Tally)> {
         let Some(publication) = left.publication else { return vec![] };
-        let out: Vec<String> =
-            std::iter::once(publication.to_string()).chain(left.reference().map(row_source)).collect();
+        let knowledge = &self.library.knowledge;
+        let cited = left.reference().map_or(&[][..], |paper| knowledge.citing(paper));
+        let rows = cited.iter().map(|&source| row_source(&knowledge.sources[source as usize]));
+        let out: Vec<String> = std::iter::once(publication.to_string()).chain(rows).collect();
         let mut changed: Vec<usize> =
             out.iter().filter_map(|source| self.touched.get(source)).flatten().copied().collect();
         changed.sort_unstable();

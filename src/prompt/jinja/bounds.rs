@@ -57,6 +57,10 @@ pub fn measured(value: Value) -> Result<Value, Error> {
 /// namespace (which could hold itself), is refused: writing it out would never end.
 fn measure(value: &Value, depth: usize, size: &mut usize) -> Result<(), Error> {
     *size += value.as_str().map_or(1, |text| text.len().max(1));
+    // a list that is many lists joined takes long to go through
+    if size.is_multiple_of(1024) {
+        in_time()?;
+    }
     if *size > HELD || value.as_str().is_some() {
         return Ok(());
     }
@@ -175,8 +179,13 @@ pub fn metered(environment: &mut Environment) {
     }
 }
 
+/// Whether the rendering on this thread has taken more than its time.
+pub fn late() -> bool {
+    DEADLINE.get().is_some_and(|deadline| Instant::now() > deadline)
+}
+
 pub fn in_time() -> Result<(), Error> {
-    match DEADLINE.get().is_some_and(|deadline| Instant::now() > deadline) {
+    match late() {
         true => Err(wrong(format!("it runs for more than {} s", PATIENCE.as_secs()))),
         false => Ok(()),
     }

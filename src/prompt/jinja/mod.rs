@@ -58,6 +58,8 @@ pub enum Refusal {
     Raised(String),
     /// It cannot be run.
     Broken(String),
+    /// It takes more than its time, so trying other conversations would take as long again.
+    Late(String),
 }
 
 /// Marks an error as the template's own.
@@ -144,6 +146,7 @@ pub fn render(environment: &Environment, context: &impl serde::Serialize) -> Res
     let done = done.map(|()| String::from_utf8_lossy(&text.bytes).into_owned());
     done.map_err(|error| match raised(&error) {
         Some(words) => Refusal::Raised(words),
+        None if bounds::late() => Refusal::Late(said(&error)),
         None if text.full => Refusal::Broken(format!("it writes more than {WRITTEN} bytes")),
         None => Refusal::Broken(said(&error)),
     })
@@ -247,7 +250,7 @@ mod tests {
     /// What is wrong with a source, when it is read or when it is run.
     fn broken(source: &str) -> String {
         match rendered(source) {
-            Err(Refusal::Broken(what)) => what,
+            Err(Refusal::Broken(what) | Refusal::Late(what)) => what,
             other => panic!("{source}: {other:?}"),
         }
     }
@@ -354,6 +357,19 @@ mod tests {
         for open in ["{{ x", "{% if x", "{{ 'x }}", "{# x", "{% if x %}", "{{ (x }}", "{%"] {
             assert!(!broken(open).is_empty(), "{open}");
         }
+    }
+
+    #[test]
+    fn a_list_that_doubles_is_given_up_in_time() {
+        let doubling = "{% set a = [1] %}{% for i in range(40) %}{% set a = a + a %}{% endfor %}{{ messages[0].content }}";
+        let start = std::time::Instant::now();
+        let made = crate::prompt::template::ChatTemplate::new(doubling, "chat_template.jinja", Default::default());
+        let said = match made {
+            Err(late) => late.to_string(),
+            Ok(quick) => quick.render(&[], true, crate::prompt::chat::Thinking::Off).unwrap_err().to_string(),
+        };
+        assert!(said.contains("more than 3 s") || said.contains("expected at most"), "{said}");
+        assert!(start.elapsed() < 3 * PATIENCE, "{:?}", start.elapsed());
     }
 
     #[test]

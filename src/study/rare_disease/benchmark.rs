@@ -24,7 +24,7 @@ pub struct BenchmarkConfig {
 
 impl Default for BenchmarkConfig {
     fn default() -> Self {
-        Self { every: 1, folds: Folds::default(), bayes: BayesSettings::default(), version: 3 }
+        Self { every: 1, folds: Folds::default(), bayes: BayesSettings::default(), version: 4 }
     }
 }
 

@@ -34,8 +34,8 @@ impl Stratum {
     pub fn of(library: &Library, patient: &Patient) -> Self {
         let Some(&disease) = patient.diseases.first() else { return Self::Unannotated };
         let rows = library.candidates[disease].known.map_or(&[][..], |at| &library.knowledge.diseases[at].annotations);
-        let own = library.knowledge.source(&patient.group);
-        let cited = rows.iter().filter(|row| Some(row.source) == own).count();
+        let own = library.knowledge.citing(&patient.group);
+        let cited = rows.iter().filter(|row| own.contains(&row.source)).count();
         match (rows.len(), cited) {
             (0, _) => Self::Unannotated,
             (_, 0) => Self::Clean,

@@ -172,6 +172,7 @@ impl Reranked {
         let spec = RunSpec::Rerank(RerankSpec {
             asked: asked.clone(),
             ranker: config.ranker.name().into(),
+            ranker_version: super::shortlist::VERSION,
             top: config.top,
             part: io::to_value(&part)?,
         });

@@ -21,7 +21,7 @@ pub const VALIDATION: Part = Part { validation: 0.05, seed: 7 };
 /// Seed of the learned ranker's network.
 const SEED: u64 = 7;
 /// Raised when a ranker changes what it says.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// What rankers may know of a task's split.
 pub struct Shortlister {
