@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DXLAB_PYTHON = .tools/venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help report lint test tools kernel notebooks check book lab bench
+.PHONY: help report lint test tools kernel notebooks check check-own book lab bench
 
 help:           ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ notebooks:      ## run the notebooks and store what they show
 check:          ## run the notebooks and compare with what is stored; also that the runner sees failures
 	@$(DXLAB_PYTHON) scripts/notebooks.py --check
 	@$(DXLAB_PYTHON) scripts/tests/failures.py
+
+check-own:      ## run the chapters on findings of somebody else: a small made-up spreadsheet
+	@$(DXLAB_PYTHON) scripts/tests/own_data.py
 
 book:           ## the report from the notebooks as they are stored
 	@$(PYTHON) scripts/report.py book

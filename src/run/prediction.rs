@@ -191,6 +191,12 @@ pub fn read_predictions<A: DeserializeOwned, G: DeserializeOwned>(path: &Path) -
     let rows: Vec<(usize, Prediction<A, G>)> = lines.map(parse).collect::<Result<_>>()?;
     let mut seen = std::collections::BTreeMap::new();
     for (row, prediction) in &rows {
+        if let Some(logprob) = prediction.logprob.filter(|logprob| *logprob > 1e-3) {
+            let path = path.display();
+            return Err(Error::input(format!(
+                "{path} row {row}: `logprob` {logprob} is no logarithm of a probability: expected 0 or less, or null"
+            )));
+        }
         if let Some(first) = seen.insert(&prediction.case_id, row) {
             let (path, id) = (path.display(), &prediction.case_id);
             return Err(Error::input(format!(

@@ -123,6 +123,12 @@ pub fn read(cell: &str) -> Gold {
         let why = format!("`{bracket}` lacks its other half, so it cannot be told what separates labels: close it");
         faults.push(Fault::new(Kind::Separator, why));
     }
+    if let Some(number) = decimal_comma(cell, inside.as_deref().unwrap_or(&[])) {
+        let why = format!(
+            "`{number}` holds a comma between digits: is it one number? Write it with a point, put it in brackets, or write a JSON list"
+        );
+        faults.push(Fault::new(Kind::Separator, why));
+    }
     let kinds = kinds(&found);
     if let [one, other, ..] = kinds.as_slice() {
         let why = format!(
@@ -192,6 +198,18 @@ fn listed(labels: Vec<String>, separator: Option<Separator>, mut faults: Vec<Fau
     Gold { nothing: !nothing.is_empty() && rest.is_empty(), labels: rest, separator, faults }
 }
 
+/// A comma with a digit on either side, outside of brackets: in many languages a number, `4,8 cm`.
+fn decimal_comma<'a>(cell: &'a str, inside: &[(usize, usize)]) -> Option<&'a str> {
+    let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = cell.as_bytes();
+    let outside = |at: usize| !inside.iter().any(|(open, close)| (*open..*close).contains(&at));
+    let between = |at: usize| at > 0 && digit(bytes.get(at - 1)) && digit(bytes.get(at + 1));
+    let at = cell.match_indices(',').map(|(at, _)| at).find(|&at| between(at) && outside(at))?;
+    let start = cell[..at].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |i| i + cell[i..].chars().next().map_or(1, char::len_utf8));
+    let end = cell[at + 1..].find(|c: char| !c.is_ascii_digit()).map_or(cell.len(), |i| at + 1 + i);
+    Some(&cell[start..end])
+}
+
 /// The kinds of separators that a reader must choose between: the end of a line after another separator is none of its own.
 fn kinds(found: &[(Separator, bool)]) -> Vec<Separator> {
     let mut kinds: Vec<Separator> = found.iter().filter(|(_, follows)| !follows).map(|(kind, _)| *kind).collect();
@@ -259,10 +277,27 @@ pub fn odd_characters(label: &str) -> Vec<Cow<'static, str>> {
             }
         }
     }
+    if let Some(torn) = mojibake(label) {
+        found.push(format!("`{torn}` (UTF-8 that was read in another encoding)").into());
+    }
     if label.contains("_x000D_") {
         found.push("_x000D_ (a line end that Excel wrote as text)".into());
     }
     found
+}
+
+/// What a letter of UTF-8 becomes that was read as Latin-1 or Windows-1252: `Ã¼` for ü, `â€™` for an apostrophe.
+fn mojibake(text: &str) -> Option<String> {
+    let chars: Vec<char> = text.chars().collect();
+    let low = |c: Option<&char>| c.is_some_and(|c| ('\u{80}'..='\u{bf}').contains(c) || "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ".contains(*c));
+    (0..chars.len()).find_map(|i| {
+        let length = match chars[i] {
+            'Ã' | 'Â' if low(chars.get(i + 1)) => 2,
+            'â' if chars.get(i + 1) == Some(&'€') && chars.len() > i + 2 => 3,
+            _ => return None,
+        };
+        Some(chars[i..i + length].iter().collect())
+    })
 }
 
 fn odd(c: char) -> Option<&'static str> {
@@ -317,6 +352,8 @@ mod tests {
             "hernia (left, cyst",
             "hernia), cyst",
             "['a', 'b']",
+            "Aortenaneurysma 4,8 cm",
+            "cyst, stone 12,5",
         ] {
             assert_eq!(kinds_of(cell), [Kind::Separator], "{cell}");
         }
@@ -368,7 +405,10 @@ mod tests {
     fn characters_that_do_not_show_are_named_by_code() {
         assert_eq!(odd_characters("kidney\u{2011}stone"), ["U+2011 (an unusual hyphen)"]);
         assert_eq!(odd_characters("e\u{301}, \u{200b}\u{200b}").len(), 2);
-        assert!(odd_characters("œdème – 5 µm, Guillain-Barré").is_empty());
+        assert!(odd_characters("œdème – 5 µm, Guillain-Barré, Ântre").is_empty());
+        for torn in ["Ã¼ber", "Crohnâ€™s disease", "5 Âµm"] {
+            assert_eq!(odd_characters(torn).len(), 1, "{torn}");
+        }
         for c in "\u{ad}\u{34f}\u{115f}\u{180e}\u{2028}\u{202e}\u{2062}\u{2069}\u{2800}\u{3164}\u{fe0f}\u{feff}\u{ffa0}"
             .chars()
         {

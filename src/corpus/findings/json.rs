@@ -45,7 +45,7 @@ fn cause(error: &serde_json::Error, text: &str) -> String {
             "{told}: `NaN` and `Infinity` are no JSON (Python writes them for missing values); write `null`, or the value"
         );
     }
-    if told.starts_with("trailing characters") && text[..text.len().min(1)].starts_with('{') {
+    if told.starts_with("trailing characters") && text.starts_with('{') && text.trim().contains('\n') {
         return format!("{told}: a file of one object a line is to be named `.jsonl`");
     }
     told

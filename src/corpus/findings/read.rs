@@ -58,7 +58,28 @@ pub fn tables(path: &Path) -> Result<Vec<Table>> {
         let path = path.display();
         return Err(Error::input(format!("{path}: neither train.* nor test.* with ending {}", FORMATS.join(", "))));
     }
+    let others = others(path);
+    if let (Some(first), false) = (tables.first_mut(), others.is_empty()) {
+        let names = others.join("`, `");
+        first.notes.insert(0, format!("`{names}`: not read, only train.* and test.* are"));
+    }
     Ok(tables)
+}
+
+/// Files of a folder that could hold findings and are not read; `truth.jsonl` is the record that the generator writes.
+fn others(path: &Path) -> Vec<String> {
+    let findings = |path: &Path| {
+        let ending = path.extension().map(|end| end.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        FORMATS.contains(&ending.as_str()) && !["train", "test", "truth"].contains(&stem.as_str())
+    };
+    let files = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut names: Vec<String> = files
+        .filter(|path| path.is_file() && findings(path))
+        .filter_map(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names
 }
 
 fn names(paths: &[std::path::PathBuf]) -> String {
@@ -151,6 +172,11 @@ pub(super) fn table(sheet: String, split: Split, header: &[String], rows: Vec<Ce
         first
     });
     table.missing = REQUIRED.into_iter().zip(&at).filter(|(_, at)| at.is_none()).map(|(name, _)| name).collect();
+    if let Some(row) = header_below(&table.missing, &rows) {
+        let why = format!("row {row} looks like the header: delete the rows above it");
+        table.faults.push((Kind::MissingColumn, 1, why));
+        return table;
+    }
     let known = |name: &str| COLUMNS.iter().any(|known| plain(known) == plain(name));
     let left: Vec<String> = header
         .iter()
@@ -186,6 +212,13 @@ pub(super) fn table(sheet: String, split: Split, header: &[String], rows: Vec<Ce
     table
 }
 
+/// The row that has all required columns, where the first row has none of them: a title stands above the header.
+fn header_below(missing: &[&str], rows: &[Cells]) -> Option<usize> {
+    let has = |row: &&Cells| REQUIRED.iter().all(|name| row.cells.iter().any(|cell| plain(cell.text()) == plain(name)));
+    let below = rows.iter().take(20).find(has)?;
+    (missing.len() == REQUIRED.len()).then_some(below.row)
+}
+
 /// A cell of so many bytes that begins like this.
 fn too_long(bytes: usize, start: &str, name: &str) -> Option<(Kind, String)> {
     let most = if name == "input_finding" { LONGEST } else { LONGEST_OTHER };
@@ -216,6 +249,10 @@ fn fault(cell: &Cell, name: &str) -> Option<(Kind, String)> {
         let why =
             "is a number that a spreadsheet has shortened: format the column as text before you type or export it";
         return Some((Kind::Value, format!("column `{name}` holds `{text}`, which {why}")));
+    }
+    if text.len() > 3 && text.bytes().all(|b| b == b'#') {
+        let why = "is what a spreadsheet shows where a column is too narrow or a text too long: what stood there is lost";
+        return Some((Kind::CellError, format!("column `{name}` holds `{}`, which {why}", short(text))));
     }
     if is_error(text) {
         return Some((

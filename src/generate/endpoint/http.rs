@@ -165,9 +165,10 @@ impl HttpClient {
             404 => end(format!(
                 "{base} answered 404: no model `{model}`, or no chat completions at this address ({words}); {base}/models lists its models"
             )),
-            _ => end(format!(
-                "{base} answered {status} about model `{model}`: {words}; a field that it does not know is left out with --extra '{{\"seed\": null}}' or --no-logprobs"
-            )),
+            _ => {
+                let advice = advice(status, &words);
+                end(format!("{base} answered {status} about model `{model}`: {words}{advice}"))
+            }
         }
     }
 
@@ -220,6 +221,22 @@ impl HttpClient {
             None => line,
         }
     }
+}
+
+/// What to do about a refusal, where its words tell its kind.
+fn advice(status: u16, words: &str) -> &'static str {
+    let lower = words.to_lowercase();
+    let says = |all: &[&str]| all.iter().any(|word| lower.contains(word));
+    if status == 413 || says(&["context", "too long", "too large", "maximum length", "less than", "max_total_tokens"]) {
+        return "; shorten the prompt or --max-new, or serve the model with a longer context";
+    }
+    if status == 402 || says(&["credit", "balance", "billing", "quota"]) {
+        return "; the account has to be filled up";
+    }
+    if [400, 422].contains(&status) {
+        return "; a field that it does not know is left out with --extra '{\"seed\": null}' or --no-logprobs";
+    }
+    ""
 }
 
 fn read(response: &mut Response<Body>) -> std::io::Result<String> {

@@ -13,12 +13,14 @@
 //! |---|---|---|
 //! | `error` in the body, the choice or the message; `"object": "error"`; `event: error` | none | any: the server's words are the error |
 //! | `finish_reason` | `stop` or another name of it, `length`, `content_filter` | none, null, `""`, `error`, `abort`, every other |
+//! | `native_finish_reason`, `stats`, `content_filter_results`, … ([`endings`]) | nothing else than `finish_reason` | a limit or a filter stands before `stop`; a stop by others |
 //! | `content` | a text or a list of text parts; null beside reasoning or a refusal | null alone; `""` with 0 new tokens |
 //! | `usage` | may be missing: the worst case stands for it | |
 //!
 //! Where a stream breaks after its `finish_reason`, only the count of its tokens is missing. Of several choices the one of index 0
 //! counts. Unknown fields are passed over, null means that a field is not there.
 mod draft;
+mod endings;
 mod events;
 #[cfg(test)]
 mod tests;
@@ -128,7 +130,7 @@ impl Reply {
         let body: Value = serde_json::from_str(text).map_err(|e| InvalidReply::NotJson(e.to_string()))?;
         let mut draft = Draft::default();
         match draft.add(&body)? {
-            true => draft.finish(),
+            true => endings::whole(&body).and_then(|()| draft.finish()),
             false => Err(message(&body).map_or_else(|| InvalidReply::NoChoices(keys(&body)), InvalidReply::Server)),
         }
     }

@@ -87,7 +87,15 @@ impl Header {
         let mut at = Cursor { file, at: 0, size };
         let magic = at.take(4, "the mark of GGUF")?;
         if magic != b"GGUF" {
-            return Err(format!("starts with {magic:02x?}, expected \"GGUF\"").into());
+            let what = match &magic[..] {
+                [b'{', ..] => "is JSON text, no GGUF: give the .gguf file, or the folder with config.json",
+                b"ggjt" | b"tjgg" | b"ggml" | b"lmgg" | b"ggmf" | b"fmgg" => {
+                    "is in llama.cpp's format from before GGUF, which is no longer in use: convert the model anew"
+                }
+                [_, _, _, 0] => "does not start with \"GGUF\": perhaps a .safetensors file; give the folder that it lies in",
+                _ => return Err(format!("starts with {magic:02x?}, expected \"GGUF\"").into()),
+            };
+            return Err(what.to_string().into());
         }
         match at.u32()? {
             2 | 3 => {}

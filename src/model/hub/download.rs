@@ -84,8 +84,13 @@ impl Client {
             return Err(wrong("http:// or https:// and a host are missing"));
         }
         let header = |token: &str| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                .map_err(|_| Error::input("HF_TOKEN holds a character that no HTTP header can carry"))?;
+            let header = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| token.is_ascii());
+            let mut value = header.ok_or_else(|| {
+                Error::input(
+                    "HF_TOKEN (or HUGGING_FACE_HUB_TOKEN, or the file that HF_TOKEN_PATH names) holds a character that no HTTP header \
+                     can carry: copy the token anew",
+                )
+            })?;
             value.set_sensitive(true);
             Ok::<_, Error>(value)
         };

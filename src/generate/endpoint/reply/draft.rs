@@ -1,6 +1,6 @@
 //! A reply that is being put together, from one JSON object or from many chunks.
 use super::super::usage::Tokens;
-use super::{InvalidReply, Reply, THOUGHT, message};
+use super::{InvalidReply, Reply, THOUGHT, endings, message};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,6 +11,8 @@ pub(super) struct Draft {
     /// A content, be it `""`, or a refusal was there.
     pub(super) content: bool,
     pub(super) tool_call: bool,
+    /// How it ended, where other fields than `finish_reason` say more.
+    pub(super) ended: Option<&'static str>,
     /// Tokens as they are listed, in order.
     pub(super) tokens: Vec<Token>,
 }
@@ -27,6 +29,7 @@ impl Draft {
         if let Some(words) = error_in(body) {
             return Err(InvalidReply::Server(words));
         }
+        self.ended = endings::other(body)?.or(self.ended);
         let text = |name: &str| body[name].as_str().filter(|text| !text.is_empty());
         let named: Vec<&str> = ["model", "system_fingerprint"].into_iter().filter_map(text).collect();
         if !named.is_empty() {
@@ -53,8 +56,9 @@ impl Draft {
         }
         let finish = &choice["finish_reason"];
         if let Some(finish) = finish.as_str().or(finish["type"].as_str()).filter(|name| !name.trim().is_empty()) {
-            self.reply.finish = Some(finish.into());
+            self.reply.finish = Some(endings::named(finish).into());
         }
+        self.ended = endings::other(choice)?.or(self.ended);
         if let Some(part) = part {
             self.message(part)?;
         }
@@ -88,6 +92,9 @@ impl Draft {
         if self.tool_call && self.reply.content.trim().is_empty() {
             return Err(InvalidReply::ToolCall);
         }
+        if let Some(ended) = self.ended.filter(|_| self.reply.finish.is_some()) {
+            self.reply.finish = Some(ended.into());
+        }
         let written = !self.reply.content.is_empty() || self.reply.reasoning.is_some();
         if !(written || self.content || self.reply.filtered()) {
             return Err(InvalidReply::NoContent);
@@ -97,12 +104,21 @@ impl Draft {
             // a text that is there took tokens: such a count is none
             self.reply.usage = self.reply.usage.filter(|count| count.new > 0 && count.prompt > 0);
         }
-        let tokens = of_answer(&self.tokens, self.reply.parts()).filter(|tokens| !tokens.is_empty());
+        let listed = of_answer(&self.tokens, self.reply.parts()).filter(|tokens| !tokens.is_empty());
+        let tokens = listed.filter(|tokens| spell(tokens, self.reply.parts().1));
         // One token without a number, or with one that is no logarithm of a probability, leaves no sum that means anything.
         let logprob = |token: &Token| token.logprob.filter(|p| *p <= 1e-3).unwrap_or(f64::NAN);
         self.reply.logprob = tokens.map(|tokens| tokens.iter().map(logprob).sum());
         Ok(self.reply)
     }
+}
+
+/// Whether tokens with their texts are all of the answer's. Texts of parts of a letter cannot be put together, so that only an answer in
+/// ASCII can be told.
+fn spell(tokens: &[Token], answer: &str) -> bool {
+    let text: Option<String> = tokens.iter().map(|token| token.token.as_deref()).collect();
+    let text = text.map(|text| text.replace(['Ġ', '▁'], " ").replace('Ċ', "\n"));
+    !answer.is_ascii() || text.is_none_or(|text| text.contains(answer.trim()))
 }
 
 /// An error that stands in an object where an answer should: in its own words, or as JSON.
@@ -124,17 +140,25 @@ fn error_in(object: &Value) -> Option<String> {
     if object["truncated"] == true {
         return Some("the answer says of itself that it is truncated".into());
     }
+    // Groq: {"x_groq": {"error": "over_capacity"}} says why a stream was stopped early
+    let vendors = object.as_object().into_iter().flatten().filter(|(key, _)| key.starts_with("x_"));
+    if let Some(error) = vendors.map(|(_, value)| &value["error"]).find(|error| !is_none(error)) {
+        return Some(message(error).unwrap_or_else(|| error.to_string()));
+    }
     let error = &object["error"];
-    let none = match error {
+    match (is_none(error), object["object"] == "error") {
+        (false, _) => Some(message(error).unwrap_or_else(|| error.to_string())),
+        (true, true) => Some(message(object).unwrap_or_else(|| object.to_string())),
+        (true, false) => None,
+    }
+}
+
+fn is_none(error: &Value) -> bool {
+    match error {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.trim().is_empty(),
         Value::Object(fields) => fields.values().all(Value::is_null),
         _ => false,
-    };
-    match (none, object["object"] == "error") {
-        (false, _) => Some(message(error).unwrap_or_else(|| error.to_string())),
-        (true, true) => Some(message(object).unwrap_or_else(|| object.to_string())),
-        (true, false) => None,
     }
 }
 

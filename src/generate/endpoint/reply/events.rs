@@ -24,10 +24,22 @@ impl Events {
         if line.is_empty() {
             return self.dispatch();
         }
+        // an object that no field introduces: an error that a gateway puts between the events
+        if line.starts_with('{')
+            && let Ok(body) = serde_json::from_str::<Value>(line)
+        {
+            self.begun |= self.draft.add(&body)?;
+            return Ok(true);
+        }
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
             "event" => self.error = value.trim() == "error",
+            // llama.cpp's server
+            "error" => {
+                let body = serde_json::from_str::<Value>(value).ok();
+                return Err(InvalidReply::Server(body.as_ref().and_then(message).unwrap_or_else(|| value.into())));
+            }
             "data" => {
                 // servers that leave out the blank line between two events
                 if serde_json::from_str::<serde::de::IgnoredAny>(&self.data).is_ok() {
@@ -55,7 +67,12 @@ impl Events {
         if error {
             return Err(InvalidReply::Server(body.ok().as_ref().and_then(message).unwrap_or_else(|| data.into())));
         }
-        let body = body.map_err(|e| InvalidReply::NotJson(e.to_string()))?;
+        let body = match body {
+            Ok(body) => body,
+            // words in the place of an object
+            Err(_) if !data.starts_with(['{', '[', '<']) => return Err(InvalidReply::Server(data.into())),
+            Err(error) => return Err(InvalidReply::NotJson(error.to_string())),
+        };
         self.begun |= self.draft.add(&body)?;
         self.words = self.words.take().or_else(|| message(&body));
         Ok(true)

@@ -369,3 +369,68 @@ fn errors_and_counts_in_the_ways_of_other_servers_are_read() {
     let found = Reply::of_body(&native);
     assert!(matches!(&found, Err(InvalidReply::NoChoices(keys)) if keys.contains("done")), "{found:?}");
 }
+
+#[test]
+fn other_fields_that_speak_against_stop_are_believed() {
+    let with = |key: &str, value: Value, inside: bool| {
+        let mut body: Value = serde_json::from_str(WHOLE).unwrap();
+        let at = if inside { &mut body["choices"][0] } else { &mut body };
+        at[key] = value;
+        Reply::of_body(&body.to_string())
+    };
+    for (key, value, inside) in [
+        ("native_finish_reason", json!("MAX_TOKENS"), true),
+        ("stats", json!({"stop_reason": "contextLengthReached"}), false),
+        ("done_reason", json!("length"), false),
+        ("stopped_limit", json!(true), true),
+        ("stop_type", json!("limit"), true),
+    ] {
+        assert!(with(key, value, inside).unwrap().cut(), "{key}");
+    }
+    let filtered = json!({"hate": {"filtered": true}, "self_harm": {"filtered": false}});
+    for (key, value) in [("native_finish_reason", json!("SAFETY")), ("content_filter_results", filtered)] {
+        assert!(with(key, value, true).unwrap().filtered(), "{key}");
+    }
+    assert!(with("finish_reason", json!("content_filter: PROHIBITED_CONTENT"), true).unwrap().filtered());
+    for (key, value) in [
+        ("stats", json!({"stop_reason": "userStopped"})),
+        ("done", json!(false)),
+        ("success", json!(false)),
+        ("x_groq", json!({"id": "1", "error": "over_capacity"})),
+    ] {
+        assert!(with(key, value, false).is_err(), "{key}");
+    }
+    for (key, value, inside) in [
+        ("native_finish_reason", json!("STOP"), true),
+        ("stats", json!({"stop_reason": "eosFound"}), false),
+        ("success", json!(true), false),
+        ("x_groq", json!({"id": "1"}), false),
+        ("content_filter_results", json!({"hate": {"filtered": false}}), true),
+    ] {
+        assert_eq!(with(key, value, inside).unwrap(), whole(), "{key}");
+    }
+}
+
+#[test]
+fn an_error_between_events_is_the_servers_own_words() {
+    let begun = events()[..3].concat();
+    for (line, words) in [
+        ("error: {\"code\":500,\"message\":\"Context size has been exceeded.\"}\n\n", "Context size"),
+        ("{\"error\":{\"message\":\"cuda oom\"}}\n", "cuda oom"),
+        ("data: error: upstream reset\n\n", "upstream reset"),
+        ("data: Internal Server Error\n\n", "Internal Server Error"),
+    ] {
+        let flaw = Reply::of_events(format!("{begun}{line}").as_bytes()).unwrap_err();
+        assert!(matches!(&flaw, InvalidReply::Server(said) if said.contains(words)), "{line}: {flaw:?}");
+    }
+}
+
+#[test]
+fn a_part_of_the_tokens_is_no_log_probability_of_the_answer() {
+    let mut body: Value = serde_json::from_str(WHOLE).unwrap();
+    body["choices"][0]["message"].as_object_mut().unwrap().remove("reasoning_content");
+    body["choices"][0]["logprobs"]["content"] = json!([{"token": "Renal", "logprob": -0.5}]);
+    assert_eq!(Reply::of_body(&body.to_string()).unwrap().logprob, None);
+    body["choices"][0]["logprobs"]["content"] = json!([{"token": "Ren", "logprob": -0.5}, {"token": "al\u{120}cyst", "logprob": -0.5}]);
+    assert_eq!(Reply::of_body(&body.to_string()).unwrap().logprob, Some(-1.0));
+}

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Runs the notebooks on findings of somebody else: a small made-up spreadsheet with other labels and other lengths.
+
+Every chapter on findings has to run on it, and nothing that it shows may speak of our corpus: no "synthetic", no label of ours, no
+conclusion of this study. Nothing is stored. `make check-own` starts it; it takes some ten minutes, as a small model is trained.
+
+    own_data.py [NAME...]      01-data, …; all chapters on findings without names
+"""
+import argparse
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+import kernel  # noqa: E402
+import notebooks  # noqa: E402
+import steps  # noqa: E402
+
+CHAPTERS = ["00-summary", "01-data", "02-prompts", "03-fine-tuning", "03a-one-step", "03b-choices", "04-evaluation", "05-failures"]
+SIGNS = {
+    "hepatic abscess": "A rim-enhancing collection lies in segment VII.",
+    "pancreatic cyst": "A thin-walled lesion of 14 mm lies in the pancreatic tail.",
+    "aortic aneurysm": "The infrarenal aorta measures 41 mm.",
+    "splenic infarct": "There is a wedge-shaped area without contrast in the spleen.",
+    "Crohn disease": "The terminal ileum has a thick wall with a comb sign.",
+    "adrenal adenoma": "The left adrenal gland holds a nodule of 8 HU.",
+}
+OTHERS = ["No free fluid.", "No enlarged lymph nodes.", "The gallbladder is unremarkable.", "The spine is degenerated.", "The lung bases are clear."]
+CONFIG = """name = "own"
+model = "embedded"
+corpus = "findings"
+prompt = "plain"
+validation = 0.0
+
+[adapter]
+r = 8
+alpha = 16
+
+[training]
+seed = 7
+epochs = 2
+batch_tokens = 1024
+accumulate = 1
+max_norm = 1.0
+schedule = { lr = 2e-3, warmup = 0.05, floor = 0.1 }
+"""
+# What may stand in an output although it has one of the words: names of commands, files and corpora that are ours and are said to be.
+OURS = re.compile(r"synthetic|\bgenerator\b", re.IGNORECASE)
+
+
+def spreadsheet(path: Path) -> None:
+    """78 rows in two splits, at most three labels each, without a validation group."""
+    dice = random.Random(7)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["split", "case_id", "input_finding", "output_disease"])
+        for i in range(78):
+            labels = dice.sample(sorted(SIGNS), dice.choice([1, 1, 2, 3]))
+            sentences = [SIGNS[label] for label in labels] + dice.sample(OTHERS, 2)
+            dice.shuffle(sentences)
+            rows.writerow(["train" if i < 58 else "test", f"P{i:03}", " ".join([*sentences, f"Study {i}."]), ", ".join(labels)])
+
+
+def shown(cell) -> str:
+    """Everything that a cell shows, as text."""
+    parts = []
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        parts += [output.get("text", ""), data.get("text/markdown", ""), data.get("text/plain", ""), data.get("image/svg+xml", "")]
+    return "\n".join("".join(part) for part in parts)
+
+
+def faults(name: str, arguments) -> list[str]:
+    """Runs one chapter; what is wrong with it."""
+    run = notebooks.Run(notebooks.FOLDER / f"{name}.ipynb", arguments)
+    try:
+        run.execute()
+    except notebooks.Bad as bad:
+        return [str(bad)]
+    found = []
+    for at, index in enumerate(run.code, 1):
+        for line in shown(run.fresh.cells[index]).splitlines():
+            if OURS.search(line):
+                found.append(f"{name}, cell {at}: speaks of our corpus: {line.strip()[:160]}")
+    return found
+
+
+def corpora() -> dict[Path, str]:
+    """The corpus of every run in the store, by its name."""
+    found = {}
+    for spec in (steps.ROOT / "runs").glob("*/spec.json"):
+        found[spec.parent] = json.loads(spec.read_text(encoding="utf-8")).get("spec", {}).get("corpus_name", "")
+    return found
+
+
+def forget(before: dict[Path, str]) -> None:
+    """Removes the runs on corpora that no run was on before."""
+    known = set(before.values())
+    for run, corpus in corpora().items():
+        if run not in before and corpus not in known:
+            shutil.rmtree(run)
+
+
+def main() -> None:
+    about = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    about.add_argument("names", nargs="*", default=CHAPTERS)
+    wrong: list[str] = []
+    arguments = about.parse_args()
+    kernel.seed(check=False)
+    before = corpora()
+    with tempfile.TemporaryDirectory() as folder:
+        table, config = Path(folder) / "own.csv", Path(folder) / "own.toml"
+        spreadsheet(table)
+        config.write_text(CONFIG, encoding="utf-8")
+        os.environ.update(DXLAB_FINDINGS=str(table), DXLAB_CONFIG=str(config))
+        for name in arguments.names:
+            found = faults(name, SimpleNamespace(timeout=1800))
+            steps.say(f"{'FAIL ' if found else 'ok   '} {name} on findings of somebody else")
+            for fault in found:
+                steps.say(f"      {fault}")
+            wrong += found
+    forget(before)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
