@@ -598,8 +598,12 @@ fn a_title_above_the_header_lost_cells_and_files_beside_are_told() {
     let title = format!("Radiology 2024,,,\n{HEAD}a1,A text.,renal cyst,test\n");
     let report = checked(&folder.file("title.csv", title));
     assert!(report.to_string().contains("row 2 looks like the header"), "{report}");
-    let lost = format!("{HEAD}a1,########,renal cyst,test\n########,A text.,renal cyst,test\na3,B text.,########,test\n");
-    assert_eq!(kinds(&checked(&folder.file("lost.csv", lost))).iter().filter(|one| one.0 == Kind::CellError).count(), 3);
+    let lost =
+        format!("{HEAD}a1,########,renal cyst,test\n########,A text.,renal cyst,test\na3,B text.,########,test\n");
+    assert_eq!(
+        kinds(&checked(&folder.file("lost.csv", lost))).iter().filter(|one| one.0 == Kind::CellError).count(),
+        3
+    );
     let dir = Folder::new();
     dir.file("test.csv", format!("{HEAD}a1,A text.,renal cyst,test\n"));
     dir.file("train (1).csv", format!("{HEAD}a2,B text.,renal cyst,train\n"));

@@ -1,5 +1,5 @@
 //! `dxlab rank-diseases`, `data check` and `data make patients` as a user meets them, over a small ontology and annotations of our own.
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
@@ -62,6 +62,60 @@ fn signs_by_name_or_id_are_ranked_with_their_evidence() {
     );
     assert_eq!(value["diseases"][0]["id"], "OMIM:1");
     assert_eq!(value["diseases"][0]["evidence"][0]["name"], "Seizure", "an old id is read as its term");
+}
+
+/// A request to a server of this machine, and the JSON that comes back.
+fn request(at: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(at).unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes()).unwrap();
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    let (head, body) = all.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or_else(|_| body.into()))
+}
+
+#[test]
+fn the_server_ranks_rare_diseases_by_terms_and_by_lines() {
+    use std::io::BufRead;
+    let folder = folder();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_dxlab"))
+        .args(["serve", "--model", "embedded-small", "--port", "0"])
+        .env_remove("DXLAB_DATA")
+        .env("DXLAB_KNOWLEDGE", folder.path().join("knowledge"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let at = line.trim_start_matches("http://").split_whitespace().next().unwrap().to_string();
+    let ask = |body: Value| request(&at, "POST", "/v1/diagnose", &body.to_string());
+    let terms =
+        json!({"task": "rare-disease", "terms": ["HP:0000012", "hearing loss"], "excluded": ["Skull, large"]});
+    let (status, by_terms) = ask(terms);
+    let (_, by_lines) =
+        ask(json!({"task": "rare-disease", "text": "Focal seizure\n- Hearing loss\nno skull, large"}));
+    let (unknown, error) = ask(json!({"task": "rare-disease", "text": "focal seizur"}));
+    let (_, found) = request(&at, "GET", "/terms?task=rare-disease&query=foc%20se", "");
+    let (_, page) = request(&at, "GET", "/?example=rare-disease", "");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(status, 200, "{by_terms}");
+    assert_eq!(by_terms["labels"], by_lines["labels"]);
+    assert_eq!(by_terms["labels"][0]["label"], "Small epilepsy (OMIM:1)");
+    let shares: f64 = by_terms["labels"].as_array().unwrap().iter().map(|one| one["probability"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-6, "two diseases share all of it: {shares}");
+    let signs = by_terms["labels"][0]["evidence"]["signs"].as_array().unwrap();
+    assert_eq!(signs.iter().map(|sign| sign["excluded"].as_bool().unwrap()).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(unknown, 400);
+    assert!(error["error"]["message"].as_str().unwrap().contains("near to it: `Focal seizure`"), "{error}");
+    assert_eq!(found["data"], json!([{"id": "HP:0000012", "name": "Focal seizure"}]));
+    let page = page.as_str().unwrap();
+    assert!(page.contains("Arachnodactyly") && page.contains("Signs of the patient, one a line"), "{page}");
 }
 
 #[test]

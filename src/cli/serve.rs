@@ -3,7 +3,7 @@ use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::generate::{Room, adapter_folder};
 use crate::serve::{
-    AdapterName, Bounds, Diagnoser, Findings, FindingsConfig, Keys, Limit, ServeConfig, Served, Server,
+    AdapterName, Bounds, Diagnoser, Findings, FindingsConfig, Keys, Limit, RareDiseases, ServeConfig, Served, Server,
 };
 use crate::study::TrainConfig;
 use clap::Args;
@@ -70,6 +70,9 @@ struct Diagnoses {
     /// A predict run on test cases whose score is shown beside every answer
     #[arg(long, value_name = "RUN")]
     measured: Option<PathBuf>,
+    /// Do not rank rare diseases, which is served where `make tools` has installed the Human Phenotype Ontology
+    #[arg(long)]
+    no_rare_disease: bool,
 }
 
 /// Who may ask.
@@ -176,7 +179,12 @@ impl Serve {
         let room = Room { sequences: batch as usize, tokens: cache_tokens, kept: kept_tokens };
         let hosts = self.access.allow_host;
         let config = ServeConfig { host: self.host, port: self.port, bounds, room, keys, hosts, log: self.log };
-        let diagnosers: Vec<Arc<dyn Diagnoser>> = vec![Arc::new(findings)];
+        let mut diagnosers: Vec<Arc<dyn Diagnoser>> = vec![Arc::new(findings)];
+        if !self.diagnoses.no_rare_disease
+            && let Some(rare) = RareDiseases::installed()?
+        {
+            diagnosers.push(Arc::new(rare));
+        }
         let server = Server::start(config, served, diagnosers)?;
         println!("http://{}  serves {}", server.address(), names.join(", "));
         server.wait()

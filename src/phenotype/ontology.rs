@@ -155,6 +155,32 @@ impl Ontology {
         self.names.get(&name.trim().to_lowercase()).copied()
     }
 
+    /// Signs whose name or synonym holds every word of a text, or one that begins so; those whose name begins with the text first, then the
+    /// shorter ones.
+    pub fn holding(&self, text: &str, most: usize) -> Vec<Term> {
+        let text = text.trim().to_lowercase();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        if words.is_empty() {
+            return vec![];
+        }
+        let holds = |name: &str| words.iter().all(|word| name.split_whitespace().any(|own| own.starts_with(word)));
+        let mut found: Vec<(bool, usize, &str, Term)> = self
+            .names
+            .iter()
+            .filter(|(name, term)| self.is_sign(**term) && holds(name))
+            .map(|(name, &term)| (!name.starts_with(&text), name.len(), name.as_str(), term))
+            .collect();
+        found.sort_unstable();
+        let mut terms: Vec<Term> = vec![];
+        for (.., term) in found {
+            if !terms.contains(&term) {
+                terms.push(term);
+            }
+        }
+        terms.truncate(most);
+        terms
+    }
+
     /// Terms whose name or synonym shares most of its letter triples with the text, best first: what was meant by a misspelling.
     pub fn suggestions(&self, text: &str, most: usize) -> Vec<Term> {
         let asked = triples(&text.to_lowercase());

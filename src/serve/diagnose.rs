@@ -107,11 +107,21 @@ pub trait Diagnoser: Send + Sync {
     /// A heading for the page.
     fn title(&self) -> &str;
 
+    /// What is to be typed, and how, for the page.
+    fn input(&self) -> (&str, &str) {
+        ("Findings of a report", "Invented or openly published text only. English, as a radiologist would write it.")
+    }
+
     /// An example to try.
     fn example(&self) -> Finding;
 
     /// Tokens that one answer needs at most, prompt included.
     fn most_tokens(&self, finding: &Finding, served: &Served) -> Result<usize>;
+
+    /// Names of terms that go on like a text, each with `id` and `name`; empty for a task that reads no terms.
+    fn terms(&self, _typed: &str) -> Vec<Value> {
+        vec![]
+    }
 
     /// Fails with [`Error::Input`] for what cannot be asked about.
     fn diagnose(&self, finding: &Finding, oracle: &Oracle, tell: &mut dyn FnMut(Told)) -> Result<Diagnosis>;
@@ -164,6 +174,11 @@ impl Listen for Ear {
 }
 
 impl Oracle {
+    /// Whether nobody waits for the answer any more.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
     /// The answers to a prompt, in order of their samples; `hear` gets every token's sample and id, and None at the end of an answer.
     pub fn answers(&self, asked: Prompted, hear: &mut dyn FnMut(usize, Option<u32>)) -> Result<Vec<Generated>> {
         let Prompted { model, prompt, sampling, samples, max_new, constraint } = asked;
@@ -192,7 +207,7 @@ impl Oracle {
     /// Candidates in order of likelihood; see [`rank`]. One list is ranked at a time; who no longer waits when it is its turn is passed over.
     pub fn rank(&self, model: usize, prompt: Vec<u32>, candidates: &[Vec<u32>]) -> Result<Vec<Ranked>> {
         let _turn = self.served.ranking.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.gone.load(Ordering::Relaxed) {
+        if self.is_gone() {
             return Err(Error::failed("the answer was not waited for"));
         }
         let read = prompt.len() + candidates.iter().map(Vec::len).sum::<usize>();

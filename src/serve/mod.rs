@@ -23,12 +23,14 @@ mod keys;
 mod metrics;
 mod models;
 mod page;
+mod rare_disease;
 mod routes;
 mod server;
 
 pub use diagnose::{Diagnoser, Diagnosis, Finding, Measured, Named, Oracle, Told};
 pub use findings::{Findings, FindingsConfig};
 pub use keys::{Keys, Limit};
+pub use rare_disease::RareDiseases;
 pub use models::{AdapterName, Served};
 pub use server::{Bounds, ServeConfig, Server};
 

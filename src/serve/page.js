@@ -13,24 +13,66 @@
   };
   const put = (parent, ...children) => { parent.append(...children); return parent; };
 
-  at("example").addEventListener("click", (event) => {
-    event.preventDefault();
-    at("text").value = form.dataset.example;
-    at("text").focus();
+  const chosen = () => at("task").selectedOptions[0].dataset;
+  function chooseTask() {
+    at("label").textContent = chosen().label;
+    at("hint").textContent = chosen().hint;
+    at("picker").hidden = chosen().terms !== "true";
+  }
+  at("task").addEventListener("change", chooseTask);
+  chooseTask();
+
+  for (const link of document.querySelectorAll("a.example")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      at("task").value = link.dataset.task;
+      chooseTask();
+      at("text").value = chosen().example;
+      at("text").focus();
+    });
+  }
+
+  // names of terms while one is typed
+  let asked = 0;
+  at("sign").addEventListener("input", async () => {
+    const mine = ++asked, query = at("sign").value.trim();
+    if (query.length < 2) return;
+    const key = at("key")?.value, headers = key ? { Authorization: `Bearer ${key}` } : {};
+    const response = await fetch(`/terms?${new URLSearchParams({ task: at("task").value, query })}`, { headers });
+    if (!response.ok || mine !== asked) return;
+    const { data } = await response.json();
+    at("signs").replaceChildren(...data.map((term) => node("option", term.id, { value: term.name })));
+  });
+  function add(before) {
+    const name = at("sign").value.trim(), text = at("text");
+    if (!name) return;
+    text.value = text.value.trimEnd() + (text.value.trim() ? "\n" : "") + before + name;
+    at("sign").value = "";
+    at("sign").focus();
+  }
+  at("add").addEventListener("click", () => add(""));
+  at("addnot").addEventListener("click", () => add("no "));
+  at("sign").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") { event.preventDefault(); add(""); }
   });
 
   function measured(m) {
     if (!m) return "How often this model is right was not measured, or not given to this server.";
     const { value, low, high, n } = m.estimate;
-    const metric = m.metric === "micro_f1" ? "micro-F1" : m.metric;
+    const metric = { micro_f1: "micro-F1", hit_1: "share whose first disease is right" }[m.metric] ?? m.metric;
     const synthetic = m.synthetic ? " These cases are synthetic: the number says nothing about patients." : "";
     return `Measured on ${n} cases of ${m.corpus}: ${metric} ${value.toFixed(3)}, 95 % interval ${low.toFixed(3)} to ${high.toFixed(3)} (run ${m.run}).${synthetic}`;
   }
 
   function label(named, i) {
     const { label, probability: p, evidence } = named;
-    const said = node("p", undefined, { class: "evidence" });
-    if (evidence) {
+    let said = node("p", undefined, { class: "evidence" });
+    if (evidence?.signs) {
+      said = node("ul", undefined, { class: "evidence" });
+      for (const { name, excluded, value, reason } of evidence.signs) {
+        put(said, node("li", `${excluded ? "not " : ""}${name}: ${value < 0 ? "" : "+"}${value.toFixed(2)}, ${reason}`));
+      }
+    } else if (evidence) {
       put(said, evidence.mentions ? "Evidence: " : "No sentence names it. The nearest: ", node("a", evidence.text, { href: `#e${i}` }));
       if (evidence.denied) put(said, " ", node("strong", "The sentence denies it."));
     } else put(said, "No sentence of the text speaks of it.");
@@ -40,7 +82,7 @@
 
   function marked(text, labels) {
     const chars = Array.from(text), out = node("p", undefined, { class: "marked" });
-    const spans = labels.map((l, i) => l.evidence && [l.evidence.start, l.evidence.end, i]).filter(Boolean);
+    const spans = labels.map((l, i) => l.evidence?.start !== undefined && [l.evidence.start, l.evidence.end, i]).filter(Boolean);
     spans.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
     let from = 0, before = [];
     for (const [start, end, i] of spans) {
@@ -72,8 +114,10 @@
     else put(result, node("p", "No label was named."));
     put(result,
       node("p", `Percentages: ${d.probabilities}. Confidence ${confidence}: ${d.confidence_is}.`, { class: "small" }),
-      node("p", measured(d.measured), { class: "measured" }),
-      node("h3", "The text, with the evidence marked"), marked(text, d.labels));
+      node("p", measured(d.measured), { class: "measured" }));
+    if (d.labels.some((l) => l.evidence?.start !== undefined)) {
+      put(result, node("h3", "The text, with the evidence marked"), marked(text, d.labels));
+    }
     if (d.raw !== null) put(result, node("h3", "The model's own words"), node("p", d.raw, { class: "raw" }));
     const rows = node("dl");
     for (const [name, value] of [["Model", d.model], ["Adapter", d.adapter ?? "none"], ["Prompt", d.prompt], ["Task", d.task], ["Corpus", d.corpus]]) {
@@ -103,7 +147,7 @@
     const headers = { "Content-Type": "application/json" };
     if (key) headers.Authorization = `Bearer ${key}`;
     const words = node("p", "", { class: "raw" });
-    result.replaceChildren(node("h3", "The model's own words"), words);
+    if (chosen().terms !== "true") result.replaceChildren(node("h3", "The model's own words"), words);
     const response = await fetch("/v1/diagnose", { method: "POST", headers, body: JSON.stringify({ ...body, stream: true }) });
     if (!response.ok) throw new Error((await response.json()).error.message);
     for await (const event of events(response)) {

@@ -27,11 +27,14 @@ pub async fn script() -> Response<Body> {
     typed("text/javascript; charset=utf-8", include_str!("page.js"))
 }
 
-/// The empty form, or the form with the example in it (`/?example`).
+/// The empty form, or the form with the example of a task in it (`/?example`, `/?example=findings`).
 pub async fn show(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
     let mut form = Form::default();
-    if request.uri().query() == Some("example") {
-        form.text = app.diagnosers.first().map(|d| d.example().text).unwrap_or_default();
+    let query = request.uri().query().unwrap_or_default().as_bytes();
+    if let Some((_, task)) = url::form_urlencoded::parse(query).find(|(name, _)| name == "example") {
+        let named = app.diagnosers.iter().find(|d| d.task() == task).or(app.diagnosers.first());
+        form.text = named.map(|d| d.example().text).unwrap_or_default();
+        form.task = named.map(|d| d.task().to_string()).unwrap_or_default();
     }
     typed(HTML, page(&app, &form, ""))
 }
@@ -145,7 +148,26 @@ fn page(app: &App, form: &Form, result: &str) -> String {
         let chosen = if chosen { " selected" } else { "" };
         format!("<option value=\"{}\"{chosen}>{}</option>", escape(value), escape(shown))
     };
-    let tasks = app.diagnosers.iter().map(|d| option(d.task(), d.title(), d.task() == form.task));
+    let chosen = app.diagnosers.iter().find(|d| d.task() == form.task).or(app.diagnosers.first());
+    let tasks = app.diagnosers.iter().map(|d| {
+        let selected = if chosen.is_some_and(|one| one.task() == d.task()) { " selected" } else { "" };
+        let (label, hint) = d.input();
+        format!(
+            "<option value=\"{}\" data-label=\"{}\" data-hint=\"{}\" data-example=\"{}\" data-terms=\"{}\"{selected}>{}</option>",
+            escape(d.task()),
+            escape(label),
+            escape(hint),
+            escape(&d.example().text),
+            !d.terms("a").is_empty(),
+            escape(d.title())
+        )
+    });
+    let (label, hint) = chosen.map_or(("Text", ""), |d| d.input());
+    let examples: Vec<String> = app
+        .diagnosers
+        .iter()
+        .map(|d| format!("<a class=\"example\" href=\"/?example={0}\" data-task=\"{0}\">{0}</a>", escape(d.task())))
+        .collect();
     let usual = app.model_for_diagnoses(None).unwrap_or_default();
     let models = app.served.entries.iter().enumerate().map(|(i, entry)| {
         let chosen = if form.model.is_empty() { i == usual } else { entry.name == form.model };
@@ -158,7 +180,6 @@ fn page(app: &App, form: &Form, result: &str) -> String {
         }
         false => "",
     };
-    let example = app.diagnosers.first().map(|d| d.example().text).unwrap_or_default();
     fill(
         TEMPLATE,
         &[
@@ -166,7 +187,9 @@ fn page(app: &App, form: &Form, result: &str) -> String {
             ("tasks", tasks.collect()),
             ("models", models.collect()),
             ("text", escape(&form.text)),
-            ("example", escape(&example)),
+            ("label", escape(label)),
+            ("hint", escape(hint)),
+            ("examples", examples.join(" · ")),
             ("key", key.into()),
             ("result", result.into()),
         ],
@@ -182,7 +205,11 @@ fn measured_words(measured: Option<&Measured>) -> String {
         Some(Measured { metric, estimate, corpus, synthetic, run }) => {
             let synthetic =
                 if *synthetic { " These cases are synthetic: the number says nothing about patients." } else { "" };
-            let metric = if metric == "micro_f1" { "micro-F1" } else { metric };
+            let metric = match metric.as_str() {
+                "micro_f1" => "micro-F1",
+                "hit_1" => "share whose first disease is right",
+                other => other,
+            };
             format!(
                 "Measured on {} cases of {corpus}: {metric} {:.3}, 95 % interval {:.3} to {:.3} (run {run}).{synthetic}",
                 estimate.n, estimate.value, estimate.low, estimate.high
@@ -220,7 +247,9 @@ fn result(form: &Form, d: &Diagnosis, curl: &str) -> String {
         escape(&d.confidence_is)
     );
     out += &format!("<p class=\"measured\">{}</p>", escape(&measured_words(d.measured.as_ref())));
-    out += &format!("<h3>The text, with the evidence marked</h3><p class=\"marked\">{}</p>", marked(&form.text, d));
+    if d.labels.iter().flat_map(|named| &named.evidence).any(|found| found["start"].is_u64()) {
+        out += &format!("<h3>The text, with the evidence marked</h3><p class=\"marked\">{}</p>", marked(&form.text, d));
+    }
     if let Some(raw) = &d.raw {
         out += &format!("<h3>The model's own words</h3><p class=\"raw\">{}</p>", escape(raw));
     }
@@ -230,6 +259,15 @@ fn result(form: &Form, d: &Diagnosis, curl: &str) -> String {
 /// The sentence that a label hangs on.
 fn evidence(i: usize, found: Option<&Value>) -> String {
     let Some(found) = found else { return "<p class=\"evidence\">No sentence of the text speaks of it.</p>".into() };
+    if let Some(signs) = found["signs"].as_array() {
+        let one = |sign: &Value| {
+            let not = if sign["excluded"] == true { "not " } else { "" };
+            let text = |name: &str| escape(sign[name].as_str().unwrap_or_default());
+            let value = sign["value"].as_f64().unwrap_or_default();
+            format!("<li>{not}{}: {value:+.2}, {}</li>", text("name"), text("reason"))
+        };
+        return format!("<ul class=\"evidence\">{}</ul>", signs.iter().map(one).collect::<String>());
+    }
     let what = if found["mentions"] == true { "Evidence" } else { "No sentence names it. The nearest" };
     let denied = if found["denied"] == true { " <strong>The sentence denies it.</strong>" } else { "" };
     let text = escape(found["text"].as_str().unwrap_or_default());

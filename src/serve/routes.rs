@@ -30,6 +30,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/chat/completions", post(|app, request| async { told(completions(Kind::Chat, app, request).await) }))
         .route("/v1/completions", post(|app, request| async { told(completions(Kind::Text, app, request).await) }))
         .route("/v1/embeddings", post(|app, request| async { told(embeddings(app, request).await) }))
+        .route("/terms", get(terms))
         .route("/v1/diagnose", post(|app, request| async { told(diagnose(app, request).await) }))
         .fallback(nowhere)
         .method_not_allowed_fallback(otherwise)
@@ -47,13 +48,14 @@ async fn otherwise() -> Response<Body> {
 
 /// The route of a path, for metrics: a path itself is text that a client chose.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 11] = [
+    const ROUTES: [&str; 12] = [
         "/",
         "/page.css",
         "/page.js",
         "/health",
         "/metrics",
         "/openapi.json",
+        "/terms",
         "/v1/models",
         "/v1/chat/completions",
         "/v1/completions",
@@ -136,6 +138,18 @@ async fn openapi(State(app): Shared) -> Response<Body> {
         .replace("\"ENCODERS\"", &listed(vec![app.served.encoder_name().unwrap_or("none is served")]))
         .replace("987654321", &app.samples.to_string());
     typed("application/json", text)
+}
+
+/// Terms of a task that go on like a text (`/terms?task=rare-disease&query=arach`), for a form that is being filled in.
+async fn terms(State(app): Shared, request: Request) -> Response<Body> {
+    let found = app.keys.account(bearer(request.headers())).and_then(|_| {
+        let query = request.uri().query().unwrap_or_default().as_bytes();
+        let fields: std::collections::BTreeMap<_, _> = url::form_urlencoded::parse(query).into_owned().collect();
+        let diagnoser = app.diagnoser(fields.get("task").map(String::as_str))?;
+        let typed = fields.get("query").map_or("", String::as_str);
+        Ok(json_response(&json!({"object": "list", "data": diagnoser.terms(typed)})))
+    });
+    told(found)
 }
 
 async fn models(State(app): Shared, headers: HeaderMap) -> Response<Body> {

@@ -205,7 +205,9 @@ fn decimal_comma<'a>(cell: &'a str, inside: &[(usize, usize)]) -> Option<&'a str
     let outside = |at: usize| !inside.iter().any(|(open, close)| (*open..*close).contains(&at));
     let between = |at: usize| at > 0 && digit(bytes.get(at - 1)) && digit(bytes.get(at + 1));
     let at = cell.match_indices(',').map(|(at, _)| at).find(|&at| between(at) && outside(at))?;
-    let start = cell[..at].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |i| i + cell[i..].chars().next().map_or(1, char::len_utf8));
+    let start = cell[..at]
+        .rfind(|c: char| !c.is_ascii_digit())
+        .map_or(0, |i| i + cell[i..].chars().next().map_or(1, char::len_utf8));
     let end = cell[at + 1..].find(|c: char| !c.is_ascii_digit()).map_or(cell.len(), |i| at + 1 + i);
     Some(&cell[start..end])
 }
@@ -289,7 +291,9 @@ pub fn odd_characters(label: &str) -> Vec<Cow<'static, str>> {
 /// What a letter of UTF-8 becomes that was read as Latin-1 or Windows-1252: `Ã¼` for ü, `â€™` for an apostrophe.
 fn mojibake(text: &str) -> Option<String> {
     let chars: Vec<char> = text.chars().collect();
-    let low = |c: Option<&char>| c.is_some_and(|c| ('\u{80}'..='\u{bf}').contains(c) || "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ".contains(*c));
+    let low = |c: Option<&char>| {
+        c.is_some_and(|c| ('\u{80}'..='\u{bf}').contains(c) || "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ".contains(*c))
+    };
     (0..chars.len()).find_map(|i| {
         let length = match chars[i] {
             'Ã' | 'Â' if low(chars.get(i + 1)) => 2,

@@ -251,7 +251,8 @@ fn fault(cell: &Cell, name: &str) -> Option<(Kind, String)> {
         return Some((Kind::Value, format!("column `{name}` holds `{text}`, which {why}")));
     }
     if text.len() > 3 && text.bytes().all(|b| b == b'#') {
-        let why = "is what a spreadsheet shows where a column is too narrow or a text too long: what stood there is lost";
+        let why =
+            "is what a spreadsheet shows where a column is too narrow or a text too long: what stood there is lost";
         return Some((Kind::CellError, format!("column `{name}` holds `{}`, which {why}", short(text))));
     }
     if is_error(text) {

@@ -92,7 +92,9 @@ impl Header {
                 b"ggjt" | b"tjgg" | b"ggml" | b"lmgg" | b"ggmf" | b"fmgg" => {
                     "is in llama.cpp's format from before GGUF, which is no longer in use: convert the model anew"
                 }
-                [_, _, _, 0] => "does not start with \"GGUF\": perhaps a .safetensors file; give the folder that it lies in",
+                [_, _, _, 0] => {
+                    "does not start with \"GGUF\": perhaps a .safetensors file; give the folder that it lies in"
+                }
                 _ => return Err(format!("starts with {magic:02x?}, expected \"GGUF\"").into()),
             };
             return Err(what.to_string().into());

@@ -79,22 +79,31 @@ impl Benchmark {
     /// From the run store; ranked anew where knowledge, patients or settings are others.
     pub fn open_or_rank(config: &BenchmarkConfig) -> Result<Self> {
         let bench = Bench::installed()?;
-        let patients = bench.patients(config.every);
+        let (name, spec) = Self::spec(&bench, config);
+        let run = crate::run::Store::open(None).open_or_make("ranking", name, &spec, |dir| {
+            let table = rank_all(&bench, &bench.patients(config.every), config)?;
+            crate::io::write(&dir.join(FILE), table.as_bytes())
+        })?;
+        Self::read(&bench, run)
+    }
+
+    /// From the run store, where it is there.
+    pub fn stored(bench: &Bench, config: &BenchmarkConfig) -> Result<Option<Self>> {
+        let (name, spec) = Self::spec(bench, config);
+        let run = crate::run::Store::open(None).find("ranking", name, &spec)?;
+        run.map(|run| Self::read(bench, run)).transpose()
+    }
+
+    fn spec(bench: &Bench, config: &BenchmarkConfig) -> (&'static str, serde_json::Value) {
         let spec = serde_json::json!({
             "config": config,
             "ontology": bench.published.ontology().version,
             "annotations": bench.published.knowledge.version,
-            "patients": digest_of(&bench.published, &patients),
+            "patients": digest_of(&bench.published, &bench.patients(config.every)),
             "cross_references": bench.open.cross_references.len(),
             "descriptions": bench.open.descriptions.len(),
         });
-        let store = crate::run::Store::open(None);
-        let run =
-            store.open_or_make("ranking", if bench.synthetic { "synthetic" } else { "published" }, &spec, |dir| {
-                let table = rank_all(&bench, &patients, config)?;
-                crate::io::write(&dir.join(FILE), table.as_bytes())
-            })?;
-        Self::read(&bench, run)
+        (if bench.synthetic { "synthetic" } else { "published" }, spec)
     }
 
     fn read(bench: &Bench, run: crate::run::Run) -> Result<Self> {

@@ -431,6 +431,7 @@ fn a_part_of_the_tokens_is_no_log_probability_of_the_answer() {
     body["choices"][0]["message"].as_object_mut().unwrap().remove("reasoning_content");
     body["choices"][0]["logprobs"]["content"] = json!([{"token": "Renal", "logprob": -0.5}]);
     assert_eq!(Reply::of_body(&body.to_string()).unwrap().logprob, None);
-    body["choices"][0]["logprobs"]["content"] = json!([{"token": "Ren", "logprob": -0.5}, {"token": "al\u{120}cyst", "logprob": -0.5}]);
+    body["choices"][0]["logprobs"]["content"] =
+        json!([{"token": "Ren", "logprob": -0.5}, {"token": "al\u{120}cyst", "logprob": -0.5}]);
     assert_eq!(Reply::of_body(&body.to_string()).unwrap().logprob, Some(-1.0));
 }
