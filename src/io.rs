@@ -117,9 +117,14 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 /// Text of a file in UTF-8, without a byte-order mark. An error names the line and byte of what is not UTF-8, and the encoding where it
-/// can be told.
+/// can be told. A Git LFS pointer or a web page in the file's place is named as that, unless the file's name says that it is markup.
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let ending = path.extension().map(|end| end.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let markup = ["xml", "html", "htm", "svg"].contains(&ending.as_str());
+    if let Some(advice) = stand_in_advice(&bytes).filter(|_| !markup) {
+        return Err(Error::input(format!("{}: this is {advice}", path.display())));
+    }
     text_of(bytes).map_err(|bad| Error::input(format!("{}{bad}", path.display())))
 }
 

@@ -98,7 +98,7 @@ impl RankDiseases {
         let seconds = start.elapsed().as_secs_f64();
         let p = match self.random_queries {
             0 => vec![],
-            n => crate::phenotype::rank::Resnik::of(&bench.published).significance(&one.signs, n, 7),
+            n => crate::phenotype::rank::Resnik::of(&bench.published).significance(&one.signs, left, n, 7),
         };
         if self.json {
             println!("{}", self.object(bench, ranker, one, &list, &p, seconds));

@@ -1,6 +1,6 @@
 //! `dxlab rare-disease`: the rankers on published patients, and the learned ranker's weights.
 use super::weights::Weights;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metric::{Bootstrap, RankedCase};
 use crate::phenotype::RankerKind;
 use crate::run::{Store, write_predictions};
@@ -9,9 +9,15 @@ use crate::study::rare_disease::{
     Bench, Benchmark, BenchmarkConfig, KeptRanks, Mix, Protocol, RerankConfig, Reranked, Stratum, hit_row, train_all,
 };
 use crate::task::RareDisease as Patients;
+use crate::task::Task;
 use crate::task::rare_disease::Form;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
+
+/// Weights of the learned ranker that come with dxlab.
+const WEIGHTS: &str = "data/rare-disease/learned.json";
+/// Kept results of the published patients, which chapter 6 reads.
+const RESULTS: &str = "data/results/rare-disease";
 
 #[derive(Subcommand)]
 pub enum RareDisease {
@@ -25,13 +31,13 @@ pub enum RareDisease {
     Train {
         #[arg(long, default_value_t = 7)]
         seed: u64,
-        #[arg(long, default_value = "data/rare-disease/learned.json")]
+        #[arg(long, default_value = WEIGHTS)]
         out: PathBuf,
     },
     Rerank(Rerank),
     /// Keep what every run made of the test patients: ranks, names that are no disease's, choices on validation patients
     Results {
-        #[arg(long, default_value = "data/results/rare-disease")]
+        #[arg(long, default_value = RESULTS)]
         out: PathBuf,
     },
 }
@@ -74,6 +80,12 @@ impl RareDisease {
             Self::Results { out } => results(&out),
             Self::Train { seed, out } => {
                 let bench = Bench::installed()?;
+                if bench.synthetic && out == Path::new(WEIGHTS) {
+                    return Err(Error::input(format!(
+                        "no published patients: set DXLAB_DATA to the folder of your open corpora, or give --out so that weights learned \
+                         from synthetic patients do not take the place of {WEIGHTS}"
+                    )));
+                }
                 println!("{}", bench.said());
                 let weights = train_all(&bench, seed)?;
                 crate::io::write_json(&out, &weights)?;
@@ -141,7 +153,14 @@ impl Rerank {
 
 fn results(out: &Path) -> Result<()> {
     let forms = [Form::Signs, Form::Narrative].map(|form| Patients::open(form.name()));
-    let kept = KeptRanks::of(&Store::open(None), forms.into_iter().collect::<Result<_>>()?)?;
+    let tasks = forms.into_iter().collect::<Result<Vec<_>>>()?;
+    if tasks.iter().any(|task| task.corpus().synthetic) && out == Path::new(RESULTS) {
+        return Err(Error::input(format!(
+            "no published patients: set DXLAB_DATA to the folder of your open corpora, or give --out so that results on synthetic patients \
+             do not take the place of {RESULTS}"
+        )));
+    }
+    let kept = KeptRanks::of(&Store::open(None), tasks)?;
     let bootstrap = Bootstrap::default();
     println!("{:<52} Hit@1 / 10 of test patients, 95 % intervals over publications", "method");
     for method in &kept.methods {

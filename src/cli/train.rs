@@ -2,7 +2,7 @@
 use crate::error::Result;
 use crate::run::{Run, Store};
 use crate::study::leak::training_leaks;
-use crate::study::{Forecast, TrainConfig};
+use crate::study::{Forecast, TrainConfig, export};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -16,6 +16,10 @@ pub struct Train {
     /// Only say what the run will need (updates, tokens, memory, time) and which cases leak. No weights are read
     #[arg(long)]
     dry_run: bool,
+    /// Train nothing: write the conversations that would be learnt to FOLDER/train.jsonl and FOLDER/validation.jsonl, for a trainer on
+    /// another machine (docs/gpu.md)
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["resume", "dry_run"])]
+    export: Option<PathBuf>,
 }
 
 impl Train {
@@ -24,6 +28,13 @@ impl Train {
         if self.dry_run {
             println!("{}", Forecast::of(&config)?);
             print!("{}", training_leaks(&config, &*crate::task::open(&config.corpus)?)?);
+            return Ok(());
+        }
+        if let Some(folder) = &self.export {
+            let made = export(&config, &*crate::task::open(&config.corpus)?, folder)?;
+            let (folder, epochs) = (folder.display(), config.training.epochs);
+            println!("{folder}/train.jsonl: {} conversations, {epochs} epochs one after the other", made.train);
+            println!("{folder}/validation.jsonl: {} conversations", made.validation);
             return Ok(());
         }
         let run = Run::train_in(&Store::open(None), &config, self.resume)?;

@@ -262,11 +262,21 @@ fn packet(bytes: &[u8]) -> Result<Result<(Packet, Vec<String>), String>, String>
     let references = raw.meta_data.and_then(|data| data.external_references).unwrap_or_default();
     let publication = references.into_iter().filter_map(|one| one.id).find(|id| id.starts_with("PMID:"));
     let subject = raw.subject.unwrap_or(Subject { sex: None, time_at_last_encounter: None, age_at_collection: None });
-    let (age, unread) = age(&subject);
+    let (age, mut unread) = age(&subject);
+    let given = subject.sex.as_deref().unwrap_or_default().trim().to_uppercase();
+    let sex = match given.as_str() {
+        "FEMALE" | "F" => "FEMALE",
+        "MALE" | "M" => "MALE",
+        "" | "UNKNOWN_SEX" | "OTHER_SEX" | "UNKNOWN" | "OTHER" => "",
+        other => {
+            unread.push(format!("the sex `{other}` is neither FEMALE nor MALE and is not used"));
+            ""
+        }
+    };
     let packet = Packet {
         id: raw.id,
         publication,
-        sex: subject.sex.filter(|sex| matches!(sex.as_str(), "FEMALE" | "MALE")).unwrap_or_default(),
+        sex: sex.into(),
         age,
         diseases,
         observed,
@@ -310,10 +320,14 @@ fn age(subject: &Subject) -> (Option<f64>, Vec<String>) {
     (age, unread)
 }
 
+/// Years: more is no age.
+const OLDEST: f64 = 130.0;
+
 /// An ISO 8601 duration such as `P5Y8M` in years.
 fn years(duration: &str) -> Option<f64> {
     let (mut total, mut digits) = (0.0, String::new());
-    let parts = duration.trim().strip_prefix('P').filter(|rest| !rest.is_empty())?;
+    let upper = duration.trim().to_uppercase();
+    let parts = upper.strip_prefix('P').filter(|rest| !rest.is_empty())?;
     for c in parts.chars() {
         if c.is_ascii_digit() || c == '.' {
             digits.push(c);
@@ -329,7 +343,7 @@ fn years(duration: &str) -> Option<f64> {
         };
         total += std::mem::take(&mut digits).parse::<f64>().ok()? * of_a_year;
     }
-    digits.is_empty().then_some(total)
+    (digits.is_empty() && total <= OLDEST).then_some(total)
 }
 
 #[cfg(test)]
@@ -425,7 +439,8 @@ mod tests {
         assert_eq!(years("P1Y6M"), Some(1.5));
         assert_eq!(years("P3Y"), Some(3.0));
         assert_eq!(years("P0D"), Some(0.0));
-        for bad in ["3 years", "P", "P5", "5Y", "PY"] {
+        assert_eq!(years(" p5y "), Some(5.0));
+        for bad in ["3 years", "P", "P5", "5Y", "PY", "P5000Y"] {
             assert_eq!(years(bad), None, "{bad}");
         }
         assert!((years("P2W1DT3H").unwrap() - 15.0 / 365.25).abs() < 1e-9);

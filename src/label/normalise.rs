@@ -137,10 +137,11 @@ fn folded(label: &str) -> String {
         c if invisible(c) => None,
         c if blank(c) => Some(' '),
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{2043}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' => Some('-'),
-        '\u{2018}' | '\u{2019}' | '\u{2bc}' => Some('\''),
+        '\u{2018}' | '\u{2019}' | '\u{2bc}' | '\u{2032}' | '`' => Some('\''),
         c => Some(c),
     };
-    label.nfkc().filter_map(one).collect::<String>().to_lowercase()
+    // NFKC makes a space and an accent of U+00B4
+    label.replace('\u{b4}', "'").nfkc().filter_map(one).collect::<String>().to_lowercase()
 }
 
 /// Single spaces; no quotes, marks or periods at the ends.
@@ -218,6 +219,7 @@ mod tests {
             ("non\u{2011}obstructive stone", "non-obstructive stone"),
             ("calci\u{fb01}ed node", "calcified node"),
             ("Cro\u{ad}hn\u{2019}s disease", "crohn's disease"),
+            ("Crohn\u{b4}s disease", "crohn's disease"),
             ("cafe\u{301} au lait spot", "caf\u{e9} au lait spot"),
         ];
         for (label, want) in pairs {

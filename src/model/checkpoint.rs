@@ -58,6 +58,9 @@ struct Entry {
 impl Checkpoint {
     /// Reads config and every header of a folder or a GGUF file; no tensor yet.
     pub fn open(path: &Path) -> Result<Self> {
+        if let Some(what) = misplaced(path) {
+            return Err(Error::input(format!("{}: {what}", path.display())));
+        }
         let (config, files) = if path.is_file() {
             let gguf = Gguf::open(path)?;
             (gguf.config().clone(), Files::Gguf(gguf))
@@ -126,7 +129,10 @@ impl Checkpoint {
         let entry = entries.get(name).ok_or_else(|| {
             let why = match self.bias_key(name) {
                 Some(key) => format!("config.json says `{key}: true`; set it to false if the model has no such biases"),
-                None => "does config.json fit?".into(),
+                None => match entries.keys().find_map(|own| own.strip_suffix(name).filter(|before| before.ends_with('.'))) {
+                    Some(before) => format!("`{before}{name}` is there: save the model without the prefix `{before}`"),
+                    None => "does config.json fit?".into(),
+                },
             };
             Error::input(format!("{}: tensor `{name}` {shape:?} is missing; {why}", self.path.display()))
         })?;
@@ -228,6 +234,30 @@ impl Checkpoint {
 }
 
 /// The tensors of a folder.
+/// What stands where a model folder or a GGUF file should, and what to give.
+fn misplaced(path: &Path) -> Option<String> {
+    let ends = |path: &Path, wanted: &str| path.extension().is_some_and(|end| end.eq_ignore_ascii_case(wanted));
+    if path.is_file() {
+        let folder = path.parent().filter(|dir| dir.join("config.json").is_file());
+        let one = ["safetensors", "json", "bin", "jinja"].iter().any(|end| ends(path, end));
+        return folder.filter(|_| one).map(|dir| format!("is one file of a model: give its folder, {}", dir.display()));
+    }
+    if !path.is_dir() || path.join("config.json").is_file() {
+        return None;
+    }
+    if path.join("adapter_config.json").is_file() {
+        return Some("holds an adapter and no model: give it as --adapter, and its base model as --model".into());
+    }
+    let mut models: Vec<String> = std::fs::read_dir(path)
+        .ok()?
+        .flatten()
+        .filter(|entry| ends(&entry.path(), "gguf"))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    models.sort();
+    (!models.is_empty()).then(|| format!("holds no config.json, but {}: give the path of one", models.join(", ")))
+}
+
 fn entries(dir: &Path) -> Result<BTreeMap<String, Entry>> {
     let single = dir.join(SINGLE);
     if single.is_file() {
@@ -235,7 +265,12 @@ fn entries(dir: &Path) -> Result<BTreeMap<String, Entry>> {
     } else if dir.join(INDEX).is_file() {
         shards(dir)
     } else {
-        Err(Error::input(format!("{}: neither {SINGLE} nor {INDEX} is there", dir.display())))
+        let others = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.safetensors", "consolidated.00.pth"];
+        let found = others.into_iter().find(|name| dir.join(name).is_file());
+        let advice = found.map_or(String::new(), |name| {
+            format!("; {name} is, which is not read: save the model with transformers (`save_pretrained`), or get the repository's safetensors")
+        });
+        Err(Error::input(format!("{}: neither {SINGLE} nor {INDEX} is there{advice}", dir.display())))
     }
 }
 

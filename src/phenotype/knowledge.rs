@@ -20,6 +20,12 @@ const CLASSES: [(&str, f64); 6] = [
     ("HP:0040285", 0.0),
 ];
 
+/// SHA-256 of hp.obo and of phenotype.hpoa as `make tools` installs them: release 2025-01-16.
+const INSTALLED: [&str; 2] = [
+    "6b77de067eecc838319ce7650ed5bab0f92a502eabb160e6bc7c0238bc1548c5",
+    "8180403e2f5de0d8f41890e587d95077ce7f8bb8228d5d7b29dd358b70f0938c",
+];
+
 /// Place of a row's references in [`Knowledge::sources`].
 pub type Source = u32;
 
@@ -86,6 +92,8 @@ pub struct Knowledge {
     pub ontology: Ontology,
     /// `2025-01-16`, as the annotation file says.
     pub version: String,
+    /// Digest of files that are other than those that `make tools` installs, Orphadata's among them.
+    other: Option<String>,
     pub diseases: Vec<Disease>,
     /// `PMID:…`, `OMIM:…`, `ORPHA:…`, or several with `;` between them, as the rows have them.
     pub sources: Vec<String>,
@@ -130,10 +138,29 @@ impl Knowledge {
         let parsed = Self::parse(Ontology::read(&obo)?, &text);
         let mut all = parsed.map_err(|why| Error::input(format!("{}: {why}", hpoa.display())))?;
         let orphadata = folder.join(super::orphadata::FILE);
+        let mut digests = [&obo, &hpoa].map(|path| crate::io::sha256(path)).into_iter().collect::<Result<Vec<_>>>()?;
         if orphadata.is_file() {
             Product4::read(&orphadata)?.add_to(&mut all);
+            digests.push(crate::io::sha256(&orphadata)?);
+        }
+        if digests != INSTALLED {
+            all.other = Some(crate::io::digest_bytes(digests.concat().as_bytes()));
         }
         Ok(all)
+    }
+
+    /// Whether the files are others than those that `make tools` installs.
+    pub fn is_other(&self) -> bool {
+        self.other.is_some()
+    }
+
+    /// What a run records: the version, and a digest where the files are others than that release's, so that no run on them stands for one
+    /// on the release.
+    pub fn id(&self) -> String {
+        match &self.other {
+            Some(digest) => format!("{}, files {}", self.version, &digest[..12]),
+            None => self.version.clone(),
+        }
     }
 
     /// From the text of an annotation file: 12 columns with tabs under a header, comments with `#`.
@@ -141,6 +168,7 @@ impl Knowledge {
         let mut all = Self {
             ontology,
             version: "unknown".into(),
+            other: None,
             diseases: vec![],
             sources: vec![],
             warnings: vec![],

@@ -112,6 +112,9 @@ pub struct RerankSpec {
     pub ranker: String,
     /// Raised when rankers change what they say.
     pub ranker_version: u32,
+    /// Of the annotations, where they are not the installed release ([`crate::phenotype::Knowledge::id`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<String>,
     pub top: usize,
     /// Which patients the weight of the language model was chosen on.
     pub part: Value,

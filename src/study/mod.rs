@@ -7,6 +7,7 @@ mod endpoint;
 mod ensembling;
 mod evaluation;
 mod experiment;
+mod export;
 mod forecast;
 mod grid;
 pub mod leak;
@@ -28,6 +29,7 @@ pub use detail::{BANDS, Calibrated, Depth, Detail, NormaliserError, Part, Target
 pub use ensembling::{Rule, combine};
 pub use evaluation::{Comparison, Evaluation, Scores, compare, compare_with_first, digest, evaluate, names};
 pub use experiment::{PART, ask};
+pub use export::{Exported, export};
 pub use forecast::Forecast;
 pub use grid::{Axis, Grid, GridConfig, Setting};
 pub use merge::{Bounds, Gate, MergeConfig, merge, merged};

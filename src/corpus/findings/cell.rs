@@ -313,6 +313,7 @@ fn odd(c: char) -> Option<&'static str> {
         '\u{e000}'..='\u{f8ff}' => "a private character without a meaning",
         '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => "an unusual space",
         '\u{2010}'..='\u{2012}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' => "an unusual hyphen",
+        '\u{b4}' | '`' => "an accent in the place of an apostrophe",
         '\u{300}'..='\u{36f}' => "an accent apart from its letter",
         '\u{ff01}'..='\u{ff5e}' => "a full-width form",
         '\u{fb00}'..='\u{fb06}' => "letters joined in one character",

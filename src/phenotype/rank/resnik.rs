@@ -103,8 +103,10 @@ impl<'a> Resnik<'a> {
 
     /// How often random queries of as many terms score as high, for every candidate; none for those without annotations. Random terms are
     /// drawn from all terms that annotate a disease.
-    pub fn significance(&self, signs: &Signs, queries: usize, seed: u64) -> Vec<Option<Significance>> {
-        let scores: Vec<f32> = self.halves_of(&signs.observed).into_iter().map(Halves::score).collect();
+    /// What is left out is left out of the random queries' scores, too.
+    pub fn significance(&self, signs: &Signs, left: Left, queries: usize, seed: u64) -> Vec<Option<Significance>> {
+        let scores: Vec<f32> = self.halves(signs, left).into_iter().map(Halves::score).collect();
+        let changed = self.profiles.without(self.library, left);
         let terms: Vec<Term> = {
             let mut all: Vec<Term> =
                 self.profiles.list.iter().flat_map(|one| one.direct.iter().map(|&(term, _)| term)).collect();
@@ -118,11 +120,15 @@ impl<'a> Resnik<'a> {
             .map(|query| {
                 let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed ^ query.wrapping_mul(0x9E37_79B9_7F4A_7C15));
                 let drawn = draw(&terms, length, &mut rng);
-                let random = self.halves_of(&drawn);
+                let mut random = self.halves_of(&drawn);
+                let shown = self.shown(&drawn);
+                changed.iter().for_each(|(i, profile)| random[*i] = self.halves_one(&drawn, &shown, profile));
                 random.iter().zip(&scores).map(|(one, &score)| u32::from(one.score() >= score)).collect::<Vec<u32>>()
             })
             .reduce(|| vec![0; scores.len()], |a, b| a.iter().zip(b).map(|(a, b)| a + b).collect());
-        let annotated: Vec<usize> = (0..scores.len()).filter(|&i| !self.profiles.list[i].direct.is_empty()).collect();
+        let emptied = |i: usize| changed.iter().any(|(at, profile)| *at == i && profile.direct.is_empty());
+        let annotated: Vec<usize> =
+            (0..scores.len()).filter(|&i| !self.profiles.list[i].direct.is_empty() && !emptied(i)).collect();
         let p = |i: usize| f64::from(as_high[i] + 1) / (queries as f64 + 1.0);
         let mut order = annotated.clone();
         order.sort_by(|&a, &b| p(b).total_cmp(&p(a)));
@@ -208,7 +214,7 @@ mod tests {
         let library = library();
         let resnik = Resnik::of(&library);
         let signs = Signs { observed: vec![library.ontology().named("focal seizure").unwrap()], excluded: vec![] };
-        let all = resnik.significance(&signs, 400, 7);
+        let all = resnik.significance(&signs, Left::nothing(), 400, 7);
         let p = |id: &str| all[library.candidate(id).unwrap()];
         // four terms annotate the three diseases; one in four random queries is focal seizure
         assert!((p("OMIM:1").unwrap().p - 0.25).abs() < 0.07, "{:?}", p("OMIM:1"));

@@ -98,7 +98,7 @@ impl Benchmark {
         let spec = serde_json::json!({
             "config": config,
             "ontology": bench.published.ontology().version,
-            "annotations": bench.published.knowledge.version,
+            "annotations": bench.published.knowledge.id(),
             "patients": digest_of(&bench.published, &bench.patients(config.every)),
             "cross_references": bench.open.cross_references.len(),
             "descriptions": bench.open.descriptions.len(),

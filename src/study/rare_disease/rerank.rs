@@ -173,6 +173,7 @@ impl Reranked {
             asked: asked.clone(),
             ranker: config.ranker.name().into(),
             ranker_version: super::shortlist::VERSION,
+            annotations: task.library.knowledge.is_other().then(|| task.library.knowledge.id()),
             top: config.top,
             part: io::to_value(&part)?,
         });

@@ -94,7 +94,7 @@ impl Run {
             "ranker": kind,
             "version": VERSION,
             "ontology": knowledge.ontology.version,
-            "annotations": knowledge.version,
+            "annotations": knowledge.id(),
             "validation": (kind == RankerKind::Learned).then_some(VALIDATION),
         });
         let model = format!("{}@{}", kind.name(), &crate::io::digest_json(&settings)?[..12]);
