@@ -14,8 +14,8 @@ use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use dxlab::error::Result;
 use dxlab::generate::{Place, Sampling};
 use dxlab::model::ops::{
-    Dropout, Heads, LowRank, Segments, Turns, Window, adapted_linear, add, attend_past, causal_attention, dropout,
-    linear, on_workers, rms_norm, rope, scale_columns, swiglu, token_logprob,
+    Dropout, Heads, LowRank, RotaryEmbedding, Segments, Window, adapted_linear, add, attend_past, causal_attention,
+    dropout, linear, on_workers, rms_norm, rope, scale_columns, swiglu, token_logprob,
 };
 use dxlab::model::{Rope, Weight};
 use dxlab::train::{AdamW, Gradients, Moments, orthogonal};
@@ -186,8 +186,8 @@ fn row_by_row(bench: &mut Bench, case: &Case) -> Result<()> {
 
     let wide = heads.heads * heads.dim;
     let q = variable(&[tokens, heads.heads, heads.dim], 11)?;
-    let turns = Turns::new(&case.segments().positions(), &Rope::plain(1e6).frequencies(heads.dim).0, 1.0);
-    bench.both("rope", name("queries", wide), [tokens * wide; 2], || Ok(rope(&q, &turns)?))?;
+    let rotary = RotaryEmbedding::new(&case.segments().positions(), &Rope::plain(1e6).frequencies(heads.dim).0, 1.0);
+    bench.both("rope", name("queries", wide), [tokens * wide; 2], || Ok(rope(&q, &rotary)?))?;
 
     let (gate, up) = (variable(&[tokens, case.intermediate], 12)?, variable(&[tokens, case.intermediate], 13)?);
     let work = [tokens * case.intermediate; 2];

@@ -94,11 +94,9 @@ fn the_server_ranks_rare_diseases_by_terms_and_by_lines() {
     std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let at = line.trim_start_matches("http://").split_whitespace().next().unwrap().to_string();
     let ask = |body: Value| request(&at, "POST", "/v1/diagnose", &body.to_string());
-    let terms =
-        json!({"task": "rare-disease", "terms": ["HP:0000012", "hearing loss"], "excluded": ["Skull, large"]});
+    let terms = json!({"task": "rare-disease", "terms": ["HP:0000012", "hearing loss"], "excluded": ["Skull, large"]});
     let (status, by_terms) = ask(terms);
-    let (_, by_lines) =
-        ask(json!({"task": "rare-disease", "text": "Focal seizure\n- Hearing loss\nno skull, large"}));
+    let (_, by_lines) = ask(json!({"task": "rare-disease", "text": "Focal seizure\n- Hearing loss\nno skull, large"}));
     let (unknown, error) = ask(json!({"task": "rare-disease", "text": "focal seizur"}));
     let (_, found) = request(&at, "GET", "/terms?task=rare-disease&query=foc%20se", "");
     let (_, page) = request(&at, "GET", "/?example=rare-disease", "");
@@ -107,7 +105,8 @@ fn the_server_ranks_rare_diseases_by_terms_and_by_lines() {
     assert_eq!(status, 200, "{by_terms}");
     assert_eq!(by_terms["labels"], by_lines["labels"]);
     assert_eq!(by_terms["labels"][0]["label"], "Small epilepsy (OMIM:1)");
-    let shares: f64 = by_terms["labels"].as_array().unwrap().iter().map(|one| one["probability"].as_f64().unwrap()).sum();
+    let shares: f64 =
+        by_terms["labels"].as_array().unwrap().iter().map(|one| one["probability"].as_f64().unwrap()).sum();
     assert!((shares - 1.0).abs() < 1e-6, "two diseases share all of it: {shares}");
     let signs = by_terms["labels"][0]["evidence"]["signs"].as_array().unwrap();
     assert_eq!(signs.iter().map(|sign| sign["excluded"].as_bool().unwrap()).collect::<Vec<_>>(), [false, false, true]);

@@ -4,7 +4,9 @@ mod patterns;
 /// What stands where an adapter's folder should, and what to give.
 fn misplaced(dir: &Path) -> Option<String> {
     if !dir.exists() {
-        return Some("no such folder: expected a run folder of a training, or a folder with adapter_config.json".into());
+        return Some(
+            "no such folder: expected a run folder of a training, or a folder with adapter_config.json".into(),
+        );
     }
     if dir.is_file() {
         let advice = match dir.extension().and_then(|end| end.to_str()) {

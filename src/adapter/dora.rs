@@ -3,7 +3,7 @@
 //! ‖w_i + s b_i A‖² = ‖w_i‖² + 2 s b_i·(A w_i) + s² b_i (A Aᵀ) b_iᵀ        (Liu et al. 2024, eq. 5)
 use crate::error::Result;
 use crate::model::Weight;
-use crate::model::ops::{Numbers, linear};
+use crate::model::ops::{CpuSlice, linear};
 use candle_core::Tensor;
 
 /// ‖w_i‖ [n]: the magnitudes of a fresh adapter.
@@ -18,7 +18,7 @@ pub fn norms(weight: &Weight, squares: &[f64], a: &Tensor, b: &Tensor, scale: f6
     let (n, r) = b.dims2()?;
     let wa = linear(&a, weight)?; // A Wᵀ [r, n]
     let aa = a.matmul(&a.t()?)?; // [r, r]
-    let (wa, aa, b) = (Numbers::of(&wa)?, Numbers::of(&aa)?, Numbers::of(&b)?);
+    let (wa, aa, b) = (CpuSlice::of(&wa)?, CpuSlice::of(&aa)?, CpuSlice::of(&b)?);
     let row = |i: usize| -> f32 {
         let b = &b[i * r..(i + 1) * r];
         let along: f64 = b.iter().enumerate().map(|(j, &b)| b as f64 * wa[j * n + i] as f64).sum();

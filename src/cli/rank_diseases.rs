@@ -126,6 +126,9 @@ impl RankDiseases {
                 }
             }
         }
+        if let Some(other) = ranker.explained_by() {
+            println!("The score weighs all rankers; what a sign adds is that of {other} alone.");
+        }
         println!("For research only: a ranked list is no diagnosis.");
         Ok(())
     }
@@ -164,6 +167,7 @@ impl RankDiseases {
         json!({
             "patient": one.id,
             "ranker": ranker.name(),
+            "evidence_of": ranker.explained_by().unwrap_or(ranker.name()),
             "ontology": library.ontology().version,
             "annotations": library.knowledge.version,
             "published_patients": library.patients.len(),

@@ -273,15 +273,7 @@ fn packet(bytes: &[u8]) -> Result<Result<(Packet, Vec<String>), String>, String>
             ""
         }
     };
-    let packet = Packet {
-        id: raw.id,
-        publication,
-        sex: sex.into(),
-        age,
-        diseases,
-        observed,
-        excluded,
-    };
+    let packet = Packet { id: raw.id, publication, sex: sex.into(), age, diseases, observed, excluded };
     Ok(Ok((packet, unread)))
 }
 

@@ -7,7 +7,7 @@ use super::decode::{Limits, greedy};
 use super::pairs::Pair;
 use crate::error::Result;
 use crate::model::CausalLm;
-use crate::model::ops::{Numbers, Segments};
+use crate::model::ops::{CpuSlice, Segments};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -138,7 +138,7 @@ fn rows(model: &CausalLm, ids: &[u32], stride: usize, take: &mut dyn FnMut(&[f32
     for piece in at.chunks(ROWS) {
         let logits = model.logits(&hidden.index_select(&Tensor::new(piece, hidden.device())?, 0)?)?;
         let vocabulary = logits.dim(1)?;
-        Numbers::of(&logits)?.chunks_exact(vocabulary).for_each(&mut *take);
+        CpuSlice::of(&logits)?.chunks_exact(vocabulary).for_each(&mut *take);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::insert::Insertions;
 use super::passes::AT_ONCE;
 use super::sample::{Place, Sampling};
 use crate::error::{Error, Result};
-use crate::model::ops::{Numbers, Segments, log_sum_exp, on_workers};
+use crate::model::ops::{CpuSlice, Segments, log_sum_exp, on_workers};
 use crate::model::{Cache, CausalLm};
 use std::time::Instant;
 
@@ -70,7 +70,7 @@ fn read(model: &CausalLm, pending: &[u32], draft: &[u32], cache: &mut Cache) -> 
     let segments = Segments::of_lengths([ids.len() - first]);
     let logits = on_workers(|| model.logits(&model.extend(&ids[first..], &segments, &mut [&mut *cache])?))?; // [1 + draft, vocab_size]
     let vocabulary = logits.dim(1)?;
-    let rows = Numbers::of(&logits)?;
+    let rows = CpuSlice::of(&logits)?;
     Ok(rows.chunks_exact(vocabulary).map(|row| (row.to_vec(), log_sum_exp(row))).collect())
 }
 

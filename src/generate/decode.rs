@@ -15,7 +15,7 @@ use super::sample::{Place, Sampling};
 use super::sequence::{Rules, Sequence};
 use super::text::StopStrings;
 use crate::error::{Error, Result};
-use crate::model::ops::{Numbers, Segments, each, log_sum_exp, on_workers};
+use crate::model::ops::{CpuSlice, Segments, each, log_sum_exp, on_workers};
 use crate::model::{Cache, CausalLm, Config, Tokenizer};
 use candle_core::Tensor;
 use serde::Serialize;
@@ -379,13 +379,13 @@ impl<'p> Decoder<'_, 'p> {
             let logits = model.logits(&model.extend_tail(&ids, &segments, &newest, &mut caches)?)?; // [pieces, vocab_size]
             let mut wholes = vec![0f32; segments.len()];
             {
-                let (numbers, vocabulary) = (Numbers::of(&logits)?, logits.dim(1)?);
+                let (numbers, vocabulary) = (CpuSlice::of(&logits)?, logits.dim(1)?);
                 each(&mut wholes, |i, whole| *whole = log_sum_exp(&numbers[i * vocabulary..][..vocabulary]));
             }
             Ok((logits, wholes))
         })?;
         let vocabulary = logits.dim(1)?;
-        let logits = Numbers::of(&logits)?;
+        let logits = CpuSlice::of(&logits)?;
         let rows = logits.chunks_exact(vocabulary).zip(wholes);
         for ((a, piece), (row, whole)) in reading.iter_mut().zip(&pass.pieces).zip(rows) {
             if piece.end < a.pending.len() {

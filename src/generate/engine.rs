@@ -20,7 +20,7 @@ use super::sample::{Place, Sampling};
 use super::sequence::{Rules, Sequence};
 use super::text::StopStrings;
 use crate::error::{Error, Result};
-use crate::model::ops::{Numbers, Segments, by_row, each, log_sum_exp, on_workers};
+use crate::model::ops::{CpuSlice, Segments, by_row, each, log_sum_exp, on_workers};
 use crate::model::{Cache, CausalLm};
 use candle_core::Tensor;
 use std::collections::{BTreeMap, VecDeque};
@@ -283,7 +283,7 @@ impl Engine {
         let last = cache.len() + piece.len() == prompt.len();
         let row = on_workers(|| -> Result<Option<Vec<f32>>> {
             let hidden = model.extend_tail(piece, &segments, &newest, &mut [&mut *cache])?;
-            Ok(if last { Some(Numbers::of(&model.logits(&hidden)?)?.to_vec()) } else { None })
+            Ok(if last { Some(CpuSlice::of(&model.logits(&hidden)?)?.to_vec()) } else { None })
         })?;
         self.done.read += piece.len() as u64;
         if piece.len() == PIECE {
@@ -368,7 +368,7 @@ fn pass(model: &CausalLm, active: &mut [&mut Active]) -> Result<(Vec<f32>, Vec<f
         by_row(|| {
             let logits: Tensor = model.logits(&model.extend(&ids, &ones, &mut caches)?)?;
             let vocabulary = logits.dim(1)?;
-            let numbers = Numbers::of(&logits)?;
+            let numbers = CpuSlice::of(&logits)?;
             let mut wholes = vec![0f32; ids.len()];
             each(&mut wholes, |i, whole| *whole = log_sum_exp(&numbers[i * vocabulary..][..vocabulary]));
             Ok((numbers.to_vec(), wholes))

@@ -10,7 +10,7 @@
 //! and favours long ones whose later tokens follow from the first.
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
-use crate::model::ops::{Numbers, Segments, log_sum_exp};
+use crate::model::ops::{CpuSlice, Segments, log_sum_exp};
 use serde::Serialize;
 
 /// A candidate with its likelihood after one prompt.
@@ -76,7 +76,7 @@ fn score_candidates(model: &CausalLm, prompt: &[u32], candidates: &[Vec<u32>], b
     let mut cache = model.cache();
     let (all, newest) = (Segments::of_lengths([prompt.len()]), Segments::of_lengths([1]));
     let logits = model.logits(&model.extend_tail(prompt, &all, &newest, &mut [&mut cache])?)?; // [1, vocab_size]
-    let logits = Numbers::of(&logits)?;
+    let logits = CpuSlice::of(&logits)?;
     let whole = log_sum_exp(&logits);
     let mut scores: Vec<f64> = candidates.iter().map(|c| (logits[c[0] as usize] - whole) as f64).collect();
     let longer: Vec<usize> = (0..candidates.len()).filter(|&i| candidates[i].len() > 1).collect();

@@ -7,7 +7,7 @@ mod attention;
 
 pub use attention::AttentionBlock;
 
-use super::ops::{Segments, Turns, Weight, add_bias_over, linear, linear_each};
+use super::ops::{RotaryEmbedding, Segments, Weight, add_bias_over, linear, linear_each};
 use crate::error::Result;
 use candle_core::Tensor;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub enum LayerState {
 pub struct Pass<'a> {
     pub segments: &'a Segments,
     /// Rotary positions of all tokens.
-    pub turns: &'a Turns,
+    pub rotary: &'a RotaryEmbedding,
     /// What the last layer has to answer for; None: every token.
     pub tail: Option<&'a Tail>,
 }
@@ -53,7 +53,7 @@ pub struct Tail {
     pub segments: Segments,
     /// Their row numbers among all tokens [rows], u32.
     pub rows: Tensor,
-    pub turns: Turns,
+    pub rotary: RotaryEmbedding,
 }
 
 /// Where the weights come from: a tensor by its checkpoint name and wanted shape.

@@ -8,7 +8,9 @@ mod load;
 
 use super::block::{Block, LayerState, Linear, Pass, Tail, Weights};
 use super::config::Config;
-use super::ops::{Segments, TokenLogProbs, Turns, Weight, linear, rms_norm, smoothed_token_logprob, token_logprob};
+use super::ops::{
+    RotaryEmbedding, Segments, TokenLogProbs, Weight, linear, rms_norm, smoothed_token_logprob, token_logprob,
+};
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
@@ -92,7 +94,7 @@ impl Cache {
 /// Rotary positions of one pass, and which rows its last layer has to answer for.
 struct Places {
     segments: Segments,
-    turns: Turns,
+    rotary: RotaryEmbedding,
     tail: Option<Tail>,
 }
 
@@ -139,18 +141,18 @@ impl CausalLm {
     }
 
     fn places(&self, positions: &[usize], segments: &Segments, tails: &Segments) -> Result<Places> {
-        let turns = |positions: &[usize]| Turns::new(positions, &self.frequencies.0, self.frequencies.1);
-        let (segments, turns_of_all) = (segments.clone(), turns(positions));
+        let rotary = |positions: &[usize]| RotaryEmbedding::new(positions, &self.frequencies.0, self.frequencies.1);
+        let (segments, turns_of_all) = (segments.clone(), rotary(positions));
         if &segments == tails {
-            return Ok(Places { segments, turns: turns_of_all, tail: None });
+            return Ok(Places { segments, rotary: turns_of_all, tail: None });
         }
         let rows: Vec<u32> = (0..segments.len())
             .flat_map(|i| (segments.range(i).end - tails.range(i).len()..segments.range(i).end).map(|row| row as u32))
             .collect();
         let kept: Vec<usize> = rows.iter().map(|&row| positions[row as usize]).collect();
         let rows = Tensor::new(rows.as_slice(), self.device())?;
-        let tail = Tail { segments: tails.clone(), rows, turns: turns(&kept) };
-        Ok(Places { segments, turns: turns_of_all, tail: Some(tail) })
+        let tail = Tail { segments: tails.clone(), rows, rotary: rotary(&kept) };
+        Ok(Places { segments, rotary: turns_of_all, tail: Some(tail) })
     }
 
     /// As `hidden`, for tokens that continue the sequences in `caches` (one a segment). Inference only.
@@ -200,7 +202,7 @@ impl CausalLm {
     /// What layer `i` needs to know; the last one alone has a tail.
     fn pass<'a>(&self, i: usize, places: &'a Places) -> Pass<'a> {
         let tail = places.tail.as_ref().filter(|_| i + 1 == self.layers.len());
-        Pass { segments: &places.segments, turns: &places.turns, tail }
+        Pass { segments: &places.segments, rotary: &places.rotary, tail }
     }
 
     fn run(&self, ids: &[u32], places: &Places, mut caches: Option<&mut [&mut Cache]>) -> Result<Tensor> {

@@ -129,7 +129,10 @@ impl Checkpoint {
         let entry = entries.get(name).ok_or_else(|| {
             let why = match self.bias_key(name) {
                 Some(key) => format!("config.json says `{key}: true`; set it to false if the model has no such biases"),
-                None => match entries.keys().find_map(|own| own.strip_suffix(name).filter(|before| before.ends_with('.'))) {
+                None => match entries
+                    .keys()
+                    .find_map(|own| own.strip_suffix(name).filter(|before| before.ends_with('.')))
+                {
                     Some(before) => format!("`{before}{name}` is there: save the model without the prefix `{before}`"),
                     None => "does config.json fit?".into(),
                 },
@@ -265,7 +268,8 @@ fn entries(dir: &Path) -> Result<BTreeMap<String, Entry>> {
     } else if dir.join(INDEX).is_file() {
         shards(dir)
     } else {
-        let others = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.safetensors", "consolidated.00.pth"];
+        let others =
+            ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.safetensors", "consolidated.00.pth"];
         let found = others.into_iter().find(|name| dir.join(name).is_file());
         let advice = found.map_or(String::new(), |name| {
             format!("; {name} is, which is not read: save the model with transformers (`save_pretrained`), or get the repository's safetensors")

@@ -30,8 +30,8 @@ mod server;
 pub use diagnose::{Diagnoser, Diagnosis, Finding, Measured, Named, Oracle, Told};
 pub use findings::{Findings, FindingsConfig};
 pub use keys::{Keys, Limit};
-pub use rare_disease::RareDiseases;
 pub use models::{AdapterName, Served};
+pub use rare_disease::RareDiseases;
 pub use server::{Bounds, ServeConfig, Server};
 
 /// What stands beside every answer about a patient's text.

@@ -106,7 +106,8 @@ fn lines(text: &str) -> Vec<&str> {
     } else {
         ','
     };
-    let tidy = |line: &'_ str| line.trim().trim_start_matches(['-', '*', '•']).trim_end_matches(['.', ';', ',']).trim().len();
+    let tidy =
+        |line: &'_ str| line.trim().trim_start_matches(['-', '*', '•']).trim_end_matches(['.', ';', ',']).trim().len();
     text.split(by)
         .filter(|line| tidy(line) > 0)
         .map(|line| line.trim().trim_start_matches(['-', '*', '•']).trim_end_matches(['.', ';', ',']).trim())

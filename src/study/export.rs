@@ -82,10 +82,15 @@ mod tests {
             .collect();
         let first = lines[0]["messages"].as_array().unwrap();
         assert_eq!(first.last().unwrap()["role"], "assistant");
-        let roles = |wanted: &str| lines.iter().all(|line| line["messages"].as_array().unwrap().iter().any(|m| m["role"] == wanted));
+        let roles = |wanted: &str| {
+            lines.iter().all(|line| line["messages"].as_array().unwrap().iter().any(|m| m["role"] == wanted))
+        };
         assert!(roles("user") && roles("assistant"));
         let test = task.test();
-        let leaks = |line: &Value| test.iter().any(|case| line["messages"].to_string().contains(&Value::from(case.case.input.as_str()).to_string()));
+        let leaks = |line: &Value| {
+            test.iter()
+                .any(|case| line["messages"].to_string().contains(&Value::from(case.case.input.as_str()).to_string()))
+        };
         assert!(!lines.iter().take(200).any(leaks), "no test case is among them");
         assert!(export(&config, &*task, &out).unwrap_err().to_string().contains("not empty"));
     }

@@ -3,7 +3,7 @@
 //! m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  p ← p(1 − ηλ) − η · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε), as torch.optim.AdamW.
 use super::muon::Muon;
 use crate::error::{Error, Result};
-use crate::model::ops::Numbers;
+use crate::model::ops::CpuSlice;
 use candle_core::{Device, Tensor, Var, backprop::GradStore};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ impl<'a> Gradients<'a> {
         for (name, var) in self.parameters {
             let Some(grad) = store.get(var) else { continue };
             let grad = grad.contiguous()?;
-            let grad = Numbers::of(&grad)?;
+            let grad = CpuSlice::of(&grad)?;
             match self.sums.get_mut(name) {
                 Some(sum) => sum.iter_mut().zip(grad.iter()).for_each(|(s, g)| *s += g),
                 None => drop(self.sums.insert(name.clone(), grad.to_vec())),
@@ -75,7 +75,7 @@ impl<'a> Gradients<'a> {
         }
     }
 
-    /// Turns sums into means over the supervised tokens, scaled down to `max_norm` where longer; returns the norm
+    /// RotaryEmbedding sums into means over the supervised tokens, scaled down to `max_norm` where longer; returns the norm
     /// before that.
     pub fn finish(&mut self, max_norm: f64) -> f64 {
         let mean = 1.0 / self.targets.max(1) as f64;
@@ -137,7 +137,7 @@ impl Moments {
                 let lr = lr(name);
                 let keep = if var.rank() > 1 { (1.0 - lr * w.weight_decay) as f32 } else { 1.0 };
                 let (lr, eps) = (lr as f32, w.eps as f32);
-                let mut p = Numbers::of(var.as_tensor())?.to_vec();
+                let mut p = CpuSlice::of(var.as_tensor())?.to_vec();
                 if let Some(muon) = muon.filter(|muon| muon.moves(name, var.dims())) {
                     let step = muon.step(grad, first, [var.dims()[0], var.dims()[1]]);
                     p.iter_mut().zip(step).for_each(|(p, o)| *p = *p * keep - lr * o);

@@ -11,8 +11,8 @@ use super::{Block, LayerState, Linear, Pass, Weights};
 use crate::error::{Error, Result};
 use crate::model::Config;
 use crate::model::ops::{
-    Heads, Numbers, Segments, Turns, Window, add_over, attend_past, causal_attention, rms_norm, rms_norm_over,
-    rope_over, swiglu_over,
+    CpuSlice, Heads, RotaryEmbedding, Segments, Window, add_over, attend_past, causal_attention, rms_norm,
+    rms_norm_over, rope_over, swiglu_over,
 };
 use candle_core::Tensor;
 
@@ -112,11 +112,11 @@ impl Block for AttentionBlock {
     fn forward(&self, x: &Tensor, pass: &Pass, states: Option<&mut [&mut LayerState]>) -> Result<Tensor> {
         let h = rms_norm(x, &self.input_layernorm, self.eps)?;
         // with a tail, only its rows go on after keys and values are made
-        let (x, asking, turns) = match pass.tail {
-            Some(tail) => (x.index_select(&tail.rows, 0)?, h.index_select(&tail.rows, 0)?, &tail.turns),
-            None => (x.clone(), h.clone(), pass.turns),
+        let (x, asking, rotary) = match pass.tail {
+            Some(tail) => (x.index_select(&tail.rows, 0)?, h.index_select(&tail.rows, 0)?, &tail.rotary),
+            None => (x.clone(), h.clone(), pass.rotary),
         };
-        let attended = self.self_attn.forward((&asking, turns), (&h, pass.turns), pass, states)?;
+        let attended = self.self_attn.forward((&asking, rotary), (&h, pass.rotary), pass, states)?;
         let x = add_over(&x, attended)?;
         let h = rms_norm(&x, &self.post_attention_layernorm, self.eps)?;
         Ok(add_over(&x, self.mlp.forward(&h)?)?)
@@ -144,8 +144,8 @@ impl Attention {
     /// `asking`: the rows that become queries; `seen`: those that become keys and values.
     fn forward(
         &self,
-        asking: (&Tensor, &Turns),
-        seen: (&Tensor, &Turns),
+        asking: (&Tensor, &RotaryEmbedding),
+        seen: (&Tensor, &RotaryEmbedding),
         pass: &Pass,
         states: Option<&mut [&mut LayerState]>,
     ) -> Result<Tensor> {
@@ -191,7 +191,7 @@ fn attend_with_past(
     segments: &Segments,
     states: &mut [&mut LayerState],
 ) -> Result<Tensor> {
-    let (qs, ks, vs) = (Numbers::of(q)?, Numbers::of(k)?, Numbers::of(v)?);
+    let (qs, ks, vs) = (CpuSlice::of(q)?, CpuSlice::of(k)?, CpuSlice::of(v)?);
     let (row, kv) = (heads.heads * heads.dim, heads.kv_heads * heads.dim);
     let mut windows = Vec::with_capacity(states.len());
     for (i, state) in states.iter_mut().enumerate() {

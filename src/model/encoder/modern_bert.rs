@@ -5,7 +5,7 @@ use super::config::{EncoderConfig, Reach};
 use super::layers::{Dense, Norm, rows};
 use crate::error::Result;
 use crate::model::Rope;
-use crate::model::ops::{Segments, Turns, add, bidirectional_attention, gelu, rope};
+use crate::model::ops::{RotaryEmbedding, Segments, add, bidirectional_attention, gelu, rope};
 use candle_core::Tensor;
 
 pub struct ModernBert {
@@ -39,16 +39,16 @@ impl ModernBert {
 
     pub fn forward(&self, c: &EncoderConfig, ids: &[u32], segments: &Segments) -> Result<Tensor> {
         let positions = segments.positions();
-        let mut turns: Vec<(f64, Turns)> = Vec::new(); // of the one or two thetas there are
+        let mut rotary: Vec<(f64, RotaryEmbedding)> = Vec::new(); // of the one or two thetas there are
         let mut x = self.norm.forward(&rows(&self.tok_embeddings, ids)?)?;
         for layer in &self.layers {
             let theta = layer.reach.rope_theta;
-            let at = turns.iter().position(|(known, _)| *known == theta).unwrap_or_else(|| {
+            let at = rotary.iter().position(|(known, _)| *known == theta).unwrap_or_else(|| {
                 let (frequencies, factor) = Rope::plain(theta).frequencies(c.head_dim());
-                turns.push((theta, Turns::new(&positions, &frequencies, factor)));
-                turns.len() - 1
+                rotary.push((theta, RotaryEmbedding::new(&positions, &frequencies, factor)));
+                rotary.len() - 1
             });
-            x = layer.forward(c, &x, &turns[at].1, segments)?;
+            x = layer.forward(c, &x, &rotary[at].1, segments)?;
         }
         self.final_norm.forward(&x)
     }
@@ -67,14 +67,14 @@ impl Layer {
         Ok(Self { reach, attn_norm, wqkv, wo, mlp_norm: norm("mlp_norm")?, mlp_wi, mlp_wo })
     }
 
-    fn forward(&self, c: &EncoderConfig, x: &Tensor, turns: &Turns, segments: &Segments) -> Result<Tensor> {
+    fn forward(&self, c: &EncoderConfig, x: &Tensor, rotary: &RotaryEmbedding, segments: &Segments) -> Result<Tensor> {
         let h = match &self.attn_norm {
             Some(norm) => norm.forward(x)?,
             None => x.clone(),
         };
         let qkv = self.wqkv.forward(&h)?.reshape(((), 3, c.num_attention_heads, c.head_dim()))?;
         let part = |i: usize| qkv.narrow(1, i, 1)?.squeeze(1)?.contiguous(); // [tokens, heads, d]
-        let (q, k, v) = (rope(&part(0)?, turns)?, rope(&part(1)?, turns)?, part(2)?);
+        let (q, k, v) = (rope(&part(0)?, rotary)?, rope(&part(1)?, rotary)?, part(2)?);
         let y = bidirectional_attention(&q, &k, &v, segments, self.reach.window)?.reshape(((), c.hidden_size))?;
         let x = add(x, &self.wo.forward(&y)?)?;
         let wide = self.mlp_wi.forward(&self.mlp_norm.forward(&x)?)?;

@@ -1,7 +1,7 @@
 //! z = x + y: the residual connections, and the bias of a linear layer (one row added to every row). candle's own sum
 //! wakes a second pool of threads, which then spins beside ours.
 use super::cpu::lanes::dispatch;
-use super::slices::{Numbers, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
+use super::slices::{CpuSlice, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -68,7 +68,7 @@ impl CustomOp2 for AddBias {
         }
         let (g_rows, n) = (g.contiguous()?, b.dim(0)?);
         let mut sums = vec![0f64; n];
-        for row in Numbers::of(&g_rows)?.chunks_exact(n) {
+        for row in CpuSlice::of(&g_rows)?.chunks_exact(n) {
             sums.iter_mut().zip(row).for_each(|(sum, g)| *sum += *g as f64);
         }
         let db: Vec<f32> = sums.into_iter().map(|sum| sum as f32).collect();

@@ -1,5 +1,5 @@
 //! y = x + b for every row: the bias of a linear layer.
-use super::slices::{Numbers, has_loops, operand, result, zeros};
+use super::slices::{CpuSlice, has_loops, operand, result, zeros};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -48,7 +48,7 @@ impl CustomOp2 for AddBias {
             return Ok((Some(g.clone()), None));
         }
         let g = g.contiguous()?;
-        let (gs, n) = (Numbers::of(&g)?, b.elem_count());
+        let (gs, n) = (CpuSlice::of(&g)?, b.elem_count());
         let sum = |rows: &[f32]| {
             let mut sum = vec![0f32; n];
             rows.chunks_exact(n).for_each(|row| sum.iter_mut().zip(row).for_each(|(s, g)| *s += g));

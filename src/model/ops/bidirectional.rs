@@ -7,7 +7,7 @@ use super::cpu::lanes::{dot, exp_row, exp_shifted, scale};
 use super::cpu::matrix::{View, ViewMut, multiply};
 use super::cpu::workers::Threads;
 use super::segments::Segments;
-use super::slices::{Numbers, has_loops, operand, result};
+use super::slices::{CpuSlice, has_loops, operand, result};
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -231,7 +231,7 @@ impl CustomOp3 for Bidirectional {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let g = g.contiguous()?;
         let (qs, ks, vs, ys, gs) =
-            (Numbers::of(q)?, Numbers::of(k)?, Numbers::of(v)?, Numbers::of(y)?, Numbers::of(&g)?);
+            (CpuSlice::of(q)?, CpuSlice::of(k)?, CpuSlice::of(v)?, CpuSlice::of(y)?, CpuSlice::of(&g)?);
         let lse = self.lse.lock().map_err(|_| candle_core::Error::msg("attention: a worker panicked"))?;
         let tasks = self.tasks();
         let inputs: [&[f32]; 3] = [&qs, &ks, &vs];

@@ -74,7 +74,7 @@ impl CustomOp1 for Dropout {
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        let mut g = super::slices::Numbers::of(&g.contiguous()?)?.to_vec();
+        let mut g = super::slices::CpuSlice::of(&g.contiguous()?)?.to_vec();
         drop(&mut g, *self);
         Tensor::from_vec(g, x.shape(), x.device()).map(Some)
     }

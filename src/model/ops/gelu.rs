@@ -1,5 +1,5 @@
 //! y = x Φ(x) = x (1 + erf(x/√2)) / 2, Φ the normal distribution function (Hendrycks & Gimpel 2016, GELU in its exact form, not tanh's).
-use super::slices::{Numbers, has_loops, operand, result, zeros};
+use super::slices::{CpuSlice, has_loops, operand, result, zeros};
 use candle_core::cpu::erf::erf_f32;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -48,7 +48,7 @@ impl CustomOp1 for Gelu {
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let g = g.contiguous()?;
-        let (xs, gs) = (Numbers::of(x)?, Numbers::of(&g)?);
+        let (xs, gs) = (CpuSlice::of(x)?, CpuSlice::of(&g)?);
         let mut dx = zeros(xs.len());
         dx.par_chunks_mut(BLOCK).zip(xs.par_chunks(BLOCK).zip(gs.par_chunks(BLOCK))).for_each(|(dx, (x, g))| {
             dx.iter_mut().zip(x.iter().zip(g)).for_each(|(d, (x, g))| *d = g * slope(*x));

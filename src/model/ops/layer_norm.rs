@@ -3,7 +3,7 @@
 //! candle's own layer norm with a bias cuts the gradient without a word (candle-nn 0.11.1, `ops::layer_norm`), so encoders that
 //! are to learn use this one.
 use super::cpu::lanes::{dispatch, sum_by};
-use super::slices::{Numbers, ROWS_A_TASK, has_loops, operand, result, zeros};
+use super::slices::{CpuSlice, ROWS_A_TASK, has_loops, operand, result, zeros};
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -118,7 +118,7 @@ impl CustomOp3 for LayerNorm {
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let g = g.contiguous()?;
-        let (xs, ws, gs) = (Numbers::of(x)?, Numbers::of(w)?, Numbers::of(&g)?);
+        let (xs, ws, gs) = (CpuSlice::of(x)?, CpuSlice::of(w)?, CpuSlice::of(&g)?);
         let n = ws.len();
         let mut dx = zeros(xs.len());
         let block = ROWS_A_TASK * n;

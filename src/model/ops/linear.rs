@@ -7,11 +7,11 @@
 //! ```
 //! One operation for all of it: no pass over [tokens, n] besides the products, and h = D(x) Aᵀ is all that is kept.
 use super::cpu::matrix::{View, ViewMut, multiply};
-use super::cpu::skinny;
+use super::cpu::small_batch;
 use super::cpu::source;
 use super::cpu::workers::{Threads, is_by_row};
 use super::dropout::{Dropout, drop};
-use super::slices::{Numbers, has_loops, operand, result, zeros};
+use super::slices::{CpuSlice, has_loops, operand, result, zeros};
 use super::weight::Weight;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::borrow::Cow;
@@ -45,7 +45,7 @@ pub fn linear_each<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<
         made.push((n, zeros(tokens * n)));
     }
     let mut views: Vec<&mut [f32]> = made.iter_mut().map(|(_, y)| y.as_mut_slice()).collect();
-    Weight::forward_each(&weights, &Numbers::of(&x)?, tokens, &mut views)?;
+    Weight::forward_each(&weights, &CpuSlice::of(&x)?, tokens, &mut views)?;
     for (y, (n, numbers)) in ys.iter_mut().zip(made) {
         *y = Tensor::from_vec(numbers, (tokens, n), x.device())?;
     }
@@ -73,7 +73,7 @@ impl CustomOp2 for LearntLinear {
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (g, (tokens, k), n) = (g.contiguous()?, x.dims2()?, w.dim(0)?);
-        let (xs, ws, gs) = (Numbers::of(x)?, Numbers::of(w)?, Numbers::of(&g)?);
+        let (xs, ws, gs) = (CpuSlice::of(x)?, CpuSlice::of(w)?, CpuSlice::of(&g)?);
         let upstream = View::new(&gs, tokens, n, n);
         let (mut dx, mut dw) = (zeros(tokens * k), zeros(n * k));
         product(&mut dx, [tokens, k], upstream, View::new(&ws, n, k, k), 1.0, false);
@@ -114,7 +114,7 @@ impl CustomOp1 for FrozenLinear {
         let ((_, k), tokens) = (self.weight.dims()?, x.dim(0)?);
         let g = g.contiguous()?;
         let mut dx = zeros(tokens * k);
-        self.weight.backward(&Numbers::of(&g)?, tokens, &mut dx)?;
+        self.weight.backward(&CpuSlice::of(&g)?, tokens, &mut dx)?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }
@@ -194,10 +194,10 @@ fn product(dst: &mut [f32], [rows, cols]: [usize; 2], a: View, b: View, scale: f
 fn low_rank(y: &mut [f32], x: &[f32], [a, b]: [&[f32]; 2], [tokens, n, k, r]: [usize; 4], scale: f32) -> Vec<f32> {
     let mut h = vec![0f32; tokens * r];
     if is_by_row() {
-        let rows = |numbers, k| source::Source { numbers: source::Numbers::F32(numbers), k, rounded: false };
-        skinny::forward(&rows(a, k), tokens, x, &mut h);
+        let rows = |numbers, k| source::Source { numbers: source::Elements::F32(numbers), k, rounded: false };
+        small_batch::forward(&rows(a, k), tokens, x, &mut h);
         let mut more = zeros(tokens * n);
-        skinny::forward(&rows(b, r), tokens, &h, &mut more);
+        small_batch::forward(&rows(b, r), tokens, &h, &mut more);
         y.iter_mut().zip(&more).for_each(|(y, more)| *y += scale * more);
         return h;
     }
@@ -230,7 +230,7 @@ impl CustomOp3 for AdaptedLinear {
         self.base.weight.forward(x, tokens, &mut y)?;
         let h = low_rank(&mut y, &self.dropped(x), [a, b], [tokens, n, k, r], self.scale);
         if let Some((a0, b0)) = &self.start {
-            let (a0, b0) = (Numbers::of(a0)?, Numbers::of(b0)?);
+            let (a0, b0) = (CpuSlice::of(a0)?, CpuSlice::of(b0)?);
             low_rank(&mut y, x, [&a0, &b0], [tokens, n, k, r], -self.scale);
         }
         if let Ok(mut saved) = self.h.lock() {
@@ -249,7 +249,7 @@ impl CustomOp3 for AdaptedLinear {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let ((n, k), tokens, r) = (self.base.weight.dims()?, x.dim(0)?, a.dim(0)?);
         let g = g.contiguous()?;
-        let (xs, gs, a_s, bs) = (Numbers::of(x)?, Numbers::of(&g)?, Numbers::of(a)?, Numbers::of(b)?);
+        let (xs, gs, a_s, bs) = (CpuSlice::of(x)?, CpuSlice::of(&g)?, CpuSlice::of(a)?, CpuSlice::of(b)?);
         let h = self.h.lock().map_err(|_| candle_core::Error::msg("adapted-linear: a worker panicked"))?;
         let upstream = View::new(&gs, tokens, n, n);
         let (mut db, mut dh, mut da) = (vec![0f32; n * r], vec![0f32; tokens * r], vec![0f32; r * k]);
@@ -264,7 +264,7 @@ impl CustomOp3 for AdaptedLinear {
         let mut dx = zeros(tokens * k);
         self.base.weight.backward(&gs, tokens, &mut dx)?;
         if let Some((a0, b0)) = &self.start {
-            let (a0, b0) = (Numbers::of(a0)?, Numbers::of(b0)?);
+            let (a0, b0) = (CpuSlice::of(a0)?, CpuSlice::of(b0)?);
             let mut dh0 = vec![0f32; tokens * r];
             product(&mut dh0, [tokens, r], upstream, View::new(&b0, n, r, r), -self.scale, false);
             product(&mut dx, [tokens, k], View::new(&dh0, tokens, r, r), View::new(&a0, r, k, k), 1.0, true);
@@ -292,7 +292,7 @@ pub fn scale_columns(y: &Tensor, c: &Tensor) -> Result<Tensor> {
 }
 
 mod columns {
-    use super::super::slices::{Numbers, operand, result};
+    use super::super::slices::{CpuSlice, operand, result};
     use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
     pub struct ScaleColumns;
@@ -312,7 +312,7 @@ mod columns {
 
         fn bwd(&self, y: &Tensor, c: &Tensor, _out: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
             let g = g.contiguous()?;
-            let (ys, cs, gs) = (Numbers::of(y)?, Numbers::of(c)?, Numbers::of(&g)?);
+            let (ys, cs, gs) = (CpuSlice::of(y)?, CpuSlice::of(c)?, CpuSlice::of(&g)?);
             let (mut dy, mut dc) = (gs.to_vec(), vec![0f32; cs.len()]);
             for (dy, y) in dy.chunks_exact_mut(cs.len()).zip(ys.chunks_exact(cs.len())) {
                 for (((d, y), c), dc) in dy.iter_mut().zip(y).zip(cs.iter()).zip(&mut dc) {

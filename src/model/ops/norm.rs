@@ -1,6 +1,6 @@
 //! y = w ⊙ x / √(mean(x²) + ε) over the last dimension (Zhang & Sennrich 2019, RMSNorm).
 use super::cpu::lanes::{dispatch, sum_by};
-use super::slices::{Numbers, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
+use super::slices::{CpuSlice, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -90,7 +90,7 @@ impl CustomOp2 for RmsNorm {
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (x, g) = (x.contiguous()?, g.contiguous()?);
-        let (xs, ws, gs) = (Numbers::of(&x)?, Numbers::of(w)?, Numbers::of(&g)?);
+        let (xs, ws, gs) = (CpuSlice::of(&x)?, CpuSlice::of(w)?, CpuSlice::of(&g)?);
         let n = ws.len();
         let mut dx = zeros(xs.len());
         let block = ROWS_A_TASK * n;

@@ -2,20 +2,20 @@
 //! position · w_i and multiplied with a factor (1 but for YaRN). The gradient is the turn in the other direction with
 //! the same factor. Which w_i a model has is said by its config ([`Rope`](crate::model::Rope)).
 use super::cpu::lanes::dispatch;
-use super::slices::{Numbers, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite, result, zeros};
+use super::slices::{CpuSlice, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite, result, zeros};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::Arc;
 
 /// cos and sin of every token of a batch, [tokens, head_dim / 2] each; computed in f64, stored in f32.
 #[derive(Clone)]
-pub struct Turns {
+pub struct RotaryEmbedding {
     cos: Arc<Vec<f32>>,
     sin: Arc<Vec<f32>>,
     half: usize,
 }
 
-impl Turns {
+impl RotaryEmbedding {
     /// `frequencies` [head_dim / 2]: the angles of position 1; cos and sin are multiplied with `factor`.
     pub fn new(positions: &[usize], frequencies: &[f64], factor: f64) -> Self {
         let half = frequencies.len();
@@ -32,25 +32,25 @@ impl Turns {
 }
 
 /// `x` [tokens, heads, head_dim] → the same shape, every token turned by its own position.
-pub fn rope(x: &Tensor, turns: &Turns) -> Result<Tensor> {
+pub fn rope(x: &Tensor, rotary: &RotaryEmbedding) -> Result<Tensor> {
     if !has_loops(&[x]) {
-        return rope_naive(x, turns);
+        return rope_naive(x, rotary);
     }
-    x.contiguous()?.apply_op1(Rope { turns: turns.clone(), sign: 1.0 })
+    x.contiguous()?.apply_op1(Rope { rotary: rotary.clone(), sign: 1.0 })
 }
 
 /// As [`rope`], written over `x` where no gradient asks for it. `x` must be no one else's.
-pub fn rope_over(x: Tensor, turns: &Turns) -> Result<Tensor> {
+pub fn rope_over(x: Tensor, rotary: &RotaryEmbedding) -> Result<Tensor> {
     let (tokens, heads, dim) = x.dims3()?;
-    if !may_be_overwritten(&x, &[]) || dim != 2 * turns.half || tokens * turns.half != turns.cos.len() {
-        return rope(&x, turns);
+    if !may_be_overwritten(&x, &[]) || dim != 2 * rotary.half || tokens * rotary.half != rotary.cos.len() {
+        return rope(&x, rotary);
     }
-    let (half, token) = (turns.half, heads * dim);
+    let (half, token) = (rotary.half, heads * dim);
     overwrite("rope", &x, |x| {
         x.par_chunks_mut(ROWS_A_TASK * token).enumerate().for_each(|(block, x)| {
             for (t, x) in x.chunks_exact_mut(token).enumerate() {
                 let at = (block * ROWS_A_TASK + t) * half;
-                let (cos, sin) = (&turns.cos[at..at + half], &turns.sin[at..at + half]);
+                let (cos, sin) = (&rotary.cos[at..at + half], &rotary.sin[at..at + half]);
                 x.chunks_exact_mut(dim).for_each(|x| turn_over(x, cos, sin));
             }
         });
@@ -59,11 +59,11 @@ pub fn rope_over(x: Tensor, turns: &Turns) -> Result<Tensor> {
 }
 
 /// The same by candle's own differentiable operations.
-pub fn rope_naive(x: &Tensor, turns: &Turns) -> Result<Tensor> {
+pub fn rope_naive(x: &Tensor, rotary: &RotaryEmbedding) -> Result<Tensor> {
     let (tokens, _, dim) = x.dims3()?;
     let half = dim / 2;
     let table = |v: &Vec<f32>, device: &Device| Tensor::from_slice(v, (tokens, 1, half), device)?.to_dtype(x.dtype());
-    let (cos, sin) = (table(&turns.cos, x.device())?, table(&turns.sin, x.device())?);
+    let (cos, sin) = (table(&rotary.cos, x.device())?, table(&rotary.sin, x.device())?);
     let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
     let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
@@ -71,7 +71,7 @@ pub fn rope_naive(x: &Tensor, turns: &Turns) -> Result<Tensor> {
 }
 
 struct Rope {
-    turns: Turns,
+    rotary: RotaryEmbedding,
     sign: f32,
 }
 
@@ -103,14 +103,14 @@ dispatch! {
 
 impl Rope {
     fn turn(&self, x: &[f32], heads: usize) -> Vec<f32> {
-        let half = self.turns.half;
+        let half = self.rotary.half;
         let token = heads * 2 * half;
         let mut y = zeros(x.len());
         y.par_chunks_mut(ROWS_A_TASK * token).zip(x.par_chunks(ROWS_A_TASK * token)).enumerate().for_each(
             |(block, (y, x))| {
                 for (t, (y, x)) in y.chunks_exact_mut(token).zip(x.chunks_exact(token)).enumerate() {
                     let at = (block * ROWS_A_TASK + t) * half;
-                    let (cos, sin) = (&self.turns.cos[at..at + half], &self.turns.sin[at..at + half]);
+                    let (cos, sin) = (&self.rotary.cos[at..at + half], &self.rotary.sin[at..at + half]);
                     for (y, x) in y.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
                         turn_head(x, y, cos, sin, self.sign);
                     }
@@ -128,10 +128,10 @@ impl CustomOp1 for Rope {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (tokens, heads, dim) = layout.shape().dims3()?;
-        if dim != 2 * self.turns.half || tokens * self.turns.half != self.turns.cos.len() {
+        if dim != 2 * self.rotary.half || tokens * self.rotary.half != self.rotary.cos.len() {
             candle_core::bail!(
                 "rope: {tokens} tokens of dimension {dim}, the table has {} numbers",
-                self.turns.cos.len()
+                self.rotary.cos.len()
             )
         }
         Ok(result(self.turn(operand("rope", x, layout)?, heads), layout.shape()))
@@ -139,8 +139,8 @@ impl CustomOp1 for Rope {
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let g = g.contiguous()?;
-        let back = Rope { turns: self.turns.clone(), sign: -self.sign };
-        let dx = back.turn(&Numbers::of(&g)?, x.dim(1)?);
+        let back = Rope { rotary: self.rotary.clone(), sign: -self.sign };
+        let dx = back.turn(&CpuSlice::of(&g)?, x.dim(1)?);
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }

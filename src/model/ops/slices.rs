@@ -87,12 +87,12 @@ pub fn result(v: Vec<f32>, shape: &Shape) -> (CpuStorage, Shape) {
 }
 
 /// A contiguous f32 tensor on the CPU, borrowed as a slice.
-pub struct Numbers<'a> {
+pub struct CpuSlice<'a> {
     storage: RwLockReadGuard<'a, Storage>,
     range: Range<usize>,
 }
 
-impl<'a> Numbers<'a> {
+impl<'a> CpuSlice<'a> {
     pub fn of(t: &'a Tensor) -> Result<Self> {
         let (storage, layout) = t.storage_and_layout();
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("a contiguous tensor is wanted") };
@@ -103,7 +103,7 @@ impl<'a> Numbers<'a> {
     }
 }
 
-impl Deref for Numbers<'_> {
+impl Deref for CpuSlice<'_> {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
         match &*self.storage {

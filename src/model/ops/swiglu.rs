@@ -1,6 +1,6 @@
 //! y = silu(gate) ⊙ up, silu(z) = z / (1 + e^−z) (Shazeer 2020, GLU variants).
 use super::cpu::lanes::{dispatch, exp};
-use super::slices::{Numbers, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
+use super::slices::{CpuSlice, has_loops, may_be_overwritten, operand, overwrite_with, result, zeros};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -76,7 +76,7 @@ impl CustomOp2 for SwiGlu {
 
     fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let g = g.contiguous()?;
-        let (gates, ups, gs) = (Numbers::of(gate)?, Numbers::of(up)?, Numbers::of(&g)?);
+        let (gates, ups, gs) = (CpuSlice::of(gate)?, CpuSlice::of(up)?, CpuSlice::of(&g)?);
         let (mut dgate, mut dup) = (zeros(gates.len()), zeros(gates.len()));
         dgate
             .par_chunks_mut(BLOCK)

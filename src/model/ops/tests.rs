@@ -73,8 +73,8 @@ fn frequencies(theta: f64) -> Vec<f64> {
 
 #[test]
 fn rope_and_its_gradient() {
-    let turns = Turns::new(&[0, 1, 2, 0, 1, 900], &frequencies(1e6), 1.25);
-    agrees(&|t| rope(&t[0], &turns), &|t| rope_naive(&t[0], &turns), &[noise(&[6, 3, 16], 3)]);
+    let rotary = RotaryEmbedding::new(&[0, 1, 2, 0, 1, 900], &frequencies(1e6), 1.25);
+    agrees(&|t| rope(&t[0], &rotary), &|t| rope_naive(&t[0], &rotary), &[noise(&[6, 3, 16], 3)]);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn attention_with_a_cache_continues_attention_without() {
     let [q, k, v] = [21, 22, 23].map(|s| noise(&[9, 2, 4], s).to_dtype(DType::F32).unwrap());
     let whole: Vec<f32> =
         causal_attention(&q, &k, &v, &segments, &segments, None).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-    let (q, k, v) = (Numbers::of(&q).unwrap(), Numbers::of(&k).unwrap(), Numbers::of(&v).unwrap());
+    let (q, k, v) = (CpuSlice::of(&q).unwrap(), CpuSlice::of(&k).unwrap(), CpuSlice::of(&v).unwrap());
     let shape = Heads { heads: 2, kv_heads: 2, dim: 4, reach: None };
     let (tail, _) = attend_windows(shape, &[Window { q: &q[6 * 8..], k: &k, v: &v }]);
     for (got, want) in tail.iter().zip(&whole[6 * 8..]) {
@@ -178,7 +178,7 @@ fn attention_of_the_newest_tokens_is_the_last_row_of_attention_without_a_cache()
         let [q, k, v] = [(24, heads), (25, kv_heads), (26, kv_heads)]
             .map(|(s, h)| noise(&[40, h, dim], s).to_dtype(DType::F32).unwrap());
         let whole = causal_attention(&q, &k, &v, &segments, &segments, None).unwrap();
-        let (q, k, v) = (Numbers::of(&q).unwrap(), Numbers::of(&k).unwrap(), Numbers::of(&v).unwrap());
+        let (q, k, v) = (CpuSlice::of(&q).unwrap(), CpuSlice::of(&k).unwrap(), CpuSlice::of(&v).unwrap());
         let (row, kv) = (heads * dim, kv_heads * dim);
         let windows: Vec<Window> = (0..3)
             .map(|i| {
@@ -333,13 +333,13 @@ fn a_target_outside_the_vocabulary_is_refused() {
 fn in_place_gives_the_same_bits_and_spares_what_a_gradient_needs() {
     let f32s = |shape: &[usize], seed| noise(shape, seed).to_dtype(DType::F32).unwrap();
     let bits = |t: &Tensor| -> Vec<f32> { t.flatten_all().unwrap().to_vec1().unwrap() };
-    let (turns, w) = (Turns::new(&[0, 5, 1, 130, 7, 2], &frequencies(1e4), 1.0), f32s(&[16], 81));
+    let (rotary, w) = (RotaryEmbedding::new(&[0, 5, 1, 130, 7, 2], &frequencies(1e4), 1.0), f32s(&[16], 81));
     type Pair<'a> = (&'a str, &'a dyn Fn(&Tensor) -> Result<Tensor>, &'a dyn Fn(Tensor) -> Result<Tensor>);
     let other = f32s(&[6, 3, 16], 82);
     let pairs: [Pair; 4] = [
         ("add", &|t| add(&other, t), &|t| add_over(&other, t)),
         ("norm", &|t| rms_norm(t, &w, 1e-6), &|t| rms_norm_over(t, &w, 1e-6)),
-        ("rope", &|t| rope(t, &turns), &|t| rope_over(t, &turns)),
+        ("rope", &|t| rope(t, &rotary), &|t| rope_over(t, &rotary)),
         ("swiglu", &|t| swiglu(t, &other), &|t| swiglu_over(t, &other)),
     ];
     for (name, plain, over) in pairs {

@@ -9,7 +9,7 @@
 use super::cpu::lanes::{exp_shifted, log_sum_exp};
 use super::cpu::matrix::{View, ViewMut, multiply};
 use super::cpu::workers::Threads;
-use super::slices::{Numbers, has_loops, operand, result};
+use super::slices::{CpuSlice, has_loops, operand, result};
 use super::weight::Weight;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -153,7 +153,7 @@ impl CustomOp1 for TokenLogProb {
 
     fn bwd(&self, h: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let (g, width) = (g.contiguous()?, h.dim(1)?);
-        let gs = Numbers::of(&g)?;
+        let gs = CpuSlice::of(&g)?;
         let saved = self.saved.lock().map_err(|_| poisoned())?;
         let dh: Vec<f32> = saved.u.iter().enumerate().map(|(i, u)| u * gs[i / width]).collect();
         Ok(Some(Tensor::from_vec(dh, h.shape(), h.device())?))
@@ -171,7 +171,7 @@ impl CustomOp2 for TokenLogProb {
 
     fn bwd(&self, h: &Tensor, w: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (g, w) = (g.contiguous()?, w.contiguous()?);
-        let (gs, hs, ws) = (Numbers::of(&g)?, Numbers::of(h)?, Numbers::of(&w)?);
+        let (gs, hs, ws) = (CpuSlice::of(&g)?, CpuSlice::of(h)?, CpuSlice::of(&w)?);
         let saved = self.saved.lock().map_err(|_| poisoned())?;
         let (vocabulary, width) = w.dims2()?;
         let n = gs.len();

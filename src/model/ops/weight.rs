@@ -8,8 +8,8 @@
 //! tiles where it has them ([`tiles`](super::cpu::tiles)): in three parts for f32's numbers, in one for mixed precision.
 use super::cpu::blocks::Blocks;
 use super::cpu::matrix::{View, ViewMut, multiply};
-use super::cpu::skinny;
-use super::cpu::source::{COLUMNS, Numbers, Source, columns_mut, round};
+use super::cpu::small_batch;
+use super::cpu::source::{COLUMNS, Elements, Source, columns_mut, round};
 use super::cpu::tiles::{self, Parts, Unit};
 use super::cpu::workers::Threads;
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -157,7 +157,7 @@ impl Weight {
         }
         let x = &*self.rounded(x);
         self.with(|source| match source.as_f32() {
-            _ if skinny::takes(tokens) => skinny::forward(&source, tokens, x, y),
+            _ if small_batch::takes(tokens) => small_batch::forward(&source, tokens, x, y),
             Some(w) => {
                 let (x, w) = (View::new(x, tokens, k, k), View::new(w, n, k, k));
                 multiply(ViewMut::new(y, tokens, n, n), x, w.t(), 1.0, false, Threads::All);
@@ -190,8 +190,8 @@ impl Weight {
             Some((Some((unit, parts)), _)) => {
                 Self::with_each(weights, &[], &mut |all| tiles::forward_each(unit, all, tokens, parts, x, ys))
             }
-            Some((None, false)) if skinny::takes(tokens) => {
-                Self::with_each(weights, &[], &mut |all| skinny::forward_each(all, tokens, x, ys))
+            Some((None, false)) if small_batch::takes(tokens) => {
+                Self::with_each(weights, &[], &mut |all| small_batch::forward_each(all, tokens, x, ys))
             }
             _ => weights.iter().zip(ys).try_for_each(|(w, y)| w.forward(x, tokens, y)),
         }
@@ -272,16 +272,16 @@ impl Weight {
                 let (storage, layout) = t.storage_and_layout();
                 let Some((start, end)) = layout.contiguous_offsets() else { bail!("a contiguous weight is wanted") };
                 let numbers = match &*storage {
-                    Storage::Cpu(CpuStorage::F32(v)) => Numbers::F32(&v[start..end]),
-                    Storage::Cpu(CpuStorage::BF16(v)) => Numbers::Bf16(&v[start..end]),
-                    Storage::Cpu(CpuStorage::F16(v)) => Numbers::F16(&v[start..end]),
+                    Storage::Cpu(CpuStorage::F32(v)) => Elements::F32(&v[start..end]),
+                    Storage::Cpu(CpuStorage::BF16(v)) => Elements::Bf16(&v[start..end]),
+                    Storage::Cpu(CpuStorage::F16(v)) => Elements::F16(&v[start..end]),
                     _ => bail!("a weight of f32, bf16 or f16 on the cpu is wanted, this one is {:?}", t.dtype()),
                 };
                 Ok(f(Source { numbers, k, rounded }))
             }
             Self::Quantised(q) => {
                 let (bytes, k) = (q.data()?, q.shape().dims2()?.1);
-                Ok(f(Source { numbers: Numbers::Blocks(Blocks::new(q.dtype(), &bytes)?), k, rounded }))
+                Ok(f(Source { numbers: Elements::Blocks(Blocks::new(q.dtype(), &bytes)?), k, rounded }))
             }
             Self::Mixed(_) => bail!("mixed precision of mixed precision"),
         }

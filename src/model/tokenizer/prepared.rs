@@ -20,7 +20,7 @@ pub(super) fn merges_of(path: &Path) -> Result<Vec<(String, String)>> {
     lines.map(pair).collect()
 }
 
-/// Turns off merges that are left out by chance: they are for training a tokenizer's model, and would make every run another.
+/// RotaryEmbedding off merges that are left out by chance: they are for training a tokenizer's model, and would make every run another.
 pub(super) fn without_dropout(full: &mut tokenizers::Tokenizer) {
     if let ModelWrapper::BPE(bpe) = full.get_model()
         && bpe.dropout.is_some()

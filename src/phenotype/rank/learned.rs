@@ -195,6 +195,10 @@ impl Ranker for Learned<'_> {
     }
 
     /// What naive Bayes over annotations and patients says of each sign: the network's own score has no parts.
+    fn explained_by(&self) -> Option<&'static str> {
+        Some("bayes")
+    }
+
     fn contributions(&self, signs: &Signs, candidate: usize, left: Left) -> Vec<Contribution> {
         self.features.bayes().contributions(signs, candidate, left)
     }

@@ -42,7 +42,12 @@ pub trait Ranker: Send + Sync {
     /// A score for each candidate, in the order of [`Library::candidates`]; greater is better. Nothing of what is left out is used.
     fn scores(&self, signs: &Signs, left: Left) -> Vec<f32>;
 
-    /// What each sign adds to one candidate's score; empty where a ranker has no such parts.
+    /// The ranker whose score the contributions add up to, where it is not this one's.
+    fn explained_by(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What each sign adds to one candidate's score (or to that of [`Ranker::explained_by`]); empty where a ranker has no such parts.
     fn contributions(&self, _signs: &Signs, _candidate: usize, _left: Left) -> Vec<Contribution> {
         vec![]
     }

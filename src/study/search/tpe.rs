@@ -51,7 +51,7 @@ impl Tpe {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Density {
     /// (mean, width) of kernels of equal weight, each truncated to the range.
-    Numbers { kernels: Vec<(f64, f64)>, low: f64, high: f64 },
+    CpuSlice { kernels: Vec<(f64, f64)>, low: f64, high: f64 },
     /// Probability of every value.
     Choices(Vec<f64>),
 }
@@ -63,7 +63,7 @@ impl Density {
             Some((low, high)) => {
                 let mut kernels: Vec<(f64, f64)> = widths(seen, low, high);
                 kernels.push((0.5 * (low + high), high - low));
-                Self::Numbers { kernels, low, high }
+                Self::CpuSlice { kernels, low, high }
             }
             None => {
                 let Range::Choice(values) = range else { return Self::Choices(vec![]) };
@@ -82,7 +82,7 @@ impl Density {
     pub fn log(&self, x: f64) -> f64 {
         match self {
             Self::Choices(p) => p.get(x as usize).map_or(f64::NEG_INFINITY, |p| p.ln()),
-            Self::Numbers { kernels, low, high } => {
+            Self::CpuSlice { kernels, low, high } => {
                 let kernel = |&(mean, width): &(f64, f64)| {
                     let z = (x - mean) / width;
                     let inside = below((high - mean) / width) - below((low - mean) / width);
@@ -103,7 +103,7 @@ impl Density {
                 });
                 hit.unwrap_or(p.len().saturating_sub(1)) as f64
             }
-            Self::Numbers { kernels, low, high } => {
+            Self::CpuSlice { kernels, low, high } => {
                 let (mean, width) = kernels[dice.random_range(0..kernels.len())];
                 // a mean lies in the range and a width is at most the range: every third draw at least is inside
                 loop {

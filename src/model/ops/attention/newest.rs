@@ -1,7 +1,7 @@
 //! Attention of the newest tokens, one query a sequence, as decoding asks for.
 use super::{Heads, Window};
 use crate::model::ops::cpu::lanes::{dispatch, exp_row, scale};
-use crate::model::ops::cpu::skinny::strided_dots;
+use crate::model::ops::cpu::small_batch::strided_dots;
 use crate::model::ops::cpu::workers::each;
 
 /// Attention of windows with one query each, as decoding asks for: [windows, heads, d]. Keys and values are read once for

@@ -68,7 +68,7 @@ dispatch! {
     }
 }
 
-/// Turns blocks of Q8_0 into the nearest bf16 numbers, by the processor's own rounding where it has one.
+/// RotaryEmbedding blocks of Q8_0 into the nearest bf16 numbers, by the processor's own rounding where it has one.
 fn q8_0_narrow() -> fn(&[u8], &mut [u16], usize) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("f16c")

@@ -11,14 +11,14 @@ pub const COLUMNS: usize = 256;
 /// A borrowed matrix with rows of `k` numbers.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    pub numbers: Numbers<'a>,
+    pub numbers: Elements<'a>,
     pub k: usize,
     /// Seen as the nearest bf16 numbers.
     pub rounded: bool,
 }
 
 #[derive(Clone, Copy)]
-pub enum Numbers<'a> {
+pub enum Elements<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
     F16(&'a [f16]),
@@ -28,12 +28,12 @@ pub enum Numbers<'a> {
 impl<'a> Source<'a> {
     #[cfg(test)]
     pub fn f32(w: &'a [f32], k: usize) -> Self {
-        Self { numbers: Numbers::F32(w), k, rounded: false }
+        Self { numbers: Elements::F32(w), k, rounded: false }
     }
 
     #[cfg(test)]
     pub fn bf16(w: &'a [bf16], k: usize) -> Self {
-        Self { numbers: Numbers::Bf16(w), k, rounded: false }
+        Self { numbers: Elements::Bf16(w), k, rounded: false }
     }
 
     /// Numbers of a row.
@@ -44,7 +44,7 @@ impl<'a> Source<'a> {
     /// Some rows, where they are bf16 already.
     pub fn bf16_rows(&self, rows: Range<usize>) -> Option<&'a [bf16]> {
         match self.numbers {
-            Numbers::Bf16(w) => Some(&w[rows.start * self.k..rows.end * self.k]),
+            Elements::Bf16(w) => Some(&w[rows.start * self.k..rows.end * self.k]),
             _ => None,
         }
     }
@@ -52,7 +52,7 @@ impl<'a> Source<'a> {
     /// All numbers, where they are f32 already.
     pub fn as_f32(&self) -> Option<&'a [f32]> {
         match self.numbers {
-            Numbers::F32(w) if !self.rounded => Some(w),
+            Elements::F32(w) if !self.rounded => Some(w),
             _ => None,
         }
     }
@@ -66,7 +66,7 @@ impl<'a> Source<'a> {
     pub fn widen(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [f32]) {
         for (row, out) in rows.zip(out.chunks_exact_mut(cols.len())) {
             self.widen_from(row * self.k + cols.start, out);
-            if self.rounded && !matches!(self.numbers, Numbers::Bf16(_)) {
+            if self.rounded && !matches!(self.numbers, Elements::Bf16(_)) {
                 round(out);
             }
         }
@@ -85,7 +85,7 @@ impl<'a> Source<'a> {
     /// One row as the nearest bf16 numbers, each 32 of them `step` after those before; what is left of `out` stays.
     pub fn narrow_row(&self, row: usize, out: &mut [u16], step: usize) {
         let at = row * self.k;
-        if let Numbers::Blocks(blocks) = &self.numbers
+        if let Elements::Blocks(blocks) = &self.numbers
             && blocks.narrow(at, self.k, out, step)
         {
             return;
@@ -102,10 +102,10 @@ impl<'a> Source<'a> {
     fn widen_from(&self, at: usize, out: &mut [f32]) {
         let range = at..at + out.len();
         match &self.numbers {
-            Numbers::F32(w) => out.copy_from_slice(&w[range]),
-            Numbers::Bf16(w) => widen_bf16(&w[range], out),
-            Numbers::F16(w) => w[range].convert_to_f32_slice(out),
-            Numbers::Blocks(w) => w.widen(at, out),
+            Elements::F32(w) => out.copy_from_slice(&w[range]),
+            Elements::Bf16(w) => widen_bf16(&w[range], out),
+            Elements::F16(w) => w[range].convert_to_f32_slice(out),
+            Elements::Blocks(w) => w.widen(at, out),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_micros(300);
 /// Looks for a shared loop before rayon's queues are looked through.
 const LOOKS: usize = 16;
-/// Turns of a waiting loop before the processor is offered to others.
+/// RotaryEmbedding of a waiting loop before the processor is offered to others.
 const TURNS: usize = 1 << 12;
 
 /// How many threads one product may use.
@@ -28,7 +28,7 @@ thread_local!(static LED: Cell<Option<*const Team>> = const { Cell::new(None) })
 thread_local!(static BY_ROW: Cell<bool> = const { Cell::new(false) });
 
 /// Runs `f` so that every row of a product comes out with the same bits whatever rows stand beside it: products take the way of a few
-/// rows ([`skinny`](super::skinny)) however many there are, and the general product, whose sums depend on its shape, is left out. For
+/// rows ([`small_batch`](super::small_batch)) however many there are, and the general product, whose sums depend on its shape, is left out. For
 /// inference, inside of [`on_workers`].
 pub fn by_row<R>(f: impl FnOnce() -> R) -> R {
     let _before = ByRow(BY_ROW.replace(true));
@@ -167,10 +167,10 @@ impl Team {
         self.jobs.fetch_add(1, Ordering::SeqCst);
         job.work();
         self.job.store(ptr::null_mut(), Ordering::SeqCst);
-        let mut turns = 0;
+        let mut rotary = 0;
         while self.inside.load(Ordering::SeqCst) > 0 {
-            turns += 1;
-            if turns % TURNS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            rotary += 1;
+            if rotary % TURNS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
         let panic = job.panic.lock().unwrap_or_else(|e| e.into_inner()).take();
         if let Some(panic) = panic {
