@@ -30,7 +30,7 @@ pub struct Predict {
     #[arg(long, default_value_t = 64)]
     max_new: usize,
     /// Maximum number of test cases, drawn by the digest of their ids
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     cases: Option<usize>,
     /// Which cases are asked about
     #[arg(long, value_enum, default_value = "test")]

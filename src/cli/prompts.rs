@@ -40,6 +40,7 @@ impl Prompts {
         if let Some(model) = &self.model {
             study.model.clone_from(model);
         }
+        study.knows(&self.only)?;
         let store = Store::open(self.root.as_deref());
         if !self.show {
             study.ask(&store, &self.only, |way| println!("way {way}"))?;

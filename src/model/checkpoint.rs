@@ -329,7 +329,10 @@ fn header(path: &Path) -> Result<BTreeMap<String, Entry>> {
     }
     let mut json = vec![0; length as usize];
     file.read_exact(&mut json).map_err(Error::io(path))?;
-    let metadata: Metadata = serde_json::from_slice(&json).map_err(|e| bad(format!("the header is not valid: {e}")))?;
+    let metadata: Metadata = serde_json::from_slice(&json).map_err(|e| {
+        let tensor = misfit(&json).map_or(String::new(), |name| format!(" of tensor `{name}`"));
+        bad(format!("the header{tensor} is not valid: {e}"))
+    })?;
     let wanted = 8 + length + metadata.data_len() as u64;
     if wanted != size {
         return Err(bad(format!("the header describes {wanted} bytes, the file has {size}")));
@@ -341,6 +344,13 @@ fn header(path: &Path) -> Result<BTreeMap<String, Entry>> {
             (name, Entry { file: path.to_path_buf(), offset, info: info.clone() })
         })
         .collect())
+}
+
+/// The tensor of a header whose entry cannot be read.
+fn misfit(header: &[u8]) -> Option<String> {
+    let all: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    let broken = |value: serde_json::Value| serde_json::from_value::<safetensors::tensor::TensorInfo>(value).is_err();
+    all.into_iter().filter(|(name, _)| name != "__metadata__").find(|(_, value)| broken(value.clone())).map(|one| one.0)
 }
 
 /// The tensors of a sharded checkpoint: exactly those of the index, each in the shard that the index names.

@@ -198,6 +198,9 @@ impl TrainConfig {
         if self.max_new == 0 {
             return Err(Error::input("max_new is 0, expected at least 1: no answer would have a token"));
         }
+        if self.cases == Some(0) {
+            return Err(Error::input("cases is 0, expected at least 1: nothing would be learnt; leave it out for all"));
+        }
         if self.adapter.method == Method::Full && self.weights != Precision::F32 {
             return Err(Error::input(
                 "weights is for a base that stays as it is: with [adapter] method = \"full\" every weight learns in f32, \

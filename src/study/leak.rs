@@ -3,7 +3,7 @@ use super::config::TrainConfig;
 use crate::corpus::leak::{Allowed, LIMIT, Leaks, Part, Role, find};
 use crate::corpus::split::Split;
 use crate::corpus::{Case, Example};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::task::{self, AnyTask};
 use serde_json::Value;
 use std::path::Path;
@@ -76,7 +76,20 @@ pub fn training_leaks(config: &TrainConfig, task: &dyn AnyTask) -> Result<Leaks>
     parts.extend(benchmarks.iter().filter_map(Source::benchmark));
     let mut leaks = find(&parts, LIMIT)?;
     if let Some(path) = &config.allow_leaks {
-        for entry in leaks.allow(&Allowed::read(path)?) {
+        let list = Allowed::read(path)?;
+        let known = |id: &String| {
+            let of = |(part, case): (&str, &str)| parts.iter().any(|one| one.name == part && one.cases.iter().any(|c| c.case_id == case));
+            id.split_once('/').is_some_and(of)
+        };
+        if let Some(id) = list.pairs.iter().flat_map(|pair| [&pair.a, &pair.b]).find(|id| !known(id)) {
+            let parts: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+            let parts = parts.join(", ");
+            return Err(Error::input(format!(
+                "{}: `{id}` names no case: expected a part ({parts}), `/` and an id of it",
+                path.display()
+            )));
+        }
+        for entry in leaks.allow(&list) {
             println!("… {}: {entry} does not leak: remove the entry", path.display());
         }
     }

@@ -167,6 +167,11 @@ impl PromptStudy {
         }
     }
 
+    /// Fails for a name that is no way of this study.
+    pub fn knows(&self, names: &[String]) -> Result<()> {
+        names.iter().try_for_each(|name| self.way(name).map(drop))
+    }
+
     fn way(&self, name: &str) -> Result<&Way> {
         let ways = self.ways()?;
         let found = ways.iter().find(|way| way.name == name);
@@ -197,7 +202,7 @@ impl PromptStudy {
 
     /// Asks what the store lacks of the ways named, of all where none is named; `say` hears which is next.
     pub fn ask(&self, store: &Store, only: &[String], mut say: impl FnMut(&str)) -> Result<()> {
-        only.iter().try_for_each(|name| self.way(name).map(drop))?;
+        self.knows(only)?;
         let task = self.validation()?;
         for way in self.ways()?.into_iter().filter(|way| only.is_empty() || only.contains(&way.name)) {
             say(&way.name);

@@ -62,6 +62,10 @@ impl Writer<'_> {
                 out += &shown.markdown;
             }
         }
+        let unseen = code.options.get("echo").is_some_and(|echo| echo == "false") && label.is_none();
+        if unseen && !self.print && !out.is_empty() {
+            out += &origin(code);
+        }
         match (label, numbered) {
             (Some(label), 0) => bail!("label `{label}` names neither a figure nor a table: was the notebook executed?"),
             (Some(label), 2..) => bail!("label `{label}` names {numbered} things: show one figure or table a cell"),
@@ -178,6 +182,12 @@ impl Shown {
     }
 }
 
+/// The code of sentences that were computed, folded: whoever doubts a number in them looks it up there.
+fn origin(code: &Code) -> String {
+    let (lines, block) = (code.source.lines().count(), fenced(&code.source, "rust,noplayground"));
+    format!("<details class=\"code origin\"><summary>How these sentences are computed, {lines} lines</summary>\n\n{block}</details>\n\n")
+}
+
 /// Where a figure or table comes from, and the command that makes it again; nothing where its cell has no label.
 fn foot(code: &Code, notebook: &str) -> String {
     match code.options.get("label") {
@@ -262,6 +272,14 @@ mod tests {
         let (screen, print) = (write(&cells(), false).0.unwrap(), write(&cells(), true).0.unwrap());
         assert!(screen.contains("**Table 2.1.** Moved\n\n<div class=\"slider\">x</div>"), "{screen}");
         assert!(print.contains("| 1 |") && !print.contains("slider"), "{print}");
+    }
+
+    #[test]
+    fn computed_sentences_lead_to_their_code_on_the_screen() {
+        let said = || vec![code(&[("echo", "false")], vec![Output::Markdown("It is 0.5.".into())])];
+        let (screen, print) = (write(&said(), false).0.unwrap(), write(&said(), true).0.unwrap());
+        assert!(screen.contains("How these sentences are computed, 3 lines") && screen.contains("\nb\n"), "{screen}");
+        assert!(print.contains("It is 0.5.") && !print.contains("computed"), "{print}");
     }
 
     #[test]

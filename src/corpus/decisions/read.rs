@@ -56,7 +56,7 @@ impl Decisions {
     /// Whether a folder looks like notes with decisions: `gold` and `text` in it, or JSONL whose first line has annotations.
     pub fn is_at(path: &Path) -> bool {
         let first = || {
-            let text = std::fs::read_to_string(path.join("train.jsonl")).ok()?;
+            let text = crate::io::read_text(&path.join("train.jsonl")).ok()?;
             serde_json::from_str::<Line>(text.lines().next()?).ok()
         };
         path.is_dir() && ((path.join("gold").is_dir() && path.join("text").is_dir()) || first().is_some())

@@ -25,6 +25,10 @@ pub fn open(path: &Path, split: Split) -> Result<Vec<Table>> {
             "{}: {sheet} cell {cell} holds the error {error}: mend the formula, or write the value",
             path.display()
         )),
+        None if e.to_string().contains("EOCD") => Error::input(format!(
+            "{}: the file is cut off (the list of its parts, which stands at the end, is missing): copy or download it anew",
+            path.display()
+        )),
         None => Error::input(format!("{}: not a readable .xlsx file: {e}", path.display())),
     };
     if let Some(bytes) = unpacked(path).filter(|bytes| *bytes > UNPACKED) {

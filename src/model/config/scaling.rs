@@ -14,6 +14,33 @@ pub struct ScalingKeys<'a> {
     pub positions: usize,
 }
 
+/// Keys of `rope_scaling` or `rope_parameters` that some scaling of transformers reads; another one is a misspelling, or means something that
+/// is not computed here.
+const KEYS: [&str; 22] = [
+    "rope_type",
+    "type",
+    "rope_theta",
+    "factor",
+    "alpha",
+    "original_max_position_embeddings",
+    "partial_rotary_factor",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "truncate",
+    "low_freq_factor",
+    "high_freq_factor",
+    "short_factor",
+    "long_factor",
+    "short_mscale",
+    "long_mscale",
+    "mrope_section",
+    "finetuned",
+    "max_position_embeddings",
+];
+
 impl ScalingKeys<'_> {
     pub fn scaling(&self) -> Result<Scaling> {
         let known = "rope type `default`, `linear`, `dynamic`, `llama3` or `yarn`: dxlab computes no other";
@@ -23,6 +50,10 @@ impl ScalingKeys<'_> {
         let whole = self.dict.get("partial_rotary_factor").or(self.keys.get("partial_rotary_factor"));
         if let Some(part) = whole.filter(|v| !v.is_null() && v.as_f64() != Some(1.0)) {
             return Err(self.keys.wrong("partial_rotary_factor", "1: whole heads are turned here".into(), part));
+        }
+        let known_key = |key: &str| KEYS.contains(&key) || key.starts_with('_');
+        if let Some((key, value)) = self.dict.iter().find(|(key, value)| !known_key(key) && !value.is_null()) {
+            return Err(self.wrong(key, format!("no such key; known are {}", KEYS.join(", ")), value));
         }
         let kind = self.kind()?;
         match kind.as_str() {
