@@ -115,6 +115,17 @@ impl Server {
         self.address
     }
 
+    /// What this server answers to a JSON body, as any client on this machine gets it: status and JSON.
+    pub fn ask(&self, path: &str, body: &str) -> Result<(u16, serde_json::Value)> {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = format!("http://{}{path}", self.address);
+        let failed = |e: ureq::Error| Error::failed(format!("{url}: {e}"));
+        let mut response = agent.post(&url).header("content-type", "application/json").send(body).map_err(failed)?;
+        let text = response.body_mut().read_to_string().map_err(failed)?;
+        let value = serde_json::from_str(&text).map_err(|e| Error::failed(format!("{url}: no JSON: {e}")))?;
+        Ok((response.status().as_u16(), value))
+    }
+
     /// Takes no more requests, finishes those that it has, and ends.
     pub fn stop(mut self) {
         self.end();

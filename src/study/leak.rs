@@ -78,7 +78,9 @@ pub fn training_leaks(config: &TrainConfig, task: &dyn AnyTask) -> Result<Leaks>
     if let Some(path) = &config.allow_leaks {
         let list = Allowed::read(path)?;
         let known = |id: &String| {
-            let of = |(part, case): (&str, &str)| parts.iter().any(|one| one.name == part && one.cases.iter().any(|c| c.case_id == case));
+            let of = |(part, case): (&str, &str)| {
+                parts.iter().any(|one| one.name == part && one.cases.iter().any(|c| c.case_id == case))
+            };
             id.split_once('/').is_some_and(of)
         };
         if let Some(id) = list.pairs.iter().flat_map(|pair| [&pair.a, &pair.b]).find(|id| !known(id)) {

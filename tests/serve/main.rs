@@ -57,6 +57,20 @@ fn refused(reply: &Reply, status: u16, part: &str) {
 }
 
 #[test]
+fn a_server_in_this_process_is_asked_as_by_any_client() {
+    let server = server();
+    let body = asked("A cyst of the left kidney.").to_string();
+    let (status, here) = server.ask("/v1/chat/completions", &body).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(
+        here["choices"],
+        post(server.address(), "/v1/chat/completions", &serde_json::from_str(&body).unwrap()).json()["choices"]
+    );
+    let (status, error) = server.ask("/v1/diagnose", "{\"txt\": \"a\"}").unwrap();
+    assert!(status == 400 && error["error"]["message"].as_str().unwrap().contains("txt"), "{error}");
+}
+
+#[test]
 fn the_small_endpoints_answer_and_every_answer_is_guarded() {
     let server = server();
     let at = server.address();

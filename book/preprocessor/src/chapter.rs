@@ -185,7 +185,9 @@ impl Shown {
 /// The code of sentences that were computed, folded: whoever doubts a number in them looks it up there.
 fn origin(code: &Code) -> String {
     let (lines, block) = (code.source.lines().count(), fenced(&code.source, "rust,noplayground"));
-    format!("<details class=\"code origin\"><summary>How these sentences are computed, {lines} lines</summary>\n\n{block}</details>\n\n")
+    format!(
+        "<details class=\"code origin\"><summary>How these sentences are computed, {lines} lines</summary>\n\n{block}</details>\n\n"
+    )
 }
 
 /// Where a figure or table comes from, and the command that makes it again; nothing where its cell has no label.
