@@ -6,11 +6,15 @@
 //! known to training that an answer of prose alone concludes with ("is consistent with …"). A denied item ("no ascites", "ascites:
 //! absent") is read, as no label. What holds no label and denies none is not parsed and counts as an empty prediction. How often the
 //! reader is right is measured on answers with a truth made by hand ([`measured`]).
+mod aside;
 mod heading;
 mod item;
 mod json;
+mod lead;
+mod lines;
 mod list;
 pub mod measured;
+mod nothing;
 mod organ;
 mod prose;
 mod strip;
@@ -80,11 +84,14 @@ struct Read<'a> {
     seen: BTreeSet<String>,
     /// Something said that there is no label, or that one is not there.
     nothing: bool,
+    /// Labels came from a list; from sentences.
+    listed: bool,
+    told: bool,
 }
 
 impl<'a> Read<'a> {
     fn new(known: Known<'a>) -> Self {
-        Self { known, labels: Vec::new(), seen: BTreeSet::new(), nothing: false }
+        Self { known, labels: Vec::new(), seen: BTreeSet::new(), nothing: false, listed: false, told: false }
     }
 
     fn is_any(&self) -> bool {
@@ -102,7 +109,15 @@ impl<'a> Read<'a> {
         }
     }
 
+    /// Labels that sentences lead to.
+    fn tell(&mut self, labels: &[String]) {
+        let listed = self.listed;
+        self.all(labels);
+        (self.listed, self.told) = (listed, true);
+    }
+
     fn push(&mut self, label: String) {
+        self.listed = true;
         let torn = |earlier: &String| {
             let rest = earlier.to_lowercase().strip_prefix(&label.to_lowercase()).map(String::from);
             rest.is_some_and(|rest| rest.starts_with(char::is_alphanumeric))

@@ -24,9 +24,10 @@ const INLINE: [&str; 9] = ["b", "i", "u", "em", "strong", "span", "code", "mark"
 
 /// The part of an answer that can hold labels.
 pub(super) fn answer(raw: &str) -> String {
-    let text = uncited(&signs(&channelled(&unescaped(&shaped(raw)))));
-    let text = match text.rfind("[/INST]") {
-        Some(end) => text[end + "[/INST]".len()..].to_string(),
+    let text = uncited(&signs(&channelled(&angled(&apostrophes(&unescaped(&shaped(raw)))))));
+    let text = match text.rsplit_once("[/INST]") {
+        Some((before, after)) if after.trim().is_empty() => before.to_string(),
+        Some((_, after)) => after.to_string(),
         None => text,
     };
     let text = THOUGHTS.iter().fold(text, |text, tag| unthought(&text, tag));
@@ -34,7 +35,17 @@ pub(super) fn answer(raw: &str) -> String {
     let text = boxed(&text).unwrap_or(text);
     let text = uninterjected(&answered(&text));
     let struck = ["<del>", "</del>", "<strike>", "</strike>"].iter().fold(text, |text, tag| text.replace(tag, "~~"));
-    untagged(&struck).trim().to_string()
+    indented(untagged(&struck).trim(), raw)
+}
+
+/// With the spaces that stood before its first line: a list that is indented as a whole has one margin.
+fn indented(text: &str, raw: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let indent = |line: &str| {
+        line.trim_end().strip_suffix(first.trim_end()).filter(|space| space.trim().is_empty()).map(str::len)
+    };
+    let indent = raw.lines().find_map(indent).filter(|_| text.contains('\n')).unwrap_or(0);
+    " ".repeat(indent) + text
 }
 
 /// The same text without what has no shape and no meaning of its own: invisible characters are left out ([`characters`]); spaces of every
@@ -56,6 +67,37 @@ pub(super) fn shaped(text: &str) -> String {
         c => Some(c),
     };
     text.chars().filter_map(one).collect()
+}
+
+/// `[ANSWER]…[/ANSWER]` as `<answer>…</answer>`, for every tag of an answer or a thought.
+fn angled(text: &str) -> String {
+    let mut text = text.to_string();
+    for tag in ANSWERS.iter().chain(&THOUGHTS) {
+        let find = |text: &str, mark: &str| text.to_ascii_lowercase().find(mark);
+        while let Some(end) = find(&text, &format!("[/{tag}]")) {
+            text.replace_range(end..end + tag.len() + 3, &format!("</{tag}>"));
+            if let Some(start) = find(&text[..end], &format!("[{tag}]")) {
+                text.replace_range(start..start + tag.len() + 2, &format!("<{tag}>"));
+            }
+        }
+        // one that is not closed, at the front
+        let start = text.len() - text.trim_start().len();
+        if find(&text, &format!("[{tag}]")) == Some(start) {
+            text.replace_range(start..start + tag.len() + 2, &format!("<{tag}>"));
+        }
+    }
+    text
+}
+
+/// An apostrophe in place of a grave or acute accent between two letters: "Crohn`s".
+fn apostrophes(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let letter = |at: usize| chars.get(at).is_some_and(|c| c.is_alphabetic());
+    let one = |(at, c): (usize, &char)| match c {
+        '`' | '´' if at > 0 && letter(at - 1) && letter(at + 1) => '\'',
+        c => *c,
+    };
+    chars.iter().enumerate().map(one).collect()
 }
 
 /// What models with channels answer in the channel `final` (`<|channel|>final<|message|>…`); nothing where they only think. Other marks of
@@ -113,6 +155,8 @@ fn signs(text: &str) -> String {
         let start = line.len() - line.trim_start().len();
         let (indent, rest) = line.split_at(start);
         let word = |text: &str| text.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '*' | '"'));
+        let arrows = ["==>", "=>", "->", "→", "⇒"];
+        let rest = arrows.iter().find_map(|arrow| rest.strip_prefix(arrow)).map_or(rest, str::trim_start);
         let mut rest = rest.to_string();
         for sign in [" => ", " -> ", " → ", " ⇒ ", " = "] {
             if rest.find(sign).is_some_and(|at| word(&rest[..at])) {

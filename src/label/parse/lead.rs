@@ -1,0 +1,350 @@
+//! Sentences that lead to labels: "The CT shows a, b and c", "The patient most likely has: a, b", "a and b are seen".
+//!
+//! Beside a list such a sentence gives labels only where all that follows is known. Where an answer is nothing but sentences, what follows
+//! a verb is read as a list: all of its items where one is known or the words announce a diagnosis, without what is denied and what only
+//! describes ("measuring 5 mm"). Anything else is not read: no part of a sentence is a label.
+use super::nothing::{denies, is_unsaid};
+use super::{Known, Read, item, list, organ, prose};
+
+/// Ends of sentences that say of labels that they are there.
+pub(super) const SEEN: [&str; 12] = [
+    " is seen",
+    " are seen",
+    " is present",
+    " are present",
+    " is found",
+    " are found",
+    " is noted",
+    " are noted",
+    " is identified",
+    " are identified",
+    " is visible",
+    " are visible",
+];
+
+/// Words behind which a sentence names its diagnoses, known or not.
+const NAMES: [&str; 28] = [
+    "diagnosis is",
+    "diagnoses are",
+    "diagnosis would be",
+    "diagnoses would be",
+    "diagnosis was",
+    "answer is",
+    "labels are",
+    "label is",
+    "diseases are",
+    "disease is",
+    "diagnoses include",
+    "labels include",
+    "diseases include",
+    "conditions are",
+    "conditions include",
+    "condition is",
+    "impression is",
+    "conclusion is",
+    "diagnosis of",
+    "diagnoses of",
+    "diagnosed with",
+    "diagnosed as",
+    "likely has",
+    "likely have",
+    "likely to have",
+    "suffers from",
+    "suffering from",
+    "case of",
+];
+/// Words behind which it names what is there.
+const LEADS: [&str; 59] = [
+    "consistent with",
+    "compatible with",
+    "suspicious for",
+    "concerning for",
+    "positive for",
+    "suggestive of",
+    "indicative of",
+    "diagnostic of",
+    "typical of",
+    "evidence of",
+    "presence of",
+    "findings of",
+    "in keeping with",
+    "points to",
+    "point to",
+    "presents with",
+    "suggest",
+    "suggests",
+    "suggesting",
+    "indicate",
+    "indicates",
+    "indicating",
+    "show",
+    "shows",
+    "showed",
+    "showing",
+    "reveal",
+    "reveals",
+    "revealed",
+    "demonstrate",
+    "demonstrates",
+    "demonstrated",
+    "describe",
+    "describes",
+    "mention",
+    "mentions",
+    "report",
+    "reports",
+    "identify",
+    "identifies",
+    "confirm",
+    "confirms",
+    "depicts",
+    "represent",
+    "represents",
+    "representing",
+    "include",
+    "includes",
+    "diagnose",
+    "there is",
+    "there are",
+    "it is",
+    "which is",
+    "this is",
+    "these are",
+    "findings are",
+    "has",
+    "have",
+    "be",
+];
+const DENIES: [&str; 17] = [
+    "no", "not", "without", "never", "neither", "nor", "unlikely", "less", "against", "excluded", "excludes", "absent",
+    "rule", "ruled", "if", "cannot", "can't",
+];
+const DOUBTS: [&str; 4] = ["could", "would", "may", "might"];
+/// Of [`LEADS`] those that also count beside a list.
+const FIRM: [&str; 12] = [
+    "suggest",
+    "suggests",
+    "suggesting",
+    "suggestive of",
+    "consistent with",
+    "compatible with",
+    "indicative of",
+    "diagnostic of",
+    "there is",
+    "there is also",
+    "there are",
+    "there are also",
+];
+/// Words before a label that only say how sure it is.
+const SURE: [&str; 8] =
+    ["most likely ", "likely ", "probably ", "possibly ", "most probably ", "also ", "both ", "the following "];
+
+/// What follows a word that leads.
+struct Lead<'a> {
+    list: &'a str,
+    /// Known or not, diagnoses stand there.
+    names: bool,
+    /// Also beside a list what it leads to is meant as there: a report "mentions" more than that.
+    firm: bool,
+    /// What the clause before says, or the list's begin, denies it.
+    denied: bool,
+}
+
+/// All lists that a sentence leads to, in order; each reaches to the clause with the next.
+fn leads(sentence: &str) -> Vec<Lead<'_>> {
+    let lower = sentence.to_ascii_lowercase();
+    let whole = |from: usize, to: usize| {
+        let before = lower[..from].chars().next_back().is_none_or(|c| !c.is_alphanumeric());
+        before && lower[to..].starts_with([' ', ':'])
+    };
+    let of = |words: &'static str| lower.match_indices(words).map(move |(at, _)| (at, at + words.len()));
+    let of = |words| of(words).filter(|(from, to)| whole(*from, *to));
+    let mut places: Vec<(usize, usize)> = NAMES.iter().chain(&LEADS).flat_map(|words| of(words)).collect();
+    places.sort_unstable();
+    // "findings are consistent with": what leads at once to a further word leads no list
+    let joins = |from: usize, to: usize| from <= to || prose::words(&lower[to..from]).iter().all(|word| between(word));
+    let clause = [", ", "; ", ". ", ": ", " but ", " while ", " whereas ", " although "];
+    let begin = |from: usize| clause.iter().filter_map(|mark| Some(lower[..from].rfind(mark)? + mark.len())).max();
+    let mut found = Vec::new();
+    for (at, (from, to)) in places.iter().enumerate() {
+        if places[at + 1..].iter().any(|(next, end)| joins(*next, *to) && end > to) {
+            continue;
+        }
+        let last = places[at + 1..].iter().map(|(next, _)| *next).find(|next| next > to);
+        let end = last.map_or(lower.len(), |next| begin(next).filter(|begin| begin > to).unwrap_or(next));
+        let names = NAMES.iter().any(|words| lower[..*to].ends_with(words)) || lower[*to..].starts_with(':');
+        let before = prose::words(&lower[begin(*from).unwrap_or(0)..*from]);
+        let list = sentence[*to..end].trim_matches([' ', ':', '*', ',', ';']);
+        let list = SURE.iter().find_map(|word| list.strip_prefix(word)).unwrap_or(list);
+        // "there is no a, b or c, but d"
+        let (none, list) = match list.split_once(" but ") {
+            _ if !denies(list) => (false, list),
+            Some((_, list)) => (denies(list), list),
+            None => (true, list),
+        };
+        let denied = none || before.iter().any(|word| DENIES.contains(&word.as_str()));
+        let doubted = before.iter().any(|word| DOUBTS.contains(&word.as_str()));
+        let firm = names || FIRM.iter().any(|words| lower[..*to].ends_with(words));
+        found.push(Lead { list, names, firm: firm && !doubted, denied });
+    }
+    found
+}
+
+/// Words between two that lead, as in "is most likely to be consistent with".
+fn between(word: &str) -> bool {
+    ["a", "an", "the", "to", "most", "likely", "also", "probably", "is", "are", "findings", "finding", "highly"]
+        .contains(&word)
+}
+
+/// The known labels, and nothing else, that the last lead of a sentence leads to ("findings are consistent with a and b"); none where the
+/// sentence denies or doubts what follows.
+pub(super) fn led(sentence: &str, known: Known) -> Option<Vec<String>> {
+    let lead = leads(sentence).pop().filter(|lead| lead.firm && !lead.denied)?;
+    item::joined(&item::tidy(lead.list), known, 8)
+}
+
+/// "This patient likely has: a, b": the list behind a colon that a verb stands before.
+pub(super) fn announced(sentence: &str) -> Option<&str> {
+    let (before, list) = sentence.split_once(':')?;
+    let ends = |words: &&str| before.to_lowercase().strip_suffix(*words).is_some_and(|rest| rest.ends_with(' '));
+    let denied = prose::words(before).iter().any(|word| DENIES.contains(&word.as_str()));
+    (!denied && NAMES.iter().chain(&LEADS).any(|words| ends(words))).then_some(list.trim())
+}
+
+/// What an answer of prose alone concludes with: what it names as diagnoses, else what its sentences lead to.
+pub(super) fn conclude(lines: &[&str], read: &mut Read) {
+    let sentences: Vec<&str> = lines.iter().flat_map(|line| prose::sentences(line)).collect();
+    read.nothing |= sentences.iter().any(|sentence| prose::denies_all(sentence));
+    for only in [true, false] {
+        let all = sentences.iter().flat_map(|sentence| leads(sentence));
+        for lead in all.filter(|lead| !lead.denied && (lead.names || !only)) {
+            told(lead.list, lead.names, read);
+        }
+        if !read.labels.is_empty() {
+            return;
+        }
+    }
+}
+
+/// The items of a list within a sentence; unknown ones only where it `names` diagnoses or holds a known one.
+pub(super) fn told(list: &str, names: bool, read: &mut Read) {
+    let known = read.known;
+    if let Some(labels) = item::joined(&item::tidy(list), known, 8) {
+        return read.tell(&labels);
+    }
+    let (mut labels, mut any) = (Vec::new(), names);
+    for piece in list::parted(list, known).iter().flat_map(|piece| halves(item::tidy(piece), known)) {
+        let found = item::joined(&piece, known, 8).or_else(|| item::joined(headed(&piece), known, 8));
+        match found {
+            Some(found) => (any, labels) = (true, [labels, found].concat()),
+            None if !piece.is_empty() && !denies(&piece) && !describes(&piece) => labels.push(piece),
+            None => (),
+        }
+    }
+    if any && !labels.is_empty() {
+        read.tell(&labels);
+    }
+}
+
+/// "x and b" in two where one of them is known.
+fn halves(piece: String, known: Known) -> Vec<String> {
+    let whole = item::joined(&piece, known, 8).is_some();
+    let cut = piece.split_once(" and ").filter(|(a, b)| item::is_known(a, known) || item::is_known(b, known));
+    match cut.filter(|_| !whole) {
+        Some((a, b)) => vec![a.to_string(), b.to_string()],
+        None => vec![piece],
+    }
+}
+
+/// Without where or how large it is: "renal cyst in the left kidney".
+fn headed(piece: &str) -> &str {
+    let words = [
+        " in the ",
+        " in ",
+        " of the ",
+        " at ",
+        " on ",
+        " measuring ",
+        " within ",
+        " (",
+        " with a ",
+        " that ",
+        " which ",
+    ];
+    words.iter().filter_map(|word| piece.find(word)).min().map_or(piece, |at| &piece[..at])
+}
+
+/// Whether a piece of a sentence tells of the item before, or is a clause: no label that nobody knows.
+fn describes(piece: &str) -> bool {
+    let words = prose::words(piece);
+    let first = words.first().map_or("", String::as_str);
+    let starts = [
+        "which",
+        "that",
+        "where",
+        "who",
+        "when",
+        "as",
+        "at",
+        "in",
+        "on",
+        "of",
+        "to",
+        "by",
+        "for",
+        "from",
+        "with",
+        "without",
+        "due",
+        "because",
+        "since",
+        "so",
+        "but",
+        "if",
+        "then",
+        "not",
+        "no",
+        "clear",
+        "unclear",
+        "based",
+        "difficult",
+        "possible",
+        "likely",
+        "most",
+        "located",
+        "seen",
+        "given",
+        "made",
+        "supported",
+        "confirmed",
+        "consistent",
+        "compatible",
+        "evident",
+        "established",
+        "only",
+        "also",
+        "therefore",
+        "thus",
+        "however",
+        "and",
+        "or",
+        "yes",
+        "up",
+        "approximately",
+        "about",
+        "there",
+        "it",
+        "its",
+        "this",
+        "these",
+        "they",
+    ];
+    starts.contains(&first)
+        || first.ends_with("ing")
+        || words.len() > 5
+        || words.len() == 1 && (first.ends_with("ed") || ["shown", "seen", "present", "absent", "so"].contains(&first))
+        || organ::is_organ(piece)
+        || prose::is_prose(piece)
+        || !prose::is_label(piece)
+        || is_unsaid(piece)
+}
