@@ -96,7 +96,7 @@ const LINKS: [&str; 39] = [
     "on",
     "by",
 ];
-const PROPERTIES: [&str; 33] = [
+const PROPERTIES: [&str; 46] = [
     "location",
     "locations",
     "site",
@@ -130,8 +130,21 @@ const PROPERTIES: [&str; 33] = [
     "onset",
     "quote",
     "span",
+    "keyword",
+    "keywords",
+    "category",
+    "type",
+    "total",
+    "number",
+    "count",
+    "date",
+    "age",
+    "sex",
+    "gender",
+    "significance",
+    "relevance",
 ];
-const OTHERS: [&str; 44] = [
+const OTHERS: [&str; 52] = [
     "explanation",
     "reasoning",
     "rationale",
@@ -176,9 +189,17 @@ const OTHERS: [&str; 44] = [
     "sources",
     "normal",
     "symptoms",
+    "steps",
+    "warning",
+    "warnings",
+    "risk",
+    "risks",
+    "advice",
+    "remark",
+    "remarks",
 ];
 /// Words beside those of [`PROPERTIES`] and [`OTHERS`].
-const FILLERS: [&str; 38] = [
+const FILLERS: [&str; 40] = [
     "of",
     "the",
     "and",
@@ -214,7 +235,9 @@ const FILLERS: [&str; 38] = [
     "diagnosis",
     "diagnoses",
     "next",
-    "steps",
+    "relevant",
+    "factors",
+    "labels",
     "cm",
     "ct",
 ];
@@ -348,8 +371,10 @@ impl Reach {
         let indent = indent(line);
         let nested = item::is_bulleted(line) || margin.is_some_and(|margin| indent > margin);
         let full = !aside.after.is_empty();
+        // "Absent: a" is over at its line's end, unless that is a comma
+        let blank = full && aside.kind == Kind::Gone && !aside.after.trim_end().ends_with(',');
         let open = first || full && aside.kind == Kind::Gone;
-        Self { indent, nested, full, open, number, restarted: false, blank: false }
+        Self { indent, nested, full, open, number, restarted: false, blank }
     }
 
     pub(super) fn is_nested(&self) -> bool {
@@ -438,7 +463,7 @@ pub(super) fn apart(line: &str) -> String {
     let mut line = line.to_string();
     let colons: Vec<usize> = line.match_indices(':').map(|(at, _)| at).collect();
     for colon in colons.into_iter().rev() {
-        let marks = [". ", "; ", ", ", "! ", "? "];
+        let marks = [". ", "; ", ", ", "! ", "? ", " | "];
         let before = marks.iter().filter_map(|mark| Some((line[..colon].rfind(mark)?, *mark)));
         let Some((at, mark)) = before.max() else { continue };
         let name = &line[at + mark.len()..colon];

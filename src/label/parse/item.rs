@@ -1,7 +1,7 @@
 //! One item of a list: the label without its bullet, citation, code, state, explanation, or nothing where it is denied.
 use super::nothing::{is_denied, is_none, is_syntax, is_unsaid};
 use super::organ::{is_normal, is_normal_organ, is_organ};
-use super::{Known, prose};
+use super::{Known, lead, prose};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Item {
@@ -43,6 +43,8 @@ pub(super) fn tidy(piece: &str) -> String {
             )
     };
     let piece = piece.trim_matches(mark);
+    // the end of a bracket that opened elsewhere
+    let piece = if piece.contains('[') { piece } else { piece.trim_end_matches(']').trim_end() };
     match piece.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inner) if !inner.contains(['[', ']']) && inner.chars().nth(1).is_some() => inner.trim_matches(mark).into(),
         _ => piece.into(),
@@ -148,7 +150,9 @@ pub(super) fn read(piece: &str, known: Known) -> Item {
         Some(false) => Item::Nothing,
         _ if is_known(&label, known) => Item::Label(label),
         _ if is_none(&label) || is_denied(&label) => Item::Nothing,
-        _ if is_syntax(&label) || prose::is_prose(&label) || !prose::is_label(&label) => Item::Syntax,
+        _ if is_syntax(&label) || is_organ(&label) || prose::is_prose(&label) || !prose::is_label(&label) => {
+            Item::Syntax
+        }
         _ => Item::Label(label),
     }
 }
@@ -418,10 +422,14 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
         return (head.to_string(), None);
     }
     if let Some((count, rest)) = piece.split_once(' ')
-        && count.bytes().all(|b| b.is_ascii_digit())
+        && (count.bytes().all(|b| b.is_ascii_digit())
+            || ["ANSWER", "Answer", "DIAGNOSIS", "Diagnosis"].contains(&count))
         && is_known(rest, known)
     {
-        return (rest.to_string(), None); // a number of SNOMED, or of how many there are
+        return (rest.to_string(), None); // a number of SNOMED, or of how many there are; "ANSWER renal cyst"
+    }
+    if let Some((label, is)) = lead::seen(piece).filter(|(label, _)| is_known(label, known)) {
+        return (label.to_string(), Some(is));
     }
     let there = [" present", " seen", " detected", " identified", " noted", " found"];
     if let Some(head) = there.iter().find_map(|word| piece.strip_suffix(word)).filter(|head| is_known(head, known)) {

@@ -4,23 +4,19 @@
 //! a verb is read as a list: all of its items where one is known or the words announce a diagnosis, without what is denied and what only
 //! describes ("measuring 5 mm"). Anything else is not read: no part of a sentence is a label.
 use super::nothing::{denies, is_unsaid};
-use super::{Known, Read, item, list, organ, prose};
+use super::{Known, Read, aside, item, list, organ, prose};
 
-/// Ends of sentences that say of labels that they are there.
-pub(super) const SEEN: [&str; 12] = [
-    " is seen",
-    " are seen",
-    " is present",
-    " are present",
-    " is found",
-    " are found",
-    " is noted",
-    " are noted",
-    " is identified",
-    " are identified",
-    " is visible",
-    " are visible",
-];
+/// The label of "a is seen", and whether it is; None where a text does not end so.
+pub(super) fn seen(text: &str) -> Option<(&str, bool)> {
+    let (rest, state) = text.trim_end_matches('.').rsplit_once(' ')?;
+    let there = ["seen", "present", "found", "noted", "identified", "visible", "detected", "observed", "demonstrated"];
+    let gone = ["absent", "excluded", "unlikely"];
+    let (rest, not) = rest.strip_suffix(" not").map_or((rest, false), |rest| (rest, true));
+    let verbs = [" is", " are", " was", " were", " is also", " are also", " has been", " have been"];
+    let label = verbs.iter().find_map(|verb| rest.strip_suffix(verb))?;
+    let is = there.contains(&state);
+    (is || gone.contains(&state)).then_some((label, is != not))
+}
 
 /// Words behind which a sentence names its diagnoses, known or not.
 const NAMES: [&str; 28] = [
@@ -54,7 +50,7 @@ const NAMES: [&str; 28] = [
     "case of",
 ];
 /// Words behind which it names what is there.
-const LEADS: [&str; 59] = [
+const LEADS: [&str; 65] = [
     "consistent with",
     "compatible with",
     "suspicious for",
@@ -97,6 +93,7 @@ const LEADS: [&str; 59] = [
     "identifies",
     "confirm",
     "confirms",
+    "see",
     "depicts",
     "represent",
     "represents",
@@ -108,6 +105,11 @@ const LEADS: [&str; 59] = [
     "there are",
     "it is",
     "which is",
+    "patient with",
+    "pt with",
+    "signs of",
+    "looks like",
+    "look like",
     "this is",
     "these are",
     "findings are",
@@ -182,8 +184,9 @@ fn leads(sentence: &str) -> Vec<Lead<'_>> {
             Some((_, list)) => (denies(list), list),
             None => (true, list),
         };
-        let denied = none || before.iter().any(|word| DENIES.contains(&word.as_str()));
         let doubted = before.iter().any(|word| DOUBTS.contains(&word.as_str()));
+        let supposed = doubted && lower[..*to].ends_with(" be"); // "it may be a"
+        let denied = none || supposed || before.iter().any(|word| DENIES.contains(&word.as_str()));
         let firm = names || FIRM.iter().any(|words| lower[..*to].ends_with(words));
         found.push(Lead { list, names, firm: firm && !doubted, denied });
     }
@@ -203,12 +206,15 @@ pub(super) fn led(sentence: &str, known: Known) -> Option<Vec<String>> {
     item::joined(&item::tidy(lead.list), known, 8)
 }
 
-/// "This patient likely has: a, b": the list behind a colon that a verb stands before.
-pub(super) fn announced(sentence: &str) -> Option<&str> {
-    let (before, list) = sentence.split_once(':')?;
+/// "This patient likely has: a, b": the list behind a colon that a verb stands before, or behind which only known labels stand ("Here you
+/// go: a, b").
+pub(super) fn announced<'a>(sentence: &'a str, known: Known) -> Option<&'a str> {
+    let (before, list) = sentence.split_once(": ")?;
     let ends = |words: &&str| before.to_lowercase().strip_suffix(*words).is_some_and(|rest| rest.ends_with(' '));
+    let verb = NAMES.iter().chain(&LEADS).any(|words| ends(words));
     let denied = prose::words(before).iter().any(|word| DENIES.contains(&word.as_str()));
-    (!denied && NAMES.iter().chain(&LEADS).any(|words| ends(words))).then_some(list.trim())
+    let told = prose::is_prose(sentence) && item::joined(&item::tidy(list), known, 8).is_some();
+    (!denied && (verb || told) && aside::kind(before).is_none()).then_some(list.trim())
 }
 
 /// What an answer of prose alone concludes with: what it names as diagnoses, else what its sentences lead to.
@@ -226,6 +232,17 @@ pub(super) fn conclude(lines: &[&str], read: &mut Read) {
     }
 }
 
+/// Whether a sentence that might pass for a list leads to a known label, and no label stands before: "Positive for a, b".
+pub(super) fn leading(sentence: &str, known: Known) -> bool {
+    let Some(lead) = leads(sentence).into_iter().next() else { return false };
+    let Some(before) = sentence.find(lead.list).map(|at| &sentence[..at]) else { return false };
+    let first =
+        |lead: &Lead| list::parted(lead.list, known).first().is_some_and(|piece| labels_of(piece, known).is_some());
+    let ends = before.match_indices([' ', ',']).map(|(at, _)| at);
+    let labelled = ends.into_iter().any(|end| list::split(&before[..end]).iter().any(|one| item::is_known(one, known)));
+    !lead.denied && !labelled && first(&lead)
+}
+
 /// The items of a list within a sentence; unknown ones only where it `names` diagnoses or holds a known one.
 pub(super) fn told(list: &str, names: bool, read: &mut Read) {
     let known = read.known;
@@ -234,8 +251,7 @@ pub(super) fn told(list: &str, names: bool, read: &mut Read) {
     }
     let (mut labels, mut any) = (Vec::new(), names);
     for piece in list::parted(list, known).iter().flat_map(|piece| halves(item::tidy(piece), known)) {
-        let found = item::joined(&piece, known, 8).or_else(|| item::joined(headed(&piece), known, 8));
-        match found {
+        match labels_of(&piece, known) {
             Some(found) => (any, labels) = (true, [labels, found].concat()),
             None if !piece.is_empty() && !denies(&piece) && !describes(&piece) => labels.push(piece),
             None => (),
@@ -246,12 +262,19 @@ pub(super) fn told(list: &str, names: bool, read: &mut Read) {
     }
 }
 
+/// The known labels of a piece of a sentence, also without where and how large they are.
+fn labels_of(piece: &str, known: Known) -> Option<Vec<String>> {
+    let of = |piece: &str| item::joined(piece, known, 8);
+    let piece = seen(piece).filter(|(_, is)| *is).map_or(piece, |(label, _)| label);
+    of(piece).or_else(|| of(headed(piece))).or_else(|| of(headed(measureless(piece))))
+}
+
 /// "x and b" in two where one of them is known.
 fn halves(piece: String, known: Known) -> Vec<String> {
-    let whole = item::joined(&piece, known, 8).is_some();
-    let cut = piece.split_once(" and ").filter(|(a, b)| item::is_known(a, known) || item::is_known(b, known));
-    match cut.filter(|_| !whole) {
-        Some((a, b)) => vec![a.to_string(), b.to_string()],
+    let is = |part: &str| labels_of(part, known).is_some();
+    let cut = piece.split_once(" and ").filter(|(a, b)| (is(a) || is(b)) && item::joined(&piece, known, 8).is_none());
+    match cut {
+        Some((a, b)) => [a.to_string()].into_iter().chain(halves(b.to_string(), known)).collect(),
         None => vec![piece],
     }
 }
@@ -272,6 +295,14 @@ fn headed(piece: &str) -> &str {
         " which ",
     ];
     words.iter().filter_map(|word| piece.find(word)).min().map_or(piece, |at| &piece[..at])
+}
+
+/// Without a size before it: "a 5 mm gallstone".
+fn measureless(piece: &str) -> &str {
+    let bare = ["a ", "an "].iter().find_map(|word| piece.strip_prefix(word)).unwrap_or(piece);
+    let rest = bare.trim_start_matches(|c: char| c.is_ascii_digit() || ".x× -".contains(c));
+    let unit = ["mm ", "cm "].iter().find_map(|unit| rest.strip_prefix(unit));
+    unit.filter(|_| rest.len() < bare.len()).unwrap_or(piece)
 }
 
 /// Whether a piece of a sentence tells of the item before, or is a clause: no label that nobody knows.

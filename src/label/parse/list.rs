@@ -2,7 +2,7 @@
 //! commas, semicolons. Sentences among them are passed over; what they conclude is read only where nothing else was.
 use super::aside::{self, Aside, Kind, Reach, aside, echoes, indent};
 use super::heading::{Heading, heading};
-use super::lead::{SEEN, announced, conclude, led, told};
+use super::lead::{announced, conclude, leading, led, seen, told};
 use super::{Known, Read, item, lines, nothing, organ, prose};
 
 /// Reads the lines of an answer.
@@ -81,6 +81,12 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
             continue;
         }
         reach = None;
+        // "Diagnoses: a, b", and lines of other names
+        let other =
+            lines[..at].iter().zip(headed).any(|(_, one)| one.as_ref().is_some_and(|one| !one.after.is_empty()));
+        if other && head.is_none() && is_foreign(line, read.known) {
+            continue;
+        }
         let bullet = item::is_bulleted(line);
         let content = head.as_ref().map_or(*line, |head| head.after);
         let nested = bullet && Some(indent(line)) > margin && !opened;
@@ -122,6 +128,13 @@ fn reached(aside: &Aside, reach: Reach, read: &mut Read, names: &[String], more:
     }
 }
 
+/// Whether a line without a bullet is a name and what is said of it, with no known label in either.
+fn is_foreign(line: &str, known: Known) -> bool {
+    let Some((name, text)) = line.split_once(": ").filter(|_| !item::is_bulleted(line)) else { return false };
+    let known = |text: &str| split(text).iter().any(|piece| item::joined(&item::tidy(piece), known, 8).is_some());
+    !known(name) && !known(text) && !organ::is_organ(name) && heading(name).is_none()
+}
+
 /// Whether a line that looks like an aside is a label of the task.
 fn is_entry(line: &str, read: &Read) -> bool {
     item::is_known(item::unbulleted(line), read.known)
@@ -146,7 +159,7 @@ fn known_only(line: &str, read: &mut Read) {
         return read.tell(&labels);
     }
     let line = line.trim().trim_end_matches('.');
-    let line = SEEN.iter().find_map(|seen| line.strip_suffix(seen)).unwrap_or(line);
+    let line = seen(line).filter(|(_, is)| *is).map_or(line, |(label, _)| label);
     let pieces: Vec<String> =
         split(&echo_free(line)).into_iter().filter(|piece| !item::tidy(piece).is_empty()).collect();
     if !pieces.is_empty() && pieces.iter().all(|piece| item::joined(piece, read.known, 8).is_some()) {
@@ -201,36 +214,57 @@ fn with_explanation(line: &str, read: &Read) -> Option<String> {
 /// A sentence or a list without verbs. Of a sentence that begins with known labels ("a, b and c are seen") those are read.
 fn listed(sentence: &str, read: &mut Read) {
     let sentence = item::tidy(&unremarked(sentence, read.known)); // without the brackets of a list
-    let sentence = sentence.as_str();
-    if prose::denies_all(sentence) || nothing::is_none(sentence) && !item::is_known(sentence, read.known) {
+    let whole = item::is_known(&sentence, read.known);
+    let sentence = if whole { sentence.as_str() } else { prose::unopened(&sentence) };
+    if prose::denies_all(sentence) || nothing::is_none(sentence) && !whole {
         read.nothing = true;
         return;
     }
-    if let Some(list) = announced(sentence) {
+    if let Some(list) = announced(sentence, read.known) {
         return listed(list, read);
     }
     if let Some(labels) = led(sentence, read.known) {
         return read.tell(&labels);
     }
     let pieces: Vec<String> = parted(sentence, read.known);
-    let words = prose::words(sentence);
     if prose::is_prose(sentence) {
-        if let Some(list) = SEEN.iter().find_map(|seen| sentence.strip_suffix(seen)) {
-            return told(list, false, read);
-        }
-        let known: Vec<String> =
-            pieces.iter().map_while(|piece| item::joined(piece, read.known, 8)).flatten().collect();
-        if known.len() > 1 {
-            read.all(&known);
-        }
-        return;
+        states(sentence, &pieces, read);
+    } else if leading(sentence, read.known) {
+        conclude(&[sentence], read);
+    } else {
+        let denied = denied(sentence, &pieces);
+        read.nothing |= denied > 0;
+        pieces[denied..].iter().for_each(|piece| read.add(piece));
     }
-    // "no a, b or c" denies all three
+}
+
+/// Labels that a sentence begins with, or of which it says that they are seen.
+fn states(sentence: &str, pieces: &[String], read: &mut Read) {
+    let each: Option<Vec<(&str, bool)>> = pieces.iter().map(|piece| seen(piece)).collect();
+    if let Some(each) = each.filter(|each| each.len() > 1) {
+        let there = each.iter().filter(|(label, is)| *is && item::is_known(label, read.known));
+        let there: Vec<String> = there.map(|(label, _)| label.to_string()).collect();
+        read.nothing |= each.iter().any(|(_, is)| !is);
+        return there.iter().for_each(|label| read.add(label));
+    }
+    match seen(sentence) {
+        Some((list, true)) => return told(list, false, read),
+        Some((list, false)) if item::joined(list, read.known, 8).is_some() => read.nothing = true,
+        _ => (),
+    }
+    let known: Vec<String> = pieces.iter().map_while(|piece| item::joined(piece, read.known, 8)).flatten().collect();
+    if known.len() > 1 {
+        read.all(&known);
+    }
+}
+
+/// How many pieces a denial at the front reaches, where it reaches more than one: "no a, b or c" denies all three.
+fn denied(sentence: &str, pieces: &[String]) -> usize {
+    let words = prose::words(sentence);
     let denial = words.first().is_some_and(|word| ["no", "without", "neither"].contains(&word.as_str()));
     let joins = |piece: &String| prose::words(piece).iter().any(|word| word == "or" || word == "nor");
-    let denied = pieces.iter().rposition(joins).filter(|at| denial && (*at > 0 || words[0] == "neither"));
-    read.nothing |= denied.is_some();
-    pieces.iter().skip(denied.map_or(0, |at| at + 1)).for_each(|piece| read.add(piece));
+    let last = pieces.iter().rposition(joins).filter(|at| denial && (*at > 0 || words[0] == "neither"));
+    last.map_or(0, |at| at + 1)
 }
 
 /// Without what brackets say of an item: that something is not there, or a sentence.

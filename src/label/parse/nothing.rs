@@ -81,7 +81,7 @@ const QUALITIES: [&str; 25] = [
     "sign",
     "signs",
 ];
-const STATES: [&str; 13] = [
+const STATES: [&str; 15] = [
     "detected",
     "seen",
     "found",
@@ -95,6 +95,8 @@ const STATES: [&str; 13] = [
     "reported",
     "mentioned",
     "listed",
+    "available",
+    "possible",
 ];
 /// What is examined, and words without weight.
 const EXAMINED: [&str; 44] = [
@@ -251,6 +253,10 @@ pub(super) fn is_unsaid(text: &str) -> bool {
         "impossible",
         "inadequate",
         "unavailable",
+        "needed",
+        "need",
+        "required",
+        "tbd",
     ];
     let of = [
         "information",
@@ -258,6 +264,9 @@ pub(super) fn is_unsaid(text: &str) -> bool {
         "details",
         "context",
         "enough",
+        "more",
+        "further",
+        "additional",
         "sufficient",
         "determine",
         "determined",
@@ -319,7 +328,9 @@ pub(super) fn is_unsaid(text: &str) -> bool {
         "definitive",
     ];
     let is = |list: &[&str], word: &String| list.contains(&word.as_str());
-    words.iter().any(|word| is(&says, word)) && words.iter().all(|word| is(&says, word) || is(&of, word))
+    let lacks = words.first().is_some_and(|word| word == "no") && words.iter().any(|word| is(&of[..4], word));
+    let words = if lacks { &words[1..] } else { &words[..] };
+    (lacks || words.iter().any(|word| is(&says, word))) && words.iter().all(|word| is(&says, word) || is(&of, word))
 }
 
 /// Words of headings, keys and remarks that are no label when they stand alone.

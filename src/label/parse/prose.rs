@@ -3,7 +3,7 @@ use super::{MAX_CHARS, MAX_WORDS};
 use unicode_normalization::UnicodeNormalization;
 
 /// Words of sentences that no label has: finite verbs, pronouns, words that join clauses.
-const WORDS: [&str; 77] = [
+const WORDS: [&str; 85] = [
     "is",
     "are",
     "was",
@@ -81,6 +81,14 @@ const WORDS: [&str; 77] = [
     "contains",
     "spans",
     "suggested",
+    "point",
+    "points",
+    "demonstrate",
+    "reveal",
+    "describe",
+    "mention",
+    "confirm",
+    "confirms",
 ];
 /// Words that are no label by themselves.
 const SMALL: [&str; 18] = [
@@ -110,9 +118,41 @@ pub(super) fn is_prose(text: &str) -> bool {
 pub(super) fn is_remark(text: &str) -> bool {
     let words = words(text);
     let first = |list: &[&str]| words.first().is_some_and(|word| list.contains(&word.as_str()));
-    let starts =
-        ["let", "let's", "lets", "please", "sorry", "thanks", "thank", "i", "i'm", "i'll", "i've", "we", "you"];
-    words.len() > 1 && first(&starts)
+    let starts = ["let", "let's", "lets", "please", "sorry", "thanks", "thank", "we", "you", "here", "sure"];
+    let speaks =
+        text.starts_with("I ") || ["i'm", "i'll", "i've"].iter().any(|word| words.first().is_some_and(|w| w == word));
+    words.len() > 1 && (first(&starts) || speaks)
+}
+
+/// A sentence without the words that open it: "So, …", "In conclusion, …", "Based on the CT findings, …".
+pub(super) fn unopened(sentence: &str) -> &str {
+    let lower = sentence.to_ascii_lowercase();
+    let words = ["so", "therefore", "thus", "hence", "overall", "finally", "in conclusion", "in summary", "in short"];
+    let based = ["considering ", "given ", "based on ", "according to ", "looking at ", "from the ", "as per "];
+    let on = [
+        "findings",
+        "finding",
+        "report",
+        "text",
+        "information",
+        "description",
+        "ct",
+        "scan",
+        "imaging",
+        "data",
+        "this",
+    ];
+    let comma = sentence.find(", ");
+    let opens = |head: &str| {
+        let last = head.rsplit(' ').next().unwrap_or_default();
+        words.contains(&head) || based.iter().any(|start| head.starts_with(start)) && on.contains(&last)
+    };
+    let bare = ["so ", "therefore ", "thus ", "hence "].iter().find(|word| lower.starts_with(**word));
+    match (comma.filter(|at| opens(&lower[..*at])), bare) {
+        (Some(at), _) => sentence[at + 2..].trim_start(),
+        (None, Some(word)) => &sentence[word.len()..],
+        _ => sentence,
+    }
 }
 
 /// Whether a piece could be a label: letters, not too long, no heading, no measure, not one word over and over.

@@ -305,8 +305,7 @@ const BETWEEN: [&str; 12] = [
 fn boxed(text: &str) -> Option<String> {
     let (mut boxes, mut from): (Vec<String>, usize) = (Vec::new(), 0);
     while let Some(start) = text[from..].find("\\boxed{").map(|at| from + at) {
-        let listed = |word: &String| BETWEEN.contains(&word.as_str()) || word.bytes().all(|b| b.is_ascii_digit());
-        if !super::prose::words(&text[from..start]).iter().all(listed) {
+        if !listed(&text[from..start]) {
             boxes.clear();
         }
         let (content, end) = boxed_at(text, start + "\\boxed{".len());
@@ -335,13 +334,30 @@ fn boxed_at(text: &str, start: usize) -> (String, usize) {
     (plain.replace(['{', '}', '$'], "").replace("\\\\", "\n").replace('\\', ""), end)
 }
 
-/// The content of the last tag that holds an answer; an unclosed one reaches to the end.
+/// The content of the last tag that holds an answer, and of those before it with nothing but words of a list between; an unclosed one
+/// reaches to the end.
 fn answered(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
-    let last = |tag: &'static str| Some((lower.rfind(&format!("<{tag}>"))? + tag.len() + 2, tag));
-    let Some((start, tag)) = ANSWERS.into_iter().filter_map(last).max() else { return text.to_string() };
-    let end = lower[start..].find(&format!("</{tag}>")).map_or(text.len(), |end| start + end);
-    text[start..end].to_string()
+    let last = |tag: &'static str| Some((lower.rfind(&format!("<{tag}>"))?, tag));
+    let Some((_, tag)) = ANSWERS.into_iter().filter_map(last).max() else { return text.to_string() };
+    let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+    let (mut parts, mut from): (Vec<&str>, usize) = (Vec::new(), 0);
+    while let Some(start) = lower[from..].find(&open).map(|at| from + at) {
+        if !listed(&text[from..start]) {
+            parts.clear();
+        }
+        let inside = start + open.len();
+        let end = lower[inside..].find(&close).map(|end| inside + end);
+        parts.push(&text[inside..end.unwrap_or(text.len())]);
+        from = end.map_or(text.len(), |end| end + close.len());
+    }
+    parts.join("\n")
+}
+
+/// Whether a text is but numbers, marks and words that stand between parts of one list.
+fn listed(text: &str) -> bool {
+    let listed = |word: &String| BETWEEN.contains(&word.as_str()) || word.bytes().all(|b| b.is_ascii_digit());
+    super::prose::words(text).iter().all(listed)
 }
 
 /// A line's end in place of every tag, and nothing in place of tags of emphasis. What an unclosed tag holds at the very end of tagged

@@ -3,14 +3,14 @@ use super::{Read, aside, heading, item, organ};
 
 /// Reads a table; false where there is none, or it holds no label.
 pub(super) fn read(text: &str, read: &mut Read) -> bool {
-    let piped = piped(text);
-    let text = piped.as_deref().unwrap_or(text);
     if let Some(rows) = scored(text) {
         for (label, there) in rows {
             if there { read.add(&label) } else { read.nothing = true }
         }
         return read.is_any();
     }
+    let piped = piped(text);
+    let text = piped.as_deref().unwrap_or(text);
     let rows: Vec<&str> = text.lines().map(str::trim).filter(|line| line.matches('|').count() > 0).collect();
     let ruled = rows.iter().position(|row| is_rule(row)).filter(|at| *at > 0);
     match ruled {
