@@ -461,7 +461,7 @@ pub(super) fn entries(lines: &[&str]) -> bool {
 /// A line in lines, where a section begins behind the end of a sentence: "a, b. Pertinent negatives: c", "So the answer is: a".
 pub(super) fn apart(line: &str) -> String {
     let mut line = line.to_string();
-    let colons: Vec<usize> = line.match_indices(':').map(|(at, _)| at).collect();
+    let colons: Vec<usize> = line.match_indices(':').map(|(at, _)| at).take(64).collect(); // no line has more sections
     for colon in colons.into_iter().rev() {
         let marks = [". ", "; ", ", ", "! ", "? ", " | "];
         let before = marks.iter().filter_map(|mark| Some((line[..colon].rfind(mark)?, *mark)));

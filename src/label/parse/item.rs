@@ -84,10 +84,16 @@ fn without(piece: &str) -> Option<&str> {
     [" without ", " with no "].iter().find_map(|word| piece.split_once(word)).map(|(head, _)| head)
 }
 
+/// Bytes of a text that [`joined`] takes apart: nine long labels.
+const MAX_JOINED: usize = 1500;
+
 /// The known labels that a text is made of, and of nothing else.
 pub(super) fn joined(piece: &str, known: Known, depth: usize) -> Option<Vec<String>> {
     if is_known(piece, known) {
         return Some(vec![piece.to_string()]);
+    }
+    if piece.len() > MAX_JOINED {
+        return None;
     }
     let piece = ["both ", "Both "].iter().find_map(|both| piece.strip_prefix(both)).unwrap_or(piece);
     let glue = [

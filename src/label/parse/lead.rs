@@ -141,6 +141,9 @@ const FIRM: [&str; 12] = [
 const SURE: [&str; 8] =
     ["most likely ", "likely ", "probably ", "possibly ", "most probably ", "also ", "both ", "the following "];
 
+/// Bytes of a sentence; what is longer is none, but a model that repeats itself.
+const LONGEST: usize = 1000;
+
 /// What follows a word that leads.
 struct Lead<'a> {
     list: &'a str,
@@ -154,6 +157,9 @@ struct Lead<'a> {
 
 /// All lists that a sentence leads to, in order; each reaches to the clause with the next.
 fn leads(sentence: &str) -> Vec<Lead<'_>> {
+    if sentence.len() > LONGEST {
+        return Vec::new();
+    }
     let lower = sentence.to_ascii_lowercase();
     let whole = |from: usize, to: usize| {
         let before = lower[..from].chars().next_back().is_none_or(|c| !c.is_alphanumeric());

@@ -27,10 +27,14 @@ fn stretch(lines: &[&str], read: &mut Read) {
     }
 }
 
+/// Headings that are tried from the last; an answer with more is of a model that repeats itself.
+const HEADINGS: usize = 24;
+
 /// From the last heading that labels follow; without one, from the first line.
 fn sections(lines: &[&str], read: &mut Read) {
     let headed: Vec<Option<Heading>> = lines.iter().map(|line| heading(line)).collect();
-    for at in (0..lines.len()).rev() {
+    let heads = (0..lines.len()).rev().filter(|at| headed[*at].is_some()).take(HEADINGS);
+    for at in heads {
         let Some(head) = &headed[at] else { continue };
         let longer = |one: &Heading| one.after.len() > head.after.len() && one.after.starts_with(head.after);
         if at + 1 == lines.len() && !head.after.is_empty() && headed[..at].iter().flatten().any(longer) {
@@ -184,8 +188,11 @@ fn entry(line: &str, read: &mut Read) {
     }
     let crossed = item::is_crossed(line);
     let plain = item::tidy(item::unbulleted(line));
+    let once = line.trim_start_matches(['-', '*', '•', ' ']);
     if crossed {
         read.nothing = true;
+    } else if item::is_known(once, read.known) {
+        read.add(once); // "- 1.a", where "1.a" is a label
     } else if item::joined(&plain, read.known, 8).is_some() {
         read.add(&plain);
     } else if let Some(label) = with_explanation(&plain, read) {
@@ -275,8 +282,10 @@ fn unremarked(sentence: &str, known: Known) -> String {
         while let Some(start) = out[from..].find(open).map(|at| from + at) {
             let Some(end) = out[start..].find(close).map(|at| start + at) else { break };
             let inside = out[start + 1..end].to_string();
-            let whole = item::is_known(&out, known) || out[..start].trim().is_empty();
-            if !whole && item::state(&inside).is_none() && (nothing::denies(&inside) || prose::is_prose(&inside)) {
+            let whole = item::is_known(&out, known) || out[..start].trim().is_empty() || item::state(&inside).is_some();
+            // "Chills (without fever)" is a name
+            let denial = nothing::denies(&inside) && !inside.starts_with("without");
+            if !whole && (denial || prose::is_prose(&inside)) {
                 out.replace_range(start..=end, "");
                 from = start;
             } else {

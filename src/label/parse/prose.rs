@@ -3,7 +3,7 @@ use super::{MAX_CHARS, MAX_WORDS};
 use unicode_normalization::UnicodeNormalization;
 
 /// Words of sentences that no label has: finite verbs, pronouns, words that join clauses.
-const WORDS: [&str; 85] = [
+const WORDS: [&str; 83] = [
     "is",
     "are",
     "was",
@@ -81,12 +81,10 @@ const WORDS: [&str; 85] = [
     "contains",
     "spans",
     "suggested",
-    "point",
     "points",
     "demonstrate",
     "reveal",
     "describe",
-    "mention",
     "confirm",
     "confirms",
 ];

@@ -69,24 +69,25 @@ pub(super) fn shaped(text: &str) -> String {
     text.chars().filter_map(one).collect()
 }
 
-/// `[ANSWER]…[/ANSWER]` as `<answer>…</answer>`, for every tag of an answer or a thought.
+/// `[ANSWER]…[/ANSWER]` as `<answer>…</answer>`, for every tag of an answer or a thought; one that is not closed where it stands in front.
 fn angled(text: &str) -> String {
-    let mut text = text.to_string();
-    for tag in ANSWERS.iter().chain(&THOUGHTS) {
-        let find = |text: &str, mark: &str| text.to_ascii_lowercase().find(mark);
-        while let Some(end) = find(&text, &format!("[/{tag}]")) {
-            text.replace_range(end..end + tag.len() + 3, &format!("</{tag}>"));
-            if let Some(start) = find(&text[..end], &format!("[{tag}]")) {
-                text.replace_range(start..start + tag.len() + 2, &format!("<{tag}>"));
-            }
-        }
-        // one that is not closed, at the front
-        let start = text.len() - text.trim_start().len();
-        if find(&text, &format!("[{tag}]")) == Some(start) {
-            text.replace_range(start..start + tag.len() + 2, &format!("<{tag}>"));
+    let lower = text.to_ascii_lowercase();
+    let tags = || ANSWERS.iter().chain(&THOUGHTS);
+    let closed: Vec<&str> = tags().copied().filter(|tag| lower.contains(&format!("[/{tag}]"))).collect();
+    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    for (at, _) in lower.match_indices('[') {
+        let inside = &lower[at + 1..];
+        let slash = inside.starts_with('/');
+        let is =
+            |tag: &&&str| inside[usize::from(slash)..].strip_prefix(**tag).is_some_and(|rest| rest.starts_with(']'));
+        let front = text[..at].trim().is_empty();
+        if let Some(tag) = tags().find(is).filter(|tag| front || closed.contains(*tag)) {
+            out += &text[from..at];
+            out += &format!("<{}{tag}>", if slash { "/" } else { "" });
+            from = at + tag.len() + 2 + usize::from(slash);
         }
     }
-    text
+    out + &text[from..]
 }
 
 /// An apostrophe in place of a grave or acute accent between two letters: "Crohn`s".
