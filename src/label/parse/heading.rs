@@ -136,6 +136,9 @@ pub(super) const FOREIGN: [&str; 45] = [
 ];
 /// Headings of this kind stand together.
 const PARTS: [&str; 8] = ["primary", "secondary", "main", "additional", "other", "incidental", "principal", "further"];
+/// So do these where nothing stands before the colon but them and what they count.
+const PLACES: [&str; 5] = ["associated", "first", "second", "third", "fourth"];
+const COUNTED: [&str; 5] = ["finding", "findings", "condition", "conditions", "diagnosis"];
 /// Headings of what is no answer.
 const OTHERS: [&str; 10] =
     ["differential", "reasoning", "code", "codes", "excluded", "ruled", "confidence", "explanation", "step", "no"];
@@ -145,6 +148,14 @@ pub(super) struct Heading<'a> {
     pub(super) after: &'a str,
     /// "Primary diagnosis", "Diagnosis 2": one of several that stand together.
     pub(super) part: bool,
+}
+
+/// Whether a name tells which of several labels follow, and no more: "Primary", "Incidental findings", "Second".
+pub(super) fn is_part(name: &str) -> bool {
+    let words = prose::words(name);
+    let is = |list: &[&str], word: &String| list.contains(&word.as_str());
+    words.iter().any(|word| is(&PARTS, word) || is(&PLACES, word))
+        && words.iter().all(|word| is(&PARTS, word) || is(&PLACES, word) || is(&COUNTED, word))
 }
 
 /// "Diagnoses:", "The most likely labels are:", "**Answer:**", "## Final diagnosis", "Based on …, the following labels apply:".

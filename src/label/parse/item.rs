@@ -1,7 +1,7 @@
 //! One item of a list: the label without its bullet, citation, code, state, explanation, or nothing where it is denied.
 use super::nothing::{is_denied, is_none, is_syntax, is_unsaid};
 use super::organ::{is_normal, is_normal_organ, is_organ};
-use super::{Known, lead, prose};
+use super::{Known, aside, lead, prose};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Item {
@@ -383,7 +383,7 @@ const GLUES: [&str; 6] = [" – ", " — ", " - ", ": ", " because ", " due to t
 
 /// Head and tail of "label – explanation", at the first dash or colon outside brackets.
 pub(super) fn explained(piece: &str) -> Option<(&str, &str)> {
-    let outside = |at: &usize| piece[..*at].matches('(').count() <= piece[..*at].matches(')').count();
+    let outside = |at: &usize| piece[..*at].matches(['(', '[']).count() <= piece[..*at].matches([')', ']']).count();
     let first = |glue: &&str| piece.match_indices(*glue).map(|(at, _)| at).find(outside).map(|at| (at, glue.len()));
     let (at, length) = GLUES.iter().filter_map(first).min()?;
     Some((&piece[..at], &piece[at + length..]))
@@ -406,7 +406,8 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
     let bracketed = |open, close| piece.strip_suffix(close).and_then(|piece: &str| piece.rsplit_once(open));
     if let Some((head, inside)) = bracketed('(', ')').or_else(|| bracketed('[', ']')) {
         let there = state(inside);
-        if there.is_some() || is_known(head, known) {
+        let property = inside.split_once(':').is_some_and(|(name, _)| aside::kind(name).is_some());
+        if there.is_some() || property || is_known(head, known) {
             // "(possible)" is a word of doubt, which the normaliser knows
             let doubt = ["likely", "probable", "possible"].contains(&inside.trim().to_lowercase().as_str());
             return if doubt { (piece.to_string(), None) } else { (head.to_string(), there) };

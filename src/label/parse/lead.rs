@@ -47,7 +47,7 @@ const NAMES: [&str; 28] = [
     "likely to have",
     "suffers from",
     "suffering from",
-    "case of",
+    "a case of",
 ];
 /// Words behind which it names what is there.
 const LEADS: [&str; 65] = [
@@ -123,7 +123,7 @@ const DENIES: [&str; 17] = [
 ];
 const DOUBTS: [&str; 4] = ["could", "would", "may", "might"];
 /// Of [`LEADS`] those that also count beside a list.
-const FIRM: [&str; 12] = [
+const FIRM: [&str; 10] = [
     "suggest",
     "suggests",
     "suggesting",
@@ -133,9 +133,7 @@ const FIRM: [&str; 12] = [
     "indicative of",
     "diagnostic of",
     "there is",
-    "there is also",
     "there are",
-    "there are also",
 ];
 /// Words before a label that only say how sure it is.
 const SURE: [&str; 8] =
@@ -155,48 +153,61 @@ struct Lead<'a> {
     denied: bool,
 }
 
+/// Where words lead, in order: (begin, end), whole words only.
+fn places(lower: &str) -> Vec<(usize, usize)> {
+    let whole = |from: usize, to: usize| {
+        let before = lower[..from].chars().next_back().is_none_or(|c| !c.is_alphanumeric());
+        before && lower[to..].starts_with([' ', ':'])
+    };
+    let of = |words: &'static str| lower.match_indices(words).map(move |(at, _)| (at, at + words.len()));
+    let all = NAMES.iter().chain(&LEADS).flat_map(|words| of(words));
+    let mut places: Vec<(usize, usize)> = all.filter(|(from, to)| whole(*from, *to)).collect();
+    places.sort_unstable();
+    places
+}
+
 /// All lists that a sentence leads to, in order; each reaches to the clause with the next.
 fn leads(sentence: &str) -> Vec<Lead<'_>> {
     if sentence.len() > LONGEST {
         return Vec::new();
     }
     let lower = sentence.to_ascii_lowercase();
-    let whole = |from: usize, to: usize| {
-        let before = lower[..from].chars().next_back().is_none_or(|c| !c.is_alphanumeric());
-        before && lower[to..].starts_with([' ', ':'])
-    };
-    let of = |words: &'static str| lower.match_indices(words).map(move |(at, _)| (at, at + words.len()));
-    let of = |words| of(words).filter(|(from, to)| whole(*from, *to));
-    let mut places: Vec<(usize, usize)> = NAMES.iter().chain(&LEADS).flat_map(|words| of(words)).collect();
-    places.sort_unstable();
+    let places = places(&lower);
     // "findings are consistent with": what leads at once to a further word leads no list
-    let joins = |from: usize, to: usize| from <= to || prose::words(&lower[to..from]).iter().all(|word| between(word));
+    let joins = |to: usize, next: usize| next <= to || prose::words(&lower[to..next]).iter().all(|word| between(word));
     let clause = [", ", "; ", ". ", ": ", " but ", " while ", " whereas ", " although "];
     let begin = |from: usize| clause.iter().filter_map(|mark| Some(lower[..from].rfind(mark)? + mark.len())).max();
     let mut found = Vec::new();
     for (at, (from, to)) in places.iter().enumerate() {
-        if places[at + 1..].iter().any(|(next, end)| joins(*next, *to) && end > to) {
+        let later = &places[at + 1..];
+        if later.iter().any(|(next, end)| joins(*to, *next) && end > to) {
             continue;
         }
-        let last = places[at + 1..].iter().map(|(next, _)| *next).find(|next| next > to);
-        let end = last.map_or(lower.len(), |next| begin(next).filter(|begin| begin > to).unwrap_or(next));
-        let names = NAMES.iter().any(|words| lower[..*to].ends_with(words)) || lower[*to..].starts_with(':');
-        let before = prose::words(&lower[begin(*from).unwrap_or(0)..*from]);
-        let list = sentence[*to..end].trim_matches([' ', ':', '*', ',', ';']);
-        let list = SURE.iter().find_map(|word| list.strip_prefix(word)).unwrap_or(list);
-        // "there is no a, b or c, but d"
-        let (none, list) = match list.split_once(" but ") {
-            _ if !denies(list) => (false, list),
-            Some((_, list)) => (denies(list), list),
-            None => (true, list),
-        };
-        let doubted = before.iter().any(|word| DOUBTS.contains(&word.as_str()));
-        let supposed = doubted && lower[..*to].ends_with(" be"); // "it may be a"
-        let denied = none || supposed || before.iter().any(|word| DENIES.contains(&word.as_str()));
-        let firm = names || FIRM.iter().any(|words| lower[..*to].ends_with(words));
-        found.push(Lead { list, names, firm: firm && !doubted, denied });
+        let next = later.iter().map(|(next, _)| *next).find(|next| next > to);
+        let end = next.map_or(lower.len(), |next| begin(next).filter(|begin| begin > to).unwrap_or(next));
+        let before = &lower[begin(*from).unwrap_or(0)..*from];
+        found.push(lead(before, &lower[*from..*to], lower[*to..].starts_with(':'), &sentence[*to..end]));
     }
     found
+}
+
+/// A list behind `words`, with what stands before them in their clause.
+fn lead<'a>(before: &str, words: &str, colon: bool, list: &'a str) -> Lead<'a> {
+    let list = list.trim_matches([' ', ':', '*', ',', ';']);
+    let list = SURE.iter().find_map(|word| list.strip_prefix(word)).unwrap_or(list);
+    // "there is no a, b or c, but d"
+    let (none, list) = match list.split_once(" but ") {
+        _ if !denies(list) => (false, list),
+        Some((_, list)) => (denies(list), list),
+        None => (true, list),
+    };
+    let said = prose::words(before);
+    let any = |words: &[&str]| said.iter().any(|word| words.contains(&word.as_str()));
+    let supposed = any(&DOUBTS) && words == "be"; // "it may be a"
+    // the longest words may have begun before
+    let names = colon || NAMES.iter().any(|name| format!("{before}{words}").ends_with(name));
+    let firm = (names || FIRM.contains(&words)) && !any(&DOUBTS);
+    Lead { list, names, firm, denied: none || supposed || any(&DENIES) }
 }
 
 /// Words between two that lead, as in "is most likely to be consistent with".
@@ -236,6 +247,15 @@ pub(super) fn conclude(lines: &[&str], read: &mut Read) {
             return;
         }
     }
+}
+
+/// The pieces of a text that stands where labels do: what a sentence leads to, else what commas part.
+pub(super) fn pieces(text: &str, known: Known) -> Vec<String> {
+    let mut read = Read::new(known);
+    if !item::is_known(text, known) && (prose::is_prose(text) || leading(text, known)) {
+        conclude(&[text], &mut read);
+    }
+    if read.labels.is_empty() { list::split(text) } else { read.labels }
 }
 
 /// Whether a sentence that might pass for a list leads to a known label, and no label stands before: "Positive for a, b".

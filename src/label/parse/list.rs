@@ -1,7 +1,7 @@
 //! Lines of an answer: from the last heading that labels follow, up to an explanation or an echo of the prompt; bullets, numbers,
 //! commas, semicolons. Sentences among them are passed over; what they conclude is read only where nothing else was.
 use super::aside::{self, Aside, Kind, Reach, aside, echoes, indent};
-use super::heading::{Heading, heading};
+use super::heading::{self, Heading, heading};
 use super::lead::{announced, conclude, leading, led, seen, told};
 use super::{Known, Read, item, lines, nothing, organ, prose};
 
@@ -92,7 +92,8 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
             continue;
         }
         let bullet = item::is_bulleted(line);
-        let content = head.as_ref().map_or(*line, |head| head.after);
+        let part = line.split_once(':').filter(|(name, _)| !bullet && heading::is_part(name)).map(|(_, labels)| labels);
+        let content = head.as_ref().map(|head| head.after).or(part).unwrap_or(line);
         let nested = bullet && Some(indent(line)) > margin && !opened;
         let beside = head.is_none() && margin.is_some() && (!bullet || nested);
         if bullet && Some(indent(line)) == margin {
@@ -136,7 +137,7 @@ fn reached(aside: &Aside, reach: Reach, read: &mut Read, names: &[String], more:
 fn is_foreign(line: &str, known: Known) -> bool {
     let Some((name, text)) = line.split_once(": ").filter(|_| !item::is_bulleted(line)) else { return false };
     let known = |text: &str| split(text).iter().any(|piece| item::joined(&item::tidy(piece), known, 8).is_some());
-    !known(name) && !known(text) && !organ::is_organ(name) && heading(name).is_none()
+    !known(name) && !known(text) && !organ::is_organ(name) && !heading::is_part(name)
 }
 
 /// Whether a line that looks like an aside is a label of the task.
