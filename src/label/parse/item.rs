@@ -95,7 +95,8 @@ pub(super) fn joined(piece: &str, known: Known, depth: usize) -> Option<Vec<Stri
     if piece.len() > MAX_JOINED {
         return None;
     }
-    let piece = ["both ", "Both "].iter().find_map(|both| piece.strip_prefix(both)).unwrap_or(piece);
+    let piece =
+        ["both ", "Both ", "either ", "Either "].iter().find_map(|both| piece.strip_prefix(both)).unwrap_or(piece);
     let glue = [
         ", and ",
         " and/or ",
@@ -119,6 +120,9 @@ pub(super) fn joined(piece: &str, known: Known, depth: usize) -> Option<Vec<Stri
         ". ",
         " - ",
         " or ",
+        " vs ",
+        " vs. ",
+        " versus ",
         " | ",
         ".",
     ];

@@ -286,7 +286,8 @@ fn unremarked(sentence: &str, known: Known) -> String {
             let whole = item::is_known(&out, known) || out[..start].trim().is_empty() || item::state(&inside).is_some();
             // "Chills (without fever)" is a name
             let denial = nothing::denies(&inside) && !inside.starts_with("without");
-            if !whole && (denial || prose::is_prose(&inside)) {
+            let reason = ["because ", "due to "].iter().any(|word| inside.starts_with(word));
+            if !whole && (denial || reason || prose::is_prose(&inside)) {
                 out.replace_range(start..=end, "");
                 from = start;
             } else {

@@ -18,6 +18,7 @@ pub(super) fn denies(text: &str) -> bool {
         "no ",
         "not ",
         "without ",
+        "with no ",
         "negative for ",
         "absence of ",
         "ruled out ",
@@ -178,7 +179,9 @@ pub(super) fn is_none(label: &str) -> bool {
     }
     let words = prose::words(label);
     let among = |lists: &[&[&str]], word: &String| lists.iter().any(|list| list.contains(&word.as_str()));
-    let denied = matches!(words.first().map(String::as_str), Some("no"))
+    let there = matches!(words.first().map(String::as_str), Some("there"));
+    let words = if there { &words[words.len().min(2)..] } else { &words[..] }; // "there are no …"
+    let denied = matches!(words.first().map(String::as_str), Some("no" | "nothing" | "without"))
         && words.iter().any(|word| among(&[&ANYTHING], word))
         && words[1..].iter().all(|word| among(&[&ANYTHING, &QUALITIES, &STATES, &EXAMINED], word));
     let normal = words.iter().any(|word| among(&[&NORMAL[..4]], word))
@@ -237,6 +240,9 @@ fn is_named_none(lower: &str) -> bool {
 /// no answer, neither a label nor none.
 pub(super) fn is_unsaid(text: &str) -> bool {
     let words = prose::words(text);
+    if ["see report", "see above", "see text", "as above", "see below"].contains(&words.join(" ").as_str()) {
+        return true;
+    }
     let says = [
         "unknown",
         "unable",
@@ -283,6 +289,7 @@ pub(super) fn is_unsaid(text: &str) -> bool {
         "say",
         "tell",
         "answer",
+        "answered",
         "assess",
         "identify",
         "conclude",
