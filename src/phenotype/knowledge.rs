@@ -325,10 +325,7 @@ pub(crate) mod tests {
     #[test]
     fn a_row_counts_for_each_paper_that_it_cites() {
         let row = |term: &str, papers: &str| format!("OMIM:1\tE\t\t{term}\t{papers}\tPCS\t\t\t\t\tP\tme\n");
-        let text = HEADER.to_string()
-            + &row("HP:2", "PMID:1;PMID:2")
-            + &row("HP:3", "PMID:2; OMIM:1")
-            + &row("HP:6", "PMID:22");
+        let text = HEADER.to_string() + &row("HP:2", "PMID:1;PMID:2") + &row("HP:3", "PMID:2; OMIM:1") + &row("HP:6", "PMID:22");
         let known = Knowledge::parse(Ontology::parse(SMALL).unwrap(), &text).unwrap();
         let rows = |paper: &str| {
             let cited = known.diseases[0].annotations.iter().filter(|row| known.citing(paper).contains(&row.source));

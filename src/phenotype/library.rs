@@ -179,9 +179,7 @@ impl Library {
         let mut other = self.clone();
         let sources = &self.knowledge.sources;
         for disease in &mut other.knowledge.diseases {
-            disease
-                .annotations
-                .retain(|row| !single(&sources[row.source as usize]).any(|paper| papers.contains(paper)));
+            disease.annotations.retain(|row| !single(&sources[row.source as usize]).any(|paper| papers.contains(paper)));
         }
         other.index();
         other

@@ -66,9 +66,7 @@ fn filled(section: &str, value: f64) -> Option<String> {
                 rest = left.chars();
                 String::new()
             }
-            '-' | '+' | ' ' | '(' | ')' | ':' | '!' | '&' | '\'' | '~' | '{' | '}' | '<' | '>' | '=' | '$' => {
-                c.to_string()
-            }
+            '-' | '+' | ' ' | '(' | ')' | ':' | '!' | '&' | '\'' | '~' | '{' | '}' | '<' | '>' | '=' | '$' => c.to_string(),
             _ => return None,
         };
         if places == 0 { &mut before } else { &mut after }.push_str(&literal);

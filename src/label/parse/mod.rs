@@ -3,10 +3,10 @@
 //! and of each item what is no label is taken off: a bullet, a code, a citation, an explanation, a state ([`item`]). Lines of a list
 //! are read by their headings ([`heading`] of labels, [`aside`] of what is not there and of other things).
 //!
-//! Nothing is judged here: an invented label stays a label. Prose is no list: a sentence with a verb gives no label, but for the labels
-//! known to training that an answer of prose alone concludes with ("is consistent with …") and the items beside them ([`lead`]). A denied item ("no ascites", "ascites:
-//! absent") is read, as no label. What holds no label and denies none is not parsed and counts as an empty prediction. How often the
-//! reader is right is measured on answers with a truth made by hand ([`measured`]).
+//! Nothing is judged here: an invented label stays a label. Prose is no list: a sentence with a verb gives no label, but for what an answer
+//! of prose alone concludes with ("is consistent with …"): labels known to training, and the items beside them ([`lead`]). A denied item
+//! ("no ascites", "ascites: absent") is read, as no label. What holds no label and denies none is not parsed and counts as an empty
+//! prediction. How often the reader is right is measured on answers with a truth made by hand ([`measured`]).
 mod aside;
 mod heading;
 mod item;

@@ -361,8 +361,7 @@ mod tests {
 
     #[test]
     fn a_list_that_doubles_is_given_up_in_time() {
-        let doubling =
-            "{% set a = [1] %}{% for i in range(40) %}{% set a = a + a %}{% endfor %}{{ messages[0].content }}";
+        let doubling = "{% set a = [1] %}{% for i in range(40) %}{% set a = a + a %}{% endfor %}{{ messages[0].content }}";
         let start = std::time::Instant::now();
         let made = crate::prompt::template::ChatTemplate::new(doubling, "chat_template.jinja", Default::default());
         let said = match made {
