@@ -208,7 +208,7 @@ impl Task for LabelTask {
     /// 4: numbers in circles, letters and Roman ones, tuples, parts of a map, JSON in JSON, columns without a rule, channels, arrows and
     /// signs of equality, entries that repeat their heading; more names for nothing at all.
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn corpus(&self) -> &Corpus {

@@ -1,8 +1,8 @@
-//! Lines that are no entries: headings in several languages, explanations, remarks, verdicts, echoes of the prompt.
-use super::{item, prose};
+//! Headings that labels follow, in several languages.
+use super::{aside, prose};
 
 /// Words of a heading.
-const WORDS: [&str; 54] = [
+const WORDS: [&str; 62] = [
     "the",
     "final",
     "most",
@@ -57,9 +57,17 @@ const WORDS: [&str; 54] = [
     "initial",
     "first",
     "new",
+    "so",
+    "thus",
+    "therefore",
+    "hence",
+    "finally",
+    "include",
+    "includes",
+    "overall",
 ];
 /// One of these makes it a heading.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "answer",
     "answers",
     "diagnosis",
@@ -76,6 +84,7 @@ const KEYS: [&str; 16] = [
     "conditions",
     "condition",
     "prediction",
+    "dx",
 ];
 /// The same in German, French, Spanish, Portuguese, Italian, Dutch, Russian, Chinese, Japanese and Korean.
 pub(super) const FOREIGN: [&str; 45] = [
@@ -127,6 +136,9 @@ pub(super) const FOREIGN: [&str; 45] = [
 ];
 /// Headings of this kind stand together.
 const PARTS: [&str; 8] = ["primary", "secondary", "main", "additional", "other", "incidental", "principal", "further"];
+/// So do these where nothing stands before the colon but them and what they count.
+const PLACES: [&str; 5] = ["associated", "first", "second", "third", "fourth"];
+const COUNTED: [&str; 5] = ["finding", "findings", "condition", "conditions", "diagnosis"];
 /// Headings of what is no answer.
 const OTHERS: [&str; 10] =
     ["differential", "reasoning", "code", "codes", "excluded", "ruled", "confidence", "explanation", "step", "no"];
@@ -138,10 +150,21 @@ pub(super) struct Heading<'a> {
     pub(super) part: bool,
 }
 
+/// Whether a name tells which of several labels follow, and no more: "Primary", "Incidental findings", "Second".
+pub(super) fn is_part(name: &str) -> bool {
+    let words = prose::words(name);
+    let is = |list: &[&str], word: &String| list.contains(&word.as_str());
+    words.iter().any(|word| is(&PARTS, word) || is(&PLACES, word))
+        && words.iter().all(|word| is(&PARTS, word) || is(&PLACES, word) || is(&COUNTED, word))
+}
+
 /// "Diagnoses:", "The most likely labels are:", "**Answer:**", "## Final diagnosis", "Based on …, the following labels apply:".
 pub(super) fn heading(line: &str) -> Option<Heading<'_>> {
     let line = line.trim();
     let (before, after) = line.split_once(':').unwrap_or((line, ""));
+    if aside::kind(before).is_some() {
+        return None;
+    }
     let words = prose::words(&before.replace(['*', '#', '"', '(', ')', '/', '_'], " "));
     let is = |list: &[&str], word: &String| list.contains(&word.as_str());
     let numbered = |word: &String| word.chars().all(|c| c.is_ascii_digit());
@@ -160,105 +183,4 @@ pub(super) fn heading(line: &str) -> Option<Heading<'_>> {
     let is_heading = plain && words.len() <= 8 || announces && words.len() <= 24;
     let part = words.iter().any(|word| is(&PARTS, word) || numbered(word));
     is_heading.then(|| Heading { after: after.trim_start_matches(['*', '_', ' ']), part })
-}
-
-/// First words of a line after which nothing is a label.
-pub(super) fn explains(line: &str) -> bool {
-    let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
-    let starts = [
-        "explanation",
-        "reasoning",
-        "rationale",
-        "note:",
-        "note that",
-        "notes:",
-        "justification",
-        "recommend",
-        "differential",
-        "disclaimer",
-        "evidence",
-        "comment",
-        "plan:",
-        "follow-up",
-        "references",
-        "sources",
-        "analysis",
-        "excluded",
-        "ruled out",
-        "[^",
-        // in the languages of [`FOREIGN`]
-        "begründung",
-        "erklärung",
-        "explication",
-        "justificación",
-        "explicación",
-        "explicação",
-        "spiegazione",
-        "toelichting",
-        "理由",
-        "説明",
-        "解释",
-        "说明",
-        "根拠",
-    ];
-    starts.iter().any(|start| line.starts_with(start))
-}
-
-/// A line of its own about the answer: how sure it is, which code, which step.
-pub(super) fn remarks(line: &str) -> bool {
-    let line = line.trim_start_matches(['*', '#', ' ', '_', '-']).to_lowercase();
-    let Some((before, _)) = line.split_once(':') else { return false };
-    let starts = [
-        "confidence",
-        "certainty",
-        "probability",
-        "likelihood",
-        "urgency",
-        "severity",
-        "score",
-        "icd",
-        "step ",
-        "code",
-    ];
-    starts.iter().any(|start| before.starts_with(start))
-}
-
-/// What follows a heading of what is there (true) or is not (false): "Present:", "## Absent", "**Negative findings:**", "No:".
-pub(super) fn verdict(line: &str) -> Option<(bool, &str)> {
-    let bare = line.trim().trim_start_matches(['#', '*', '_', ' ']);
-    let marked = line.trim().starts_with(['#', '*']) && !item::is_bulleted(line);
-    let (before, after) = match bare.split_once(':') {
-        Some(parts) => parts,
-        None if marked => (bare, ""),
-        None => return None,
-    };
-    let before = before.trim_matches(['*', '_', ' ']).to_lowercase();
-    let kind = before.strip_suffix(" findings").or(before.strip_suffix(" diagnoses")).unwrap_or(&before);
-    let is = match kind {
-        "present" | "positive" | "yes" | "confirmed" => true,
-        "absent" | "negative" | "not present" | "no" | "unlikely" | "negative for" | "denied" | "not seen" => false,
-        _ => return None,
-    };
-    Some((is, after.trim_start_matches(['*', '_', ' '])))
-}
-
-/// Where a prompt, or another case, is written again.
-pub(super) fn echoes(line: &str) -> bool {
-    let line = line.trim_start_matches(['*', '#', ' ', '_', '[']).to_lowercase();
-    let starts = [
-        "finding:",
-        "report:",
-        "text:",
-        "input:",
-        "question:",
-        "user:",
-        "human:",
-        "abstract:",
-        "case:",
-        "instruction:",
-        "example:",
-        "radiology report:",
-        "findings:",
-    ];
-    starts.iter().any(|start| line.starts_with(start))
 }

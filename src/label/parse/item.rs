@@ -1,6 +1,7 @@
 //! One item of a list: the label without its bullet, citation, code, state, explanation, or nothing where it is denied.
+use super::nothing::{is_denied, is_none, is_syntax, is_unsaid};
 use super::organ::{is_normal, is_normal_organ, is_organ};
-use super::{Known, prose};
+use super::{Known, aside, lead, prose};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Item {
@@ -42,6 +43,8 @@ pub(super) fn tidy(piece: &str) -> String {
             )
     };
     let piece = piece.trim_matches(mark);
+    // the end of a bracket that opened elsewhere
+    let piece = if piece.contains('[') { piece } else { piece.trim_end_matches(']').trim_end() };
     match piece.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inner) if !inner.contains(['[', ']']) && inner.chars().nth(1).is_some() => inner.trim_matches(mark).into(),
         _ => piece.into(),
@@ -58,20 +61,71 @@ fn bare(piece: &str) -> &str {
     ["a ", "an ", "the ", "A ", "An ", "The "].iter().find_map(|word| piece.strip_prefix(word)).unwrap_or(piece)
 }
 
-/// What "and", "&", "/" and commas join, where every part is known and the whole is not.
+/// What "and", "with", "&", "/" and commas join, where every part is known and the whole is not; of "a and b without c" the first two.
 pub(super) fn parts(piece: &str, known: Known) -> Vec<String> {
     let whole = vec![piece.to_string()];
-    if is_known(piece, known) { whole } else { joined(piece, known, 8).unwrap_or(whole) }
+    if is_known(piece, known) {
+        return whole;
+    }
+    let bare = glued(piece);
+    let present = without(bare).and_then(|head| joined(head, known, 8));
+    joined(bare, known, 8).or(present).unwrap_or_else(|| if bare == piece.trim() { whole } else { vec![bare.into()] })
 }
+
+/// Without a word that joins it to the item before: "along with b".
+fn glued(piece: &str) -> &str {
+    let piece = piece.trim();
+    let words = ["along with ", "together with ", "as well as ", "and also ", "plus ", "in addition to "];
+    words.iter().find_map(|word| piece.strip_prefix(word)).unwrap_or(piece)
+}
+
+/// What stands before "without c".
+fn without(piece: &str) -> Option<&str> {
+    [" without ", " with no "].iter().find_map(|word| piece.split_once(word)).map(|(head, _)| head)
+}
+
+/// Bytes of a text that [`joined`] takes apart: nine long labels.
+const MAX_JOINED: usize = 1500;
 
 /// The known labels that a text is made of, and of nothing else.
 pub(super) fn joined(piece: &str, known: Known, depth: usize) -> Option<Vec<String>> {
     if is_known(piece, known) {
         return Some(vec![piece.to_string()]);
     }
-    let piece = ["both ", "Both "].iter().find_map(|both| piece.strip_prefix(both)).unwrap_or(piece);
-    let glue =
-        [", and ", " and ", " & ", " / ", "/", " + ", " plus ", " as well as ", ", ", "; ", ". ", " - ", " or ", "."];
+    if piece.len() > MAX_JOINED {
+        return None;
+    }
+    let piece =
+        ["both ", "Both ", "either ", "Either "].iter().find_map(|both| piece.strip_prefix(both)).unwrap_or(piece);
+    let glue = [
+        ", and ",
+        " and/or ",
+        " and ",
+        " & ",
+        " / ",
+        "/",
+        " + ",
+        " plus ",
+        ", as well as ",
+        " as well as ",
+        ", along with ",
+        " along with ",
+        ", together with ",
+        " together with ",
+        " in addition to ",
+        " accompanied by ",
+        " with ",
+        ", ",
+        "; ",
+        ". ",
+        " - ",
+        " or ",
+        " vs ",
+        " vs. ",
+        " versus ",
+        " | ",
+        ".",
+    ];
     let at = |glue: &&str| piece.match_indices(*glue).map(|(at, found)| (at, at + found.len())).collect::<Vec<_>>();
     let places = glue.iter().filter(|_| depth > 0).flat_map(at);
     places.into_iter().find_map(|(from, to)| {
@@ -94,6 +148,9 @@ pub(super) fn read(piece: &str, known: Known) -> Item {
     if known(&piece) {
         return Item::Label(piece);
     }
+    if is_unsaid(&piece) {
+        return Item::Syntax;
+    }
     if is_none(&piece) || prose::denies_all(&piece) || is_normal_organ(&piece) {
         return Item::Nothing;
     }
@@ -103,7 +160,9 @@ pub(super) fn read(piece: &str, known: Known) -> Item {
         Some(false) => Item::Nothing,
         _ if is_known(&label, known) => Item::Label(label),
         _ if is_none(&label) || is_denied(&label) => Item::Nothing,
-        _ if is_syntax(&label) || prose::is_prose(&label) || !prose::is_label(&label) => Item::Syntax,
+        _ if is_syntax(&label) || is_organ(&label) || prose::is_prose(&label) || !prose::is_label(&label) => {
+            Item::Syntax
+        }
         _ => Item::Label(label),
     }
 }
@@ -136,17 +195,22 @@ pub(super) fn bulletless(line: &str) -> &str {
     if TICKED.iter().chain(&CROSSED).any(|mark| line.starts_with(mark)) {
         return line;
     }
-    if let Some(rest) = roman(line) {
-        return rest;
+    if let Some(rest) = roman(line).or(line.strip_prefix("o ")) {
+        return rest; // a circle of Word is copied as the letter
     }
     let inner = line.strip_prefix('(').unwrap_or(line);
     let digits = inner.chars().take_while(char::is_ascii_digit).count();
     let letter = digits == 0 && inner.starts_with(|c: char| c.is_ascii_alphabetic());
     let rest = &inner[if letter { 1 } else { digits }..];
-    let ends: &[char] = if letter { &[')'] } else { &['.', ')', ':'] };
-    // a number and a mark, then a space: "1.5 cm" is no list number
+    let ends: &[char] = if letter { &[')'] } else { &['.', ')', ':', ']'] };
+    // a number and a mark, then a space or, behind a point, a letter: "1.5 cm" is no list number
+    let tight =
+        |after: &str| (1..=2).contains(&digits) && !rest.starts_with(':') && after.starts_with(char::is_alphabetic);
     match rest.strip_prefix(ends) {
-        Some(after) if (letter || (1..=3).contains(&digits)) && (after.is_empty() || after.starts_with([' ', '*'])) => {
+        Some(after)
+            if (letter || (1..=3).contains(&digits))
+                && (after.is_empty() || after.starts_with([' ', '*']) || tight(after)) =>
+        {
             after.trim_start_matches([' ', '*'])
         }
         _ => line,
@@ -226,7 +290,7 @@ fn is_code(word: &str) -> bool {
 }
 
 /// Whether a text is codes and words for codes only.
-fn is_codes(text: &str) -> bool {
+pub(super) fn is_codes(text: &str) -> bool {
     let word = |word: &str| is_code(word) || ["ICD", "10", "9", "CM", "ICD10", "code", "Code", "icd"].contains(&word);
     let mut words = text.split([' ', ',', ';', ':', '-', '/']).filter(|word| !word.is_empty()).peekable();
     words.clone().any(is_code) && words.peek().is_some() && words.all(word)
@@ -323,7 +387,7 @@ const GLUES: [&str; 6] = [" – ", " — ", " - ", ": ", " because ", " due to t
 
 /// Head and tail of "label – explanation", at the first dash or colon outside brackets.
 pub(super) fn explained(piece: &str) -> Option<(&str, &str)> {
-    let outside = |at: &usize| piece[..*at].matches('(').count() <= piece[..*at].matches(')').count();
+    let outside = |at: &usize| piece[..*at].matches(['(', '[']).count() <= piece[..*at].matches([')', ']']).count();
     let first = |glue: &&str| piece.match_indices(*glue).map(|(at, _)| at).find(outside).map(|at| (at, glue.len()));
     let (at, length) = GLUES.iter().filter_map(first).min()?;
     Some((&piece[..at], &piece[at + length..]))
@@ -343,9 +407,11 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
             None => (head.to_string(), None),
         };
     }
-    if let Some((head, inside)) = piece.strip_suffix(')').and_then(|piece| piece.rsplit_once('(')) {
+    let bracketed = |open, close| piece.strip_suffix(close).and_then(|piece: &str| piece.rsplit_once(open));
+    if let Some((head, inside)) = bracketed('(', ')').or_else(|| bracketed('[', ']')) {
         let there = state(inside);
-        if there.is_some() || is_known(head, known) {
+        let property = inside.split_once(':').is_some_and(|(name, _)| aside::kind(name).is_some());
+        if there.is_some() || property || is_known(head, known) {
             // "(possible)" is a word of doubt, which the normaliser knows
             let doubt = ["likely", "probable", "possible"].contains(&inside.trim().to_lowercase().as_str());
             return if doubt { (piece.to_string(), None) } else { (head.to_string(), there) };
@@ -363,9 +429,21 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
     {
         return (head.to_string(), Some(share >= 50.0));
     }
-    if let Some((head, _)) = [" without ", " with no "].iter().find_map(|word| piece.split_once(word))
-        && is_known(head, known)
+    if let Some(head) = without(piece).filter(|head| is_known(head, known)) {
+        return (head.to_string(), None);
+    }
+    if let Some((count, rest)) = piece.split_once(' ')
+        && (count.bytes().all(|b| b.is_ascii_digit())
+            || ["ANSWER", "Answer", "DIAGNOSIS", "Diagnosis"].contains(&count))
+        && is_known(rest, known)
     {
+        return (rest.to_string(), None); // a number of SNOMED, or of how many there are; "ANSWER renal cyst"
+    }
+    if let Some((label, is)) = lead::seen(piece).filter(|(label, _)| is_known(label, known)) {
+        return (label.to_string(), Some(is));
+    }
+    let there = [" present", " seen", " detected", " identified", " noted", " found"];
+    if let Some(head) = there.iter().find_map(|word| piece.strip_suffix(word)).filter(|head| is_known(head, known)) {
         return (head.to_string(), None);
     }
     if let Some(ending) = GONE.iter().find(|gone| gone.len() > 5 && piece.to_lowercase().ends_with(&format!(" {gone}")))
@@ -374,150 +452,4 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
         return (head.trim_end_matches(" is ").to_string(), Some(false));
     }
     (piece.to_string(), None)
-}
-
-/// Begins like a denial, and is not a name for nothing at all ("no acute abnormality").
-fn is_denied(label: &str) -> bool {
-    let lower = label.to_lowercase();
-    let denials = [
-        "no ",
-        "not ",
-        "without ",
-        "negative for ",
-        "absence of ",
-        "ruled out ",
-        "absent ",
-        "free of ",
-        "denies ",
-        "rule out ",
-        "to rule out ",
-        "r/o ",
-    ];
-    let whole = ["abnormal", "finding", "disease", "patholog", "diagnos", "change", "lesion", "normal"];
-    denials.iter().any(|denial| lower.starts_with(denial)) && !whole.iter().any(|word| lower.contains(word))
-}
-
-fn is_none(label: &str) -> bool {
-    let lower = label.to_lowercase();
-    let rest = [
-        "no other",
-        "no further",
-        "no additional",
-        "otherwise normal",
-        "otherwise unremarkable",
-        "none else",
-        "nothing else",
-    ];
-    if rest.iter().any(|start| lower == *start || lower.strip_prefix(start).is_some_and(|rest| rest.starts_with(' '))) {
-        return true; // of what the list does not name
-    }
-    let names = [
-        "none",
-        "n/a",
-        "nil",
-        "no disease",
-        "no diseases",
-        "no diagnosis",
-        "no diagnoses",
-        "no label",
-        "no labels",
-        "nothing",
-        "none identified",
-        "none found",
-        "none of the above",
-        "none of these",
-        "none of the listed",
-        "none of the listed diseases",
-        "none of the listed diagnoses",
-        "none of the listed labels",
-        "none listed",
-        "none detected",
-        "none seen",
-        "normal",
-        "normal study",
-        "normal examination",
-        "normal exam",
-        "normal findings",
-        "normal report",
-        "unremarkable",
-        "unremarkable study",
-        "unremarkable examination",
-        "within normal limits",
-        "no abnormality",
-        "no abnormality detected",
-        "no abnormalities",
-        "no abnormalities detected",
-        "no abnormal findings",
-        "no significant abnormality",
-        "no pathology",
-        "no pathological findings",
-        "nad",
-        "not applicable",
-        "null",
-        // in German, French, Spanish, Portuguese, Italian, Chinese, Japanese
-        "keine",
-        "keine diagnose",
-        "aucun",
-        "aucune",
-        "aucun diagnostic",
-        "ninguno",
-        "ninguna",
-        "nenhum",
-        "nenhuma",
-        "nessuno",
-        "nessuna",
-        "无",
-        "無",
-        "なし",
-    ];
-    names.contains(&lower.as_str())
-}
-
-/// Words of headings, keys and remarks that are no label when they stand alone.
-fn is_syntax(label: &str) -> bool {
-    let words = prose::words(label);
-    let all = |list: &[&str]| words.iter().all(|word| list.contains(&word.as_str()));
-    let alone = [
-        "answer",
-        "diagnosis",
-        "diagnoses",
-        "label",
-        "labels",
-        "output",
-        "json",
-        "final",
-        "true",
-        "false",
-        "null",
-        "confidence",
-        "high",
-        "low",
-        "moderate",
-        "yes",
-        "finding",
-        "findings",
-        "report",
-        "impression",
-        "conclusion",
-        "explanation",
-        "reasoning",
-        "the",
-        "list",
-        "of",
-        "is",
-        "are",
-        "here",
-        "sure",
-        "okay",
-        "ok",
-        "disease",
-        "diseases",
-        "user",
-        "assistant",
-        "text",
-    ];
-    is_codes(label)
-        || all(&alone)
-        || all(&super::heading::FOREIGN)
-        || ["http", "icd-10", "note"].iter().any(|start| label.to_lowercase().starts_with(start))
 }

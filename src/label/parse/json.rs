@@ -1,7 +1,7 @@
 //! JSON in an answer, also as models write it: single or curly quotes, `True`, a comma too many, the end missing. Lists of labels or of
 //! objects with a label; objects with a key for labels, whatever stands before it; maps from labels to true, false, a state or a
 //! probability (0.5 and more counts). A string that never ends was cut and is left out.
-use super::{Known, item, organ, prose};
+use super::{Known, aside, item, lead, organ, prose};
 
 /// Deeper than any answer; what nests deeper is no answer.
 const DEPTH: usize = 32;
@@ -119,7 +119,8 @@ const SHARED: [&str; 6] = ["primary", "secondary", "main", "additional", "other"
 fn is_other(key: &str) -> bool {
     let key = key.to_lowercase();
     let flag = key.starts_with("is_") || key.starts_with("has_");
-    flag || OTHERS.iter().any(|part| key.contains(part)) || ["id", "type", "text"].contains(&key.as_str())
+    let gone = matches!(aside::kind(&key), Some(aside::Kind::Gone | aside::Kind::Other));
+    flag || gone || OTHERS.iter().any(|part| key.contains(part)) || ["id", "type", "text"].contains(&key.as_str())
 }
 
 fn rank(key: &str) -> Option<usize> {
@@ -130,6 +131,7 @@ fn rank(key: &str) -> Option<usize> {
 /// The labels of a value; None where it is none of an answer's shapes.
 fn pieces(value: &Json, known: Known) -> Option<Vec<String>> {
     match value {
+        Json::Text(text) if prose::is_prose(text) => Some(lead::pieces(text, known)),
         Json::Text(text) => Some(written(text, known).unwrap_or_else(|| vec![text.clone()])),
         Json::List(all) => {
             let found: Vec<Vec<String>> = all.iter().filter_map(|one| pieces(one, known)).collect();
@@ -319,7 +321,7 @@ fn is_state(key: &str) -> bool {
 /// Under the surest key; under all of its kind where they are numbered or share a list.
 fn by_key(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
     let listed = |value: &Json| match value {
-        Json::Text(text) => Some(written(text, known).unwrap_or_else(|| super::list::split(text))),
+        Json::Text(text) => Some(written(text, known).unwrap_or_else(|| lead::pieces(text, known))),
         Json::Null => Some(vec![]),
         Json::Map(map) if map.is_empty() => Some(vec![]),
         other => pieces(other, known),

@@ -1,102 +1,40 @@
 //! Lines of an answer: from the last heading that labels follow, up to an explanation or an echo of the prompt; bullets, numbers,
 //! commas, semicolons. Sentences among them are passed over; what they conclude is read only where nothing else was.
-use super::heading::{Heading, echoes, explains, heading, remarks, verdict};
-use super::{Known, Read, item, organ, prose};
+use super::aside::{self, Aside, Kind, Reach, aside, echoes, indent};
+use super::heading::{self, Heading, heading};
+use super::lead::{announced, conclude, leading, led, seen, told};
+use super::{Known, Read, item, lines, nothing, organ, prose};
 
 /// Reads the lines of an answer.
 pub(super) fn read(text: &str, read: &mut Read) {
-    let text = marked(text);
+    let text = lines::lines(text);
     let all: Vec<&str> = text.lines().collect();
-    for (at, _) in all.iter().enumerate().filter(|(at, line)| *at > 0 && echoes(line)) {
-        sections(&all[..at], read);
+    let echoed = all.iter().enumerate().filter(|(at, line)| *at > 0 && echoes(line) && !aside::entries(&all));
+    for (at, _) in echoed {
+        stretch(&all[..at], read);
         if read.is_any() {
             return;
         }
     }
-    sections(&all, read);
-    if !read.is_any() {
-        conclude(&all, read);
+    stretch(&all, read);
+}
+
+/// Lines without an echo: their sections; where only sentences gave labels, all that sentences conclude.
+fn stretch(lines: &[&str], read: &mut Read) {
+    sections(lines, read);
+    if !read.is_any() || read.told && !read.listed {
+        conclude(lines, read);
     }
 }
 
-/// The same lines with one check box a line, and where `+` and `-` stand before items of one list, a cross in place of the `-`.
-fn marked(text: &str) -> String {
-    let marks =
-        || item::TICKED.iter().chain(&item::CROSSED).chain(&["☑", "✓", "✔", "✅"]).filter(|mark| **mark != "~~");
-    let sign = |line: &str, sign: char| {
-        let rest = line.trim_start().strip_prefix(sign)?;
-        rest.starts_with(' ').then_some(line.len() - line.trim_start().len())
-    };
-    let text = unlettered(&verdicts_apart(&untabbed(text)));
-    let text = text.as_str();
-    let plus: Vec<usize> = text.lines().filter_map(|line| sign(line, '+')).collect();
-    let one = |line: &str| -> String {
-        let line = line.trim_end();
-        let bare = item::bulletless(line);
-        if sign(line, '-').is_some_and(|indent| plus.contains(&indent)) {
-            return line.replacen('-', "❌", 1);
-        }
-        if !marks().any(|mark| bare.starts_with(mark)) {
-            return line.to_string();
-        }
-        let start = line.len() - bare.len();
-        let mut places: Vec<usize> = marks()
-            .flat_map(|mark| bare.match_indices(*mark))
-            .map(|(at, _)| start + at)
-            .filter(|at| *at > start && !line[..*at].ends_with(['[', '('])) // `✓` of `[✓]` begins no box of its own
-            .collect();
-        places.sort_unstable();
-        let mut line = line.to_string();
-        places.into_iter().rev().for_each(|at| line.insert(at, '\n'));
-        line
-    };
-    text.lines().map(one).collect::<Vec<_>>().join("\n")
-}
-
-/// Commas in place of tabs between words.
-fn untabbed(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let between = c == '\t' && out.ends_with(|c: char| c.is_alphabetic() || c == ')');
-        match between {
-            true => out.push_str(", "),
-            false => out.push(c),
-        }
-    }
-    out
-}
-
-/// "Absent: a, b. Present: c" in two lines.
-fn verdicts_apart(text: &str) -> String {
-    let mut text = text.to_string();
-    for word in ["Present:", "Absent:", "Positive:", "Negative:", "present:", "absent:", "positive:", "negative:"] {
-        for end in [". ", "; ", ", "] {
-            text = text.replace(&format!("{end}{word}"), &format!("\n{word}"));
-        }
-    }
-    text
-}
-
-/// Without "A." and "B." where lines are lettered in order from the first: "E. coli infection" alone is no fifth item.
-fn unlettered(text: &str) -> String {
-    let letter = |line: &str| {
-        let line = line.trim_start();
-        let first = line.chars().next().filter(char::is_ascii_alphabetic)?;
-        line[1..].starts_with(". ").then_some(first.to_ascii_lowercase())
-    };
-    let letters: Vec<char> = text.lines().filter_map(letter).collect();
-    let ordered = letters.len() > 1 && letters.iter().enumerate().all(|(i, c)| *c as usize == 'a' as usize + i);
-    if !ordered {
-        return text.to_string();
-    }
-    let bare = |line: &str| letter(line).map_or_else(|| line.to_string(), |_| format!("- {}", &line.trim_start()[3..]));
-    text.lines().map(bare).collect::<Vec<_>>().join("\n")
-}
+/// Headings that are tried from the last; an answer with more is of a model that repeats itself.
+const HEADINGS: usize = 24;
 
 /// From the last heading that labels follow; without one, from the first line.
 fn sections(lines: &[&str], read: &mut Read) {
     let headed: Vec<Option<Heading>> = lines.iter().map(|line| heading(line)).collect();
-    for at in (0..lines.len()).rev() {
+    let heads = (0..lines.len()).rev().filter(|at| headed[*at].is_some()).take(HEADINGS);
+    for at in heads {
         let Some(head) = &headed[at] else { continue };
         let longer = |one: &Heading| one.after.len() > head.after.len() && one.after.starts_with(head.after);
         if at + 1 == lines.len() && !head.after.is_empty() && headed[..at].iter().flatten().any(longer) {
@@ -119,17 +57,18 @@ fn sections(lines: &[&str], read: &mut Read) {
 }
 
 fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
-    let indent = |line: &str| line.len() - line.trim_start().len();
-    let bulleted = |line: &&&str| item::is_bulleted(line) && !line.trim().is_empty();
+    let bulleted = |line: &&&str| item::is_bulleted(line) && !line.trim().is_empty() && aside(line).is_none();
     let margin = lines.iter().filter(bulleted).map(|line| indent(line)).min();
     let mut opened = false; // the last bullet at the margin announces those below it
-    let mut denied = false; // what stands here is not there
     let mut organ = false; // what stands here is of an organ that a heading names
+    let mut reach: Option<Reach> = None; // what stands here is no label, or not there
+    let mut number = 0; // of the last item at the margin
+    let names: Vec<String> = lines.iter().filter_map(|line| Some(aside(line)?.name)).collect();
     for (at, (line, head)) in lines.iter().zip(headed).enumerate() {
         // entries of one kind follow each other, each with its own evidence
         let more = headed[at + 1..].iter().flatten().any(|one| !one.after.is_empty());
         if is_organ_heading(line, lines.len(), read) {
-            (organ, opened, denied) = (true, false, false);
+            (organ, opened, reach) = (true, false, None);
             continue;
         }
         organ &= head.is_none() && !line.trim_start().starts_with('#');
@@ -137,34 +76,29 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
             read.nothing = true;
             continue;
         }
-        if let Some((is, after)) = verdict(line) {
-            denied = !is;
-            read.nothing |= !is;
-            if is && !after.is_empty() {
-                entry(after, read);
-            }
+        if let Some(aside) = aside(line).filter(|_| head.is_none() && !is_entry(line, read)) {
+            reach = reached(&aside, Reach::new(line, &aside, margin, number, !read.is_any()), read, &names, more);
             continue;
         }
-        denied &= head.is_none() && !line.trim_start().starts_with('#');
-        if denied {
+        reach = reach.filter(|_| head.is_none());
+        if reach.as_mut().is_some_and(|reach| reach.holds(line)) {
             continue;
         }
-        if explains(line) {
-            if read.is_any() && !more {
-                break;
-            }
+        reach = None;
+        // "Diagnoses: a, b", and lines of other names
+        let other =
+            lines[..at].iter().zip(headed).any(|(_, one)| one.as_ref().is_some_and(|one| !one.after.is_empty()));
+        if other && head.is_none() && is_foreign(line, read.known) {
             continue;
         }
         let bullet = item::is_bulleted(line);
-        let content = match head {
-            Some(head) => head.after,
-            None if remarks(line) => continue,
-            None => line,
-        };
+        let part = line.split_once(':').filter(|(name, _)| !bullet && heading::is_part(name)).map(|(_, labels)| labels);
+        let content = head.as_ref().map(|head| head.after).or(part).unwrap_or(line);
         let nested = bullet && Some(indent(line)) > margin && !opened;
         let beside = head.is_none() && margin.is_some() && (!bullet || nested);
         if bullet && Some(indent(line)) == margin {
             opened = line.trim().trim_end_matches('*').ends_with(':');
+            number = aside::number(line).unwrap_or(number);
         }
         if beside {
             known_only(content, read);
@@ -172,6 +106,43 @@ fn section(lines: &[&str], headed: &[Option<Heading>], read: &mut Read) {
             entry(content, read);
         }
     }
+}
+
+/// Reads what is there of an aside, and how far what is not reaches.
+fn reached(aside: &Aside, reach: Reach, read: &mut Read, names: &[String], more: bool) -> Option<Reach> {
+    let repeated = !aside.name.is_empty() && names.iter().filter(|name| **name == aside.name).count() > 1;
+    match aside.kind {
+        Kind::There => {
+            if !aside.after.is_empty() {
+                entry(aside.after, read);
+            }
+            None
+        }
+        Kind::Gone => {
+            read.nothing = true;
+            Some(reach)
+        }
+        _ if reach.is_nested() => Some(reach),
+        // a property of the entry before, which others follow
+        Kind::Property if !aside.after.is_empty() || !read.is_any() => None,
+        Kind::Property => Some(reach),
+        Kind::Other if aside.after.is_empty() && aside::leads_away(&aside.name) => Some(reach),
+        // "Reasoning: …" before the answer; the evidence of each entry
+        Kind::Other if !read.is_any() || more || repeated && !aside.after.is_empty() => None,
+        Kind::Other => Some(reach),
+    }
+}
+
+/// Whether a line without a bullet is a name and what is said of it, with no known label in either.
+fn is_foreign(line: &str, known: Known) -> bool {
+    let Some((name, text)) = line.split_once(": ").filter(|_| !item::is_bulleted(line)) else { return false };
+    let known = |text: &str| split(text).iter().any(|piece| item::joined(&item::tidy(piece), known, 8).is_some());
+    !known(name) && !known(text) && !organ::is_organ(name) && !heading::is_part(name)
+}
+
+/// Whether a line that looks like an aside is a label of the task.
+fn is_entry(line: &str, read: &Read) -> bool {
+    item::is_known(item::unbulleted(line), read.known)
 }
 
 /// "## Kidney", "**Liver and bile ducts**" among other lines.
@@ -190,11 +161,10 @@ fn is_short(sentence: &str) -> bool {
 /// A line that stands beside a list: its labels only if it is made of known ones.
 fn known_only(line: &str, read: &mut Read) {
     if let Some(labels) = led(&item::tidy(line), read.known) {
-        read.all(&labels);
-        return;
+        return read.tell(&labels);
     }
     let line = line.trim().trim_end_matches('.');
-    let line = SEEN.iter().find_map(|seen| line.strip_suffix(seen)).unwrap_or(line);
+    let line = seen(line).filter(|(_, is)| *is).map_or(line, |(label, _)| label);
     let pieces: Vec<String> =
         split(&echo_free(line)).into_iter().filter(|piece| !item::tidy(piece).is_empty()).collect();
     if !pieces.is_empty() && pieces.iter().all(|piece| item::joined(piece, read.known, 8).is_some()) {
@@ -219,14 +189,17 @@ fn entry(line: &str, read: &mut Read) {
     }
     let crossed = item::is_crossed(line);
     let plain = item::tidy(item::unbulleted(line));
+    let once = line.trim_start_matches(['-', '*', '•', ' ']);
     if crossed {
         read.nothing = true;
+    } else if item::is_known(once, read.known) {
+        read.add(once); // "- 1.a", where "1.a" is a label
     } else if item::joined(&plain, read.known, 8).is_some() {
         read.add(&plain);
     } else if let Some(label) = with_explanation(&plain, read) {
         read.add(&label);
     } else {
-        let sentences: Vec<&str> = inline(&plain).into_iter().flat_map(prose::sentences).collect();
+        let sentences: Vec<&str> = lines::inline(&plain).into_iter().flat_map(prose::sentences).collect();
         let told = sentences.iter().position(|sentence| prose::is_prose(sentence)).unwrap_or(sentences.len());
         for (at, sentence) in sentences.iter().enumerate() {
             let beside = told < sentences.len() && at != told && (at > told || !is_short(sentence));
@@ -246,118 +219,83 @@ fn with_explanation(line: &str, read: &Read) -> Option<String> {
     Some(line.to_string())
 }
 
-/// "1. a 2. b 3. c" in its parts; other lines whole.
-fn inline(line: &str) -> Vec<&str> {
-    let mark = |n: usize| [format!(" {n}. "), format!(" {n}) "), format!(" ({n}) ")];
-    let (mut parts, mut rest) = (Vec::new(), line);
-    for n in 2..64 {
-        let Some(at) = mark(n).iter().filter_map(|mark| rest.find(mark.as_str())).min() else { break };
-        parts.push(&rest[..at]);
-        rest = rest[at..].trim_start();
-    }
-    parts.push(rest);
-    parts
-}
-
-/// Ends of sentences that say of labels that they are there.
-const SEEN: [&str; 12] = [
-    " is seen",
-    " are seen",
-    " is present",
-    " are present",
-    " is found",
-    " are found",
-    " is noted",
-    " are noted",
-    " is identified",
-    " are identified",
-    " is visible",
-    " are visible",
-];
-
-/// Words behind which a sentence names what is there.
-const LEADS: [&str; 14] = [
-    "suggest ",
-    "suggests ",
-    "suggesting ",
-    "suggestive of ",
-    "consistent with ",
-    "compatible with ",
-    "indicative of ",
-    "diagnostic of ",
-    "diagnoses include ",
-    "diagnoses are ",
-    "diagnosis is ",
-    "there is also ",
-    "there is ",
-    "there are ",
-];
-
-/// The known labels, and nothing else, behind the last such words ("findings are consistent with a and b"); none where the sentence denies
-/// or doubts what follows.
-fn led(sentence: &str, known: Known) -> Option<Vec<String>> {
-    let lower = sentence.to_lowercase();
-    let (at, lead) = LEADS.iter().filter_map(|lead| Some((lower.rfind(lead)?, lead))).max()?;
-    let before = prose::words(&lower[..at]);
-    let doubt = [
-        "no", "not", "without", "never", "neither", "nor", "unlikely", "less", "against", "if", "could", "would",
-        "may", "might",
-    ];
-    let tail = (lower.len() == sentence.len()).then(|| sentence.get(at + lead.len()..))??;
-    let free = !before.iter().any(|word| doubt.contains(&word.as_str()));
-    free.then(|| item::joined(&item::tidy(tail), known, 8))?
-}
-
 /// A sentence or a list without verbs. Of a sentence that begins with known labels ("a, b and c are seen") those are read.
 fn listed(sentence: &str, read: &mut Read) {
-    let sentence = item::tidy(sentence); // without the brackets of a list
-    let sentence = sentence.as_str();
-    if prose::denies_all(sentence) {
+    let sentence = item::tidy(&unremarked(sentence, read.known)); // without the brackets of a list
+    let whole = item::is_known(&sentence, read.known);
+    let sentence = if whole { sentence.as_str() } else { prose::unopened(&sentence) };
+    if prose::denies_all(sentence) || nothing::is_none(sentence) && !whole {
         read.nothing = true;
         return;
     }
+    if let Some(list) = announced(sentence, read.known) {
+        return listed(list, read);
+    }
     if let Some(labels) = led(sentence, read.known) {
-        read.all(&labels);
-        return;
+        return read.tell(&labels);
     }
     let pieces: Vec<String> = parted(sentence, read.known);
-    let words = prose::words(sentence);
     if prose::is_prose(sentence) {
-        let seen = SEEN.iter().find_map(|seen| sentence.strip_suffix(seen));
-        if let Some(labels) = seen.and_then(|list| item::joined(list, read.known, 8)) {
-            read.all(&labels);
-            return;
-        }
-        let known: Vec<String> =
-            pieces.iter().map_while(|piece| item::joined(piece, read.known, 8)).flatten().collect();
-        if known.len() > 1 {
-            read.all(&known);
-        }
-        return;
+        states(sentence, &pieces, read);
+    } else if leading(sentence, read.known) {
+        conclude(&[sentence], read);
+    } else {
+        let denied = denied(sentence, &pieces);
+        read.nothing |= denied > 0;
+        pieces[denied..].iter().for_each(|piece| read.add(piece));
     }
-    // "no a, b or c" denies all three
-    let denial = words.first().is_some_and(|word| ["no", "without", "neither"].contains(&word.as_str()));
-    let joins = |piece: &String| prose::words(piece).iter().any(|word| word == "or" || word == "nor");
-    let denied = pieces.iter().rposition(joins).filter(|at| denial && (*at > 0 || words[0] == "neither"));
-    read.nothing |= denied.is_some();
-    pieces.iter().skip(denied.map_or(0, |at| at + 1)).for_each(|piece| read.add(piece));
 }
 
-/// What an answer of prose alone concludes with: what it names as diagnoses, else what its clauses imply, if that is known.
-fn conclude(lines: &[&str], read: &mut Read) {
-    let sentences: Vec<&str> = lines.iter().flat_map(|line| prose::sentences(line)).collect();
-    for list in sentences.iter().filter_map(|sentence| prose::named(sentence)) {
-        listed(list, read);
+/// Labels that a sentence begins with, or of which it says that they are seen.
+fn states(sentence: &str, pieces: &[String], read: &mut Read) {
+    let each: Option<Vec<(&str, bool)>> = pieces.iter().map(|piece| seen(piece)).collect();
+    if let Some(each) = each.filter(|each| each.len() > 1) {
+        let there = each.iter().filter(|(label, is)| *is && item::is_known(label, read.known));
+        let there: Vec<String> = there.map(|(label, _)| label.to_string()).collect();
+        read.nothing |= each.iter().any(|(_, is)| !is);
+        return there.iter().for_each(|label| read.add(label));
     }
-    read.nothing |= sentences.iter().any(|sentence| prose::denies_all(sentence));
-    if read.is_any() {
-        return;
+    match seen(sentence) {
+        Some((list, true)) => return told(list, false, read),
+        Some((list, false)) if item::joined(list, read.known, 8).is_some() => read.nothing = true,
+        _ => (),
     }
-    for clause in sentences.iter().flat_map(|sentence| prose::implied(sentence)) {
-        if let Some(labels) = item::joined(&item::tidy(clause), read.known, 8) {
-            read.all(&labels);
+    let known: Vec<String> = pieces.iter().map_while(|piece| item::joined(piece, read.known, 8)).flatten().collect();
+    if known.len() > 1 {
+        read.all(&known);
+    }
+}
+
+/// How many pieces a denial at the front reaches, where it reaches more than one: "no a, b or c" denies all three.
+fn denied(sentence: &str, pieces: &[String]) -> usize {
+    let words = prose::words(sentence);
+    let denial = words.first().is_some_and(|word| ["no", "without", "neither"].contains(&word.as_str()));
+    let joins = |piece: &String| prose::words(piece).iter().any(|word| word == "or" || word == "nor");
+    let last = pieces.iter().rposition(joins).filter(|at| denial && (*at > 0 || words[0] == "neither"));
+    last.map_or(0, |at| at + 1)
+}
+
+/// Without what brackets say of an item: that something is not there, or a sentence.
+fn unremarked(sentence: &str, known: Known) -> String {
+    let mut out = sentence.to_string();
+    for (open, close) in [('(', ')'), ('[', ']')] {
+        let mut from = 0;
+        while let Some(start) = out[from..].find(open).map(|at| from + at) {
+            let Some(end) = out[start..].find(close).map(|at| start + at) else { break };
+            let inside = out[start + 1..end].to_string();
+            let whole = item::is_known(&out, known) || out[..start].trim().is_empty() || item::state(&inside).is_some();
+            // "Chills (without fever)" is a name
+            let denial = nothing::denies(&inside) && !inside.starts_with("without");
+            let reason = ["because ", "due to "].iter().any(|word| inside.starts_with(word));
+            if !whole && (denial || reason || prose::is_prose(&inside)) {
+                out.replace_range(start..=end, "");
+                from = start;
+            } else {
+                from = end;
+            }
         }
     }
+    out
 }
 
 /// At commas and semicolons outside parentheses; a last "and …" belongs to the list.
@@ -386,7 +324,7 @@ pub(super) fn split(line: &str) -> Vec<String> {
 
 /// Pieces of a line of text, as [`split`] has them, of which those that are not known are parted at points between spaces (`a · b`) and
 /// where they name what is there and what is not ("not a but b").
-fn parted(line: &str, known: Known) -> Vec<String> {
+pub(super) fn parted(line: &str, known: Known) -> Vec<String> {
     let points = [" · ", " • ", " ‧ ", " ∙ ", " ・ "];
     let pointed = |piece: String| -> Vec<String> {
         let mark = points.iter().find(|mark| piece.contains(**mark) && !piece.contains(['(', '[']));
@@ -399,12 +337,15 @@ fn parted(line: &str, known: Known) -> Vec<String> {
     pieces.flat_map(|piece| apart(piece, &opposed)).collect()
 }
 
-/// "not a but b", "a but no b", "a and no b", "b rather than a" in two, what is not there as "not a"; other pieces whole.
+/// "not a but b", "not a. b", "a but no b", "a and no b", "b rather than a" in two, what is not there as "not a"; other pieces whole.
 fn opposed(piece: String) -> Vec<String> {
     let denied = |text: &str| {
         let text = text.trim().to_lowercase();
         ["not ", "no ", "without "].iter().any(|word| text.starts_with(word))
     };
+    if let Some((a, b)) = piece.split_once(". ").filter(|(a, _)| denied(a)) {
+        return vec![a.to_string(), b.to_string()];
+    }
     let but = piece.split_once(" but ").filter(|(a, b)| denied(a) || denied(b));
     if let Some((a, b)) = but.or_else(|| piece.split_once(" and ").filter(|(_, b)| denied(b))) {
         return vec![a.to_string(), b.to_string()];

@@ -1,16 +1,21 @@
 //! Labels from a model's free answer. What is taken off, in order: marks without a shape, thoughts, special tokens, all but the answer of a
 //! box, a tag or a code fence ([`strip`]); then the first of JSON, a table, and lines ([`json`], [`table`], [`list`]) gives the items,
-//! and of each item what is no label is taken off: a bullet, a code, a citation, an explanation, a state ([`item`]).
+//! and of each item what is no label is taken off: a bullet, a code, a citation, an explanation, a state ([`item`]). Lines of a list
+//! are read by their headings ([`heading`] of labels, [`aside`] of what is not there and of other things).
 //!
-//! Nothing is judged here: an invented label stays a label. Prose is no list: a sentence with a verb gives no label, but for the labels
-//! known to training that an answer of prose alone concludes with ("is consistent with …"). A denied item ("no ascites", "ascites:
-//! absent") is read, as no label. What holds no label and denies none is not parsed and counts as an empty prediction. How often the
-//! reader is right is measured on answers with a truth made by hand ([`measured`]).
+//! Nothing is judged here: an invented label stays a label. Prose is no list: a sentence with a verb gives no label, but for what an answer
+//! of prose alone concludes with ("is consistent with …"): labels known to training, and the items beside them ([`lead`]). A denied item
+//! ("no ascites", "ascites: absent") is read, as no label. What holds no label and denies none is not parsed and counts as an empty
+//! prediction. How often the reader is right is measured on answers with a truth made by hand ([`measured`]).
+mod aside;
 mod heading;
 mod item;
 mod json;
+mod lead;
+mod lines;
 mod list;
 pub mod measured;
+mod nothing;
 mod organ;
 mod prose;
 mod strip;
@@ -80,11 +85,14 @@ struct Read<'a> {
     seen: BTreeSet<String>,
     /// Something said that there is no label, or that one is not there.
     nothing: bool,
+    /// Labels came from a list; from sentences.
+    listed: bool,
+    told: bool,
 }
 
 impl<'a> Read<'a> {
     fn new(known: Known<'a>) -> Self {
-        Self { known, labels: Vec::new(), seen: BTreeSet::new(), nothing: false }
+        Self { known, labels: Vec::new(), seen: BTreeSet::new(), nothing: false, listed: false, told: false }
     }
 
     fn is_any(&self) -> bool {
@@ -102,7 +110,15 @@ impl<'a> Read<'a> {
         }
     }
 
+    /// Labels that sentences lead to.
+    fn tell(&mut self, labels: &[String]) {
+        let listed = self.listed;
+        self.all(labels);
+        (self.listed, self.told) = (listed, true);
+    }
+
     fn push(&mut self, label: String) {
+        self.listed = true;
         let torn = |earlier: &String| {
             let rest = earlier.to_lowercase().strip_prefix(&label.to_lowercase()).map(String::from);
             rest.is_some_and(|rest| rest.starts_with(char::is_alphanumeric))
@@ -309,6 +325,119 @@ mod tests {
         let organs = parse("{\"kidney\": [\"renal cyst\"], \"gallbladder\": [\"gallstone\"]}");
         assert_eq!(organs.labels, ["renal cyst", "gallstone"]);
         assert_eq!(parse("Absent: gallstone"), Parsed { labels: vec![], parsed: true });
+    }
+
+    fn vocabulary(label: &str) -> bool {
+        ["renal cyst", "gallstone", "ascites", "hydronephrosis"].contains(&label.to_lowercase().as_str())
+    }
+
+    #[test]
+    fn a_sentence_that_leads_to_a_list_gives_all_of_its_items_or_none() {
+        let leads = [
+            "The CT shows ",
+            "The patient is most likely to have ",
+            "This patient likely has: ",
+            "Findings indicate ",
+            "The imaging is most consistent with ",
+            "The scan confirms the presence of ",
+            "So the answer is: ",
+            "Positive for ",
+            "=> ",
+        ];
+        let lists =
+            ["renal cyst, gallstone", "a renal cyst and a gallstone.", "renal cyst, gallstone, but no ascites."];
+        for (lead, list) in leads.iter().flat_map(|lead| lists.map(|list| (lead, list))) {
+            let read = parse_known(&format!("{lead}{list}"), vocabulary);
+            assert_eq!(read.labels, ["renal cyst", "gallstone"], "{lead}{list}");
+        }
+        let unknown = parse_known("The CT shows renal cyst, mesenteric panniculitis and gallstone.", vocabulary);
+        assert_eq!(unknown.labels, ["renal cyst", "mesenteric panniculitis", "gallstone"]);
+        for prose in ["The CT shows a bright focus, thick wall.", "There is no renal cyst, gallstone or ascites."] {
+            assert_eq!(parse_known(prose, vocabulary), Parsed { labels: vec![], parsed: false }, "{prose}");
+        }
+    }
+
+    #[test]
+    fn nothing_under_a_heading_of_negatives_or_of_other_things_is_a_label() {
+        let headings = [
+            "Pertinent negatives",
+            "Negatives",
+            "No evidence of",
+            "Not mentioned",
+            "Ruled out",
+            "Absent findings",
+            "Conditions considered but excluded",
+            "Differential diagnosis",
+            "Recommendations",
+            "Treatment",
+            "Normal structures",
+        ];
+        for name in headings {
+            for answer in [
+                format!("Diagnoses: renal cyst, gallstone\n{name}: ascites, hydronephrosis"),
+                format!("renal cyst, gallstone. {name}: ascites, hydronephrosis"),
+                format!("Diagnoses:\n- renal cyst\n- gallstone\n\n{name}:\n- ascites\n- hydronephrosis"),
+                format!("1. renal cyst\n2. gallstone\n\n**{name}:**\n1. ascites\n2. hydronephrosis\n3. colitis"),
+                format!("1. renal cyst\n{name}: ascites\n2. gallstone"),
+                format!("- renal cyst\n  - {name}: ascites\n- gallstone"),
+            ] {
+                assert_eq!(parse_known(&answer, vocabulary).labels, ["renal cyst", "gallstone"], "{answer}");
+            }
+        }
+        for name in ["Location", "Evidence", "Source", "Confidence level", "Size"] {
+            for answer in [
+                format!("1. renal cyst\n   - {name}: left\n2. mesenteric panniculitis\n   - {name}: right"),
+                format!("renal cyst\n{name}: left\n\nmesenteric panniculitis\n{name}: right"),
+                format!("Diagnoses: renal cyst, mesenteric panniculitis\n{name}: left, right"),
+            ] {
+                assert_eq!(
+                    parse_known(&answer, vocabulary).labels,
+                    ["renal cyst", "mesenteric panniculitis"],
+                    "{answer}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_read_as_itself_whatever_else_it_could_be() {
+        let labels = [
+            "Location",
+            "Unknown",
+            "Negative",
+            "Normal CT abdomen",
+            "No significant abnormality detected",
+            "let me think",
+            "1.a",
+            "o b",
+            "renal cyst with gallstone",
+            "cyst without wall",
+            "Chills (without fever)",
+            "The CT shows cysts",
+            "Ruled out",
+        ];
+        for label in labels {
+            let known = |text: &str| text == label || vocabulary(text);
+            for answer in [label.to_string(), format!("ascites, {label}"), format!("- ascites\n- {label}")] {
+                let read = parse_known(&answer, known);
+                assert!(read.labels.contains(&label.to_string()), "{answer}: {read:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_for_nothing_is_none_and_not_knowing_is_no_answer() {
+        for none in ["No significant abnormality was detected.", "Normal CT of the abdomen", "The scan is normal."] {
+            assert_eq!(parse(none), Parsed { labels: vec![], parsed: true }, "{none}");
+        }
+        for unsaid in ["Unknown", "Unable to determine", "Insufficient information.", "Not enough information", "TBD"] {
+            assert_eq!(parse(unsaid), Parsed { labels: vec![], parsed: false }, "{unsaid}");
+        }
+        for label in
+            ["No acute abnormality", "Normal pressure hydrocephalus", "Unknown primary tumour", "Codeine abuse"]
+        {
+            assert_eq!(labels(label), [label]);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@ use super::{MAX_CHARS, MAX_WORDS};
 use unicode_normalization::UnicodeNormalization;
 
 /// Words of sentences that no label has: finite verbs, pronouns, words that join clauses.
-const WORDS: [&str; 77] = [
+const WORDS: [&str; 83] = [
     "is",
     "are",
     "was",
@@ -81,6 +81,12 @@ const WORDS: [&str; 77] = [
     "contains",
     "spans",
     "suggested",
+    "points",
+    "demonstrate",
+    "reveal",
+    "describe",
+    "confirm",
+    "confirms",
 ];
 /// Words that are no label by themselves.
 const SMALL: [&str; 18] = [
@@ -97,7 +103,54 @@ pub(super) fn words(text: &str) -> Vec<String> {
 /// Whether a text is a sentence: four words or more with one of a sentence's among them.
 pub(super) fn is_prose(text: &str) -> bool {
     let words = words(text);
-    words.len() >= 4 && words.iter().any(|word| WORDS.contains(&word.as_str()))
+    // "glycogen storage disease type I", "Bosniak I": the numeral, and not the speaker
+    let numeral = |at: usize| {
+        let of =
+            ["type", "class", "grade", "stage", "factor", "group", "category", "phase", "level", "bosniak", "nyha"];
+        words[at] == "i" && (at + 1 == words.len() || at > 0 && of.contains(&words[at - 1].as_str()))
+    };
+    words.len() >= 4 && (0..words.len()).any(|at| WORDS.contains(&words[at].as_str()) && !numeral(at))
+}
+
+/// What the writer says of the answer or to the reader, however short: "Let me think", "Please provide the text".
+pub(super) fn is_remark(text: &str) -> bool {
+    let words = words(text);
+    let first = |list: &[&str]| words.first().is_some_and(|word| list.contains(&word.as_str()));
+    let starts = ["let", "let's", "lets", "please", "sorry", "thanks", "thank", "we", "you", "here", "sure"];
+    let speaks =
+        text.starts_with("I ") || ["i'm", "i'll", "i've"].iter().any(|word| words.first().is_some_and(|w| w == word));
+    words.len() > 1 && (first(&starts) || speaks)
+}
+
+/// A sentence without the words that open it: "So, …", "In conclusion, …", "Based on the CT findings, …".
+pub(super) fn unopened(sentence: &str) -> &str {
+    let lower = sentence.to_ascii_lowercase();
+    let words = ["so", "therefore", "thus", "hence", "overall", "finally", "in conclusion", "in summary", "in short"];
+    let based = ["considering ", "given ", "based on ", "according to ", "looking at ", "from the ", "as per "];
+    let on = [
+        "findings",
+        "finding",
+        "report",
+        "text",
+        "information",
+        "description",
+        "ct",
+        "scan",
+        "imaging",
+        "data",
+        "this",
+    ];
+    let comma = sentence.find(", ");
+    let opens = |head: &str| {
+        let last = head.rsplit(' ').next().unwrap_or_default();
+        words.contains(&head) || based.iter().any(|start| head.starts_with(start)) && on.contains(&last)
+    };
+    let bare = ["so ", "therefore ", "thus ", "hence "].iter().find(|word| lower.starts_with(**word));
+    match (comma.filter(|at| opens(&lower[..*at])), bare) {
+        (Some(at), _) => sentence[at + 2..].trim_start(),
+        (None, Some(word)) => &sentence[word.len()..],
+        _ => sentence,
+    }
 }
 
 /// Whether a piece could be a label: letters, not too long, no heading, no measure, not one word over and over.
@@ -219,73 +272,4 @@ pub(super) fn sentences(line: &str) -> Vec<&str> {
     }
     all.push(&line[from..]);
     all
-}
-
-/// After these words stands what a sentence concludes, the surest first.
-const NAMES: [&str; 15] = [
-    "diagnosis is",
-    "diagnoses are",
-    "diagnosis would be",
-    "answer is",
-    "labels are",
-    "label is",
-    "diseases are",
-    "disease is",
-    "diagnoses include",
-    "labels include",
-    "diseases include",
-    "conditions are",
-    "impression is",
-    "conclusion is",
-    "diagnosis of",
-];
-const IMPLIES: [&str; 20] = [
-    "consistent with",
-    "compatible with",
-    "suggestive of",
-    "indicative of",
-    "in keeping with",
-    "typical of",
-    "diagnosed with",
-    "points to",
-    "suggests",
-    "suggest",
-    "indicates",
-    "indicate",
-    "there is",
-    "there are",
-    "has",
-    "have",
-    "shows",
-    "show",
-    "represents",
-    "reveals",
-];
-const DENIES: [&str; 12] =
-    ["no", "not", "without", "never", "neither", "nor", "unlikely", "excluded", "absent", "rule", "ruled", "if"];
-
-/// What a sentence names as its diagnoses ("The diagnosis is …"), as a list.
-pub(super) fn named(sentence: &str) -> Option<&str> {
-    NAMES.iter().find_map(|words| after(sentence, words))
-}
-
-/// What the clauses of a sentence imply ("…, which is consistent with …"); none of a clause that denies or doubts.
-pub(super) fn implied(sentence: &str) -> Vec<&str> {
-    let clauses = sentence.split([',', ';']).flat_map(|clause| clause.split(" but "));
-    let sure = clauses.filter(|clause| !words(clause).iter().any(|word| DENIES.contains(&word.as_str())));
-    sure.filter_map(|clause| IMPLIES.iter().find_map(|words| after(clause, words))).collect()
-}
-
-/// What follows the last place of these words.
-fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
-    let lower = text.to_ascii_lowercase();
-    let whole = |at: &usize| {
-        let end = at + words.len();
-        let before = lower[..*at].chars().next_back().is_none_or(|c| !c.is_alphanumeric());
-        before && lower[end..].starts_with([' ', ':'])
-    };
-    let at = lower.match_indices(words).map(|(at, _)| at).filter(whole).last()?;
-    let rest = text[at + words.len()..].trim_start_matches([' ', ':', '*']);
-    let doubt = ["most likely ", "likely ", "probably ", "possibly "].iter().find_map(|word| rest.strip_prefix(word));
-    Some(doubt.unwrap_or(rest))
 }

@@ -24,9 +24,10 @@ const INLINE: [&str; 9] = ["b", "i", "u", "em", "strong", "span", "code", "mark"
 
 /// The part of an answer that can hold labels.
 pub(super) fn answer(raw: &str) -> String {
-    let text = uncited(&signs(&channelled(&unescaped(&shaped(raw)))));
-    let text = match text.rfind("[/INST]") {
-        Some(end) => text[end + "[/INST]".len()..].to_string(),
+    let text = uncited(&signs(&channelled(&angled(&apostrophes(&unescaped(&shaped(raw)))))));
+    let text = match text.rsplit_once("[/INST]") {
+        Some((before, after)) if after.trim().is_empty() => before.to_string(),
+        Some((_, after)) => after.to_string(),
         None => text,
     };
     let text = THOUGHTS.iter().fold(text, |text, tag| unthought(&text, tag));
@@ -34,7 +35,17 @@ pub(super) fn answer(raw: &str) -> String {
     let text = boxed(&text).unwrap_or(text);
     let text = uninterjected(&answered(&text));
     let struck = ["<del>", "</del>", "<strike>", "</strike>"].iter().fold(text, |text, tag| text.replace(tag, "~~"));
-    untagged(&struck).trim().to_string()
+    indented(untagged(&struck).trim(), raw)
+}
+
+/// With the spaces that stood before its first line: a list that is indented as a whole has one margin.
+fn indented(text: &str, raw: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let indent = |line: &str| {
+        line.trim_end().strip_suffix(first.trim_end()).filter(|space| space.trim().is_empty()).map(str::len)
+    };
+    let indent = raw.lines().find_map(indent).filter(|_| text.contains('\n')).unwrap_or(0);
+    " ".repeat(indent) + text
 }
 
 /// The same text without what has no shape and no meaning of its own: invisible characters are left out ([`characters`]); spaces of every
@@ -56,6 +67,38 @@ pub(super) fn shaped(text: &str) -> String {
         c => Some(c),
     };
     text.chars().filter_map(one).collect()
+}
+
+/// `[ANSWER]…[/ANSWER]` as `<answer>…</answer>`, for every tag of an answer or a thought; one that is not closed where it stands in front.
+fn angled(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let tags = || ANSWERS.iter().chain(&THOUGHTS);
+    let closed: Vec<&str> = tags().copied().filter(|tag| lower.contains(&format!("[/{tag}]"))).collect();
+    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    for (at, _) in lower.match_indices('[') {
+        let inside = &lower[at + 1..];
+        let slash = inside.starts_with('/');
+        let is =
+            |tag: &&&str| inside[usize::from(slash)..].strip_prefix(**tag).is_some_and(|rest| rest.starts_with(']'));
+        let front = text[..at].trim().is_empty();
+        if let Some(tag) = tags().find(is).filter(|tag| front || closed.contains(*tag)) {
+            out += &text[from..at];
+            out += &format!("<{}{tag}>", if slash { "/" } else { "" });
+            from = at + tag.len() + 2 + usize::from(slash);
+        }
+    }
+    out + &text[from..]
+}
+
+/// An apostrophe in place of a grave or acute accent between two letters: "Crohn`s".
+fn apostrophes(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let letter = |at: usize| chars.get(at).is_some_and(|c| c.is_alphabetic());
+    let one = |(at, c): (usize, &char)| match c {
+        '`' | '´' if at > 0 && letter(at - 1) && letter(at + 1) => '\'',
+        c => *c,
+    };
+    chars.iter().enumerate().map(one).collect()
 }
 
 /// What models with channels answer in the channel `final` (`<|channel|>final<|message|>…`); nothing where they only think. Other marks of
@@ -113,6 +156,8 @@ fn signs(text: &str) -> String {
         let start = line.len() - line.trim_start().len();
         let (indent, rest) = line.split_at(start);
         let word = |text: &str| text.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '*' | '"'));
+        let arrows = ["==>", "=>", "->", "→", "⇒"];
+        let rest = arrows.iter().find_map(|arrow| rest.strip_prefix(arrow)).map_or(rest, str::trim_start);
         let mut rest = rest.to_string();
         for sign in [" => ", " -> ", " → ", " ⇒ ", " = "] {
             if rest.find(sign).is_some_and(|at| word(&rest[..at])) {
@@ -261,8 +306,7 @@ const BETWEEN: [&str; 12] = [
 fn boxed(text: &str) -> Option<String> {
     let (mut boxes, mut from): (Vec<String>, usize) = (Vec::new(), 0);
     while let Some(start) = text[from..].find("\\boxed{").map(|at| from + at) {
-        let listed = |word: &String| BETWEEN.contains(&word.as_str()) || word.bytes().all(|b| b.is_ascii_digit());
-        if !super::prose::words(&text[from..start]).iter().all(listed) {
+        if !listed(&text[from..start]) {
             boxes.clear();
         }
         let (content, end) = boxed_at(text, start + "\\boxed{".len());
@@ -291,13 +335,30 @@ fn boxed_at(text: &str, start: usize) -> (String, usize) {
     (plain.replace(['{', '}', '$'], "").replace("\\\\", "\n").replace('\\', ""), end)
 }
 
-/// The content of the last tag that holds an answer; an unclosed one reaches to the end.
+/// The content of the last tag that holds an answer, and of those before it with nothing but words of a list between; an unclosed one
+/// reaches to the end.
 fn answered(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
-    let last = |tag: &'static str| Some((lower.rfind(&format!("<{tag}>"))? + tag.len() + 2, tag));
-    let Some((start, tag)) = ANSWERS.into_iter().filter_map(last).max() else { return text.to_string() };
-    let end = lower[start..].find(&format!("</{tag}>")).map_or(text.len(), |end| start + end);
-    text[start..end].to_string()
+    let last = |tag: &'static str| Some((lower.rfind(&format!("<{tag}>"))?, tag));
+    let Some((_, tag)) = ANSWERS.into_iter().filter_map(last).max() else { return text.to_string() };
+    let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+    let (mut parts, mut from): (Vec<&str>, usize) = (Vec::new(), 0);
+    while let Some(start) = lower[from..].find(&open).map(|at| from + at) {
+        if !listed(&text[from..start]) {
+            parts.clear();
+        }
+        let inside = start + open.len();
+        let end = lower[inside..].find(&close).map(|end| inside + end);
+        parts.push(&text[inside..end.unwrap_or(text.len())]);
+        from = end.map_or(text.len(), |end| end + close.len());
+    }
+    parts.join("\n")
+}
+
+/// Whether a text is but numbers, marks and words that stand between parts of one list.
+fn listed(text: &str) -> bool {
+    let listed = |word: &String| BETWEEN.contains(&word.as_str()) || word.bytes().all(|b| b.is_ascii_digit());
+    super::prose::words(text).iter().all(listed)
 }
 
 /// A line's end in place of every tag, and nothing in place of tags of emphasis. What an unclosed tag holds at the very end of tagged

@@ -1,5 +1,5 @@
-//! Tables of Markdown: the column of labels by its head, without rows whose state says that they are not there.
-use super::{Read, item, organ};
+//! Tables of Markdown, of tabs and of commas: the column of labels by its head, without rows whose state says that they are not there.
+use super::{Read, aside, heading, item, organ};
 
 /// Reads a table; false where there is none, or it holds no label.
 pub(super) fn read(text: &str, read: &mut Read) -> bool {
@@ -9,6 +9,8 @@ pub(super) fn read(text: &str, read: &mut Read) -> bool {
         }
         return read.is_any();
     }
+    let piped = piped(text);
+    let text = piped.as_deref().unwrap_or(text);
     let rows: Vec<&str> = text.lines().map(str::trim).filter(|line| line.matches('|').count() > 0).collect();
     let ruled = rows.iter().position(|row| is_rule(row)).filter(|at| *at > 0);
     match ruled {
@@ -39,9 +41,27 @@ fn scored(text: &str) -> Option<Vec<(String, bool)>> {
     ['\t', '|', ','].into_iter().find_map(of)
 }
 
+/// A table of tabs or commas under a head that names its columns ("Diagnosis, ICD") as one of Markdown.
+fn piped(text: &str) -> Option<String> {
+    let rows: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let separator =
+        ['\t', ','].into_iter().find(|separator| rows.first().is_some_and(|row| row.contains(*separator)))?;
+    let count = rows[0].matches(separator).count();
+    let column = |name: &str| heading::heading(&format!("{name}:")).is_some() || aside::kind(name).is_some();
+    let head =
+        rows[0].split(separator).all(|name| column(name.trim()) || name.trim() == "#" || name.trim() == "Finding");
+    let even = rows.len() > 1 && rows.iter().all(|row| row.matches(separator).count() == count);
+    let row = |row: &&str| format!("|{}|", row.replace(separator, "|"));
+    let mut lines: Vec<String> = rows.iter().map(row).collect();
+    (head && even).then(|| {
+        lines.insert(1, format!("|{}", "---|".repeat(count + 1)));
+        lines.join("\n")
+    })
+}
+
 /// `|---|:-:|`.
 fn is_rule(row: &str) -> bool {
-    row.contains("--") && row.chars().all(|c| "|-: ".contains(c))
+    row.contains('-') && row.contains('|') && row.chars().all(|c| "|-: ".contains(c))
 }
 
 fn cells(row: &str) -> Vec<String> {
