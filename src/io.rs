@@ -161,8 +161,11 @@ pub fn text_of(mut bytes: Vec<u8>) -> Result<String, NotText> {
     }
     let mark = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     bytes.drain(..mark);
-    if bytes.contains(&0) {
-        return whole("holds zero bytes: not text, or UTF-16 without a byte-order mark; save it as UTF-8");
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        return whole(&format!(
+            "line {line} holds a zero byte: not text, or UTF-16 without a byte-order mark; save it as UTF-8, without such bytes"
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let (valid, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
@@ -279,7 +282,8 @@ mod tests {
         assert_eq!(read("\u{feff}é,\u{feff}".as_bytes()), Ok("é,\u{feff}".into()));
         let utf16: Vec<u8> = "a,b".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert!(read(&[&[0xff, 0xfe], utf16.as_slice()].concat()).unwrap_err().contains("UTF-16"));
-        assert!(read(&utf16).unwrap_err().contains("zero bytes"));
+        assert!(read(&utf16).unwrap_err().contains("line 1 holds a zero byte"));
+        assert!(read(b"a\nb\0c").unwrap_err().contains("line 2 holds a zero byte"));
         assert!(read(b"PK\x03\x04..").unwrap_err().contains("zip archive"));
         assert_eq!(
             read(b"a\nb\xe9c"),

@@ -28,7 +28,7 @@ fn free_and_constrained_answers_are_runs_of_their_own() {
         assert_eq!(answer.constrain, Some(Constrain::Labels));
     }
     let one = &answers[0];
-    assert_eq!((one.task.as_str(), &*one.corpus, one.run == held.folder()), ("findings@4", "5c7d392d8d4b", true));
+    assert_eq!((one.task.as_str(), &*one.corpus, one.run == held.folder()), ("findings@5", "5c7d392d8d4b", true));
     assert!(free.iter().all(|answer| answer.constrain.is_none()));
     assert_eq!(names(&[&free, &answers]).unwrap(), ["embedded · plain", "embedded · plain · only labels"]);
     assert_eq!(ask_again(&held, &config(Some(Constrain::Labels)), 4).unwrap(), (4, 4), "asked again as it was asked");

@@ -238,7 +238,7 @@ fn predictions_on_any_validation_part_find_their_corpus() {
     std::fs::write(run.join("part.json"), r#"{"validation": 0.05, "seed": 3}"#).unwrap();
     let part = LabelTask::findings(Corpus::embedded().unwrap()).unwrap().validation(0.05, 3).unwrap();
     let answer = |case: &Finding| Prediction {
-        task: "findings@4".into(),
+        task: "findings@5".into(),
         corpus: part.corpus.digest()[..12].into(),
         run: "predict-part-000000000000".into(),
         model: "embedded@9c".into(),

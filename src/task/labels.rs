@@ -207,6 +207,8 @@ impl Task for LabelTask {
     /// empty objects, denials of any disease; nothing of what does not show.
     /// 4: numbers in circles, letters and Roman ones, tuples, parts of a map, JSON in JSON, columns without a rule, channels, arrows and
     /// signs of equality, entries that repeat their heading; more names for nothing at all.
+    /// 5: sentences that lead to a list, sections of what is not there and of other things, lines of evidence, more phrases for nothing and
+    /// for not knowing, tags in brackets.
     fn version(&self) -> u32 {
         5
     }
