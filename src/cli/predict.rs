@@ -86,6 +86,7 @@ enum ConstrainTo {
     Text,
     Json,
     Tags,
+    TagsReopened,
 }
 
 impl Predict {
@@ -118,6 +119,7 @@ impl Predict {
                 ConstrainTo::Json => Constrain::Json,
                 ConstrainTo::Text => Constrain::Text,
                 ConstrainTo::Tags => Constrain::Tags,
+                ConstrainTo::TagsReopened => Constrain::TagsReopened,
             }),
             endpoint,
             vote,

@@ -64,7 +64,11 @@ enum Applied {
     /// Every answer quotes its own case's text.
     Quoting,
     /// Every answer copies its own case's text and puts tags of clinical decisions in.
-    Tagging(Arc<Spelling>),
+    Tagging {
+        spelling: Arc<Spelling>,
+        /// A tag may be opened again while it is open.
+        reopens: bool,
+    },
 }
 
 /// A checkpoint in this process, with or without an adapter, decoding greedily.
@@ -112,7 +116,10 @@ impl Local {
             Constrain::Labels => Applied::Shared(Box::new(Labels::new(labels, Count::Many, &self.tokenizer)?)),
             Constrain::Json => Applied::Shared(Box::new(Grammar::names(self.tokenizer.clone())?)),
             Constrain::Text => Applied::Quoting,
-            Constrain::Tags => Applied::Tagging(Arc::new(Spelling::of(&self.tokenizer)?)),
+            Constrain::Tags | Constrain::TagsReopened => Applied::Tagging {
+                spelling: Arc::new(Spelling::of(&self.tokenizer)?),
+                reopens: how == Constrain::TagsReopened,
+            },
         };
         self.constraint = Some((how, applied));
         Ok(())
@@ -120,11 +127,12 @@ impl Local {
 
     /// The state of an answer that copies a case's text with tags of clinical decisions put in.
     fn insertions(&self, case: &Case) -> Result<Insertions> {
-        let Some((_, Applied::Tagging(spelling))) = &self.constraint else {
+        let Some((_, Applied::Tagging { spelling, reopens })) = &self.constraint else {
             return Err(Error::failed("answers are not constrained to tags"));
         };
         let tags = Category::ALL.map(|category| (format!("<{}>", category.tag()), format!("</{}>", category.tag())));
-        Insertions::new(&case.input, &tags, &self.tokenizer, spelling).map_err(|e| named(e, &case.case_id))
+        let made = Insertions::new(&case.input, &tags, &self.tokenizer, spelling);
+        made.map(|made| made.reopening(*reopens)).map_err(|e| named(e, &case.case_id))
     }
 
     fn read(&self, prompt: &[u32], made: Generated) -> Result<Answer> {
@@ -204,7 +212,7 @@ impl Answers for Local {
             Ok(Box::new(quoted.map_err(|e| Error::input(format!("case `{case_id}`: nothing to quote: {e}")))?))
         };
         let tagging = |at: usize| self.insertions(&cases[at]);
-        if let (Some((_, Applied::Tagging(_))), true, 1) = (&self.constraint, sampling.is_greedy(), samples) {
+        if let (Some((_, Applied::Tagging { .. })), true, 1) = (&self.constraint, sampling.is_greedy(), samples) {
             let mut made = Vec::with_capacity(cases.len());
             for (at, ids) in prompts.iter().enumerate() {
                 let copied = copy_with_tags(&self.model, ids, &tagging(at)?, &limits, AHEAD);
@@ -219,7 +227,7 @@ impl Answers for Local {
             None => Constraints::None,
             Some((_, Applied::Shared(constraint))) => Constraints::Shared(&**constraint),
             Some((_, Applied::Quoting)) => Constraints::PerPrompt(&quoting),
-            Some((_, Applied::Tagging(_))) => Constraints::PerPrompt(&tagging),
+            Some((_, Applied::Tagging { .. })) => Constraints::PerPrompt(&tagging),
         };
         let called = |at: usize| format!("case `{}`", cases[at].case_id);
         let how = Decoding {

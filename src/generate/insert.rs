@@ -2,7 +2,7 @@
 //! out is the text, tags aside, whatever the model; only where tags stand is the model's.
 //!
 //! ```text
-//! text      Hold aspirin.              a tag opens before a word and closes behind one, no category twice at a time
+//! text      Hold aspirin.              a tag opens before a word and closes behind one, no category twice at a time (or the earlier is given up)
 //! allowed   Hold │ or │<               then of ` aspirin` │ ` <`, of `drug`, … the tags that begin so, of `aspirin`, `.` │ `</`
 //! answer    <drug_decision>Hold aspirin</drug_decision>.
 //! ```
@@ -78,11 +78,14 @@ struct Plan {
     /// The last place where a tag may close.
     last: usize,
     tags: Vec<Pair>,
+    /// Whether a tag may be opened again while it is open.
+    reopens: bool,
     /// By place in the text: the token that copies on from there, and how many it takes to the end.
     copies: Mutex<BTreeMap<usize, (u32, usize)>>,
 }
 
 /// An opening and a closing tag, and the fewest tokens that spell each from its byte `i` on.
+#[derive(Clone)]
 struct Pair {
     written: [Vec<u8>; 2],
     tokens: [Vec<usize>; 2],
@@ -140,8 +143,27 @@ impl Insertions {
         let open = vec![None; tags.len()];
         let (tokenizer, spelling) = (tokenizer.clone(), spelling.clone());
         let last = closes.iter().rposition(|closes| *closes).unwrap_or_default();
-        let plan = Plan { tokenizer, spelling, text: text.into(), opens, closes, last, tags, copies: Mutex::default() };
+        let (text, copies) = (text.into(), Mutex::default());
+        let plan = Plan { tokenizer, spelling, text, opens, closes, last, tags, reopens: false, copies };
         Ok(Self { plan: Arc::new(plan), states: vec![State { at: 0, within: None, open, owes: false }] })
+    }
+
+    /// Whether a tag may be opened again while it is open; the earlier one is then given up, and no span comes of it. A model that has opened a
+    /// tag which it did not mean would otherwise have to close it somewhere, and could mark nothing else with that tag until then.
+    pub fn reopening(self, reopens: bool) -> Self {
+        let plan = &self.plan;
+        let plan = Plan {
+            tokenizer: plan.tokenizer.clone(),
+            spelling: plan.spelling.clone(),
+            text: plan.text.clone(),
+            opens: plan.opens.clone(),
+            closes: plan.closes.clone(),
+            last: plan.last,
+            tags: plan.tags.clone(),
+            reopens,
+            copies: Mutex::default(),
+        };
+        Self { plan: Arc::new(plan), states: self.states }
     }
 
     /// The tokens that go on most plainly, at most `most`: the rest of a tag that is certain, then the text.
@@ -261,11 +283,17 @@ impl Plan {
     fn legal<'a>(&'a self, state: &'a State) -> impl Iterator<Item = (usize, usize)> + 'a {
         let opened_here = state.open.contains(&Some(state.at));
         let here = state.within.is_none();
-        let legal = move |tag: usize| match state.open[tag] {
-            None => (self.opens.get(state.at) == Some(&true) && state.at < self.last).then_some((tag, OPEN)),
-            Some(from) => (self.closes[state.at] && from < state.at && !opened_here).then_some((tag, CLOSE)),
+        let opens = self.opens.get(state.at) == Some(&true) && state.at < self.last;
+        let legal = move |tag: usize| {
+            let (open, close) = match state.open[tag] {
+                None => (opens, false),
+                Some(from) => {
+                    (opens && self.reopens && from < state.at, self.closes[state.at] && from < state.at && !opened_here)
+                }
+            };
+            [open.then_some((tag, OPEN)), close.then_some((tag, CLOSE))].into_iter().flatten()
         };
-        (0..self.tags.len()).filter(move |_| here).filter_map(legal)
+        (0..self.tags.len()).filter(move |_| here).flat_map(legal)
     }
 
     fn ends(&self, state: &State) -> bool {
@@ -402,6 +430,37 @@ pub(super) mod tests {
             "Renal  cyst, liver.\n(cyst)",
         ];
         illegal.iter().for_each(|answer| assert!(!legal(text, answer), "{answer}"));
+    }
+
+    #[test]
+    fn a_tag_may_be_opened_again_where_that_is_allowed_and_closes_once() {
+        let text = "Renal cyst, liver.\n(cyst)";
+        let again = |answer: &str| {
+            let (tokenizer, state) = insertions(text);
+            let mut state = state.reopening(true);
+            for id in tokenizer.encode(answer, false).unwrap() {
+                if !state.allowed(400).is_ok_and(|ids| ids.contains(&id)) {
+                    return false;
+                }
+                state.accept(id).unwrap();
+            }
+            state.may_end().unwrap()
+        };
+        for answer in [text, "<x>Renal <x>cyst</x>, liver.\n(cyst)", "<x>Renal <x>cyst</x>, <x>liver</x>.\n(cyst)"] {
+            assert!(again(answer), "{answer}");
+        }
+        for answer in [
+            "<x>Renal <x>cyst</x></x>, liver.\n(cyst)",
+            "<x><x>Renal cyst</x>, liver.\n(cyst)",
+            "<x>Renal <x>cyst, liver.\n(cyst)",
+        ] {
+            assert!(!again(answer), "{answer}");
+        }
+        let (_, start) = insertions("Renal cyst, liver cyst. naïve 肝臓 (liver), [cyst] < 3");
+        let mut generator = rand_chacha::ChaCha8Rng::seed_from_u64(6);
+        for limit in [60, 90, 300].repeat(5) {
+            wander(&mut start.clone().reopening(true), limit, &mut generator);
+        }
     }
 
     #[test]

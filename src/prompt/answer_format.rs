@@ -13,6 +13,9 @@ pub enum Constrain {
     Text,
     /// The case's own text with tags of clinical decisions put in.
     Tags,
+    /// The same, and a tag may be opened again while it is open: the earlier one is given up, as in answers that are free.
+    #[serde(rename = "tags-reopened")]
+    TagsReopened,
 }
 
 impl std::fmt::Display for Constrain {
@@ -22,6 +25,7 @@ impl std::fmt::Display for Constrain {
             Self::Json => "json",
             Self::Text => "text",
             Self::Tags => "tags",
+            Self::TagsReopened => "tags-reopened",
         })
     }
 }

@@ -281,6 +281,7 @@ impl PredictConfig {
             Constrain::Json => format!("{}-json", self.name),
             Constrain::Text => format!("{}-quoting", self.name),
             Constrain::Tags => format!("{}-tagging", self.name),
+            Constrain::TagsReopened => format!("{}-reopening", self.name),
         };
         Self { name, constrain: Some(how), ..self.clone() }
     }
