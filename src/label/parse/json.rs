@@ -408,9 +408,15 @@ fn by_known(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
         Json::List(all) => !all.is_empty(),
         _ => true,
     };
-    let given: Vec<String> = keys.iter().filter(given).map(|pair| pair.0.clone()).collect();
+    let gone = |pair: &&&(String, Json)| matches!(&pair.1, Json::Text(text) if state::gone(&pair.0, text));
+    let denied = keys.iter().any(|pair| gone(&pair));
+    let given: Vec<String> = keys.iter().filter(|pair| given(pair) && !gone(pair)).map(|pair| pair.0.clone()).collect();
     if !keys.is_empty() {
-        return Some(if given.is_empty() { keys.iter().map(|pair| pair.0.clone()).collect() } else { given });
+        return Some(if given.is_empty() && !denied {
+            keys.iter().map(|pair| pair.0.clone()).collect()
+        } else {
+            given
+        });
     }
     let value = |value: &Json| match value {
         Json::Text(text) => item::joined(text, known, 8),

@@ -119,24 +119,33 @@ pub(super) fn inline(line: &str) -> Vec<&str> {
     parts
 }
 
-/// "Ascites? No. Is there a renal cyst? Yes." as lines of a name and a state; other lines whole.
+/// "Ascites? No. Is there a renal cyst? Yes (2 cm)." as lines of a name and a state; other lines whole.
 fn asked(line: &str) -> String {
     let (mut out, mut rest) = (Vec::new(), line);
     while let Some((name, after)) = rest.split_once('?') {
         let after = after.trim_start_matches([' ', '*', '_']);
-        let end = after.find(['.', ',', ';', '!']).unwrap_or(after.len());
-        let answer = after[..end].trim_matches([' ', '*', '_']);
+        let end = after.find(['.', ',', ';', '!', '(']).unwrap_or(after.len());
+        let (answer, tail) = after.split_at(end);
+        let answer = answer.trim_matches([' ', '*', '_']);
         let short = prose::words(name).len() <= 10 && !name.contains(':');
         if !short || name.trim().is_empty() || state::state(answer).is_none() {
             return line.to_string();
         }
         out.push(format!("{}: {answer}", unasked(name)));
-        // what explains a "no" is of no other item
-        let tail = &after[end..];
-        let next = if tail.contains('?') { tail.trim_start_matches(['.', ',', ';', '!', ' ']) } else { "" };
-        rest = next;
+        // what stands between an answer and the next question explains it
+        rest = match tail.find('?') {
+            Some(next) => tail[..next].rfind(['.', ',', ';', '!']).map_or(tail, |at| &tail[at + 1..]),
+            None if tail.starts_with(',') => return line.to_string(),
+            None if tail.starts_with('(') => tail.split_once(')').map_or("", |(_, rest)| rest),
+            None => tail,
+        };
     }
-    if out.is_empty() { line.to_string() } else { out.join("\n") }
+    if out.is_empty() {
+        return line.to_string();
+    }
+    let last = rest.trim_matches(['.', ';', '!', ' ', '*', '_']);
+    out.extend(Some(last.to_string()).filter(|last| !last.is_empty()));
+    out.join("\n")
 }
 
 /// What a question asks for: "Is there a renal cyst".

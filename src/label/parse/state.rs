@@ -62,9 +62,35 @@ pub(super) const GONE: [&str; 38] = [
     "not demonstrated",
 ];
 /// Words behind a state that add nothing to it: "no evidence in this report".
-const OF_REPORT: [&str; 20] = [
-    "of", "it", "this", "that", "in", "on", "by", "the", "report", "text", "ct", "scan", "study", "imaging", "here",
-    "seen", "found", "provided", "given", "any",
+const OF_REPORT: [&str; 28] = [
+    "of",
+    "it",
+    "this",
+    "that",
+    "in",
+    "on",
+    "by",
+    "the",
+    "report",
+    "text",
+    "ct",
+    "scan",
+    "study",
+    "imaging",
+    "here",
+    "seen",
+    "found",
+    "provided",
+    "given",
+    "any",
+    "is",
+    "are",
+    "was",
+    "were",
+    "present",
+    "identified",
+    "noted",
+    "detected",
 ];
 
 /// Whether what is said of a label denies it: "no", "no evidence in the report", "no, …", and in its own words "no pancreatitis".

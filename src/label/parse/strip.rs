@@ -83,8 +83,10 @@ fn pictureless(text: &str) -> String {
         out += &rest[..at];
         rest = rest[at..].trim_start_matches(|c| is_picture(c) || c == ' ');
         let parts = out.trim_end_matches(' ').ends_with(|c: char| c.is_alphanumeric() || c == ')');
-        match rest.starts_with(|c: char| c.is_alphanumeric() || c == '*') {
+        let joins = ["and ", "or ", "with ", "in ", "of "].iter().any(|word| rest.starts_with(word));
+        match !joins && rest.starts_with(|c: char| c.is_alphanumeric() || c == '*') {
             true if parts => out.push('\n'),
+            _ if joins => out = format!("{} ", out.trim_end()),
             _ if rest.starts_with('\n') || rest.is_empty() => out.truncate(out.trim_end_matches(' ').len()),
             _ => (),
         }
