@@ -15,7 +15,20 @@ pub(super) enum Kind {
     Other,
 }
 
-const THERE: [&str; 8] = ["present", "positive", "positives", "yes", "confirmed", "included", "identified", "detected"];
+const THERE: [&str; 12] = [
+    "present",
+    "positive",
+    "positives",
+    "yes",
+    "confirmed",
+    "included",
+    "identified",
+    "detected",
+    "seen",
+    "found",
+    "noted",
+    "observed",
+];
 const GONE: [&str; 17] = [
     "absent",
     "absence",
@@ -331,6 +344,9 @@ fn explains(line: &str) -> bool {
         "references",
         "sources",
         "analysis",
+        "best regards",
+        "kind regards",
+        "sincerely",
         "[^",
         // in the languages of [`heading::FOREIGN`]
         "begründung",

@@ -1,6 +1,7 @@
 //! One item of a list: the label without its bullet, citation, code, state, explanation, or nothing where it is denied.
 use super::nothing::{is_denied, is_none, is_syntax, is_unsaid};
 use super::organ::{is_normal, is_normal_organ, is_organ};
+use super::state::{GONE, gone, state};
 use super::{Known, aside, lead, prose};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -144,7 +145,8 @@ pub(super) fn read(piece: &str, known: Known) -> Item {
     if is_crossed(&plain) || plain.ends_with(['✗', '✘', '❌', '☐']) {
         return Item::Nothing;
     }
-    let piece = tidy(&uncoded(&uncited(unbulleted(&plain))));
+    let plain = plain.trim_end_matches(['?', ' ']);
+    let piece = tidy(unwrapped(&tidy(&uncoded(&uncited(unbulleted(plain))))));
     if known(&piece) {
         return Item::Label(piece);
     }
@@ -165,6 +167,15 @@ pub(super) fn read(piece: &str, known: Known) -> Item {
         }
         _ => Item::Label(label),
     }
+}
+
+/// Without brackets around the whole: "(renal cyst)", "{a; b}".
+pub(super) fn unwrapped(piece: &str) -> &str {
+    let inside = [('(', ')'), ('{', '}')].iter().find_map(|(open, close)| {
+        let inside = piece.strip_prefix(*open)?.strip_suffix(*close)?;
+        (!inside.contains(['(', ')', '{', '}', ':', '"'])).then_some(inside)
+    });
+    inside.filter(|inside| inside.starts_with(char::is_alphabetic) && inside.len() > 4).unwrap_or(piece)
 }
 
 /// Marks of what is not there.
@@ -250,12 +261,43 @@ pub(super) fn is_bulleted(line: &str) -> bool {
     !emphasis && (unbulleted(line) != line || is_crossed(line))
 }
 
-/// Without citations: `[1]`, `[2, 3]`, `[^1]`.
+/// Words in brackets that say where something stands or what number it has: "[line 3]", "[SNOMED CT 36171008]".
+const CITED: [&str; 19] = [
+    "line",
+    "lines",
+    "sentence",
+    "sentences",
+    "paragraph",
+    "page",
+    "see",
+    "ref",
+    "source",
+    "snomed",
+    "ct",
+    "umls",
+    "cui",
+    "mesh",
+    "omim",
+    "orpha",
+    "id",
+    "code",
+    "concept",
+];
+
+/// Whether brackets cite: numbers and marks, or numbers behind words of [`CITED`].
+fn cites(text: &str) -> bool {
+    let marks = |text: &str| text.chars().all(|c| c.is_ascii_digit() || " ,^-–".contains(c));
+    let words = prose::words(text);
+    let number = |word: &String| word.trim_start_matches(['c', 'd']).parse::<u64>().is_ok();
+    let named = words.iter().any(number) && words.iter().all(|word| number(word) || CITED.contains(&word.as_str()));
+    !text.is_empty() && (marks(text) || named)
+}
+
+/// Without citations: `[1]`, `[2, 3]`, `[^1]`, `[line 3]`.
 fn uncited(piece: &str) -> String {
     let (mut out, mut rest) = (String::new(), piece);
     while let Some(start) = rest.find('[') {
         let inside = rest[start + 1..].find(']').map(|end| &rest[start + 1..start + 1 + end]);
-        let cites = |text: &str| text.chars().all(|c| c.is_ascii_digit() || " ,^-–".contains(c)) && !text.is_empty();
         match inside.filter(|text| cites(text)) {
             Some(text) => {
                 out.push_str(&rest[..start]);
@@ -296,6 +338,12 @@ pub(super) fn is_codes(text: &str) -> bool {
     words.clone().any(is_code) && words.peek().is_some() && words.all(word)
 }
 
+/// Whether a text is codes and a state that says "there": "N28.1, confirmed".
+pub(super) fn is_coded(text: &str) -> bool {
+    let (codes, rest): (Vec<&str>, Vec<&str>) = text.split([',', ';']).map(str::trim).partition(|part| is_codes(part));
+    !codes.is_empty() && state(&rest.join(", ")) == Some(true)
+}
+
 /// Without codes: in brackets anywhere, behind a dash or colon, in front.
 fn uncoded(piece: &str) -> String {
     let mut text = piece.to_string();
@@ -306,7 +354,7 @@ fn uncoded(piece: &str) -> String {
             text.replace_range(start..=end, " ");
         }
     }
-    for glue in [" - ", " – ", " — ", ": ", " "] {
+    for glue in [" - ", " – ", " — ", ": ", "/", " "] {
         match (text.split_once(glue), text.rsplit_once(glue)) {
             (Some((code, rest)), _) if is_codes(code) && (glue != " " || code.contains('.')) => {
                 return rest.to_string();
@@ -316,70 +364,6 @@ fn uncoded(piece: &str) -> String {
         }
     }
     text
-}
-
-const THERE: [&str; 16] = [
-    "+",
-    "y",
-    "pos",
-    "present",
-    "yes",
-    "true",
-    "positive",
-    "confirmed",
-    "detected",
-    "seen",
-    "found",
-    "likely",
-    "probable",
-    "possible",
-    "certain",
-    "definite",
-];
-const GONE: [&str; 20] = [
-    "-",
-    "n",
-    "−",
-    "neg",
-    "absent",
-    "no",
-    "false",
-    "negative",
-    "not present",
-    "not seen",
-    "not detected",
-    "not found",
-    "not identified",
-    "none",
-    "excluded",
-    "ruled out",
-    "unlikely",
-    "denied",
-    "not applicable",
-    "resolved",
-];
-
-/// Whether a state says that something is there: a word, a share (0.5 and more is), a percentage.
-pub(super) fn state(text: &str) -> Option<bool> {
-    let lower = text.trim().trim_end_matches('.').to_lowercase();
-    let sure = ["confidence", "probability", "certainty", "likelihood", "score"];
-    let graded = sure.iter().find_map(|word| {
-        let rest = lower.strip_suffix(word).or_else(|| lower.strip_prefix(word))?;
-        Some(rest.trim_matches([' ', ':', '=', '-']).to_string())
-    });
-    let lower = match graded {
-        Some(grade) if grade.ends_with('%') || grade.parse::<f64>().is_ok() => grade,
-        Some(_) => return Some(true), // a label with low confidence is still given
-        None => lower,
-    };
-    let number = lower.trim_end_matches('%').trim().parse::<f64>().ok();
-    match number {
-        Some(share) if lower.ends_with('%') => Some(share >= 50.0),
-        Some(share) => Some(share >= 0.5),
-        None if THERE.contains(&lower.as_str()) => Some(true),
-        None if GONE.contains(&lower.as_str()) => Some(false),
-        None => ["high", "moderate", "medium", "low"].contains(&lower.as_str()).then_some(true),
-    }
 }
 
 /// Between a label and what explains it.
@@ -397,7 +381,7 @@ pub(super) fn explained(piece: &str) -> Option<(&str, &str)> {
 fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
     if let Some((head, tail)) = explained(piece) {
         let tail = tidy(tail);
-        let there = state(&tail);
+        let there = state(&tail).or(gone(head, &tail).then_some(false));
         return match there {
             Some(_) => (head.to_string(), there),
             None if is_organ(head) && is_normal(&tail) => (head.to_string(), Some(false)),
@@ -409,7 +393,7 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
     }
     let bracketed = |open, close| piece.strip_suffix(close).and_then(|piece: &str| piece.rsplit_once(open));
     if let Some((head, inside)) = bracketed('(', ')').or_else(|| bracketed('[', ']')) {
-        let there = state(inside);
+        let there = state(inside).or(is_coded(inside).then_some(true));
         let property = inside.split_once(':').is_some_and(|(name, _)| aside::kind(name).is_some());
         if there.is_some() || property || is_known(head, known) {
             // "(possible)" is a word of doubt, which the normaliser knows
@@ -428,6 +412,9 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
         && is_known(head, known)
     {
         return (head.to_string(), Some(share >= 50.0));
+    }
+    if let Some(graded) = graded(piece, known) {
+        return graded;
     }
     if let Some(head) = without(piece).filter(|head| is_known(head, known)) {
         return (head.to_string(), None);
@@ -452,4 +439,23 @@ fn stated(piece: &str, known: Known) -> (String, Option<bool>) {
         return (head.trim_end_matches(" is ").to_string(), Some(false));
     }
     (piece.to_string(), None)
+}
+
+/// A label and a number without brackets: "renal cyst=1", "renal cyst ~ 95%", "95% renal cyst", "ascites 0". A number in front or behind a
+/// space can belong to a name ("50% stenosis"): there the label is to be known.
+fn graded(piece: &str, known: Known) -> Option<(String, Option<bool>)> {
+    let share = |text: &str| text.trim_end_matches('%').trim().parse::<f64>().ok();
+    if let Some((head, tail)) = piece.rsplit_once('=') {
+        let counts = share(tail).is_none_or(|share| tail.contains('%') || (0.0..=1.0).contains(&share));
+        return state(tail).filter(|_| counts && prose::is_label(head)).map(|is| (head.to_string(), Some(is)));
+    }
+    if let Some((head, tail)) = piece.rsplit_once(['~', '≈']) {
+        return share(tail.trim()).and(state(tail)).map(|is| (head.to_string(), Some(is)));
+    }
+    let (first, rest) = piece.split_once(' ')?;
+    if first.ends_with('%') && share(first).is_some() && is_known(rest, known) {
+        return Some((rest.to_string(), state(first)));
+    }
+    let (head, last) = piece.rsplit_once(' ')?;
+    (["0", "1"].contains(&last) && is_known(head, known)).then(|| (head.to_string(), state(last)))
 }

@@ -1,20 +1,8 @@
 //! JSON in an answer, also as models write it: single or curly quotes, `True`, a comma too many, the end missing. Lists of labels or of
 //! objects with a label; objects with a key for labels, whatever stands before it; maps from labels to true, false, a state or a
 //! probability (0.5 and more counts). A string that never ends was cut and is left out.
-use super::{Known, aside, item, lead, organ, prose};
-
-/// Deeper than any answer; what nests deeper is no answer.
-const DEPTH: usize = 32;
-
-#[derive(Clone, Debug, PartialEq)]
-enum Json {
-    Text(String),
-    Number(f64),
-    Flag(bool),
-    Null,
-    List(Vec<Json>),
-    Map(Vec<(String, Json)>),
-}
+use super::reader::{Json, Reader, quoted};
+use super::{Known, Read, aside, item, lead, lines, list, organ, prose, state};
 
 /// The labels of the first JSON list or object that holds some or is empty, and of those that follow it directly; None where there is none.
 pub(super) fn items(text: &str, known: Known) -> Option<Vec<String>> {
@@ -23,9 +11,12 @@ pub(super) fn items(text: &str, known: Known) -> Option<Vec<String>> {
     if line.ends_with("{}") && line.matches('{').count() == 1 && prose::words(line).len() <= 2 {
         return Some(vec![]);
     }
-    let tuple = line.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).map(str::trim);
-    if let Some(inside) = tuple.filter(|inside| inside.starts_with(['"', '\''])) {
-        return items(&format!("[{inside}]"), known); // as Python writes a list that cannot be changed
+    if line.strip_prefix('(').is_some_and(quoted) && line.ends_with(')') {
+        return items(&format!("[{line}]"), known); // as Python writes lists that cannot be changed
+    }
+    let set = line.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    if let Some(inside) = set.filter(|inside| quoted(inside) && !inside.contains([':', '{', '['])) {
+        return items(&format!("[{inside}]"), known);
     }
     let mut from = 0;
     while let Some(start) = text[from..].find(['[', '{']).map(|at| from + at) {
@@ -131,8 +122,10 @@ fn rank(key: &str) -> Option<usize> {
 /// The labels of a value; None where it is none of an answer's shapes.
 fn pieces(value: &Json, known: Known) -> Option<Vec<String>> {
     match value {
-        Json::Text(text) if prose::is_prose(text) => Some(lead::pieces(text, known)),
+        Json::Text(text) if prose::is_prose(text) || is_lined(text) => Some(listed(text, known)),
         Json::Text(text) => Some(written(text, known).unwrap_or_else(|| vec![text.clone()])),
+        // ("renal cyst", 0.95)
+        Json::List(pair) if is_scored(pair) && there(&pair[1]) == Some(false) => Some(vec![]),
         Json::List(all) => {
             let found: Vec<Vec<String>> = all.iter().filter_map(|one| pieces(one, known)).collect();
             (all.is_empty() || !found.is_empty()).then(|| found.concat())
@@ -140,6 +133,25 @@ fn pieces(value: &Json, known: Known) -> Option<Vec<String>> {
         Json::Map(map) => object(map, known),
         _ => None,
     }
+}
+
+/// A label and a share.
+fn is_scored(pair: &[Json]) -> bool {
+    matches!(pair, [Json::Text(_), Json::Number(share)] if (0.0..=1.0).contains(share))
+}
+
+/// The labels of a text under a key: a list in lines or with numbers ("1. a\n2. b"), a sentence, else what commas part.
+fn listed(text: &str, known: Known) -> Vec<String> {
+    if is_lined(text) && !item::is_known(text, known) {
+        let mut read = Read::new(known);
+        list::read(text, &mut read);
+        return read.labels;
+    }
+    lead::pieces(text, known)
+}
+
+fn is_lined(text: &str) -> bool {
+    text.trim().contains('\n') || lines::inline(text).len() > 1
 }
 
 /// The labels of a text that is JSON itself: an answer that was encoded twice.
@@ -274,7 +286,7 @@ fn by_part(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
         return None;
     }
     let found = map.iter().filter(|(key, _)| part(key)).map(|(_, value)| match value {
-        Json::Text(text) => written(text, known).unwrap_or_else(|| super::list::split(text)),
+        Json::Text(text) => written(text, known).unwrap_or_else(|| listed(text, known)),
         other => pieces(other, known).unwrap_or_default(),
     });
     let found: Vec<String> = found.flatten().collect();
@@ -291,20 +303,41 @@ fn by_organ(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
         .map(|(_, value)| match value {
             Json::Null => Some(vec![]),
             Json::Text(text) if organ::is_normal(text) => Some(vec![]),
-            Json::Text(text) => Some(super::list::split(text)),
+            Json::Text(text) => Some(list::split(text)),
             other => pieces(other, known),
         })
         .collect();
     found.map(|all| all.concat().into_iter().filter(|one| !organ::is_normal(one)).collect())
 }
 
+/// Keys beside a label that say in a word whether it is there: "absent", "negative". A number there only grades it.
+const GRADES: [&str; 13] = [
+    "presence",
+    "assertion",
+    "polarity",
+    "certainty",
+    "confidence",
+    "likelihood",
+    "result",
+    "assessment",
+    "state",
+    "exists",
+    "evidence",
+    "is_present",
+    "confirmed",
+];
+
 /// An object that says of its label that it is not there.
 fn denied(map: &[(String, Json)]) -> bool {
-    let labelled = map.iter().any(|(key, value)| rank(key).is_some() && matches!(value, Json::Text(_)));
+    let text = |value: &Json| matches!(value, Json::Text(text) if state::state(text).is_none());
+    let labelled = map
+        .iter()
+        .any(|(key, value)| (rank(key).is_some() || MENTIONS.contains(&key.to_lowercase().as_str())) && text(value));
     map.iter().any(|(key, value)| {
         let key = key.to_lowercase();
         match (value, there(value)) {
             (_, Some(false)) if is_state(&key) => true,
+            (Json::Text(_) | Json::Flag(_), Some(false)) if labelled && GRADES.contains(&key.as_str()) => true,
             (_, Some(false)) if key == "answer" => map.len() > 1,
             (_, Some(true)) if key.contains("negat") => true,
             (Json::Text(text), _) if key.contains("negat") => text.to_lowercase().starts_with("negat"),
@@ -321,7 +354,7 @@ fn is_state(key: &str) -> bool {
 /// Under the surest key; under all of its kind where they are numbered or share a list.
 fn by_key(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
     let listed = |value: &Json| match value {
-        Json::Text(text) => Some(written(text, known).unwrap_or_else(|| lead::pieces(text, known))),
+        Json::Text(text) => Some(written(text, known).unwrap_or_else(|| listed(text, known))),
         Json::Null => Some(vec![]),
         Json::Map(map) if map.is_empty() => Some(vec![]),
         other => pieces(other, known),
@@ -330,9 +363,14 @@ fn by_key(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
         map.iter().filter_map(|(key, value)| Some((rank(key)?, key, listed(value)?))).collect();
     // "fatty liver disease": "present" is a label with a state, though a key's word stands in it
     let label = |key: &str, found: &[String]| {
-        item::is_known(key, known) || key.contains(' ') && found.iter().all(|one| item::state(one).is_some())
+        item::is_known(key, known) || key.contains(' ') && found.iter().all(|one| state::state(one).is_some())
     };
     keyed.retain(|(_, key, found)| found.is_empty() || !label(key, found));
+    // "term": "renal cyst", "result": "positive"
+    let says = |found: &[String]| !found.is_empty() && found.iter().all(|one| state::state(one).is_some());
+    if keyed.iter().any(|(.., found)| !found.is_empty() && !says(found)) {
+        keyed.retain(|(.., found)| !says(found));
+    }
     let shares =
         |key: &str| key.ends_with(|c: char| c.is_ascii_digit()) || SHARED.iter().any(|part| key.contains(part));
     let best = keyed.iter().map(|(rank, ..)| *rank).min()?;
@@ -370,16 +408,23 @@ fn by_known(map: &[(String, Json)], known: Known) -> Option<Vec<String>> {
         Json::List(all) => !all.is_empty(),
         _ => true,
     };
-    let given: Vec<String> = keys.iter().filter(given).map(|pair| pair.0.clone()).collect();
+    let gone = |pair: &&&(String, Json)| matches!(&pair.1, Json::Text(text) if state::gone(&pair.0, text));
+    let denied = keys.iter().any(|pair| gone(&pair));
+    let given: Vec<String> = keys.iter().filter(|pair| given(pair) && !gone(pair)).map(|pair| pair.0.clone()).collect();
     if !keys.is_empty() {
-        return Some(if given.is_empty() { keys.iter().map(|pair| pair.0.clone()).collect() } else { given });
+        return Some(if given.is_empty() && !denied {
+            keys.iter().map(|pair| pair.0.clone()).collect()
+        } else {
+            given
+        });
     }
     let value = |value: &Json| match value {
         Json::Text(text) => item::joined(text, known, 8),
         _ => None,
     };
+    let only = map.len() == 1; // {"text": "renal cyst, gallstone"}
     let values: Vec<String> =
-        map.iter().filter(|(key, _)| !is_other(key)).filter_map(|(_, v)| value(v)).flatten().collect();
+        map.iter().filter(|(key, _)| only || !is_other(key)).filter_map(|(_, v)| value(v)).flatten().collect();
     (!values.is_empty()).then_some(values)
 }
 
@@ -387,147 +432,8 @@ fn there(value: &Json) -> Option<bool> {
     match value {
         Json::Flag(flag) => Some(*flag),
         Json::Number(share) => Some(*share >= 0.5),
-        Json::Text(text) => item::state(text),
+        Json::Text(text) => state::state(&text.replace('_', " ")),
         Json::Map(map) => map.iter().find(|(key, _)| is_state(key)).and_then(|(_, value)| there(value)),
         _ => None,
-    }
-}
-
-/// Reads JSON and what looks like it; the end of the text closes all that is open.
-struct Reader<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl Reader<'_> {
-    fn peek(&self) -> Option<char> {
-        self.text[self.at..].chars().next()
-    }
-
-    fn skip(&mut self, also: &[char]) {
-        while let Some(c) = self.peek().filter(|c| c.is_whitespace() || also.contains(c)) {
-            self.at += c.len_utf8();
-        }
-    }
-
-    fn value(&mut self, depth: usize) -> Option<Json> {
-        self.skip(&[]);
-        match self.peek()? {
-            '[' if depth < DEPTH => self.list(depth),
-            '{' if depth < DEPTH => self.map(depth),
-            '"' | '\'' | '“' | '‘' => self.string().map(Json::Text),
-            _ => self.word(),
-        }
-    }
-
-    fn list(&mut self, depth: usize) -> Option<Json> {
-        self.at += 1;
-        let mut all = Vec::new();
-        loop {
-            self.skip(&[',']);
-            match self.peek() {
-                None => return Some(Json::List(all)),
-                Some(']') => {
-                    self.at += 1;
-                    return Some(Json::List(all));
-                }
-                Some(_) => (),
-            }
-            match self.value(depth + 1) {
-                Some(value) => all.push(value),
-                None if self.at >= self.text.len() && !all.is_empty() => return Some(Json::List(all)),
-                None => return None,
-            }
-        }
-    }
-
-    fn map(&mut self, depth: usize) -> Option<Json> {
-        self.at += 1;
-        let mut all = Vec::new();
-        loop {
-            self.skip(&[',']);
-            match self.peek() {
-                None => return Some(Json::Map(all)),
-                Some('}') => {
-                    self.at += 1;
-                    return Some(Json::Map(all));
-                }
-                Some(_) => (),
-            }
-            let pair = self.pair(depth);
-            match pair {
-                Some(pair) => all.push(pair),
-                None if self.at >= self.text.len() => return Some(Json::Map(all)),
-                None => return None,
-            }
-        }
-    }
-
-    fn pair(&mut self, depth: usize) -> Option<(String, Json)> {
-        let key = self.string()?;
-        self.skip(&[]);
-        if self.peek()? != ':' {
-            return None;
-        }
-        self.at += 1;
-        Some((key, self.value(depth + 1)?))
-    }
-
-    /// A quoted string; None, with the rest used up, where it never ends.
-    fn string(&mut self) -> Option<String> {
-        let open = self.peek()?;
-        let close = match open {
-            '"' | '\'' => open,
-            '“' => '”',
-            '‘' => '’',
-            _ => return None,
-        };
-        let rest = &self.text[self.at + open.len_utf8()..];
-        let (mut out, mut chars) = (String::new(), rest.char_indices());
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '\\' => out.push(escaped(&mut chars)),
-                c if c == close && (c != '\'' || self.closes(rest, at)) => {
-                    self.at += open.len_utf8() + at + c.len_utf8();
-                    return Some(out);
-                }
-                c => out.push(c),
-            }
-        }
-        self.at = self.text.len();
-        None
-    }
-
-    /// An apostrophe in a word does not end a string in single quotes.
-    fn closes(&self, rest: &str, at: usize) -> bool {
-        rest[at + 1..].chars().next().is_none_or(|next| !next.is_alphanumeric())
-    }
-
-    /// true, false, null, a number; None for other words.
-    fn word(&mut self) -> Option<Json> {
-        let rest = &self.text[self.at..];
-        let length = rest.find(|c: char| !c.is_alphanumeric() && !"+-.%_".contains(c)).unwrap_or(rest.len());
-        let word = &rest[..length];
-        self.at += length;
-        match word.to_lowercase().as_str() {
-            "true" | "yes" => Some(Json::Flag(true)),
-            "false" | "no" => Some(Json::Flag(false)),
-            "null" | "none" => Some(Json::Null),
-            number => match number.strip_suffix('%') {
-                Some(percent) => percent.parse().ok().map(|share: f64| Json::Number(share / 100.0)),
-                None => number.parse().ok().map(Json::Number),
-            },
-        }
-    }
-}
-
-fn escaped(chars: &mut std::str::CharIndices) -> char {
-    match chars.next().map_or('\\', |(_, c)| c) {
-        'n' | 't' | 'r' => ' ',
-        'u' => {
-            let code: String = chars.by_ref().take(4).map(|(_, c)| c).collect();
-            u32::from_str_radix(&code, 16).ok().and_then(char::from_u32).unwrap_or('\u{fffd}')
-        }
-        c => c,
     }
 }

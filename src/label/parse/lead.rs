@@ -8,7 +8,12 @@ use super::{Known, Read, aside, item, list, organ, prose};
 
 /// The label of "a is seen", and whether it is; None where a text does not end so.
 pub(super) fn seen(text: &str) -> Option<(&str, bool)> {
-    let (rest, state) = text.trim_end_matches('.').rsplit_once(' ')?;
+    let text = text.trim_end_matches('.');
+    let names = [" are the diagnoses", " is the diagnosis", " are diagnosed", " is diagnosed"];
+    if let Some(label) = names.iter().find_map(|words| text.strip_suffix(words)) {
+        return Some((label, true));
+    }
+    let (rest, state) = text.rsplit_once(' ')?;
     let there = ["seen", "present", "found", "noted", "identified", "visible", "detected", "observed", "demonstrated"];
     let gone = ["absent", "excluded", "unlikely"];
     let (rest, not) = rest.strip_suffix(" not").map_or((rest, false), |rest| (rest, true));
@@ -50,7 +55,7 @@ const NAMES: [&str; 28] = [
     "a case of",
 ];
 /// Words behind which it names what is there.
-const LEADS: [&str; 65] = [
+const LEADS: [&str; 66] = [
     "consistent with",
     "compatible with",
     "suspicious for",
@@ -104,6 +109,7 @@ const LEADS: [&str; 65] = [
     "there is",
     "there are",
     "it is",
+    "supports",
     "which is",
     "patient with",
     "pt with",
@@ -136,8 +142,18 @@ const FIRM: [&str; 10] = [
     "there are",
 ];
 /// Words before a label that only say how sure it is.
-const SURE: [&str; 8] =
-    ["most likely ", "likely ", "probably ", "possibly ", "most probably ", "also ", "both ", "the following "];
+const SURE: [&str; 10] = [
+    "are ",
+    "is ",
+    "most likely ",
+    "likely ",
+    "probably ",
+    "possibly ",
+    "most probably ",
+    "also ",
+    "both ",
+    "the following ",
+];
 
 /// Bytes of a sentence; what is longer is none, but a model that repeats itself.
 const LONGEST: usize = 1000;

@@ -1,9 +1,10 @@
 //! The lines of an answer as a list has them: one item, one check box, one section a line; marks of items in one form.
-use super::{aside, item};
+use super::{aside, item, prose, state};
 
 /// The lines that [`super::list`] reads.
 pub(super) fn lines(text: &str) -> String {
     let text = text.lines().flat_map(|line| numbered(line)).collect::<Vec<_>>().join("\n");
+    let text = text.lines().map(asked).collect::<Vec<_>>().join("\n");
     let text = text.lines().map(aside::apart).collect::<Vec<_>>().join("\n");
     marked(&unlettered(&untabbed(&text)))
 }
@@ -116,4 +117,44 @@ pub(super) fn inline(line: &str) -> Vec<&str> {
     }
     parts.push(rest);
     parts
+}
+
+/// "Ascites? No. Is there a renal cyst? Yes (2 cm)." as lines of a name and a state; other lines whole.
+fn asked(line: &str) -> String {
+    let (mut out, mut rest) = (Vec::new(), line);
+    while let Some((name, after)) = rest.split_once('?') {
+        let after = after.trim_start_matches([' ', '*', '_']);
+        let end = after.find(['.', ',', ';', '!', '(']).unwrap_or(after.len());
+        let (answer, tail) = after.split_at(end);
+        let answer = answer.trim_matches([' ', '*', '_']);
+        let short = prose::words(name).len() <= 10 && !name.contains(':');
+        if !short || name.trim().is_empty() || state::state(answer).is_none() {
+            return line.to_string();
+        }
+        out.push(format!("{}: {answer}", unasked(name)));
+        // what stands between an answer and the next question explains it
+        rest = match tail.find('?') {
+            Some(next) => tail[..next].rfind(['.', ',', ';', '!']).map_or(tail, |at| &tail[at + 1..]),
+            None if tail.starts_with(',') => return line.to_string(),
+            None if tail.starts_with('(') => tail.split_once(')').map_or("", |(_, rest)| rest),
+            None => tail,
+        };
+    }
+    if out.is_empty() {
+        return line.to_string();
+    }
+    let last = rest.trim_matches(['.', ';', '!', ' ', '*', '_']);
+    out.extend(Some(last.to_string()).filter(|last| !last.is_empty()));
+    out.join("\n")
+}
+
+/// What a question asks for: "Is there a renal cyst".
+fn unasked(name: &str) -> &str {
+    let starts =
+        ["is there ", "are there ", "does the patient have ", "evidence of ", "any ", "a ", "an ", "signs of "];
+    let lower = name.trim_start().to_lowercase();
+    match starts.iter().find(|start| lower.starts_with(**start)) {
+        Some(start) => unasked(&name.trim_start()[start.len()..]),
+        None => name,
+    }
 }

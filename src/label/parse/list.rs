@@ -3,7 +3,7 @@
 use super::aside::{self, Aside, Kind, Reach, aside, echoes, indent};
 use super::heading::{self, Heading, heading};
 use super::lead::{announced, conclude, leading, led, seen, told};
-use super::{Known, Read, item, lines, nothing, organ, prose};
+use super::{Known, Read, item, lines, nothing, organ, prose, state};
 
 /// Reads the lines of an answer.
 pub(super) fn read(text: &str, read: &mut Read) {
@@ -140,9 +140,11 @@ fn is_foreign(line: &str, known: Known) -> bool {
     !known(name) && !known(text) && !organ::is_organ(name) && !heading::is_part(name)
 }
 
-/// Whether a line that looks like an aside is a label of the task.
+/// Whether a line that looks like an aside is a label of the task, perhaps behind its code ("ICD-10 N28.1: renal cyst").
 fn is_entry(line: &str, read: &Read) -> bool {
-    item::is_known(item::unbulleted(line), read.known)
+    let coded = line.split_once(": ").filter(|(code, _)| item::is_codes(item::unbulleted(code)));
+    let labelled = coded.is_some_and(|(_, rest)| item::is_known(&split(rest)[0], read.known));
+    labelled || item::is_known(item::unbulleted(line), read.known)
 }
 
 /// "## Kidney", "**Liver and bile ducts**" among other lines.
@@ -183,7 +185,7 @@ fn echo_free(line: &str) -> String {
 /// One line: a label with its explanation, or a list of labels, or sentences.
 fn entry(line: &str, read: &mut Read) {
     let line = echo_free(line);
-    let line = line.trim();
+    let line = item::unwrapped(line.trim());
     if line.is_empty() {
         return;
     }
@@ -212,8 +214,15 @@ fn entry(line: &str, read: &mut Read) {
 fn with_explanation(line: &str, read: &Read) -> Option<String> {
     let (head, tail) = item::explained(line)?;
     let organ = item::explained(tail).is_some() || item::joined(tail, read.known, 8).is_some();
+    // "ascites: none; renal cyst": a list, of which the first has a state
+    let pieces = split(tail);
+    let stated = state::state(&pieces[0]).is_some() || state::gone(head, &pieces[0]);
+    let follows = |piece: &String| item::joined(&item::tidy(piece), read.known, 8).is_some();
+    if pieces.len() > 1 && (stated || tail.contains(';') && pieces[1..].iter().any(follows)) {
+        return None;
+    }
     let long = prose::sentences(head).len() > 1 || prose::words(head).len() > 8;
-    if long || organ || split(head).len() > 1 || prose::is_prose(head) || item::state(tail).is_some() {
+    if long || organ || split(head).len() > 1 || prose::is_prose(head) || state::state(tail).is_some() {
         return None;
     }
     Some(line.to_string())
@@ -235,7 +244,7 @@ fn listed(sentence: &str, read: &mut Read) {
         return read.tell(&labels);
     }
     let pieces: Vec<String> = parted(sentence, read.known);
-    if prose::is_prose(sentence) {
+    if prose::is_prose(&unstated(sentence)) {
         states(sentence, &pieces, read);
     } else if leading(sentence, read.known) {
         conclude(&[sentence], read);
@@ -283,16 +292,29 @@ fn unremarked(sentence: &str, known: Known) -> String {
         while let Some(start) = out[from..].find(open).map(|at| from + at) {
             let Some(end) = out[start..].find(close).map(|at| start + at) else { break };
             let inside = out[start + 1..end].to_string();
-            let whole = item::is_known(&out, known) || out[..start].trim().is_empty() || item::state(&inside).is_some();
             // "Chills (without fever)" is a name
             let denial = nothing::denies(&inside) && !inside.starts_with("without");
+            let front = out[..start].trim().is_empty() && (!denial || out[end + 1..].trim().is_empty());
+            let whole = item::is_known(&out, known) || front || state::state(&inside).is_some();
             let reason = ["because ", "due to "].iter().any(|word| inside.starts_with(word));
-            if !whole && (denial || reason || prose::is_prose(&inside)) {
+            if !whole && (denial || reason || item::is_coded(&inside) || prose::is_prose(&inside)) {
                 out.replace_range(start..=end, "");
                 from = start;
             } else {
                 from = end;
             }
+        }
+    }
+    out
+}
+
+/// Without brackets that hold a state: "a (confirmed), b (seen)" is no sentence for their sake.
+fn unstated(sentence: &str) -> String {
+    let mut out = sentence.to_string();
+    for (at, _) in sentence.rmatch_indices('(') {
+        let end = sentence[at..].find(')').map(|end| at + end);
+        if let Some(end) = end.filter(|end| state::state(&sentence[at + 1..*end]).is_some()) {
+            out.replace_range(at..=end, "");
         }
     }
     out
@@ -341,7 +363,7 @@ pub(super) fn parted(line: &str, known: Known) -> Vec<String> {
 fn opposed(piece: String) -> Vec<String> {
     let denied = |text: &str| {
         let text = text.trim().to_lowercase();
-        ["not ", "no ", "without "].iter().any(|word| text.starts_with(word))
+        ["not ", "no ", "without ", "nothing "].iter().any(|word| text.starts_with(word))
     };
     if let Some((a, b)) = piece.split_once(". ").filter(|(a, _)| denied(a)) {
         return vec![a.to_string(), b.to_string()];

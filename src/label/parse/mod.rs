@@ -1,6 +1,6 @@
 //! Labels from a model's free answer. What is taken off, in order: marks without a shape, thoughts, special tokens, all but the answer of a
 //! box, a tag or a code fence ([`strip`]); then the first of JSON, a table, and lines ([`json`], [`table`], [`list`]) gives the items,
-//! and of each item what is no label is taken off: a bullet, a code, a citation, an explanation, a state ([`item`]). Lines of a list
+//! and of each item what is no label is taken off: a bullet, a code, a citation, an explanation, a state ([`item`], [`state`]). Lines of a list
 //! are read by their headings ([`heading`] of labels, [`aside`] of what is not there and of other things).
 //!
 //! Nothing is judged here: an invented label stays a label. Prose is no list: a sentence with a verb gives no label, but for what an answer
@@ -18,6 +18,8 @@ pub mod measured;
 mod nothing;
 mod organ;
 mod prose;
+mod reader;
+mod state;
 mod strip;
 mod table;
 
@@ -426,8 +428,75 @@ mod tests {
     }
 
     #[test]
+    fn what_is_denied_in_any_words_or_keys_is_not_given() {
+        let denials =
+            ["No evidence", "N/A", "none", "not found", "absent", "No evidence in the report", "no hydronephrosis"];
+        for denial in denials {
+            for answer in [
+                format!("Hydronephrosis: {denial}\nRenal cyst: yes\nGallstone: yes"),
+                format!("hydronephrosis: {denial}; renal cyst; gallstone"),
+                format!("- **Hydronephrosis**: {denial}\n- **Renal cyst**: 2 cm\n- **Gallstone**: 5 mm"),
+            ] {
+                let read = parse_known(&answer.to_lowercase(), vocabulary);
+                assert_eq!(read.labels, ["renal cyst", "gallstone"], "{answer}");
+            }
+        }
+        let states = [
+            ("assertion", "\"absent\"", "\"present\""),
+            ("polarity", "\"negative\"", "\"positive\""),
+            ("certainty", "\"absent\"", "\"low\""),
+            ("result", "\"not_found\"", "\"found\""),
+            ("presence", "false", "true"),
+        ];
+        for (key, (state, gone, there)) in ["name", "diagnosis", "term"].iter().flat_map(|key| states.map(|s| (key, s)))
+        {
+            let answer = format!(
+                "[{{\"{key}\": \"ascites\", \"{state}\": {gone}}}, {{\"{key}\": \"gallstone\", \"{state}\": {there}}}]"
+            );
+            assert_eq!(parse_known(&answer, vocabulary).labels, ["gallstone"], "{answer}");
+        }
+        // what denies something else
+        let other = parse_known("renal cyst: no evidence of rupture\ngallstone: no obstruction", vocabulary);
+        assert_eq!(other.labels, ["renal cyst", "gallstone"]);
+    }
+
+    #[test]
+    fn no_label_keeps_the_syntax_around_it() {
+        let forms = [
+            "('x', 0.95)",
+            "[('x', 0.95)]",
+            "(x)",
+            "- (x)",
+            "x [SNOMED 1234]",
+            "[line 3] x",
+            "x=1",
+            "x ~ 95%",
+            "🩺 x",
+            "x <cite>a thin wall</cite>",
+            "{\"diagnoses\": \"1. x\\n2. x\"}",
+            "{'x'}",
+            "x (N28.1, confirmed)",
+        ];
+        for (form, label) in forms.iter().flat_map(|form| ["renal cyst", "mesenteric panniculitis"].map(|l| (form, l)))
+        {
+            let answer = form.replace('x', label);
+            assert_eq!(parse_known(&answer, vocabulary).labels, [label], "{answer}");
+        }
+        for label in ["50% pneumothorax", "L4/L5 disc herniation", "BMI=35", "hernia (inguinal, left)", "rest pain"] {
+            assert_eq!(labels(label), [label]);
+        }
+    }
+
+    #[test]
     fn a_name_for_nothing_is_none_and_not_knowing_is_no_answer() {
-        for none in ["No significant abnormality was detected.", "Normal CT of the abdomen", "The scan is normal."] {
+        for none in [
+            "No significant abnormality was detected.",
+            "Normal CT of the abdomen",
+            "The scan is normal.",
+            "No acute findings",
+            "No findings",
+            "Normal scan",
+        ] {
             assert_eq!(parse(none), Parsed { labels: vec![], parsed: true }, "{none}");
         }
         for unsaid in ["Unknown", "Unable to determine", "Insufficient information.", "Not enough information", "TBD"] {
@@ -463,6 +532,13 @@ mod tests {
             " and ",
             "x",
             "<|im_end|>",
+            "? No.",
+            "('",
+            "🩺",
+            "=1",
+            "95% ",
+            "<cite>",
+            "</cite>",
         ];
         for _ in 0..20_000 {
             let n = dice.below(12);

@@ -1,7 +1,7 @@
 //! Items that are no label: names for nothing at all ("No abnormality detected", "Normal CT"), denials ("no ascites"), what says that
 //! nothing can be said ("Unknown"), words of headings and remarks.
 //!
-//! "No acute abnormality" is none of these: such a label stands in the data and is read as itself.
+//! "No acute abnormality" is none of these: such a label stands in the data and is read as itself. "No acute findings" is one.
 use super::{item, prose};
 
 /// Begins like a denial, and is not a name for nothing at all ("no acute abnormality").
@@ -32,7 +32,7 @@ pub(super) fn denies(text: &str) -> bool {
     denials.iter().any(|denial| lower.starts_with(denial))
 }
 
-/// What a denial of everything denies, how it is qualified, and what else stands in it; "acute" does not: see above.
+/// What a denial of everything denies, how it is qualified, and what else stands in it; "no acute abnormality" does not: see above.
 const ANYTHING: [&str; 20] = [
     "abnormality",
     "abnormalities",
@@ -181,9 +181,14 @@ pub(super) fn is_none(label: &str) -> bool {
     let among = |lists: &[&[&str]], word: &String| lists.iter().any(|list| list.contains(&word.as_str()));
     let there = matches!(words.first().map(String::as_str), Some("there"));
     let words = if there { &words[words.len().min(2)..] } else { &words[..] }; // "there are no …"
+    let abnormality = words.iter().any(|word| word.starts_with("abnormalit"));
     let denied = matches!(words.first().map(String::as_str), Some("no" | "nothing" | "without"))
         && words.iter().any(|word| among(&[&ANYTHING], word))
-        && words[1..].iter().all(|word| among(&[&ANYTHING, &QUALITIES, &STATES, &EXAMINED], word));
+        && words[1..]
+            .iter()
+            .all(|word| among(&[&ANYTHING, &QUALITIES, &STATES, &EXAMINED], word) || word == "acute" && !abnormality);
+    let others = matches!(words.first().map(String::as_str), Some("rest" | "remainder")); // "rest normal", not "rest pain"
+    let words = &words[usize::from(others)..];
     let normal = words.iter().any(|word| among(&[&NORMAL[..4]], word))
         && words.iter().all(|word| among(&[&NORMAL, &EXAMINED], word));
     let limits =

@@ -19,6 +19,9 @@ const ENDS: [&str; 11] = [
     "</s>",
     "<s>",
 ];
+/// Tags of what is quoted or said beside a label.
+const ASIDES: [&str; 9] =
+    ["cite", "citation", "quote", "ref", "reference", "source", "evidence", "rationale", "justification"];
 /// Tags of emphasis, which do not part what they stand in.
 const INLINE: [&str; 9] = ["b", "i", "u", "em", "strong", "span", "code", "mark", "sup"];
 
@@ -34,6 +37,8 @@ pub(super) fn answer(raw: &str) -> String {
     let text = first_turn(&text);
     let text = boxed(&text).unwrap_or(text);
     let text = uninterjected(&answered(&text));
+    let text = ASIDES.iter().fold(text, |text, tag| unquoted(&text, tag, |_| true));
+    let text = unquoted(&text, "sup", |inside| inside.bytes().all(|b| b.is_ascii_digit()));
     let struck = ["<del>", "</del>", "<strike>", "</strike>"].iter().fold(text, |text, tag| text.replace(tag, "~~"));
     indented(untagged(&struck).trim(), raw)
 }
@@ -64,9 +69,35 @@ pub(super) fn shaped(text: &str) -> String {
         '：' => Some(':'),
         '｜' => Some('|'),
         '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
+        '🚫' | '⛔' | '👎' | '✖' => Some('❌'),
         c => Some(c),
     };
-    text.chars().filter_map(one).collect()
+    pictureless(&text.chars().filter_map(one).collect::<String>())
+}
+
+/// Without pictures; where one parts two words, a new line stands for it.
+fn pictureless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(is_picture) {
+        out += &rest[..at];
+        rest = rest[at..].trim_start_matches(|c| is_picture(c) || c == ' ');
+        let parts = out.trim_end_matches(' ').ends_with(|c: char| c.is_alphanumeric() || c == ')');
+        let joins = ["and ", "or ", "with ", "in ", "of "].iter().any(|word| rest.starts_with(word));
+        match !joins && rest.starts_with(|c: char| c.is_alphanumeric() || c == '*') {
+            true if parts => out.push('\n'),
+            _ if joins => out = format!("{} ", out.trim_end()),
+            _ if rest.starts_with('\n') || rest.is_empty() => out.truncate(out.trim_end_matches(' ').len()),
+            _ => (),
+        }
+    }
+    out + rest
+}
+
+/// Pictures that mean nothing beside a label; boxes, ticks and crosses are none of them.
+fn is_picture(c: char) -> bool {
+    matches!(c, '\u{1f1e6}'..='\u{1f1ff}' | '\u{1f300}'..='\u{1faff}' | '\u{2600}'..='\u{260f}' | '\u{2613}'..='\u{26ff}')
+        || matches!(c, '⭐' | '✨' | '❗' | '❓' | '❤' | '⬤')
 }
 
 /// `[ANSWER]…[/ANSWER]` as `<answer>…</answer>`, for every tag of an answer or a thought; one that is not closed where it stands in front.
@@ -92,10 +123,10 @@ fn angled(text: &str) -> String {
 
 /// An apostrophe in place of a grave or acute accent between two letters: "Crohn`s".
 fn apostrophes(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
+    let chars: Vec<char> = text.replace("\\'s ", "'s ").chars().collect();
     let letter = |at: usize| chars.get(at).is_some_and(|c| c.is_alphabetic());
     let one = |(at, c): (usize, &char)| match c {
-        '`' | '´' if at > 0 && letter(at - 1) && letter(at + 1) => '\'',
+        '`' | '´' | 'ʼ' if at > 0 && letter(at - 1) && letter(at + 1) => '\'',
         c => *c,
     };
     chars.iter().enumerate().map(one).collect()
@@ -241,6 +272,29 @@ fn unthought(text: &str, tag: &str) -> String {
         Some(end) => text[end + close.len()..].to_string(),
         None => text,
     }
+}
+
+/// Without `<cite>…</cite>`, where both ends stand and what is between `counts`.
+fn unquoted(text: &str, tag: &str, counts: impl Fn(&str) -> bool) -> String {
+    let (open, close) = (format!("<{tag}"), format!("</{tag}>"));
+    if text.matches(&open).count() > 64 {
+        return text.to_string(); // no answer quotes as often
+    }
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(start) = rest.find(&open) {
+        let inside = &rest[start + open.len()..];
+        let begin = inside.find('>').filter(|at| *at < 80 && (*at == 0 || inside.starts_with(' ')));
+        let between = begin.and_then(|begin| Some(&inside[begin + 1..begin + 1 + inside[begin + 1..].find(&close)?]));
+        out += &rest[..start];
+        rest = match (begin, between.filter(|text| counts(text))) {
+            (Some(begin), Some(text)) => &inside[begin + 1 + text.len() + close.len()..],
+            _ => {
+                out += &open;
+                inside
+            }
+        };
+    }
+    out + rest
 }
 
 /// Up to the first special token that ends a turn, without those that begin it.

@@ -1,5 +1,5 @@
 //! Tables of Markdown, of tabs and of commas: the column of labels by its head, without rows whose state says that they are not there.
-use super::{Read, aside, heading, item, organ};
+use super::{Read, aside, heading, item, organ, state};
 
 /// Reads a table; false where there is none, or it holds no label.
 pub(super) fn read(text: &str, read: &mut Read) -> bool {
@@ -30,7 +30,7 @@ fn scored(text: &str) -> Option<Vec<(String, bool)>> {
             cells.push(row.split_once(separator).filter(|(_, tail)| !tail.contains(separator))?);
         }
         let state = |tail: &str| {
-            item::state(tail).filter(|_| separator != ',' || tail.trim().starts_with(|c: char| c.is_ascii_digit()))
+            state::state(tail).filter(|_| separator != ',' || tail.trim().starts_with(|c: char| c.is_ascii_digit()))
         };
         let head = usize::from(cells.len() > 1 && state(cells[0].1).is_none());
         let body = &cells[head..];
@@ -81,7 +81,7 @@ fn headed(rows: &[&str], read: &mut Read) {
     let Some(labels) = named.or_else(|| (0..head.len()).find(letters)) else { return };
     let states = column(&["present", "status", "yes", "positive", "detected"]).filter(|at| *at != labels);
     for row in &body {
-        let gone = states.and_then(|at| item::state(row.get(at)?)) == Some(false);
+        let gone = states.and_then(|at| state::state(row.get(at)?)) == Some(false);
         let organ = row.iter().any(|cell| organ::is_organ(cell));
         match row.get(labels) {
             Some(_) if gone => read.nothing = true,
