@@ -592,7 +592,7 @@ fn the_page_works_without_a_script_and_escapes_all_text() {
     let at = server.address();
     let page = get(at, "/");
     assert!(page.headers.contains("content-type: text/html; charset=utf-8"));
-    for wanted in ["<label for=\"text\">", "lang=\"en\"", "not a medical device", "aria-live", "method=\"post\""] {
+    for wanted in ["<label for=\"text\"", "lang=\"en\"", "not a medical device", "aria-live", "method=\"post\""] {
         assert!(page.body.contains(wanted), "{wanted}");
     }
     assert!(!page.body.contains("{{") && !page.body.contains("style=") && !page.body.contains("onclick"));

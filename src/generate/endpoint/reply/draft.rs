@@ -105,7 +105,7 @@ impl Draft {
             self.reply.usage = self.reply.usage.filter(|count| count.new > 0 && count.prompt > 0);
         }
         let listed = of_answer(&self.tokens, self.reply.parts()).filter(|tokens| !tokens.is_empty());
-        let tokens = listed.filter(|tokens| spell(tokens, self.reply.parts().1));
+        let tokens = listed.filter(|tokens| !are_part(tokens, self.reply.parts().1));
         // One token without a number, or with one that is no logarithm of a probability, leaves no sum that means anything.
         let logprob = |token: &Token| token.logprob.filter(|p| *p <= 1e-3).unwrap_or(f64::NAN);
         self.reply.logprob = tokens.map(|tokens| tokens.iter().map(logprob).sum());
@@ -113,12 +113,13 @@ impl Draft {
     }
 }
 
-/// Whether tokens with their texts are all of the answer's. Texts of parts of a letter cannot be put together, so that only an answer in
-/// ASCII can be told.
-fn spell(tokens: &[Token], answer: &str) -> bool {
+/// Whether the tokens' texts are a part of the answer and not all of it: a sum over them is not that of the answer. What does not read as a
+/// part (bytes of a letter, another spelling of a space) cannot be told.
+fn are_part(tokens: &[Token], answer: &str) -> bool {
     let text: Option<String> = tokens.iter().map(|token| token.token.as_deref()).collect();
-    let text = text.map(|text| text.replace(['Ġ', '▁'], " ").replace('Ċ', "\n"));
-    !answer.is_ascii() || text.is_none_or(|text| text.contains(answer.trim()))
+    let text = text.unwrap_or_default().replace(['Ġ', '▁'], " ");
+    let (text, answer) = (text.trim(), answer.trim());
+    !text.is_empty() && text.len() < answer.len() && answer.contains(text)
 }
 
 /// An error that stands in an object where an answer should: in its own words, or as JSON.
