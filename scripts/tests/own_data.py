@@ -26,14 +26,32 @@ import steps  # noqa: E402
 
 CHAPTERS = ["00-summary", "01-data", "02-prompts", "03-fine-tuning", "03a-one-step", "03b-choices", "04-evaluation", "05-failures"]
 SIGNS = {
-    "hepatic abscess": "A rim-enhancing collection lies in segment VII.",
-    "pancreatic cyst": "A thin-walled lesion of 14 mm lies in the pancreatic tail.",
-    "aortic aneurysm": "The infrarenal aorta measures 41 mm.",
-    "splenic infarct": "There is a wedge-shaped area without contrast in the spleen.",
-    "Crohn disease": "The terminal ileum has a thick wall with a comb sign.",
-    "adrenal adenoma": "The left adrenal gland holds a nodule of 8 HU.",
+    "hepatic abscess": "A rim-enhancing collection of {n} mm lies in segment {segment}.",
+    "pancreatic cyst": "A thin-walled lesion of {n} mm lies in the pancreatic {part}.",
+    "aortic aneurysm": "The infrarenal aorta measures {n} mm below the renal arteries.",
+    "splenic infarct": "There is a wedge-shaped area of {n} mm without contrast in the {part} of the spleen.",
+    "Crohn disease": "The terminal ileum has a thick wall with a comb sign over {n} mm.",
+    "adrenal adenoma": "The left adrenal gland holds a nodule of {n} mm and {segment} HU.",
 }
-OTHERS = ["No free fluid.", "No enlarged lymph nodes.", "The gallbladder is unremarkable.", "The spine is degenerated.", "The lung bases are clear."]
+OTHERS = [
+    "No free fluid.",
+    "No enlarged lymph nodes; the largest measures {n} mm.",
+    "The gallbladder is unremarkable.",
+    "The spine is degenerated at {segment} levels.",
+    "The lung bases are clear.",
+    "The bladder holds {n} ml.",
+    "Contrast was given with a delay of {n} s.",
+    "The {part} of the left kidney is normal.",
+    "Compared with a study {segment} months ago there is little change.",
+    "The uterus measures {n} mm.",
+    "A drain ends {n} mm above the {part} of the liver.",
+]
+
+
+def said(sentence: str, dice: random.Random) -> str:
+    return sentence.format(n=dice.randint(11, 99), segment=dice.randint(2, 8), part=dice.choice(["head", "body", "tail", "upper pole", "lower pole"]))
+
+
 CONFIG = """name = "own"
 model = "embedded"
 corpus = "findings"
@@ -49,6 +67,7 @@ seed = 7
 epochs = 2
 batch_tokens = 1024
 accumulate = 1
+eval_every = 50
 max_norm = 1.0
 schedule = { lr = 2e-3, warmup = 0.05, floor = 0.1 }
 """
@@ -64,7 +83,7 @@ def spreadsheet(path: Path) -> None:
         rows.writerow(["split", "case_id", "input_finding", "output_disease"])
         for i in range(78):
             labels = dice.sample(sorted(SIGNS), dice.choice([1, 1, 2, 3]))
-            sentences = [SIGNS[label] for label in labels] + dice.sample(OTHERS, 2)
+            sentences = [said(sentence, dice) for sentence in [*(SIGNS[label] for label in labels), *dice.sample(OTHERS, 6)]]
             dice.shuffle(sentences)
             rows.writerow(["train" if i < 58 else "test", f"P{i:03}", " ".join([*sentences, f"Study {i}."]), ", ".join(labels)])
 

@@ -120,7 +120,7 @@ pub fn attribution(analysis: &Analysis, models: &[&str]) -> Result<Table> {
     Ok(Table::from_rows(&names, &rows))
 }
 
-/// Invented labels by what the generator says of them (rows) and the class that the cue words of the sentence gave (columns).
+/// Invented labels by what the record of the cases says of them (rows; "not spoken of" without a record) and the class that the cue words of the sentence gave (columns).
 pub fn reasons(analysis: &Analysis, model: &str) -> Result<Table> {
     let name = |label: &str| analysis.names.normalise(label);
     let counts = cues(analysis.get(model)?, &analysis.truths, &name);
@@ -130,7 +130,7 @@ pub fn reasons(analysis: &Analysis, model: &str) -> Result<Table> {
         let cells = classes.map(|class| counts.get(&(why.clone(), class)).copied().unwrap_or(0).to_string());
         [vec![why.clone()], cells.to_vec()].concat()
     };
-    let names: Vec<&str> = ["what the generator says"].into_iter().chain(classes.map(Class::name)).collect();
+    let names: Vec<&str> = ["in the record"].into_iter().chain(classes.map(Class::name)).collect();
     Ok(Table::from_rows(&names, &reasons.into_iter().map(row).collect::<Vec<_>>()))
 }
 

@@ -115,15 +115,22 @@ pub fn calibration(results: &Results, models: &[&str], target: Target) -> Result
     Ok(Table::from_rows(&[&["model"], detail::CALIBRATION.as_slice()].concat(), &rows))
 }
 
-/// Reliability of one model's probability of `target`, raw and scaled.
+/// Reliability of one model's probability of `target`, raw and scaled; a figure that says so where its answers are too few.
 pub fn reliability(results: &Results, model: &str, target: Target, signal: Signal) -> Result<Figure> {
-    figures::reliability(&calibrated(results, model, target, signal)?)
+    match calibrated(results, model, target, signal) {
+        Ok(found) => figures::reliability(&found),
+        Err(_) => figures::without("too few answers with a log-probability to say how reliable they are"),
+    }
 }
 
-/// Risk (1 − outcome) against coverage of each model.
+/// Risk (1 − outcome) against coverage of each model whose answers suffice for a curve.
 pub fn risk_coverage(results: &Results, models: &[&str], target: Target, signal: Signal) -> Result<Figure> {
-    let curve = |name: &&str| -> Result<_> { Ok((name.to_string(), calibrated(results, name, target, signal)?)) };
-    figures::risk_coverage(&models.iter().map(curve).collect::<Result<Vec<_>>>()?)
+    let curve = |name: &&str| Some((name.to_string(), calibrated(results, name, target, signal).ok()?));
+    let curves: Vec<_> = models.iter().filter_map(curve).collect();
+    match curves.is_empty() {
+        true => figures::without("too few answers with a log-probability to draw a curve"),
+        false => figures::risk_coverage(&curves),
+    }
 }
 
 /// How the log-probability of a model's answers forecasts `target`.

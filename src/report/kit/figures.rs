@@ -6,7 +6,7 @@ mod forests;
 #[cfg(test)]
 mod tests;
 
-pub use calibration::{reliability, risk_coverage};
+pub use calibration::{reliability, risk_coverage, without};
 pub use counts::{label_frequencies, lengths, top_labels};
 pub use curves::{bands, learning_curve};
 pub use forests::{forest, paired_forest};

@@ -48,6 +48,14 @@ pub fn reliability(found: &Calibration) -> Result<Figure> {
     })
 }
 
+/// In the place of a figure that these cases do not suffice for: why there is none.
+pub fn without(why: &str) -> Result<Figure> {
+    Figure::draw((SIZE.0, 60), |area| {
+        area.draw(&Text::new(why.to_string(), (24, 30), anchored(15, HPos::Left, VPos::Center)))?;
+        Ok(())
+    })
+}
+
 /// Mean loss of the most confident answers against the share that is taken, a line a model with a point at every tenth; with AURC and its
 /// interval in the key.
 pub fn risk_coverage(curves: &[(String, Calibration)]) -> Result<Figure> {
