@@ -9,7 +9,7 @@
 //! max(1, √(t / f)) over its labels, f the share of training cases with the label. Fractions are drawn anew every epoch.
 use super::copying::copying;
 use super::entity_replacement::Names;
-use super::recombine::Recombiner;
+use super::recombine::{Recombiner, joinable};
 use crate::corpus::Finding;
 use crate::error::{Error, Result};
 use crate::label::Normaliser;
@@ -201,20 +201,6 @@ fn repeat_factors(cases: &[Finding], threshold: f64) -> Vec<f64> {
 /// `r` on average: its whole part, and one more as often as its fraction says.
 fn drawn(r: f64, rng: &mut ChaCha8Rng) -> u32 {
     r.trunc() as u32 + u32::from(rng.random::<f64>() < r.fract())
-}
-
-/// False for cases with a label of several cases that stands beside no other in any of them.
-pub(super) fn joinable(cases: &[Finding]) -> Vec<bool> {
-    let mut seen = BTreeMap::<&str, (usize, bool)>::new();
-    for case in cases {
-        for label in &case.gold {
-            let (times, beside) = seen.entry(label).or_default();
-            *times += 1;
-            *beside |= case.gold.len() > 1;
-        }
-    }
-    let alone = |label: &String| seen.get(label.as_str()).is_some_and(|(times, beside)| *times > 1 && !beside);
-    cases.iter().map(|case| !case.gold.is_empty() && !case.gold.iter().any(alone)).collect()
 }
 
 /// Another case's text and labels after those of `case`, each label once.

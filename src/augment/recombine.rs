@@ -7,7 +7,6 @@
 //!
 //! An excerpt is some sentences of a case with the labels whose evidence they are. It is shorter, so it costs less, and says more plainly which
 //! words a label answers to; the distractors among its sentences stay distractors.
-use super::plan::joinable;
 use crate::corpus::{Case, Finding, synthetic::Truth};
 use crate::label::Lexicon;
 use rand::Rng;
@@ -138,6 +137,20 @@ fn parts(case: &Finding, lexicon: &Lexicon) -> Option<Vec<Part>> {
         parts[evidence.sentence].labels.push(label.clone());
     }
     (!parts.is_empty()).then_some(parts)
+}
+
+/// False for cases with a label of several cases that stands beside no other in any of them.
+pub(super) fn joinable(cases: &[Finding]) -> Vec<bool> {
+    let mut seen = BTreeMap::<&str, (usize, bool)>::new();
+    for case in cases {
+        for label in &case.gold {
+            let (times, beside) = seen.entry(label).or_default();
+            *times += 1;
+            *beside |= case.gold.len() > 1;
+        }
+    }
+    let alone = |label: &String| seen.get(label.as_str()).is_some_and(|(times, beside)| *times > 1 && !beside);
+    cases.iter().map(|case| !case.gold.is_empty() && !case.gold.iter().any(alone)).collect()
 }
 
 #[cfg(test)]

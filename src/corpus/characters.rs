@@ -33,6 +33,13 @@ pub fn joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
+/// The first 60 characters.
+pub fn short(text: &str) -> String {
+    let start: String = text.chars().take(60).collect();
+    let start = start.replace(['\n', '\r'], "⏎");
+    if text.chars().count() > 60 { format!("{start}…") } else { start }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

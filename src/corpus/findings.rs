@@ -20,9 +20,8 @@ mod xlsx;
 pub use read::tables;
 pub use write::{write_csv, write_jsonl, write_xlsx};
 
-use super::check::Kind;
-use super::{Corpus, Finding, check};
-use crate::error::{Error, Result};
+use super::kind::Kind;
+use super::{Corpus, Finding};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -77,20 +76,7 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-/// The corpus in a file or folder; refuses what [`check::check`] would call an error, naming the first place.
-pub fn open(path: &Path) -> Result<Corpus> {
-    let tables = read::tables(path)?;
-    let report = check::examine(&tables);
-    if let Some(first) = report.problems.iter().find(|p| p.kind.fatal()) {
-        let more = report.problems.iter().filter(|p| p.kind.fatal()).count() - 1;
-        let others = if more == 0 { String::new() } else { format!(" ({more} more)") };
-        let path = path.display();
-        return Err(Error::input(format!("{path}: {first}{others}; `dxlab data check {path}` names every bad row")));
-    }
-    Ok(corpus(path, &tables))
-}
-
-/// The cases of tables, whatever is wrong with them; [`open`] refuses first.
+/// The cases of tables, whatever is wrong with them; [`super::check::open`] refuses first.
 pub fn corpus(path: &Path, tables: &[Table]) -> Corpus {
     let name = path.file_stem().map_or_else(|| "findings".into(), |stem| stem.to_string_lossy().into_owned());
     let rows = || tables.iter().flat_map(|table| &table.rows);

@@ -4,6 +4,7 @@ pub mod check;
 pub mod decisions;
 pub mod fetch;
 pub mod findings;
+mod kind;
 pub mod leak;
 pub mod manifest;
 pub mod near;
@@ -110,7 +111,7 @@ impl Corpus {
 
     /// Findings in a file or folder of the user's; see [`findings`] for the formats.
     pub fn open(path: &Path) -> Result<Self> {
-        findings::open(path)
+        check::open(path)
     }
 
     /// The findings that `DXLAB_FINDINGS` names, else the embedded ones.

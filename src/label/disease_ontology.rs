@@ -1,7 +1,7 @@
 //! The Disease Ontology as concepts: `HumanDO.tsv` (id, name, name of a parent; a line a parent) and the synonyms of
 //! `DO_rare_slim.obo`, the part of it that has them in our copy. It has no organs: a concept's is that of the first organ word in its
 //! name, else in its nearest ancestor's.
-use super::ontology::Row;
+use super::concept_row::Row;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! From a model's free answer to labels, from labels to names that can be compared, and from names to concepts.
 pub mod certainty;
 pub mod checked;
+mod concept_row;
 pub mod disease_ontology;
 pub mod lexicon;
 pub mod normalise;

@@ -4,6 +4,7 @@
 //! A label is grounded by its name or a synonym, both in the singular, lower case and without marks of doubt; nothing is grounded
 //! by resemblance. What no table knows is related to nothing but itself.
 use super::Normaliser;
+use super::concept_row::Row;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -47,15 +48,6 @@ pub struct Ontology {
     /// Normalised name or synonym → concept.
     names: HashMap<String, usize>,
     surface: Normaliser,
-}
-
-/// A concept as its table gives it, before its parents are looked up.
-pub struct Row {
-    pub id: String,
-    pub name: String,
-    pub synonyms: Vec<String>,
-    pub parents: Vec<String>,
-    pub organ: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@ mod block;
 mod causal_lm;
 mod checkpoint;
 mod config;
+mod control;
 pub mod encoder;
 pub mod export;
 mod family;

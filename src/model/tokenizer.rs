@@ -18,8 +18,9 @@ mod sound;
 mod tests;
 
 use super::config::LARGEST_VOCABULARY;
+pub use super::control::Control;
 use super::gguf;
-use super::vocabulary::{Manners, Scheme, Token};
+use super::vocabulary::{Scheme, SpecialTokens, Token};
 use crate::error::{Error, Result};
 use crate::prompt::ChatTemplate;
 use crate::prompt::template::{Stretch, named_of_folder};
@@ -31,19 +32,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tokenizers::models::bpe::BPE;
 use tokenizers::{AddedVocabulary, ModelWrapper, OffsetReferential, OffsetType};
-
-/// Tokens with a part in conversations, by id. Only a vocabulary of Qwen3's chat format has those that are optional.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Control {
-    /// `<|im_start|>`.
-    pub im_start: Option<u32>,
-    /// Ends a turn: the token that generation stops at, `<|im_end|>`, `<|eot_id|>`, `</s>`, …
-    pub turn_end: u32,
-    /// Ends a document; also used as padding: `<|endoftext|>`, `<|end_of_text|>`, `</s>`, …
-    pub text_end: u32,
-    pub think: Option<u32>,
-    pub end_think: Option<u32>,
-}
 
 /// See the file's header.
 #[derive(Clone)]
@@ -325,8 +313,8 @@ impl Tokenizer {
     pub fn save(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
         let (control, ends, named) = (&self.control, &self.ends[..], &self.named);
-        let manners = Manners { control, ends, named, template: self.template.as_ref() };
-        for (name, text) in super::vocabulary::files(&self.full, &manners)? {
+        let special = SpecialTokens { control, ends, named, template: self.template.as_ref() };
+        for (name, text) in super::vocabulary::files(&self.full, &special)? {
             crate::io::write_beside(&dir.join(name), |path| std::fs::write(path, text).map_err(Error::io(path)))?;
         }
         Ok(())

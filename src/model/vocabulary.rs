@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Expressions and names as in llama.cpp (`llama-vocab.cpp`) and transformers 5.24 (`gguf_tokenizer_mapping.py`).
-use super::tokenizer::Control;
+use super::control::Control;
 use crate::error::{Error, Result};
 use crate::prompt::ChatTemplate;
 use serde_json::{Map, Value, json};
@@ -367,7 +367,7 @@ pub(super) fn train<S: AsRef<str> + Send>(
 }
 
 /// What the files of a tokenizer's folder tell besides the tokenizer itself.
-pub(super) struct Manners<'a> {
+pub(super) struct SpecialTokens<'a> {
     pub control: &'a Control,
     /// Tokens that end a generation.
     pub ends: &'a [u32],
@@ -378,11 +378,11 @@ pub(super) struct Manners<'a> {
 }
 
 /// The files of a tokenizer's folder: name and text.
-pub(super) fn files(tokenizer: &Tokenizer, manners: &Manners) -> Result<[(&'static str, String); 3]> {
-    if manners.template.is_some() || manners.control.im_start.is_none() {
-        return foreign_files(tokenizer, manners);
+pub(super) fn files(tokenizer: &Tokenizer, special: &SpecialTokens) -> Result<[(&'static str, String); 3]> {
+    if special.template.is_some() || special.control.im_start.is_none() {
+        return foreign_files(tokenizer, special);
     }
-    let control = manners.control;
+    let control = special.control;
     let tokens = tokenizer.get_added_tokens_decoder();
     let mut added: Vec<_> = tokens.iter().collect();
     added.sort_by_key(|(id, _)| **id);
@@ -423,17 +423,17 @@ pub(super) fn files(tokenizer: &Tokenizer, manners: &Manners) -> Result<[(&'stat
 }
 
 /// The files of a tokenizer that is not of Qwen3's chat format: the names and the template that it came with.
-fn foreign_files(tokenizer: &Tokenizer, manners: &Manners) -> Result<[(&'static str, String); 3]> {
+fn foreign_files(tokenizer: &Tokenizer, special: &SpecialTokens) -> Result<[(&'static str, String); 3]> {
     let mut config = Map::from_iter([
         ("clean_up_tokenization_spaces".to_string(), json!(false)),
         ("tokenizer_class".to_string(), json!("PreTrainedTokenizerFast")),
     ]);
-    config.extend(manners.named.iter().map(|(name, token)| (name.clone(), json!(token))));
-    if let Some(template) = manners.template {
+    config.extend(special.named.iter().map(|(name, token)| (name.clone(), json!(token))));
+    if let Some(template) = special.template {
         config.insert("chat_template".into(), json!(template.source()));
     }
     let generation =
-        json!({"do_sample": false, "eos_token_id": manners.ends, "pad_token_id": manners.control.text_end});
+        json!({"do_sample": false, "eos_token_id": special.ends, "pad_token_id": special.control.text_end});
     Ok([
         ("tokenizer.json", tokenizer.to_string(false).map_err(failed)?),
         ("tokenizer_config.json", format!("{:#}\n", Value::Object(config))),

@@ -15,27 +15,10 @@ use crate::prompt::{Encoder, Prompt, PromptContext};
 use crate::train::Sequence;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mixture {
-    /// Questions of MedQuAD, at most, at even distances.
-    pub questions: usize,
-    /// Concepts of the Disease Ontology, at most, at even distances.
-    pub concepts: usize,
-    /// Exercises on every training report and abstract, beside its text once.
-    pub exercises: usize,
-    /// Tokens of one training sequence, at most; longer texts are cut into pieces, longer exercises left out.
-    pub sequence_tokens: usize,
-    /// Training tokens, at most, of sequences at even distances: for choosing settings by short runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub most_tokens: Option<usize>,
-}
 
 /// Everything that pretraining reads, as ids.
 pub struct Material {

@@ -5,6 +5,6 @@ mod model;
 mod ngram;
 
 pub use exercises::ORGANS;
-pub use mixture::{HeldOut, Material, Mixture, NGRAM, material};
-pub use model::{PretrainConfig, Shape, fresh};
+pub use mixture::{HeldOut, Material, NGRAM, material};
+pub use model::{Mixture, PretrainConfig, Shape, fresh};
 pub use ngram::ByteNgram;

@@ -1,5 +1,4 @@
 //! Pretraining a small Qwen3 from nothing: its settings and its random weights. What it reads is [`super::mixture`]'s.
-use super::mixture::Mixture;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, Config};
 use crate::train::LoopConfig;
@@ -9,6 +8,23 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// What is read and how much of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mixture {
+    /// Questions of MedQuAD, at most, at even distances.
+    pub questions: usize,
+    /// Concepts of the Disease Ontology, at most, at even distances.
+    pub concepts: usize,
+    /// Exercises on every training report and abstract, beside its text once.
+    pub exercises: usize,
+    /// Tokens of one training sequence, at most; longer texts are cut into pieces, longer exercises left out.
+    pub sequence_tokens: usize,
+    /// Training tokens, at most, of sequences at even distances: for choosing settings by short runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_tokens: Option<usize>,
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

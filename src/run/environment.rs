@@ -1,5 +1,4 @@
 //! What a run was made with: code, compiler, machine, time and memory. Recorded beside a run, never part of its digest.
-use super::sessions::Session;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::process::Command;
@@ -56,6 +55,16 @@ impl Environment {
         };
         read().unwrap_or(0)
     }
+}
+
+/// What one process took for its share of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// UTC, `2026-01-31T23:59:59Z`.
+    pub started: String,
+    pub seconds: f64,
+    /// Highest resident memory (`VmHWM`), Linux only.
+    pub peak_bytes: Option<u64>,
 }
 
 /// Started with the run, finished when its files are there.

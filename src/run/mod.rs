@@ -8,13 +8,13 @@ mod settings;
 mod spec;
 mod store;
 
-pub use environment::{Environment, Stopwatch, peak_bytes};
+pub use environment::{Environment, Session, Stopwatch, peak_bytes};
 pub(crate) use environment::{reset_peak, resident_bytes};
 pub use prediction::{
     Prediction, Sample, Voted, keep_predictions, label_set, outcomes, read_predictions, write_predictions,
 };
 pub use provenance::{provenance, versions};
-pub use sessions::Session;
+
 pub use settings::{differences, flatten};
 pub use spec::{ArmSpec, AskedSpec, BaselineSpec, Known, PredictSpec, RerankSpec, RunSpec, SearchSpec, TrainSpec};
 pub use store::{Leftover, NUMERICS_VERSION, Run, Spec, Store, size};

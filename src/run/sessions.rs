@@ -6,7 +6,7 @@
 //!
 //! A line when a leg starts, then again and again while it goes, each with what the leg has taken so far: the last one counts. A leg
 //! that is killed has no time for a last word; at most a tenth of it, or half a minute, is missing.
-use super::environment::Stopwatch;
+use super::environment::{Session, Stopwatch};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,16 +18,6 @@ use std::time::Duration;
 
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(30);
-
-/// What one process took for its share of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Session {
-    /// UTC, `2026-01-31T23:59:59Z`.
-    pub started: String,
-    pub seconds: f64,
-    /// Highest resident memory (`VmHWM`), Linux only.
-    pub peak_bytes: Option<u64>,
-}
 
 #[derive(Serialize, Deserialize)]
 struct Line {

@@ -4,7 +4,6 @@ use super::error::ApiError;
 use super::keys::{Account, Keys};
 use super::metrics::Metrics;
 use super::models::Served;
-use super::server::Bounds;
 use crate::generate::Worker;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -18,6 +17,27 @@ use tokio::time::timeout;
 
 /// Time for a request's body to come.
 const BODY: Duration = Duration::from_secs(30);
+
+/// Limits on what is taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// Time for an answer, of a stream to its end.
+    pub answer: Duration,
+    /// Requests that are answered or wait; one more is told to come again.
+    pub queue: usize,
+    pub connections: usize,
+    /// Time that open connections get when the server is to end.
+    pub drain: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        let (answer, drain) = (Duration::from_secs(300), Duration::from_secs(60));
+        Self { body: 1 << 20, answer, queue: 128, connections: 512, drain }
+    }
+}
 
 /// What all requests share.
 pub struct App {

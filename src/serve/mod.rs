@@ -27,12 +27,13 @@ mod rare_disease;
 mod routes;
 mod server;
 
+pub use app::Bounds;
 pub use diagnose::{Diagnoser, Diagnosis, Finding, Measured, Named, Oracle, Told};
 pub use findings::{Findings, FindingsConfig};
 pub use keys::{Keys, Limit};
 pub use models::{AdapterName, Served};
 pub use rare_disease::RareDiseases;
-pub use server::{Bounds, ServeConfig, Server};
+pub use server::{ServeConfig, Server};
 
 /// What stands beside every answer about a patient's text.
 pub const NOTICE: &str = "Research demonstration, not a medical device. For trained readers; not for patient care or urgent decisions. Send no patient data.";

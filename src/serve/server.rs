@@ -1,5 +1,5 @@
 //! A server that runs: its settings, its thread, and how it ends.
-use super::app::App;
+use super::app::{App, Bounds};
 use super::diagnose::Diagnoser;
 use super::keys::Keys;
 use super::metrics::Metrics;
@@ -14,27 +14,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-
-/// Limits on what is taken in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Bytes of a request's body.
-    pub body: usize,
-    /// Time for an answer, of a stream to its end.
-    pub answer: Duration,
-    /// Requests that are answered or wait; one more is told to come again.
-    pub queue: usize,
-    pub connections: usize,
-    /// Time that open connections get when the server is to end.
-    pub drain: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        let (answer, drain) = (Duration::from_secs(300), Duration::from_secs(60));
-        Self { body: 1 << 20, answer, queue: 128, connections: 512, drain }
-    }
-}
 
 /// How to serve.
 pub struct ServeConfig {

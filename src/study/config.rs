@@ -1,5 +1,5 @@
 //! What a training run and an asking run are told: the TOML files of `configs/`, and the questions of the notebooks.
-use super::ranking::Ranking;
+use super::chosen_labels::Ranking;
 use super::voting::Voting;
 use crate::adapter::{AdapterConfig, Init, Layers, Patterns, Targets};
 use crate::augment::Augmentation;

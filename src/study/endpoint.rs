@@ -5,8 +5,8 @@
 //! answers.jsonl               a line a case: the reply as it came, reasoning included, and the digest of its question
 //! runs/.cache/endpoint/       every answer as soon as it is there; `runs gc` leaves it alone
 //! ```
+use super::asking::ask;
 use super::config::PredictConfig;
-use super::experiment::ask;
 use crate::corpus::Example;
 use crate::error::{Error, Result};
 use crate::generate::{Endpoint, EndpointConfig};

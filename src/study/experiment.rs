@@ -1,28 +1,26 @@
 //! The two acts of the study over the run store: fine-tune an adapter, ask a model about every case. Each is a run named by the
 //! digest of all that determines it, opened if it is there and made if not.
+use super::asking::ask;
 use super::config::{Method, PredictConfig, TrainConfig};
 use super::endpoint::{ask_endpoint, specify};
 use super::leak::training_leaks;
 use super::voting::ask_voting;
 use crate::adapter::{Adapter, Mode, Noise};
 use crate::baseline::{Baseline, BaselineSettings};
+use crate::corpus::Example;
 use crate::corpus::split::drawn;
-use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
-use crate::generate::{Answer, Answers, Local, adapter_id, base_id, note_base};
+use crate::generate::{Answers, Local, adapter_id, base_id, note_base};
 use crate::io;
 use crate::model::{CausalLm, Checkpoint, Config, Precision, default_device, export, resolve};
 use crate::prompt::{Constrain, Encoder, Prompt};
-use crate::run::{
-    AskedSpec, PredictSpec, Prediction, Run, RunSpec, Spec, Store, TrainSpec, keep_predictions, read_predictions,
-};
+use crate::run::{AskedSpec, PredictSpec, Run, RunSpec, Spec, Store, TrainSpec, keep_predictions, read_predictions};
 use crate::task::{self, AnyPrediction, AnyTask, LabelTask, TrainingText};
 use crate::train::{Sequence, Trainer};
 use candle_core::{DType, Var};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
 impl PredictConfig {
     /// The model in this process that answers, constrained to what the config says; a closed list is the task's.
@@ -377,66 +375,6 @@ fn card(config: &TrainConfig, task: &dyn AnyTask, prompt: &Prompt, progress: &cr
         progress.step,
         progress.tokens
     )
-}
-
-/// Prints how far asking is, every tenth of the way.
-pub(super) struct Said {
-    of: usize,
-    tenths: usize,
-    started: Instant,
-}
-
-impl Said {
-    pub fn new(of: usize) -> Self {
-        Self { of, tenths: 0, started: Instant::now() }
-    }
-
-    pub fn hear(&mut self, done: usize) {
-        if done * 10 / self.of > self.tenths {
-            self.tenths = done * 10 / self.of;
-            let left = self.started.elapsed().as_secs_f64() * (self.of - done) as f64 / done as f64;
-            println!("… {done}/{} answered, about {left:.0} s left", self.of);
-        }
-    }
-}
-
-/// Asks `model` about every case and reads its answers; prints how far it is every tenth of the way.
-pub fn ask(
-    model: &dyn Answers,
-    prompt: &Prompt,
-    task: &dyn AnyTask,
-    examples: &[Example<Value>],
-) -> Result<Vec<AnyPrediction>> {
-    let mut said = Said::new(examples.len());
-    let cases: Vec<Case> = examples.iter().map(|one| one.case.clone()).collect();
-    let answers = model.answer(prompt, &cases, &mut |done| said.hear(done))?;
-    Ok(examples.iter().zip(answers).map(|(example, answer)| read(model, prompt, task, example, answer)).collect())
-}
-
-/// What an answer says.
-pub(super) fn read(
-    model: &dyn Answers,
-    prompt: &Prompt,
-    task: &dyn AnyTask,
-    example: &Example<Value>,
-    answer: Answer,
-) -> AnyPrediction {
-    let read = task.parse(&answer.raw, &example.case);
-    Prediction {
-        task: task.id(),
-        corpus: task.corpus_digest()[..12].into(),
-        prompt: prompt.id(),
-        model: model.id().into(),
-        adapter: model.adapter().map(String::from),
-        constrain: model.constrain(),
-        parsed: read.parsed,
-        logprob: answer.logprob,
-        prompt_tokens: answer.prompt_tokens,
-        new_tokens: answer.new_tokens,
-        steps: answer.steps,
-        seconds: answer.seconds,
-        ..Prediction::of(example, read.answer, &answer.raw)
-    }
 }
 
 #[cfg(test)]

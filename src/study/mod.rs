@@ -1,6 +1,8 @@
 //! Experiments over the run store: train and predict, arms and grids, settings searches, the merge gate, forecasts, and results as tables.
 pub(crate) mod analysis;
 mod arm;
+mod asking;
+mod chosen_labels;
 mod config;
 mod detail;
 mod endpoint;
@@ -24,17 +26,18 @@ mod voting;
 
 pub use analysis::Analysis;
 pub use arm::{Arm, ArmResult, SeedAnswer, TrainingCost};
+pub use asking::ask;
+pub use chosen_labels::Ranking;
 pub use config::{AdapterSection, Method, PredictConfig, TrainConfig};
 pub use detail::{BANDS, Calibrated, Depth, Detail, NormaliserError, Part, Target, band, detail};
 pub use ensembling::{Rule, combine};
 pub use evaluation::{Comparison, Evaluation, Scores, compare, compare_with_first, digest, evaluate, names};
-pub use experiment::{PART, ask};
+pub use experiment::PART;
 pub use export::{Exported, export};
 pub use forecast::Forecast;
 pub use grid::{Axis, Grid, GridConfig, Setting};
 pub use merge::{Bounds, Gate, MergeConfig, merge, merged};
 pub use prompting::{Asked, Kind, PromptAxis, PromptStudy, Ranked, Way};
-pub use ranking::Ranking;
 pub use relatives::{Relative, relatives};
 pub use results::{Answered, Results};
 pub use search::{Density, Point, Range, Search, SearchConfig, Space, Tpe, Trial};

@@ -6,9 +6,10 @@
 //!                 └─ rest  ──→ examples, neighbours, closed list of these ways
 //! test cases ←── only the chosen ways, with examples and list from all training cases
 //! ```
+use super::chosen_labels::Ranking;
 use super::config::{PredictConfig, TrainConfig};
 use super::evaluation::Comparison;
-use super::ranking::{self, Ranking};
+use super::ranking;
 use super::results::Results;
 use super::voting::Voting;
 use crate::error::{Error, Result};

@@ -13,6 +13,7 @@
 //! ```text
 //! runs/rank-ask-…/   labels.json   the list      ranks.jsonl   a line a text: log p of every label
 //! ```
+use super::chosen_labels::{Ranking, softmax};
 use super::config::PredictConfig;
 use super::experiment::asked_spec;
 use crate::corpus::{Case, Example};
@@ -35,16 +36,6 @@ const BATCH: usize = 32;
 /// Shares that validation cases choose from.
 pub const SHARES: [f64; 9] = [1.0, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02];
 
-/// How a ranking becomes an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ranking {
-    /// Divide by what the model believes of the labels before it has read a case.
-    pub calibrated: bool,
-    /// Labels that are at least this share as likely as the likeliest are the answer; above 0 and at most 1.
-    pub share: f64,
-}
-
 /// A line of `ranks.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Line {
@@ -64,40 +55,6 @@ struct Ranks {
     /// Means over the texts without content; sums to 1.
     free: Vec<f64>,
     lines: Vec<Line>,
-}
-
-impl Ranking {
-    /// Fails for a share that cannot be.
-    pub fn check(&self) -> Result<()> {
-        match self.share > 0.0 && self.share <= 1.0 {
-            true => Ok(()),
-            false => Err(Error::input(format!("share {}: expected above 0 and at most 1", self.share))),
-        }
-    }
-
-    /// Indices of the labels that are the answer, the likeliest first. The label for nothing is an answer alone or not at all.
-    fn answer(&self, logprobs: &[f64], free: &[f64], nothing: Option<usize>) -> Vec<usize> {
-        let p = softmax(logprobs);
-        let q: Vec<f64> = match self.calibrated {
-            true => p.iter().zip(free).map(|(p, free)| p / free.max(f64::MIN_POSITIVE)).collect(),
-            false => p,
-        };
-        let most = q.iter().copied().fold(0.0, f64::max);
-        let mut chosen: Vec<usize> = (0..q.len()).filter(|&i| q[i] >= self.share * most).collect();
-        chosen.sort_by(|&a, &b| q[b].total_cmp(&q[a]).then(a.cmp(&b)));
-        match chosen.first() {
-            Some(first) if Some(*first) == nothing => chosen.truncate(1),
-            _ => chosen.retain(|label| Some(*label) != nothing),
-        }
-        chosen
-    }
-}
-
-fn softmax(logprobs: &[f64]) -> Vec<f64> {
-    let most = logprobs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let exp: Vec<f64> = logprobs.iter().map(|p| (p - most).exp()).collect();
-    let sum: f64 = exp.iter().sum();
-    exp.into_iter().map(|e| e / sum).collect()
 }
 
 impl Ranks {
@@ -205,14 +162,14 @@ fn make(
     let plain = PredictConfig { ranking: None, ..config.clone() };
     let model = plain.open(task)?;
     let free = CONTENT_FREE.map(|text| Case { case_id: String::new(), group: String::new(), input: text.into() });
-    let mut said = super::experiment::Said::new(examples.len() + free.len());
+    let mut said = super::asking::Progress::new(examples.len() + free.len());
     let mut text = String::new();
     let cases = free.iter().map(|case| (None, case));
     let cases = cases.chain(examples.iter().map(|one| (Some(one.case_id.clone()), &one.case)));
     for (done, (case_id, case)) in cases.enumerate() {
         let line = scored(&model, prompt, case_id, case, &labels)?;
         text += &(io::to_value(&line)?.to_string() + "\n");
-        said.hear(done + 1);
+        said.update(done + 1);
     }
     io::write_json(&dir.join("labels.json"), &labels)?;
     io::write_json(&dir.join("prompt.json"), prompt)?;

@@ -54,16 +54,16 @@ pub fn ask_voting(
 ) -> Result<Vec<AnyPrediction>> {
     voting.check()?;
     let sampling = Sampling { temperature: voting.temperature, seed: voting.seed, ..Sampling::default() };
-    let mut said = super::experiment::Said::new(examples.len() * voting.samples);
+    let mut said = super::asking::Progress::new(examples.len() * voting.samples);
     let cases: Vec<Case> = examples.iter().map(|one| one.case.clone()).collect();
-    let answers = model.sample(prompt, &cases, &sampling, voting.samples, &mut |done| said.hear(done))?;
+    let answers = model.sample(prompt, &cases, &sampling, voting.samples, &mut |done| said.update(done))?;
     let count = |(example, answers): (&Example<Value>, Vec<Answer>)| {
         let raw: Vec<&str> = answers.iter().map(|answer| answer.raw.as_str()).collect();
         let Combined { answer, raw, parsed, shares } = task.combine(&raw, &example.case, voting.threshold);
         let whole = together(raw, &answers);
         let sample = |a: Answer| Sample { raw: a.raw, logprob: a.logprob, new_tokens: a.new_tokens };
         let voted = Some(Voted { shares, samples: answers.into_iter().map(sample).collect() });
-        Prediction { answer, parsed, voted, ..super::experiment::read(model, prompt, task, example, whole) }
+        Prediction { answer, parsed, voted, ..super::asking::read(model, prompt, task, example, whole) }
     };
     Ok(examples.iter().zip(answers).map(count).collect())
 }

@@ -1,6 +1,7 @@
 //! What the labels of a file show when they are looked at together: a separator that was not taken for one, characters that do not show,
 //! sentences, parts of one label that a comma cut apart.
 use super::{Kind, Problem, Report};
+pub use crate::corpus::characters::short;
 use crate::corpus::findings::cell::{self, Separator};
 use crate::corpus::findings::{Row, Table};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,13 +62,6 @@ pub fn examine(tables: &[Table], report: &mut Report) {
     report.notes.extend(separators(&rows));
     report.notes.extend(sentences(&places));
     report.notes.extend(commas(&rows, &places));
-}
-
-/// The first 60 characters.
-pub fn short(text: &str) -> String {
-    let start: String = text.chars().take(60).collect();
-    let start = start.replace(['\n', '\r'], "⏎");
-    if text.chars().count() > 60 { format!("{start}…") } else { start }
 }
 
 /// " (and in 3 more rows)" of that many rows.

@@ -11,7 +11,7 @@
 //! JSON, a word for nothing beside labels, what stands for a missing value ([`is_missing`]: was nothing found, or nothing written down?), a
 //! truth value in the place of a label.
 use crate::corpus::characters::{blank, invisible};
-use crate::corpus::check::Kind;
+use crate::corpus::kind::Kind;
 use serde_json::Value;
 use std::borrow::Cow;
 

@@ -5,7 +5,7 @@
 //! Line ends are `\n`, `\r\n` or `\r`. A quote within a field that does not begin with one is a character like any other.
 use super::read::{Cells, plain, sheet_name, table};
 use super::{REQUIRED, Split, Table};
-use crate::corpus::check::Kind;
+use crate::corpus::kind::Kind;
 use crate::error::{Error, Result};
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //! is named, where JSON readers usually keep the last in silence, and so is a number that a reader of JSON does not keep to the last digit.
 use super::read::{Cell, Cells, plain, sheet_name, table};
 use super::{COLUMNS, Split, Table};
-use crate::corpus::check::Kind;
+use crate::corpus::kind::Kind;
 use crate::error::{Error, Result};
 use crate::io;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};

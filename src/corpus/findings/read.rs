@@ -1,9 +1,9 @@
 //! From files to tables of rows; nothing is refused here that `check` can name better.
 use super::cell::{self, Gold};
 use super::{COLUMNS, REQUIRED, Row, Split, Table, csv, json, xlsx};
+use crate::corpus::characters::short;
 use crate::corpus::characters::{blank, invisible};
-use crate::corpus::check::Kind;
-use crate::corpus::check::labels::short;
+use crate::corpus::kind::Kind;
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;

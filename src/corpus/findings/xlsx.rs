@@ -6,7 +6,7 @@
 use super::number_format::shown;
 use super::read::{Cell, Cells, table};
 use super::{Split, Table};
-use crate::corpus::check::Kind;
+use crate::corpus::kind::Kind;
 use crate::error::{Error, Result};
 use calamine::{Data, Dimensions, Reader, Sheet, SheetType, SheetVisible, Xlsx, open_workbook};
 use std::path::Path;
@@ -199,7 +199,7 @@ fn sheet(
                 Data::Empty => String::new(),
                 value => format!(
                     ", and holds `{}`, which Excel does not show",
-                    crate::corpus::check::labels::short(&value.to_string())
+                    crate::corpus::characters::short(&value.to_string())
                 ),
             };
             let why = format!("is part of the merged cells {from}:{to}{hidden}: unmerge them, and fill in each cell");

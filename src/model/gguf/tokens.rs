@@ -11,7 +11,7 @@
 //! Scores become merges: for each token every split into two tokens, by score, then as in transformers' `generate_merges`. A space goes
 //! in front of a text and of every stretch behind a control token unless `add_space_prefix` is false (llama.cpp `llama-vocab.cpp`).
 use super::header::{Fault, Header, Value};
-use super::write::Metadata;
+use super::metadata::Metadata;
 use crate::error::{Error, Result};
 use crate::model::Tokenizer;
 use crate::model::vocabulary::{self, Scheme, Token};

@@ -387,7 +387,7 @@ mod tests {
             "a baseline is not confident"
         );
         assert!(
-            reliability(&results, "good", Target::CaseF1, Signal::Sequence).unwrap_err().to_string().contains("`good`")
+            reliability(&results, "good", Target::CaseF1, Signal::Sequence).unwrap().svg().contains("too few answers")
         );
         assert!(side_by_side(&results, &rows).unwrap().to_text().contains("yes              yes"));
         assert_eq!(scores(&results, Reading::Raw, &["jaccard"]).unwrap().height(), 2);

@@ -28,8 +28,9 @@ use crate::metric::RankedCase;
 use crate::phenotype::{Patient, Ranked, RankerKind};
 use crate::prompt::Prompt;
 use crate::run::{AskedSpec, Prediction, RerankSpec, Run, RunSpec, Spec, Store, keep_predictions};
+use crate::study::asking::Progress;
 use crate::study::config::PredictConfig;
-use crate::study::experiment::{Said, asked_spec};
+use crate::study::experiment::asked_spec;
 use crate::study::ranking::CONTENT_FREE;
 use crate::task::rare_disease::Gold;
 use crate::task::{AnyTask, RareDisease, Task};
@@ -295,7 +296,7 @@ fn score(
     let model = config.asked.open(task)?;
     let texts: HashMap<&str, &Case> =
         task.corpus().train.iter().chain(&task.corpus().test).map(|one| (one.case_id.as_str(), &one.case)).collect();
-    let mut said = Said::new(valid.len() + test.len());
+    let mut said = Progress::new(valid.len() + test.len());
     let mut lists = vec![];
     let patients = known.validation.iter().zip(&valid).map(|pair| (pair, true));
     for ((patient, list), validation) in patients.chain(known.test.iter().zip(&test).map(|pair| (pair, false))) {
@@ -314,7 +315,7 @@ fn score(
             prompt_tokens,
             seconds: started.elapsed().as_secs_f64(),
         });
-        said.hear(lists.len());
+        said.update(lists.len());
     }
     let candidates: BTreeSet<usize> = valid.iter().chain(&test).flatten().map(|one| one.candidate).collect();
     let free = content_free(&model, prompt, known, &candidates.into_iter().collect::<Vec<_>>())?;
