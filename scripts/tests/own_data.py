@@ -24,6 +24,8 @@ import kernel  # noqa: E402
 import notebooks  # noqa: E402
 import steps  # noqa: E402
 
+# Of the spreadsheet, its config and their runs.
+NAME = "dxlab-check-own"
 CHAPTERS = ["00-summary", "01-data", "02-prompts", "03-fine-tuning", "03a-one-step", "03b-choices", "04-evaluation", "05-failures"]
 SIGNS = {
     "hepatic abscess": "A rim-enhancing collection of {n} mm lies in segment {segment}.",
@@ -52,7 +54,7 @@ def said(sentence: str, dice: random.Random) -> str:
     return sentence.format(n=dice.randint(11, 99), segment=dice.randint(2, 8), part=dice.choice(["head", "body", "tail", "upper pole", "lower pole"]))
 
 
-CONFIG = """name = "own"
+CONFIG = """name = "dxlab-check-own"
 model = "embedded"
 corpus = "findings"
 prompt = "plain"
@@ -112,20 +114,12 @@ def faults(name: str, arguments) -> list[str]:
     return found
 
 
-def corpora() -> dict[Path, str]:
-    """The corpus of every run in the store, by its name."""
-    found = {}
+def forget() -> None:
+    """Removes the runs that were made here, also those of an earlier start that was stopped."""
     for spec in (steps.ROOT / "runs").glob("*/spec.json"):
-        found[spec.parent] = json.loads(spec.read_text(encoding="utf-8")).get("spec", {}).get("corpus_name", "")
-    return found
-
-
-def forget(before: dict[Path, str]) -> None:
-    """Removes the runs on corpora that no run was on before."""
-    known = set(before.values())
-    for run, corpus in corpora().items():
-        if run not in before and corpus not in known:
-            shutil.rmtree(run)
+        told = json.loads(spec.read_text(encoding="utf-8"))
+        if told.get("name", "").startswith(NAME) or told.get("spec", {}).get("corpus_name", "").startswith(NAME):
+            shutil.rmtree(spec.parent)
 
 
 def main() -> None:
@@ -134,9 +128,9 @@ def main() -> None:
     wrong: list[str] = []
     arguments = about.parse_args()
     kernel.seed(check=False)
-    before = corpora()
+    forget()
     with tempfile.TemporaryDirectory() as folder:
-        table, config = Path(folder) / "own.csv", Path(folder) / "own.toml"
+        table, config = Path(folder) / f"{NAME}.csv", Path(folder) / f"{NAME}.toml"
         spreadsheet(table)
         config.write_text(CONFIG, encoding="utf-8")
         os.environ.update(DXLAB_FINDINGS=str(table), DXLAB_CONFIG=str(config))
@@ -146,7 +140,7 @@ def main() -> None:
             for fault in found:
                 steps.say(f"      {fault}")
             wrong += found
-    forget(before)
+    forget()
     sys.exit(1 if wrong else 0)
 
 
