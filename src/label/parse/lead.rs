@@ -244,7 +244,7 @@ pub(super) fn led(sentence: &str, known: Known) -> Option<Vec<String>> {
 pub(super) fn announced<'a>(sentence: &'a str, known: Known) -> Option<&'a str> {
     let (before, list) = sentence.split_once(": ")?;
     let ends = |words: &&str| before.to_lowercase().strip_suffix(*words).is_some_and(|rest| rest.ends_with(' '));
-    let verb = NAMES.iter().chain(&LEADS).any(|words| ends(words));
+    let verb = NAMES.iter().chain(&LEADS).any(ends);
     let denied = prose::words(before).iter().any(|word| DENIES.contains(&word.as_str()));
     let told = prose::is_prose(sentence) && item::joined(&item::tidy(list), known, 8).is_some();
     (!denied && (verb || told) && aside::kind(before).is_none()).then_some(list.trim())

@@ -3,7 +3,7 @@ use super::{aside, item, prose, state};
 
 /// The lines that [`super::list`] reads.
 pub(super) fn lines(text: &str) -> String {
-    let text = text.lines().flat_map(|line| numbered(line)).collect::<Vec<_>>().join("\n");
+    let text = text.lines().flat_map(numbered).collect::<Vec<_>>().join("\n");
     let text = text.lines().map(asked).collect::<Vec<_>>().join("\n");
     let text = text.lines().map(aside::apart).collect::<Vec<_>>().join("\n");
     marked(&unlettered(&untabbed(&text)))
