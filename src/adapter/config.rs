@@ -1,34 +1,6 @@
 //! `adapter_config.json` as PEFT writes and reads it.
 mod keys;
 mod patterns;
-/// What stands where an adapter's folder should, and what to give.
-fn misplaced(dir: &Path) -> Option<String> {
-    if !dir.exists() {
-        return Some(
-            "no such folder: expected a run folder of a training, or a folder with adapter_config.json".into(),
-        );
-    }
-    if dir.is_file() {
-        let advice = match dir.extension().and_then(|end| end.to_str()) {
-            Some("gguf") => "an adapter in GGUF is not read: give the PEFT folder that it was made from",
-            _ => "give the folder that it lies in, with adapter_config.json",
-        };
-        return Some(format!("is a file: {advice}"));
-    }
-    if dir.join("adapter_config.json").is_file() {
-        return None;
-    }
-    let inside = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
-    let mut checkpoints: Vec<_> = inside.filter(|path| path.join("adapter_config.json").is_file()).collect();
-    checkpoints.sort();
-    let named = |path: &std::path::PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let names: Vec<String> = checkpoints.iter().filter_map(named).collect();
-    Some(match names.is_empty() {
-        true => "holds no adapter_config.json: is it the folder of an adapter?".into(),
-        false => format!("holds no adapter_config.json, but its folder {} does: give that", names.join(", ")),
-    })
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -389,4 +361,32 @@ impl AdapterConfig {
         });
         whole.chain(self.rank_pattern.keys().chain(self.alpha_pattern.keys()).cloned())
     }
+}
+
+/// What stands where an adapter's folder should, and what to give.
+fn misplaced(dir: &Path) -> Option<String> {
+    if !dir.exists() {
+        return Some(
+            "no such folder: expected a run folder of a training, or a folder with adapter_config.json".into(),
+        );
+    }
+    if dir.is_file() {
+        let advice = match dir.extension().and_then(|end| end.to_str()) {
+            Some("gguf") => "an adapter in GGUF is not read: give the PEFT folder that it was made from",
+            _ => "give the folder that it lies in, with adapter_config.json",
+        };
+        return Some(format!("is a file: {advice}"));
+    }
+    if dir.join("adapter_config.json").is_file() {
+        return None;
+    }
+    let inside = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+    let mut checkpoints: Vec<_> = inside.filter(|path| path.join("adapter_config.json").is_file()).collect();
+    checkpoints.sort();
+    let named = |path: &std::path::PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let names: Vec<String> = checkpoints.iter().filter_map(named).collect();
+    Some(match names.is_empty() {
+        true => "holds no adapter_config.json: is it the folder of an adapter?".into(),
+        false => format!("holds no adapter_config.json, but its folder {} does: give that", names.join(", ")),
+    })
 }

@@ -1,7 +1,7 @@
 //! `dxlab data`: corpora: what is known, download, validate with row numbers, generate.
 use crate::corpus::decisions::{Category, Decisions};
 use crate::corpus::leak::{Allowed, LIMIT};
-use crate::corpus::phenopacket::{Packets, is_packet};
+use crate::corpus::phenopacket::{self, Packets, is_packet, several_persons};
 use crate::corpus::synthetic::notes::{self, Layout, Size};
 use crate::corpus::{fetch, manifest, manifest::State, synthetic};
 use crate::error::{Error, Result};
@@ -265,10 +265,8 @@ fn check_phenopackets(file: &Path) -> Result<()> {
 fn is_phenopackets(file: &Path) -> bool {
     let json = |path: &Path| {
         let bytes = std::fs::read(path).unwrap_or_default();
-        let value = serde_json::from_slice::<serde_json::Value>(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes));
-        let several = |value: &serde_json::Value| ["proband", "members"].iter().any(|key| value.get(*key).is_some());
-        match value {
-            Ok(value) => is_packet(&value) || several(&value),
+        match phenopacket::json(&bytes) {
+            Ok(value) => is_packet(&value) || several_persons(&value).is_some(),
             Err(_) => String::from_utf8_lossy(&bytes).contains("\"phenotypicFeatures\""),
         }
     };

@@ -225,16 +225,15 @@ struct Reference {
 /// A patient and what could not be read of it; or, inside, what a JSON file is that is no phenopacket. An error is a broken file.
 #[allow(clippy::type_complexity)]
 fn packet(bytes: &[u8]) -> Result<Result<(Packet, Vec<String>), String>, String> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if let Some(advice) = crate::io::stand_in_advice(bytes) {
         return Err(advice.into());
     }
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| format!("no JSON: {e}"))?;
+    let value = json(bytes).map_err(|e| format!("no JSON: {e}"))?;
     if !is_packet(&value) {
-        let kind = ["family", "cohort", "proband", "members"].iter().find(|key| value.get(*key).is_some());
-        let what = kind.map_or("not a phenopacket (neither `subject` nor `phenotypicFeatures`)".to_string(), |key| {
-            format!("a phenopacket of several persons (`{key}`): give one file for each patient")
-        });
+        let what = several_persons(&value)
+            .map_or("not a phenopacket (neither `subject` nor `phenotypicFeatures`)".to_string(), |key| {
+                format!("a phenopacket of several persons (`{key}`): give one file for each patient")
+            });
         return Ok(Err(what));
     }
     let raw: Raw = serde_json::from_value(value).map_err(|e| format!("a broken phenopacket: {e}"))?;
@@ -281,9 +280,20 @@ fn packet(bytes: &[u8]) -> Result<Result<(Packet, Vec<String>), String>, String>
 /// to be there.
 pub fn is_packet(value: &serde_json::Value) -> bool {
     let has = |key: &str| value.get(key).is_some();
-    let several = ["proband", "members", "relatives"].into_iter().any(has);
     let version = value.pointer("/metaData/phenopacketSchemaVersion").is_some();
-    !several && (has("subject") || has("phenotypicFeatures") || (has("id") && (version || has("interpretations"))))
+    several_persons(value).is_none()
+        && (has("subject") || has("phenotypicFeatures") || (has("id") && (version || has("interpretations"))))
+}
+
+/// The key by which an object is a family or a cohort, which holds several patients.
+pub fn several_persons(value: &serde_json::Value) -> Option<&'static str> {
+    let nested = |key: &str| value.get(key).is_some_and(|inner| inner.is_object() || inner.is_array());
+    ["family", "cohort", "proband", "members", "relatives"].into_iter().find(|key| nested(key))
+}
+
+/// A file's JSON, with or without a byte-order mark.
+pub fn json(bytes: &[u8]) -> serde_json::Result<serde_json::Value> {
+    serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
 }
 
 /// Age in years, the middle of a range, and a note where it is given and cannot be read.
@@ -424,6 +434,8 @@ mod tests {
         std::fs::write(dir.path().join("p1.json"), r#"{"id":"f","proband":{},"relatives":[]}"#).unwrap();
         let said = Packets::read(dir.path()).unwrap_err().to_string();
         assert!(said.contains("several persons (`proband`)"), "{said}");
+        let relatives = r#"{"id":"f","subject":{"id":"1"},"relatives":[]}"#;
+        assert!(packet(relatives.as_bytes()).unwrap().unwrap_err().contains("several persons (`relatives`)"));
     }
 
     #[test]
