@@ -119,8 +119,9 @@ impl GridConfig {
                 Some(_) => continue,
                 None => {}
             }
-            let config =
+            let config: TrainConfig =
                 space::apply(&base, &setting.set).map_err(|e| Error::input(format!("arm `{}`: {e}", setting.name)))?;
+            config.check().map_err(|e| Error::input(format!("arm `{}`: {e}", setting.name)))?;
             let (name, seeds) = (setting.name.clone(), self.seeds.clone());
             let (constrain, baseline, shown) = (setting.constrain, setting.baseline, setting.shown);
             if shown && baseline.is_none() {
@@ -347,6 +348,25 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
         assert_eq!(grid.arms().unwrap()[2].trained_as, "lora-plain", "the base's own run serves");
     }
 
+    /// A grid of this project with an arm that no training can follow would stop after hours, at that arm.
+    #[test]
+    fn every_grid_and_config_of_the_project_can_be_trained() {
+        let (mut grids, mut configs) = (0, 0);
+        for entry in std::fs::read_dir(crate::home().join("configs")).unwrap() {
+            let path = entry.unwrap().path();
+            let text = crate::io::read_text(&path).unwrap();
+            let keys: toml::Table = toml::from_str(&text).unwrap();
+            if keys.contains_key("axes") && keys.contains_key("base") {
+                let arms = GridConfig::read(&path).and_then(|grid| grid.arms());
+                grids += usize::from(arms.unwrap_or_else(|e| panic!("{}: {e}", path.display())).len() > 1);
+            } else if keys.contains_key("training") {
+                let checked = TrainConfig::read(&path).and_then(|config| config.check());
+                configs += usize::from(checked.map_err(|e| panic!("{}: {e}", path.display())).is_ok());
+            }
+        }
+        assert!(grids >= 2 && configs >= 10, "{grids} grids, {configs} training configs");
+    }
+
     #[test]
     fn settings_that_cannot_be_are_named() {
         let refused = |from: &str, to: &str| {
@@ -359,6 +379,7 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
             refused("r\" = 8", "rank\" = 8").contains("`set`: no training config with adapter.rank, training.epochs")
         );
         assert!(refused("[1, 2]", "[]").contains("`seeds` is empty"));
+        assert!(refused("adapter.r\" = 4", "training.epochs\" = 0").contains("arm `rank-4`: "));
         assert!(
             refused("constrain = \"labels\"", "shown = true").contains("arm `held`: `shown` is said of a baseline")
         );

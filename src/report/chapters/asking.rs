@@ -67,6 +67,31 @@ pub fn votes(asked: &Asked, way: &str) -> Result<Slider> {
     Slider::new("samples that must name a label", &["precision", "recall", "F1"], steps)
 }
 
+/// F1 and the share of answers that could be read on the validation cases by the number of examples, the same for all (`shots-N`) and the
+/// nearest (`near-N`): the numbers that were asked both ways.
+pub fn examples(asked: &Asked) -> Result<Slider> {
+    let (axis, ways) = asked.axis("number")?;
+    let values = |way: &str| -> Option<[f64; 2]> {
+        let read = &asked.results.get(way).ok()?.evaluation;
+        let of = |key: &str| read.get(Reading::Normalised, key).map(|estimate| estimate.value);
+        Some([of(&asked.study.metric)?, 1.0 - of("parse_failure_rate")?])
+    };
+    let none = axis.ways.first().map_or("", |way| way.name.as_str());
+    let mut steps: Vec<(usize, Vec<f64>)> = values(none).into_iter().map(|v| (0, [v, v].concat())).collect();
+    for way in &ways {
+        let Some(number) = way.strip_prefix("shots-").and_then(|number| number.parse().ok()) else { continue };
+        if let (Some(same), Some(near)) = (values(way), values(&format!("near-{number}"))) {
+            steps.push((number, [same, near].concat()));
+        }
+    }
+    if steps.len() < 2 {
+        return Slider::new("not asked yet", &[], vec![(format!("`{ASK}` asks it"), vec![])]);
+    }
+    steps.sort_by_key(|(number, _)| *number);
+    let names = ["F1, the same for all", "read, the same for all", "F1, nearest", "read, nearest"];
+    Slider::new("examples", &names, steps.into_iter().map(|(number, values)| (number.to_string(), values)).collect())
+}
+
 /// The best way of each kind on the validation cases: its name, what it is, its metric there.
 pub fn chosen(asked: &Asked) -> Result<Table> {
     let mut rows = Vec::new();
@@ -113,6 +138,7 @@ mod tests {
         let table = axis(&asked, "ingredients").unwrap().to_text();
         assert!(table.contains("not asked yet") && table.contains(ASK) && table.contains("near-5"), "{table}");
         assert!(votes(&asked, "near-3-vote-5").unwrap().table().to_text().contains(ASK));
+        assert!(examples(&asked).unwrap().table().to_text().contains(ASK));
         assert_eq!(chosen(&asked).unwrap().height(), 0);
         let all = study.ways().unwrap().len();
         assert!(standing(&asked).unwrap().starts_with(&format!("0 of {all} ways")));

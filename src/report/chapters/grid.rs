@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::metric::{Estimate, compare_seeds, over_seeds};
 use crate::report::kit::canvas::{SIZE, font};
 use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval, number};
-use crate::report::kit::figures;
+use crate::report::kit::{Slider, figures};
 use crate::run::{Run, flatten};
 use crate::study::{Analysis, Grid, Results, Setting, TrainingCost};
 use plotters::prelude::Text;
@@ -129,17 +129,42 @@ pub fn caption(grid: &Grid, metric: &str) -> Result<String> {
     })
 }
 
+/// The mean over seeds of every arm of an axis with its number of training cases, fewest first.
+fn curve(grid: &Grid, axis: &str, metric: &str) -> Result<Vec<(f64, Estimate)>> {
+    let mut points: Vec<(f64, Estimate)> = Vec::new();
+    for arm in grid.axis(axis)?.1 {
+        let took = &grid.tried(arm)?.took;
+        let cases = took.iter().map(|t| t.cases as f64).sum::<f64>() / took.len().max(1) as f64;
+        points.extend(grid.score(arm, metric)?.map(|score| (cases, score.estimate)));
+    }
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(points)
+}
+
+/// The curves of several axes as a slider: the means over seeds at each number of training cases. The axes must have as many arms each;
+/// where one arm read a few cases more than the other, the step names both numbers.
+pub fn cases_moved(grid: &Grid, axes: &[(&str, &str)], metric: &str) -> Result<Slider> {
+    let curves = axes.iter().map(|(_, axis)| curve(grid, axis, metric)).collect::<Result<Vec<_>>>()?;
+    let steps = curves.iter().map(Vec::len).min().unwrap_or(0);
+    if steps == 0 || curves.iter().any(|curve| curve.len() != steps) {
+        return Slider::new("not all arms were run", &[], vec![(format!("`dxlab grid configs/{}.toml` runs them", grid.config.name), vec![])]);
+    }
+    let step = |i: usize| {
+        let counts: Vec<String> = curves.iter().map(|curve| format!("{:.0}", curve[i].0)).collect();
+        let same = counts.iter().all(|count| *count == counts[0]);
+        let name = if same { counts[0].clone() } else { counts.join(" and ") };
+        (name, curves.iter().map(|curve| curve[i].1.value).collect())
+    };
+    let names: Vec<String> = axes.iter().map(|(name, _)| format!("{name}, {metric}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Slider::new("training cases", &names, (0..steps).map(step).collect())
+}
+
 /// What more training cases give: the mean over seeds of every arm of some axes by its number of training cases, a line an axis.
 pub fn by_cases(grid: &Grid, axes: &[(&str, &str)], metric: &str) -> Result<Figure> {
     let mut series = Vec::new();
     for (name, axis) in axes {
-        let mut points: Vec<(f64, Estimate)> = Vec::new();
-        for arm in grid.axis(axis)?.1 {
-            let took = &grid.tried(arm)?.took;
-            let cases = took.iter().map(|t| t.cases as f64).sum::<f64>() / took.len().max(1) as f64;
-            points.extend(grid.score(arm, metric)?.map(|score| (cases, score.estimate)));
-        }
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let points = curve(grid, axis, metric)?;
         if !points.is_empty() {
             series.push((name.to_string(), points));
         }
