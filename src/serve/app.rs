@@ -10,10 +10,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 /// Time for a request's body to come.
 const BODY: Duration = Duration::from_secs(30);
@@ -28,14 +28,16 @@ pub struct Bounds {
     /// Requests that are answered or wait; one more is told to come again.
     pub queue: usize,
     pub connections: usize,
+    /// Time that a client may leave what was sent to it unread.
+    pub write: Duration,
     /// Time that open connections get when the server is to end.
     pub drain: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        let (answer, drain) = (Duration::from_secs(300), Duration::from_secs(60));
-        Self { body: 1 << 20, answer, queue: 128, connections: 512, drain }
+        let [answer, write, drain] = [300, 30, 60].map(Duration::from_secs);
+        Self { body: 1 << 20, answer, queue: 128, connections: 512, write, drain }
     }
 }
 
@@ -178,8 +180,8 @@ impl App {
     }
 }
 
-pub fn late(app: &App) -> ApiError {
-    let what = format!("not answered within {} seconds: ask for less, or come again", app.bounds.answer.as_secs());
+pub fn late(bounds: &Bounds) -> ApiError {
+    let what = format!("not answered within {} seconds: ask for less, or come again", bounds.answer.as_secs());
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, what).code("time_limit").retry(5)
 }
 
@@ -189,4 +191,55 @@ pub async fn aside<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let fault = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server met a fault in itself");
     tokio::task::spawn_blocking(work).await.map_err(fault)?
+}
+
+/// Work of a request that takes a processor for a while. The place in the queue is taken until the work ends, also where nobody waits for
+/// it any more: a thread cannot be stopped from outside. An error for the end of the time.
+pub async fn aside_until<T: Send + 'static>(
+    bounds: &Bounds,
+    deadline: Instant,
+    permit: OwnedSemaphorePermit,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<(T, OwnedSemaphorePermit), ApiError> {
+    let held = move || Ok((work()?, permit));
+    timeout_at(deadline.into(), aside(held)).await.unwrap_or_else(|_| Err(late(bounds)))
+}
+
+/// Says that nobody waits any more, when it is dropped.
+pub struct Waiting(pub Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_takes_too_long_is_given_up_and_keeps_its_place_until_it_ends() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (queue, bounds) = (Arc::new(Semaphore::new(1)), Bounds::default());
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            let permit = queue.clone().try_acquire_owned().unwrap();
+            let slow = aside_until(&bounds, Instant::now() + Duration::from_millis(20), permit, move || {
+                let _ = ended.recv();
+                Ok(())
+            });
+            let error = slow.await.unwrap_err();
+            assert!(error.body().to_string().contains("time_limit"), "{:?}", error.body());
+            assert_eq!(queue.available_permits(), 0, "the thread still works");
+            end.send(()).unwrap();
+            let permit = timeout(Duration::from_secs(10), queue.clone().acquire_owned()).await.unwrap().unwrap();
+            let quick = aside_until(&bounds, Instant::now() + Duration::from_secs(60), permit, || Ok(7)).await;
+            assert_eq!(quick.unwrap().0, 7);
+            let permit = queue.clone().try_acquire_owned().unwrap();
+            let fails = || Err::<(), _>(ApiError::bad("no"));
+            assert!(aside_until(&bounds, Instant::now() + Duration::from_secs(60), permit, fails).await.is_err());
+            assert_eq!(queue.available_permits(), 1, "and an error gives it back");
+        });
+    }
 }

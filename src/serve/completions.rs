@@ -1,6 +1,6 @@
 //! Completions: the engine's words on their way to one client, whole or as a stream.
 use super::answer::{Answering, Said, event};
-use super::app::{Admitted, Answered, App, Shared, aside, json_response, late, typed};
+use super::app::{Admitted, Answered, App, Shared, aside_until, json_response, late, typed};
 use super::chat::{self, Kind};
 use super::error::ApiError;
 use super::keys::Charge;
@@ -49,7 +49,8 @@ pub async fn completions(kind: Kind, State(app): Shared, request: Request) -> An
     let started = Instant::now();
     let Admitted { account, permit, body, deadline } = app.admit(request).await?;
     let (served, most) = (app.served.clone(), app.samples);
-    let (ask, shape) = aside(move || chat::read(kind, &body, &served, most)).await?;
+    let read = move || chat::read(kind, &body, &served, most); // a grammar is compiled here
+    let ((ask, shape), permit) = aside_until(&app.bounds, deadline, permit, read).await?;
     let mut charge = account.charge((shape.prompt_tokens + shape.most_new) as u64)?;
     charge.used = shape.prompt_tokens as u64;
     let (sender, mut said) = mpsc::unbounded_channel();
@@ -76,7 +77,7 @@ async fn heard(app: &App, said: &mut UnboundedReceiver<Said>, deadline: Instant)
         Ok(Some(Said::Failed(error))) => Err(error),
         Ok(Some(said)) => Ok(said),
         Ok(None) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the engine has ended")),
-        Err(_) => Err(late(app)),
+        Err(_) => Err(late(&app.bounds)),
     }
 }
 

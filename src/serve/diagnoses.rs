@@ -1,13 +1,13 @@
 //! Diagnoses: the question of a request, asked on a thread of its own. When nobody waits any more, drawing ends; a list that is being ranked is
 //! ranked to its end.
 use super::answer::{LAST, event};
-use super::app::{Admitted, Answered, App, Place, Shared, aside, json_response, late};
+use super::app::{Admitted, Answered, App, Place, Shared, Waiting, aside_until, json_response, late};
 use super::chat::unknown_model;
 use super::completions::{EVENTS, events_response, send};
 use super::diagnose::{Diagnoser, Diagnosis, Finding, Oracle, Told};
 use super::error::ApiError;
 use super::fields::Fields;
-use super::keys::{Account, Charge};
+use super::keys::Charge;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use serde_json::json;
@@ -59,15 +59,6 @@ impl App {
     }
 }
 
-/// Says that nobody waits, when it is dropped.
-struct Waiting(Arc<AtomicBool>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// What is told of a diagnosis while it is made.
 enum Progress {
     Told(Told),
@@ -97,9 +88,13 @@ fn ask_aside(
 }
 
 /// The tokens that a question may need, taken from its account's day.
-async fn charged(app: &App, account: &Arc<Account>, question: Question) -> Result<(Question, Charge), ApiError> {
-    let (served, account) = (app.served.clone(), account.clone());
-    aside(move || {
+async fn charged(
+    app: &App,
+    (account, permit, deadline): Place,
+    question: Question,
+) -> Result<((Question, Charge), OwnedSemaphorePermit), ApiError> {
+    let served = app.served.clone();
+    aside_until(&app.bounds, deadline, permit, move || {
         let most = question.diagnoser.most_tokens(&question.finding, &served)?;
         Ok((question, account.charge(most as u64)?))
     })
@@ -108,8 +103,8 @@ async fn charged(app: &App, account: &Arc<Account>, question: Question) -> Resul
 
 /// The answer to a question, all at once.
 pub async fn diagnosed(app: &App, place: Place, question: Question) -> Result<Diagnosis, ApiError> {
-    let (account, permit, deadline) = place;
-    let (question, charge) = charged(app, &account, question).await?;
+    let deadline = place.2;
+    let ((question, charge), permit) = charged(app, place, question).await?;
     let (mut progress, _waiting) = ask_aside(app, question, charge, permit);
     loop {
         match timeout_at(deadline.into(), progress.recv()).await {
@@ -118,7 +113,7 @@ pub async fn diagnosed(app: &App, place: Place, question: Question) -> Result<Di
             Ok(None) => {
                 return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server met a fault in itself"));
             }
-            Err(_) => return Err(late(app)),
+            Err(_) => return Err(late(&app.bounds)),
         }
     }
 }
@@ -131,7 +126,7 @@ pub async fn diagnose(State(app): Shared, request: Request) -> Answered {
         let made = diagnosed(&app, (account, permit, deadline), question).await?;
         return Ok(json_response(&made.json()?));
     }
-    let (question, charge) = charged(&app, &account, question).await?;
+    let ((question, charge), permit) = charged(&app, (account, permit, deadline), question).await?;
     let (mut progress, waiting) = ask_aside(&app, question, charge, permit);
     let (sender, events) = mpsc::channel(EVENTS);
     tokio::spawn(async move {
@@ -153,7 +148,7 @@ pub async fn diagnose(State(app): Shared, request: Request) -> Answered {
                     (event(&body) + LAST, true)
                 }
                 Ok(None) => return,
-                Err(_) => (event(&late(&app).body()), true),
+                Err(_) => (event(&late(&app.bounds).body()), true),
             };
             if !send(&sender, text, deadline).await || over {
                 return;

@@ -1,17 +1,19 @@
 //! Sentence embeddings.
-use super::app::{Admitted, Answered, Shared, aside, json_response};
+use super::app::{Admitted, Answered, Shared, Waiting, aside_until, json_response};
 use super::chat::unknown_model;
 use super::error::ApiError;
 use super::fields::Fields;
 use axum::extract::{Request, State};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Texts of one request for embeddings.
 const MOST_TEXTS: usize = 256;
 
 /// `/v1/embeddings`.
 pub async fn embeddings(State(app): Shared, request: Request) -> Answered {
-    let Admitted { account, permit, body, .. } = app.admit(request).await?;
+    let Admitted { account, permit, body, deadline } = app.admit(request).await?;
     let mut fields = Fields::of(&body)?;
     let model = fields.text("model")?.ok_or_else(|| ApiError::field("model", "`model` is missing"))?;
     if app.served.encoder_name() != Some(model.as_str()) {
@@ -28,15 +30,15 @@ pub async fn embeddings(State(app): Shared, request: Request) -> Answered {
     };
     fields.unserved("dimensions", |_| false)?;
     fields.finish()?;
-    let served = app.served.clone();
-    let (vectors, tokens) = aside(move || {
-        let _permit = permit; // until it is done
+    let (served, gone) = (app.served.clone(), Arc::new(AtomicBool::new(false)));
+    let _waiting = Waiting(gone.clone());
+    let work = move || {
         let tokens = served.text_tokens(&texts)?;
         let mut charge = account.charge(tokens as u64)?;
         charge.used = tokens as u64;
-        Ok((served.embed(&texts)?, tokens))
-    })
-    .await?;
+        Ok((served.embed(&texts, &gone)?, tokens))
+    };
+    let ((vectors, tokens), _permit) = aside_until(&app.bounds, deadline, permit, work).await?;
     let numbers = |vector: &[f32]| match base64 {
         true => json!(in_base64(&vector.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())),
         false => json!(vector),

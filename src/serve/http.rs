@@ -1,4 +1,5 @@
-//! Connections: at most so many, headers within a time, and an end that finishes what has begun.
+//! Connections: a limited number, headers and reading clients within a time, and an end that finishes what has begun.
+use super::app::Bounds;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -7,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 
 /// Time for a request's headers, also between two requests of a connection.
 const HEADERS: Duration = Duration::from_secs(30);
 /// Wait after an accept that failed (too many open files).
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections until `stop` says so, then waits at most `drain` for those that are open.
-pub async fn accept(listener: TcpListener, router: Router, most: usize, stop: watch::Receiver<bool>, drain: Duration) {
+/// Accepts connections until `stop` says so, then waits a bounded time for those that are open.
+pub async fn accept(listener: TcpListener, router: Router, bounds: Bounds, stop: watch::Receiver<bool>) {
+    let most = bounds.connections.max(1);
     let room = Arc::new(Semaphore::new(most));
     let mut stopped = stop.clone();
     loop {
@@ -26,14 +29,14 @@ pub async fn accept(listener: TcpListener, router: Router, most: usize, stop: wa
         if let Some((stream, permit)) = accepted {
             let (router, stop) = (router.clone(), stop.clone());
             tokio::spawn(async move {
-                connection(stream, router, stop).await;
+                connection(stream, router, bounds.write, stop).await;
                 drop(permit);
             });
         }
     }
     drop(listener);
     // every connection that is over has given its permit back
-    let _ = tokio::time::timeout(drain, room.acquire_many(most as u32)).await;
+    let _ = tokio::time::timeout(bounds.drain, room.acquire_many(most as u32)).await;
 }
 
 /// The next connection, once there is room for one; None where accepting failed.
@@ -48,12 +51,14 @@ async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStrea
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, router: Router, write: Duration, mut stop: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true); // a token should not wait for the next one
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(write)); // who never reads must not hold a connection
     let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(64 << 10);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,

@@ -8,6 +8,7 @@ use crate::model::{CausalLm, Precision, Tokenizer, default_device, resolve};
 use crate::prompt::Encoder;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// `NAME=RUN`: a run folder of a training, or a PEFT folder, and what it is called in requests.
@@ -125,11 +126,15 @@ impl Served {
         texts.iter().enumerate().map(count).sum()
     }
 
-    /// Embeddings of texts, each by itself, so that none depends on those beside it.
-    pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+    /// Embeddings of texts, each by itself, so that none depends on those beside it. Ends with an error once `gone` says that nobody waits.
+    pub fn embed(&self, texts: &[String], gone: &AtomicBool) -> Result<Vec<Vec<f32>>> {
         let Some((_, embedder)) = &self.embedder else { return Err(Error::input("no encoder is served")) };
         let embedder = embedder.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        texts.iter().map(|text| Ok(embedder.embed(&[text.as_str()])?.remove(0))).collect()
+        let one = |text: &String| match gone.load(Ordering::Relaxed) {
+            true => Err(Error::failed("nobody waits for these embeddings any more")),
+            false => Ok(embedder.embed(&[text.as_str()])?.remove(0)),
+        };
+        texts.iter().map(one).collect()
     }
 }
 

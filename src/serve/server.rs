@@ -82,7 +82,7 @@ impl Server {
         });
         let serve = move || {
             let router = router(app);
-            runtime.block_on(super::http::accept(listener, router, bounds.connections.max(1), stopped, bounds.drain));
+            runtime.block_on(super::http::accept(listener, router, bounds, stopped));
             runtime.shutdown_timeout(Duration::from_secs(1));
         };
         let thread = std::thread::Builder::new().name("serve".into()).spawn(serve);

@@ -359,7 +359,7 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
             if keys.contains_key("axes") && keys.contains_key("base") {
                 let arms = GridConfig::read(&path).and_then(|grid| grid.arms());
                 grids += usize::from(arms.unwrap_or_else(|e| panic!("{}: {e}", path.display())).len() > 1);
-            } else if keys.contains_key("training") {
+            } else if keys.contains_key("training") && keys.contains_key("corpus") {
                 let checked = TrainConfig::read(&path).and_then(|config| config.check());
                 configs += usize::from(checked.map_err(|e| panic!("{}: {e}", path.display())).is_ok());
             }

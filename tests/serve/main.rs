@@ -429,6 +429,26 @@ fn clients_that_go_away_or_are_slow_cost_nothing_more() {
 }
 
 #[test]
+fn a_client_that_never_reads_is_let_go() {
+    let bounds = Bounds { write: Duration::from_millis(300), ..Bounds::default() };
+    let server = server_with(ServeConfig { bounds, port: 0, ..ServeConfig::default() }, plain());
+    let at = server.address();
+    // each token comes with the log-probabilities of five others, more than the buffers of both ends hold
+    let body =
+        json!({"model": "embedded-small", "prompt": "x", "max_tokens": 2000, "temperature": 1.5, "n": 8, "logprobs": 5,
+        "regex": "[a-z ]{20000}", "stream": true})
+        .to_string();
+    let mut deaf = connect(at);
+    let asked = head("POST", "/v1/completions", "Content-Type: application/json\r\n", body.len()) + &body;
+    deaf.write_all(asked.as_bytes()).unwrap();
+    until("it is let go", || metric(at, "dxlab_requests_left_total ") == 1.0);
+    until("and leaves the batch", || metric(at, "dxlab_sequences_active ") == 0.0);
+    assert_eq!(post(at, "/v1/chat/completions", &self::asked("A cyst.")).status, 200, "others are answered");
+    drop(deaf);
+    server.stop();
+}
+
+#[test]
 fn a_full_queue_and_the_limits_of_a_key_say_when_to_come_again() {
     let limit = Limit { requests_per_minute: Some(6), tokens_per_day: Some(400) };
     let keys = Keys::single("a-key-of-some-length", limit).unwrap();

@@ -147,7 +147,11 @@ pub fn cases_moved(grid: &Grid, axes: &[(&str, &str)], metric: &str) -> Result<S
     let curves = axes.iter().map(|(_, axis)| curve(grid, axis, metric)).collect::<Result<Vec<_>>>()?;
     let steps = curves.iter().map(Vec::len).min().unwrap_or(0);
     if steps == 0 || curves.iter().any(|curve| curve.len() != steps) {
-        return Slider::new("not all arms were run", &[], vec![(format!("`dxlab grid configs/{}.toml` runs them", grid.config.name), vec![])]);
+        return Slider::new(
+            "not all arms were run",
+            &[],
+            vec![(format!("`dxlab grid configs/{}.toml` runs them", grid.config.name), vec![])],
+        );
     }
     let step = |i: usize| {
         let counts: Vec<String> = curves.iter().map(|curve| format!("{:.0}", curve[i].0)).collect();
