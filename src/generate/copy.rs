@@ -13,7 +13,8 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Copied {
     pub generated: Generated,
-    /// Passes through the model that had to wait for the one before; the prompt counts as one. One token at a time takes one a token.
+    /// Passes through the model that had to wait for the one before; the prompt counts as one. One token at a time takes one a token. What a
+    /// recurrent model reads anew after a draft that was not taken counts with what comes next.
     pub passes: usize,
 }
 
