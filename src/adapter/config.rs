@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The linear layers of a decoder's block, all of which are adapted unless told otherwise.
+/// The linear layers of a block with attention, which are adapted unless told otherwise. Recurrent layers have others besides (`in_proj_qkv`,
+/// `in_proj_z`, `in_proj_b`, `in_proj_a`, `out_proj`), which have to be listed, or asked for by `all-linear` in a file.
 pub const ALL_LINEAR: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 /// Field names are PEFT's, and what is missing or null has PEFT's default. Keys that PEFT writes and that change nothing for inference
@@ -235,6 +236,9 @@ impl AdapterConfig {
             modules.insert(linear.to_string());
             let block: Vec<&str> = linear.splitn(4, '.').take(3).collect();
             modules.extend(norms.map(|norm| format!("{}.{norm}", block.join("."))));
+            if let Some((before, _)) = linear.split_once(".linear_attn.") {
+                modules.extend(["conv1d", "norm"].map(|other| format!("{before}.linear_attn.{other}")));
+            }
         }
         let idle = |one: &Targets| !modules.iter().any(|module| one.match_name(module));
         match excluded {

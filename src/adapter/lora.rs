@@ -103,6 +103,17 @@ fn magnitude_name(linear: &str) -> String {
     format!("base_model.model.{linear}.lora_magnitude_vector")
 }
 
+/// The last parts of the names of linear layers, each once, in their order.
+fn parts<'a>(linears: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for part in linears.filter_map(|name| name.rsplit('.').next()) {
+        if !out.iter().any(|known| known == part) {
+            out.push(part.to_string());
+        }
+    }
+    out
+}
+
 /// Name and weight of every layer of `model` that `config` adapts.
 fn adapted(config: &AdapterConfig, model: &mut CausalLm) -> Result<Vec<(String, Weight)>> {
     let found: Vec<_> = (model.linears_mut().filter(|l| config.targets(&l.name)))
@@ -111,10 +122,10 @@ fn adapted(config: &AdapterConfig, model: &mut CausalLm) -> Result<Vec<(String, 
     let layers = model.config.num_hidden_layers;
     let all: Vec<String> = model.linears_mut().map(|linear| linear.name.clone()).collect();
     let known = all.iter().map(String::as_str);
-    match config.unmatched(known, found.is_empty(), layers) {
+    match config.unmatched(known.clone(), found.is_empty(), layers) {
         Some(what) => Err(Error::input(format!(
             "{what} matches no linear layer of a block, and only these are adapted ({})",
-            super::config::ALL_LINEAR.join(", ")
+            parts(known).join(", ")
         ))),
         None => Ok(found),
     }
@@ -252,6 +263,16 @@ impl Adapter {
             Ok(r * (n + k) + if config.use_dora { n } else { 0 })
         };
         to_adapt(config, &mut shape_only(model)?)?.into_iter().map(of).sum()
+    }
+
+    /// The linear layers of a model of this shape that an adapter of this config is on in no block, by the last part of their names.
+    pub fn left_out(config: &AdapterConfig, model: &Config) -> Result<Vec<String>> {
+        let mut model = shape_only(model)?;
+        let all: Vec<String> = model.linears_mut().map(|linear| linear.name.clone()).collect();
+        let adapted = parts(all.iter().map(String::as_str).filter(|name| config.targets(name)));
+        let mut out = parts(all.iter().map(String::as_str));
+        out.retain(|part| !adapted.contains(part));
+        Ok(out)
     }
 
     fn tensor(&self, name: &str, mode: Mode) -> Result<Tensor> {

@@ -13,7 +13,8 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Copied {
     pub generated: Generated,
-    /// Passes through the model that had to wait for the one before; the prompt counts as one. One token at a time takes one a token.
+    /// Passes through the model that had to wait for the one before; the prompt counts as one. One token at a time takes one a token. What a
+    /// recurrent model reads anew after a draft that was not taken counts with what comes next.
     pub passes: usize,
 }
 
@@ -32,6 +33,8 @@ pub fn copy_with_tags(
     let mut passes = 0;
     'answer: loop {
         let before = cache.len() + pending.len();
+        // a recurrent layer cannot forget the end of a draft: it goes back to where it was, and reads the accepted part anew
+        let mark = if draft.is_empty() { None } else { cache.mark() };
         let rows = read(model, &pending, &draft, &mut cache)?;
         passes += 1;
         for (i, (row, whole)) in rows.iter().enumerate() {
@@ -46,8 +49,16 @@ pub fn copy_with_tags(
                 break 'answer;
             }
             if draft.get(i) != Some(&token) {
-                cache.truncate(before + i)?;
-                pending = vec![token];
+                pending = match mark.filter(|_| i < draft.len()) {
+                    Some(mark) => {
+                        cache.go_back(mark)?;
+                        [&pending, &draft[..i], &[token]].concat()
+                    }
+                    None => {
+                        cache.truncate(before + i)?;
+                        vec![token]
+                    }
+                };
                 break;
             }
         }
@@ -92,20 +103,28 @@ mod tests {
     use super::super::insert::tests::insertions;
     use super::super::{Constraints, Decoding, decode};
     use super::*;
-    use crate::model::golden::model;
+    use crate::model::Config;
+    use crate::model::golden::{model, recurrent_config, recurrent_weights};
 
     #[test]
     fn reading_ahead_gives_the_tokens_of_one_at_a_time() {
-        let model = model("untied");
+        let untied = model("untied");
+        let shape = Config { vocab_size: untied.config.vocab_size, ..recurrent_config() };
+        let weights = recurrent_weights(&shape, 5);
+        let recurrent = CausalLm::new(&shape, &mut |name, _| Ok(weights[name].clone().into())).unwrap();
+        [untied, recurrent].iter().for_each(reads_ahead);
+    }
+
+    fn reads_ahead(model: &CausalLm) {
         for text in ["Renal cyst, liver cyst, gallstone. Normal liver.", "naïve 肝臓 (liver), [cyst]"] {
             let (tokenizer, start) = insertions(text);
             let prompt = tokenizer.encode("Normal liver. cyst", false).unwrap();
             let limits = Limits { max_new: 200, batch: 1, stop: vec![0] };
             let make = |_: usize| Ok(start.fork());
             let how = Decoding { constraints: Constraints::PerPrompt(&make), ..Decoding::greedy(limits.clone()) };
-            let one = decode(&model, &[prompt.clone()], &how, &mut |_| {}).unwrap().remove(0).remove(0);
+            let one = decode(model, &[prompt.clone()], &how, &mut |_| {}).unwrap().remove(0).remove(0);
             for ahead in [0, 1, 5, 40] {
-                let copied = copy_with_tags(&model, &prompt, &start, &limits, ahead).unwrap();
+                let copied = copy_with_tags(model, &prompt, &start, &limits, ahead).unwrap();
                 assert_eq!((&copied.generated.tokens, copied.generated.finish), (&one.tokens, one.finish), "{ahead}");
                 assert!((copied.generated.logprob() - one.logprob()).abs() < 1e-3);
                 let most = one.tokens.len() + usize::from(one.ended());

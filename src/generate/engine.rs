@@ -78,9 +78,10 @@ pub trait Listen: Send {
 pub struct Room {
     /// Sequences decoded at the same time.
     pub sequences: usize,
-    /// Tokens of all caches together, new tokens that may come included. A request that is larger than that runs alone.
+    /// Tokens of all caches together, new tokens that may come included. A request that is larger than that runs alone. What recurrent layers
+    /// know of a sequence comes on top; it does not grow.
     pub tokens: usize,
-    /// Tokens of prompts kept for others that begin alike.
+    /// Tokens of prompts kept for others that begin alike. Recurrent layers keep a state a piece besides.
     pub kept: usize,
 }
 

@@ -5,7 +5,7 @@ use super::text::{Pieces, StopStrings, tests::tokenizer};
 use super::{Ask, Decoding, Drawn, Engine, Finish, Generated, Limits, Listen, Room, Sampling, Worker, decode};
 use crate::adapter::{Adapter, Mode};
 use crate::error::Error;
-use crate::model::golden::{model, path, weights};
+use crate::model::golden::{model, path, recurrent_model, weights};
 use crate::model::{CausalLm, Config};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,8 +100,9 @@ fn sixty_four_requests_beside_one_another_get_the_bits_that_each_gets_alone() {
     let bf16: &dyn Fn(candle_core::Tensor) -> Weight =
         &|t| if t.rank() == 2 { t.to_dtype(DType::BF16).unwrap().into() } else { t.into() };
     let mixed: &dyn Fn(candle_core::Tensor) -> Weight = &|t| if t.rank() == 2 { bf16(t).mixed() } else { t.into() };
-    for (kind, name) in [(f32s, "f32"), (bf16, "bf16"), (mixed, "mixed")] {
-        let models = models(kind);
+    let recurrent: Vec<Arc<CausalLm>> = [1, 2].map(|seed| Arc::new(recurrent_model(seed))).to_vec();
+    let named = [(models(f32s), "f32"), (models(bf16), "bf16"), (models(mixed), "mixed"), (recurrent, "recurrent")];
+    for (models, name) in named {
         let want: Vec<Bits> = (0..64).map(|i| alone(&models, i)).collect();
         for (sequences, tokens, kept) in [(80, 1 << 20, 1 << 12), (7, 900, 0), (24, 1 << 14, PIECE)] {
             let room = Room { sequences, tokens, kept };

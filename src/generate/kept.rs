@@ -1,4 +1,5 @@
-//! What was read of prompts, kept by the piece for others that begin alike: the least recently used pieces make room.
+//! What was read of prompts, kept by the piece for others that begin alike: the least recently used pieces make room. A piece of a recurrent
+//! model holds the state after it, which is what the next piece and no other goes on from.
 use super::engine::PIECE;
 use crate::error::Result;
 use crate::model::Cache;

@@ -4,12 +4,15 @@
 //! A family's layers are [`Block`]s. What the passes have in common (packing, the tail of the last layer, checkpointing
 //! by layers, caches, logits) is written once, in [`CausalLm`](super::CausalLm).
 mod attention;
+mod decoder;
+mod delta_net;
 
-pub use attention::AttentionBlock;
+pub use decoder::DecoderBlock;
 
-use super::ops::{RotaryEmbedding, Segments, Weight, add_bias_over, linear, linear_each};
+use super::config::Config;
+use super::ops::{RotaryEmbedding, Segments, Weight, add_bias_over, linear, linear_each, rms_norm, rms_norm_over};
 use crate::error::Result;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
 /// One layer.
@@ -33,8 +36,9 @@ pub trait Block: Send + Sync {
 pub enum LayerState {
     /// Of attention: keys and values, [position, kv_heads, d] each, f32 where the loops over a past read them.
     KeyValue { k: Vec<f32>, v: Vec<f32> },
-    /// Of a linear recurrence: its state, and the last inputs of its convolution. No family here has such layers yet.
-    Recurrent { state: Tensor, inputs: Tensor },
+    /// Of a linear recurrence: its states, [value_heads, key_dim, value_dim], and the last inputs of its convolution,
+    /// [kernel − 1, channels]. What they were before a token is not kept.
+    Recurrent { state: Vec<f32>, inputs: Vec<f32> },
 }
 
 /// The tokens of one forward pass, as every layer needs them.
@@ -58,6 +62,50 @@ pub struct Tail {
 
 /// Where the weights come from: a tensor by its checkpoint name and wanted shape.
 pub type Weights<'a> = dyn FnMut(&str, &[usize]) -> Result<Weight> + 'a;
+
+/// RMSNorm of hidden states or of heads.
+pub struct Norm {
+    /// As it multiplies, or where it learns as it is stored.
+    weight: Tensor,
+    /// True where 1 is still to be added: of a zero-centred weight that learns.
+    plus_one: bool,
+    eps: f64,
+}
+
+impl Norm {
+    /// The norm `name` over `n` numbers, stored as the config's norms are.
+    pub fn new(name: &str, n: usize, c: &Config, weights: &mut Weights) -> Result<Self> {
+        let stored = weights(&format!("{name}.weight"), &[n])?;
+        let (weight, learns) = (stored.dense()?, stored.learns());
+        match c.zero_centred_norms {
+            true if !learns => Ok(Self::plain((weight + 1.0)?, c.rms_norm_eps)),
+            plus_one => Ok(Self { weight, plus_one, eps: c.rms_norm_eps }),
+        }
+    }
+
+    /// With a weight that is the scale itself.
+    pub fn plain(weight: Tensor, eps: f64) -> Self {
+        Self { weight, plus_one: false, eps }
+    }
+
+    pub fn device(&self) -> &Device {
+        self.weight.device()
+    }
+
+    fn scale(&self) -> Result<Tensor> {
+        Ok(if self.plus_one { (&self.weight + 1.0)? } else { self.weight.clone() })
+    }
+
+    /// `x` […, n] → […, n]
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(rms_norm(x, &self.scale()?, self.eps)?)
+    }
+
+    /// As `forward`, written over `x` where no gradient asks for it. `x` must be no one else's.
+    pub fn forward_over(&self, x: Tensor) -> Result<Tensor> {
+        Ok(rms_norm_over(x, &self.scale()?, self.eps)?)
+    }
+}
 
 /// A linear layer as an adapter makes it.
 pub trait Delta: Send + Sync {

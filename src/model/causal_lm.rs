@@ -6,11 +6,9 @@
 mod layerwise;
 mod load;
 
-use super::block::{Block, LayerState, Linear, Pass, Tail, Weights};
+use super::block::{Block, LayerState, Linear, Norm, Pass, Tail, Weights};
 use super::config::Config;
-use super::ops::{
-    RotaryEmbedding, Segments, TokenLogProbs, Weight, linear, rms_norm, smoothed_token_logprob, token_logprob,
-};
+use super::ops::{RotaryEmbedding, Segments, TokenLogProbs, Weight, linear, smoothed_token_logprob, token_logprob};
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
@@ -18,7 +16,7 @@ pub struct CausalLm {
     pub config: Config,
     embed_tokens: Weight,
     layers: Vec<Box<dyn Block>>,
-    norm: Tensor,
+    norm: Norm,
     /// None where the embedding serves as the head.
     lm_head: Option<Weight>,
     /// Of rotary positions, and what cos and sin are multiplied with.
@@ -42,13 +40,13 @@ impl Cache {
         self.len == 0
     }
 
-    /// What was kept of positions `from` to `to` (without it), to be given to another sequence that begins alike; None where a layer keeps
-    /// a state that cannot be taken apart.
+    /// What was kept of positions `from` to `to` (without it), to be given to another sequence that begins alike. A recurrent layer gives its
+    /// state after `to`, which it keeps at the end only: None anywhere else.
     pub fn part(&self, from: usize, to: usize) -> Option<Self> {
         let rows = |all: &[f32]| all[all.len() / self.len * from..all.len() / self.len * to].to_vec();
         let part = |layer: &LayerState| match layer {
             LayerState::KeyValue { k, v } => Some(LayerState::KeyValue { k: rows(k), v: rows(v) }),
-            LayerState::Recurrent { .. } => None,
+            LayerState::Recurrent { .. } => (to == self.len).then(|| layer.clone()),
         };
         let known = from < to && to <= self.len;
         Some(Self {
@@ -63,32 +61,75 @@ impl Cache {
             return Err(Error::failed("a cache that was made by another model"));
         }
         for (layer, more) in self.layers.iter_mut().zip(&part.layers) {
-            let (LayerState::KeyValue { k, v }, LayerState::KeyValue { k: keys, v: values }) = (layer, more) else {
-                return Err(Error::failed("a part of a cache whose layers are recurrent"));
-            };
-            k.extend_from_slice(keys);
-            v.extend_from_slice(values);
+            match (layer, more) {
+                (LayerState::KeyValue { k, v }, LayerState::KeyValue { k: keys, v: values }) => {
+                    k.extend_from_slice(keys);
+                    v.extend_from_slice(values);
+                }
+                (layer @ LayerState::Recurrent { .. }, LayerState::Recurrent { .. }) => *layer = more.clone(),
+                _ => return Err(Error::failed("a part of a cache that was made by another model")),
+            }
         }
         self.len += part.len;
         Ok(())
     }
 
-    /// Forgets all but the first `len` positions. Fails for layers whose state cannot go back.
+    /// Forgets all but the first `len` positions. Fails for layers whose state cannot go back: see [`Cache::mark`].
     pub fn truncate(&mut self, len: usize) -> Result<()> {
         if len >= self.len {
             return Ok(());
         }
-        for layer in &mut self.layers {
-            let LayerState::KeyValue { k, v } = layer else {
-                return Err(Error::failed("a recurrent layer keeps no earlier states: its cache cannot be cut"));
-            };
-            let (of_k, of_v) = (k.len() / self.len, v.len() / self.len);
-            k.truncate(len * of_k);
-            v.truncate(len * of_v);
+        if self.layers.iter().any(|layer| matches!(layer, LayerState::Recurrent { .. })) {
+            return Err(Error::failed("a recurrent layer keeps no earlier states: its cache cannot be cut"));
         }
-        self.len = len;
+        self.cut(len);
         Ok(())
     }
+
+    /// Of keys and values, all but the first `len` positions.
+    fn cut(&mut self, len: usize) {
+        for layer in &mut self.layers {
+            if let LayerState::KeyValue { k, v } = layer {
+                let (of_k, of_v) = (k.len() / self.len, v.len() / self.len);
+                k.truncate(len * of_k);
+                v.truncate(len * of_v);
+            }
+        }
+        self.len = len;
+    }
+
+    /// A place to come back to by [`Cache::go_back`], with a copy of what recurrent layers know; None where no layer is recurrent, as
+    /// [`Cache::truncate`] then does the same for nothing.
+    pub fn mark(&self) -> Option<Mark> {
+        let kept = |layer: &LayerState| match layer {
+            LayerState::KeyValue { .. } => None,
+            LayerState::Recurrent { .. } => Some(layer.clone()),
+        };
+        let states: Vec<Option<LayerState>> = self.layers.iter().map(kept).collect();
+        states.iter().any(Option::is_some).then_some(Mark { states, len: self.len })
+    }
+
+    /// Forgets what was read since `mark`.
+    pub fn go_back(&mut self, mark: Mark) -> Result<()> {
+        if mark.len > self.len || mark.states.len() != self.layers.len() {
+            return Err(Error::failed("a mark of another cache"));
+        }
+        if mark.len < self.len {
+            self.cut(mark.len);
+        }
+        for (layer, state) in self.layers.iter_mut().zip(mark.states) {
+            if let Some(state) = state {
+                *layer = state;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// See [`Cache::mark`].
+pub struct Mark {
+    states: Vec<Option<LayerState>>,
+    len: usize,
 }
 
 /// Rotary positions of one pass, and which rows its last layer has to answer for.
@@ -103,7 +144,7 @@ impl CausalLm {
         let c = config;
         let embed_tokens = weights("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size])?;
         let layers = (0..c.num_hidden_layers).map(|i| c.family.block(c, i, weights)).collect::<Result<_>>()?;
-        let norm = weights("model.norm.weight", &[c.hidden_size])?.dense()?;
+        let norm = Norm::new("model.norm", c.hidden_size, c, weights)?;
         let lm_head = match c.tie_word_embeddings {
             true => None,
             false => Some(weights("lm_head.weight", &[c.vocab_size, c.hidden_size])?),
@@ -217,7 +258,7 @@ impl CausalLm {
                 None => layer.forward(&x, &pass, None)?,
             };
         }
-        Ok(rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
+        self.norm.forward(&x)
     }
 
     fn head(&self) -> &Weight {

@@ -65,7 +65,10 @@ impl Checkpoint {
             let gguf = Gguf::open(path)?;
             (gguf.config().clone(), Files::Gguf(gguf))
         } else {
-            (Config::read(path)?, Files::Folder(entries(path)?))
+            let config = Config::read(path)?;
+            let named = |(stored, entry): (String, Entry)| Some((config.family.tensor_name(&stored)?, entry));
+            let entries = entries(path)?.into_iter().filter_map(named).collect();
+            (config, Files::Folder(entries))
         };
         Ok(Self { path: path.to_path_buf(), config, files, asked: Mutex::default() })
     }
@@ -117,7 +120,7 @@ impl Checkpoint {
             Files::Folder(entries) => self.entry(entries, name, shape)?.info.dtype,
         };
         let dtype = match (precision, stored) {
-            _ if shape.len() == 1 => DType::F32, // norms and biases are small, and their loops are f32
+            _ if shape.len() != 2 => DType::F32, // norms, biases and convolutions are small, and their loops are f32
             (Precision::Stored, Dtype::BF16) | (Precision::Bf16 | Precision::Mixed, _) => DType::BF16,
             (Precision::Stored, Dtype::F16) => DType::F16,
             _ => DType::F32,

@@ -10,6 +10,7 @@ mod scaling;
 pub use keys::{Absent, Keys};
 
 use super::family::{Family, Qwen3};
+use super::ops::DeltaHeads;
 use super::rope::{Rope, Scaling};
 use crate::error::{Error, Result};
 use candle_core::DType;
@@ -39,7 +40,13 @@ pub struct Config {
     pub qkv_bias: bool,
     pub o_bias: bool,
     pub mlp_bias: bool,
+    /// True where `q_proj` makes a gate for every query head as well, and what attention gives is multiplied with σ(gate).
+    pub gated_attention: bool,
+    /// True where norms are stored as what is added to 1 (those of a recurrence's output are not).
+    pub zero_centred_norms: bool,
     pub window: Option<SlidingWindow>,
+    /// Layers that have a linear recurrence in the place of attention.
+    pub recurrence: Option<Recurrence>,
     /// Tokens that end a generation: those of `config.json`, then those that only `generation_config.json` names.
     pub eos_token_id: Vec<u32>,
     pub pad_token_id: Option<u32>,
@@ -52,6 +59,16 @@ pub struct SlidingWindow {
     pub size: usize,
     /// Which layers have it; None: all.
     pub layers: Option<Vec<bool>>,
+}
+
+/// Gated DeltaNet in some layers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recurrence {
+    pub heads: DeltaHeads,
+    /// Tokens that the convolution before it sees.
+    pub kernel: usize,
+    /// True for the layers that have it.
+    pub layers: Vec<bool>,
 }
 
 /// Token ids that a model or a tokenizer may have, at most: Qwen3 has 151,936, and tables are laid out by id.
@@ -77,7 +94,10 @@ impl Config {
             qkv_bias: false,
             o_bias: false,
             mlp_bias: false,
+            gated_attention: false,
+            zero_centred_norms: false,
             window: None,
+            recurrence: None,
             eos_token_id: Vec::new(),
             pad_token_id: None,
         }
@@ -218,6 +238,19 @@ impl Config {
             window.layers.as_ref().is_none_or(|layers| layers.get(i).copied().unwrap_or(false))
         };
         self.window.as_ref().filter(windowed).map(|window| window.size)
+    }
+
+    /// The linear recurrence that layer `i` has in the place of attention.
+    pub fn recurrence(&self, i: usize) -> Option<&Recurrence> {
+        self.recurrence.as_ref().filter(|recurrence| recurrence.layers.get(i).copied().unwrap_or(false))
+    }
+
+    /// Layers after which the kinds of layers come again, so that as many in a row are a fair sample of all; 1 where all are alike.
+    pub fn period(&self) -> usize {
+        let Some(Recurrence { layers, .. }) = &self.recurrence else { return 1 };
+        (1..layers.len())
+            .find(|n| layers.iter().zip(layers.iter().skip(*n)).all(|(a, b)| a == b))
+            .unwrap_or(layers.len().max(1))
     }
 
     /// Every tensor of the checkpoint, by its Hugging Face name, with its shape; a tied head has none of its own.
@@ -404,7 +437,11 @@ mod tests {
             serde_json::json!({"rope_scaling": {}, "rope_parameters": {"type": "linear", "factor": 4.0}}),
             serde_json::json!({"rope_scaling": null, "rope_parameters": {"type": "linear", "factor": 4.0}}),
         ] {
-            assert_eq!(edited(edits.clone()).unwrap().rope, Rope { theta: 1e6, scaling: linear.clone() }, "{edits}");
+            assert_eq!(
+                edited(edits.clone()).unwrap().rope,
+                Rope { scaling: linear.clone(), ..Rope::plain(1e6) },
+                "{edits}"
+            );
         }
         for edits in [
             serde_json::json!({"rope_scaling": {"type": null, "factor": null}}),

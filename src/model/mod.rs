@@ -1,4 +1,4 @@
-//! Decoders (Llama, Mistral, Qwen2, Qwen3) on candle as one differentiable forward over packed sequences, and their files;
+//! Decoders (Llama, Mistral, Qwen2, Qwen3, Qwen3.5) on candle as one differentiable forward over packed sequences, and their files;
 //! encoders ([`encoder`]) on the same operations.
 mod block;
 mod causal_lm;
@@ -19,11 +19,11 @@ pub mod tensors;
 mod tokenizer;
 mod vocabulary;
 
-pub use block::{AttentionBlock, Block, Delta, LayerState, Linear, Pass, Tail, Weights};
-pub use causal_lm::{Cache, CausalLm};
+pub use block::{Block, DecoderBlock, Delta, LayerState, Linear, Norm, Pass, Tail, Weights};
+pub use causal_lm::{Cache, CausalLm, Mark};
 pub use checkpoint::Checkpoint;
-pub use config::{Absent, Config, Keys, SlidingWindow};
-pub use family::{FAMILIES, Family, Llama, Mistral, Qwen2, Qwen3};
+pub use config::{Absent, Config, Keys, Recurrence, SlidingWindow};
+pub use family::{FAMILIES, Family, Llama, Mistral, Qwen2, Qwen3, Qwen3_5};
 pub use gguf::{Gguf, Quality, Written};
 pub use hub::{Content, Hub, Place, Pushed, Upload, UploadFile, locate, resolve};
 pub use ops::Weight;

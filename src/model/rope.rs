@@ -1,6 +1,6 @@
 //! Rotary frequencies of a config, with the scalings that lengthen a model's reach.
 //!
-//! d = head dimension, w_i = θ^(−2i/d) for i < d/2, L = `original_max_position_embeddings`, s = `factor`; position p
+//! d = head dimension, or the part of it that is turned (`partial_rotary_factor`), w_i = θ^(−2i/d) for i < d/2, L = `original_max_position_embeddings`, s = `factor`; position p
 //! turns pair i by p·w'_i:
 //!
 //! ```text
@@ -20,6 +20,8 @@ use std::f64::consts::PI;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     pub theta: f64,
+    /// The part of a head's numbers that is turned, its first ones: 1 but for Qwen3.5.
+    pub partial_rotary_factor: f64,
     pub scaling: Scaling,
 }
 
@@ -55,20 +57,26 @@ pub enum Scaling {
 impl Rope {
     /// Without scaling.
     pub fn plain(theta: f64) -> Self {
-        Self { theta, scaling: Scaling::Default }
+        Self { theta, partial_rotary_factor: 1.0, scaling: Scaling::Default }
     }
 
-    /// w' [head_dim / 2], and what cos and sin are multiplied with.
+    /// Numbers of a head that are turned.
+    pub fn rotary_dim(&self, head_dim: usize) -> usize {
+        (head_dim as f64 * self.partial_rotary_factor) as usize
+    }
+
+    /// w' [rotary_dim / 2], and what cos and sin are multiplied with.
     pub fn frequencies(&self, head_dim: usize) -> (Vec<f64>, f64) {
-        let d = head_dim as f64;
-        let plain = (0..head_dim / 2).map(|i| self.theta.powf(-2.0 * i as f64 / d));
+        let dim = self.rotary_dim(head_dim);
+        let d = dim as f64;
+        let plain = (0..dim / 2).map(|i| self.theta.powf(-2.0 * i as f64 / d));
         match &self.scaling {
             Scaling::Default | Scaling::Dynamic { .. } => (plain.collect(), 1.0),
             Scaling::Linear { factor } => (plain.map(|w| w / factor).collect(), 1.0),
             Scaling::Divisors(by) => (plain.zip(by).map(|(w, by)| w / by).collect(), 1.0),
             Scaling::Llama3 { .. } => (plain.map(|w| w / self.divisor(w)).collect(), 1.0),
             Scaling::Yarn { factor, attention_factor, .. } => {
-                let (lo, hi) = self.yarn_bounds(head_dim);
+                let (lo, hi) = self.yarn_bounds(dim);
                 let turned = |(i, w): (usize, f64)| {
                     let r = ((i as f64 - lo) / (hi - lo)).clamp(0.0, 1.0);
                     w * (r / factor + 1.0 - r)
@@ -92,12 +100,12 @@ impl Rope {
     }
 
     /// Between which dimensions YaRN goes from no change to interpolation.
-    fn yarn_bounds(&self, head_dim: usize) -> (f64, f64) {
+    fn yarn_bounds(&self, rotary_dim: usize) -> (f64, f64) {
         let Scaling::Yarn { original_max_position_embeddings, beta_fast, beta_slow, truncate, .. } = self.scaling
         else {
             return (0.0, 1.0);
         };
-        let d = head_dim as f64;
+        let d = rotary_dim as f64;
         let length = original_max_position_embeddings as f64;
         let at = |beta: f64| d * (length / (2.0 * PI * beta)).ln() / (2.0 * self.theta.ln());
         let (lo, hi) = match truncate {
@@ -143,5 +151,7 @@ mod tests {
     fn frequencies_without_scaling_are_powers_of_theta() {
         let (w, factor) = Rope::plain(1e4).frequencies(4);
         assert_eq!((w, factor), (vec![1.0, 1e4f64.powf(-0.5)], 1.0));
+        let quarter = Rope { partial_rotary_factor: 0.25, ..Rope::plain(1e4) };
+        assert_eq!(quarter.frequencies(16).0, [1.0, 1e4f64.powf(-0.5)], "of the four numbers that are turned");
     }
 }

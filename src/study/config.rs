@@ -77,7 +77,7 @@ pub struct AdapterSection {
     pub alpha: f64,
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub dropout: f64,
-    /// Linear layers by the last part of their names; all seven of a block where not given.
+    /// Linear layers by the last part of their names; the seven of attention and MLP where not given (recurrent layers have others).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_modules: Option<Vec<String>>,
     /// Blocks to adapt, from 0; all where not given.

@@ -3,7 +3,8 @@
 //! The plan of batches follows from the config, so tokens are counted, not guessed. Time and memory are measured on models of the
 //! config's own shape with random weights (those of the file, where the base is a GGUF file) and two and four layers, by the trainer's own
 //! steps on the plan's longest micro-batches that are learnt from at the same time, and extended to all layers: both grow by the same amount
-//! with every layer of its kind (adapted, above an adapted one, below all adapted ones).
+//! with every layer of its kind (adapted, above an adapted one, below all adapted ones). Where layers with attention and recurrent ones take
+//! turns, models of one and two rounds are measured instead.
 use super::config::{AdapterSection, Method, TrainConfig};
 use super::experiment::{Sequences, sequences};
 use crate::adapter::{Adapter, Layers, Mode};
@@ -41,6 +42,8 @@ pub struct Forecast {
     pub seconds: f64,
     /// Highest resident memory of the process; None where the system does not tell.
     pub peak_bytes: Option<u64>,
+    /// Of the two models that were measured.
+    pub measured_layers: (usize, usize),
 }
 
 /// Measured on a model of few layers, in seconds and bytes.
@@ -117,9 +120,9 @@ impl Forecast {
             Some(file) => file.config().clone(),
             None => Config::read(&dir)?,
         };
-        let trainable = match config.adapter.adapter(&config.model)? {
-            Some(adapter) => Adapter::numbers(&adapter, &shape)?,
-            None => shape.parameters(),
+        let (trainable, frozen) = match config.adapter.adapter(&config.model)? {
+            Some(adapter) => (Adapter::numbers(&adapter, &shape)?, Adapter::left_out(&adapter, &shape)?),
+            None => (shape.parameters(), Vec::new()),
         };
         let tokenizer = Arc::new(Tokenizer::open(&dir)?);
         let task = task::open(&config.corpus)?;
@@ -140,7 +143,7 @@ impl Forecast {
             .map(|start| start + cost.whole(&|p| p.peak.unwrap_or(start).saturating_sub(start) as f64) as u64);
         Ok(Self {
             name: config.name.clone(),
-            what: describe(&config.adapter),
+            what: describe(&config.adapter, &frozen),
             parameters: shape.parameters(),
             trainable,
             training_cases: data.times.first().map_or(0, |epoch| epoch.iter().filter(|&&n| n > 0).count()),
@@ -152,14 +155,18 @@ impl Forecast {
             at_a_time: work.at_a_time,
             seconds,
             peak_bytes: peak,
+            measured_layers: cost.layers,
         })
     }
 }
 
-fn describe(learns: &AdapterSection) -> String {
-    match learns.r {
-        0 => learns.method.name().to_string(),
-        r => format!("{} of rank {r}", learns.method.name()),
+/// `frozen`: the linear layers that no adapter is on.
+fn describe(learns: &AdapterSection, frozen: &[String]) -> String {
+    let method = learns.method.name();
+    match (learns.r, frozen) {
+        (0, _) => method.to_string(),
+        (r, []) => format!("{method} of rank {r}"),
+        (r, frozen) => format!("{method} of rank {r}, none on {}", frozen.join(", ")),
     }
 }
 
@@ -168,32 +175,44 @@ struct Cost {
     probes: Vec<Probe>,
     /// Of the measurements, in their order.
     weights: Vec<f64>,
+    /// Of the smaller and the larger model.
+    layers: (usize, usize),
 }
 
 impl Cost {
     /// Models of four layers with all of them adapted, two, all but the middle, only the last. The last layer answers for supervised tokens
-    /// alone, so a model of one layer is no measure of the others, and the last one counts as adapted everywhere.
+    /// alone, so a model of one layer is no measure of the others, and the last one counts as adapted everywhere. In the place of two layers
+    /// stands a round of a model whose kinds of layers take turns; kinds are then mixed in the measurements nearly as in the whole.
     fn measure(config: &TrainConfig, shape: &Config, gguf: Option<&Checkpoint>, work: &Work) -> Result<Self> {
         let all = shape.num_hidden_layers;
         let chosen = config.adapter.layers.as_deref().map(|chosen| above_and_below(chosen, all));
+        let few = shape.period().max(2);
         let kinds: Vec<(usize, Option<Vec<usize>>)> = match chosen {
-            _ if all <= 4 => vec![(all, config.adapter.layers.clone())],
-            None => vec![(2, None), (4, None)],
-            Some(_) => vec![(2, None), (4, None), (4, Some(vec![0, 3])), (4, Some(vec![3]))],
+            _ if all <= 2 * few => vec![(all, config.adapter.layers.clone())],
+            None => vec![(few, None), (2 * few, None)],
+            Some(_) => {
+                let last = 2 * few - 1;
+                vec![(few, None), (2 * few, None), (2 * few, Some(vec![0, last])), (2 * few, Some(vec![last]))]
+            }
         };
         let probes: Vec<Probe> =
             kinds.into_iter().map(|kind| probe(config, shape, gguf, kind, work)).collect::<Result<_>>()?;
-        Ok(Self { probes, weights: Self::weights(all, chosen) })
+        Ok(Self {
+            probes,
+            weights: Self::weights(all, few, chosen),
+            layers: if all <= 2 * few { (all, all) } else { (few, 2 * few) },
+        })
     }
 
-    /// Adapted: (four − two)/2 a layer. One above an adapted layer: that − (four − middle)/2. One below all of them: that − (four − last)/3.
-    fn weights(all: usize, chosen: Option<(usize, usize)>) -> Vec<f64> {
-        if all <= 4 {
+    /// With n = `few` layers and twice as many: adapted, (2n − n)/n a layer. One above an adapted layer: that − (2n − middle)/(2n − 2). One
+    /// below all of them: that − (2n − last)/(2n − 1).
+    fn weights(all: usize, few: usize, chosen: Option<(usize, usize)>) -> Vec<f64> {
+        if all <= 2 * few {
             return vec![1.0];
         }
-        let more = (all - 4) as f64 / 2.0;
+        let more = (all - 2 * few) as f64 / few as f64;
         let Some((above, below)) = chosen else { return vec![-more, 1.0 + more] };
-        let (above, below) = (above as f64 / 2.0, below as f64 / 3.0);
+        let (above, below) = (above as f64 / (2 * few - 2) as f64, below as f64 / (2 * few - 1) as f64);
         vec![-more, 1.0 + more - above - below, above, below]
     }
 
@@ -319,13 +338,19 @@ impl fmt::Display for Forecast {
             "  memory   {memory}; the longest micro-batch has {longest} tokens, {at_a_time} are learnt from at a time"
         )?;
         writeln!(f, "  time     {time} on this machine's {cores} cores")?;
-        write!(f, "measured on two and four layers of this shape with random weights and extended to all")
+        match self.measured_layers {
+            (few, more) if few < more => {
+                write!(f, "measured on {few} and {more} layers of this shape with random weights and extended to all")
+            }
+            (all, _) => write!(f, "measured on the {all} layers of this shape with random weights"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::golden;
 
     #[test]
     fn few_layers_tell_the_cost_of_all_of_every_kind() {
@@ -333,13 +358,20 @@ mod tests {
         let cost = |adapted: usize, above: usize, below: usize| 15.0 + (3 * adapted + 2 * above + below) as f64;
         let measured = [cost(1, 0, 0), cost(3, 0, 0), cost(1, 2, 0), cost(0, 0, 3)];
         let whole = |all, chosen: Option<&[usize]>| -> f64 {
-            let weights = Cost::weights(all, chosen.map(|c| above_and_below(c, all)));
+            let weights = Cost::weights(all, 2, chosen.map(|c| above_and_below(c, all)));
             weights.iter().zip(measured).map(|(w, m)| w * m).sum()
         };
         assert!((whole(28, None) - cost(27, 0, 0)).abs() < 1e-9);
         assert!((whole(28, Some(&[4, 7, 27])) - cost(2, 21, 4)).abs() < 1e-9);
         assert!((whole(28, Some(&[27])) - cost(0, 0, 27)).abs() < 1e-9);
         assert!((whole(28, Some(&(0..28).collect::<Vec<_>>())) - cost(27, 0, 0)).abs() < 1e-9);
+        // of rounds of four layers
+        let measured = [cost(3, 0, 0), cost(7, 0, 0), cost(1, 6, 0), cost(0, 0, 7)];
+        let of_rounds = |chosen: Option<(usize, usize)>| -> f64 {
+            Cost::weights(32, 4, chosen).iter().zip(measured).map(|(w, m)| w * m).sum()
+        };
+        assert!((of_rounds(None) - cost(31, 0, 0)).abs() < 1e-9);
+        assert!((of_rounds(Some((20, 8))) - cost(3, 20, 8)).abs() < 1e-9);
     }
 
     #[test]
@@ -349,9 +381,15 @@ mod tests {
         let (longest, measured) = (vec![0], vec![vec![0]]);
         let work = Work { train: &train, updates: 1, tokens: read(&train[0]), longest, measured, at_a_time: 1 };
         for name in ["llama3", "llama_bias", "mistral", "qwen2"] {
-            let shape = Config::read(&crate::model::golden::path("families").join(name)).unwrap();
+            let shape = Config::read(&golden::path("families").join(name)).unwrap();
             let probe = probe(&config, &shape, None, (2, None), &work).unwrap();
             assert!(probe.learn > 0.0 && probe.learn.is_finite() && probe.update > 0.0, "{name}");
         }
+        let recurrent = golden::recurrent_config();
+        assert_eq!((recurrent.period(), Config::small(64, 32, 8, 2).period()), (4, 1));
+        let whole = Config { num_hidden_layers: 12, ..recurrent };
+        let cost = Cost::measure(&config, &whole, None, &work).unwrap();
+        assert_eq!((cost.layers, cost.weights.as_slice()), ((4, 8), &[-1.0, 2.0][..]));
+        assert!(cost.probes.iter().all(|probe| probe.learn > 0.0 && probe.learn.is_finite()));
     }
 }

@@ -1,7 +1,7 @@
 //! Passes that keep one layer's activations at a time: scoring without a graph, and gradient checkpointing by layers.
 use super::{CausalLm, Places};
 use crate::error::Result;
-use crate::model::ops::{Segments, rms_norm};
+use crate::model::ops::Segments;
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
@@ -10,7 +10,7 @@ impl CausalLm {
     pub fn hidden_detached(&self, ids: &[u32], segments: &Segments, tails: &Segments) -> Result<Tensor> {
         let places = self.places(&segments.positions(), segments, tails)?;
         let last = self.run_detached(ids, &places, &mut drop)?;
-        Ok(rms_norm(&last, &self.norm, self.config.rms_norm_eps)?.detach())
+        Ok(self.norm.forward(&last)?.detach())
     }
 
     /// The gradients of `loss`, with one layer's graph alive at a time (gradient checkpointing, Chen et al. 2016): a
@@ -28,7 +28,7 @@ impl CausalLm {
         let mut inputs = Vec::with_capacity(self.layers.len());
         let last = self.run_detached(ids, &places, &mut |x| inputs.push(x))?;
         let top = Var::from_tensor(&last)?;
-        let loss = loss(&rms_norm(&top, &self.norm, self.config.rms_norm_eps)?)?;
+        let loss = loss(&self.norm.forward(&top)?)?;
         let mut grads = loss.backward()?;
         take(&grads)?;
         let mut upstream = grads.remove(&top);

@@ -7,9 +7,10 @@ use crate::model::rope::{Rope, Scaling};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// The largest values that we take for honest ones: a product of any three stays far inside `usize`.
-const MOST: [(&str, u64); 8] = [
+const MOST: [(&str, u64); 14] = [
     ("vocab_size", LARGEST_VOCABULARY as u64),
     ("hidden_size", 1 << 17),
     ("intermediate_size", 1 << 19),
@@ -18,6 +19,12 @@ const MOST: [(&str, u64); 8] = [
     ("num_key_value_heads", 1 << 10),
     ("head_dim", 1 << 12),
     ("max_position_embeddings", 1 << 31),
+    ("full_attention_interval", 1 << 10),
+    ("linear_conv_kernel_dim", 1 << 6),
+    ("linear_key_head_dim", 1 << 12),
+    ("linear_value_head_dim", 1 << 12),
+    ("linear_num_key_heads", 1 << 10),
+    ("linear_num_value_heads", 1 << 10),
 ];
 
 /// What a family takes where a key is absent; None: the key has to be there.
@@ -29,6 +36,8 @@ pub struct Absent {
     pub rms_norm_eps: Option<f64>,
     pub max_position_embeddings: Option<usize>,
     pub rope_theta: Option<f64>,
+    /// None: the family turns whole heads, and a key that says otherwise is refused.
+    pub partial_rotary_factor: Option<f64>,
     pub eos_token_id: &'static [u32],
 }
 
@@ -41,10 +50,14 @@ impl Default for Absent {
             rms_norm_eps: None,
             max_position_embeddings: None,
             rope_theta: None,
+            partial_rotary_factor: None,
             eos_token_id: &[],
         }
     }
 }
+
+/// What stands outside `text_config` where one model reads pictures as well and concerns its text.
+const OUTSIDE: [&str; 4] = ["tie_word_embeddings", "eos_token_id", "pad_token_id", "quantization_config"];
 
 /// A JSON object and the file that it came from.
 pub struct Keys {
@@ -86,10 +99,23 @@ impl Keys {
             });
         };
         let family = kind.as_str().and_then(family::named).ok_or_else(|| self.wrong("model_type", known(), kind))?;
-        match classes.is_empty() || classes.contains(&family.architecture()) {
+        let around = family.around().map(|(_, architecture)| architecture);
+        let fits = |class: &&str| *class == family.architecture() || Some(*class) == around;
+        match classes.is_empty() || classes.iter().any(fits) {
             true => Ok(family),
             false => Err(self.wrong("architectures", format!("`{}`", family.architecture()), &classes)),
         }
+    }
+
+    /// The keys of the decoder: those under `text_config`, where the file describes a model around it.
+    pub fn of_text(&self) -> Result<Self> {
+        let key = "text_config";
+        let Some(nested) = self.get(key) else { return Ok(Self { file: self.file.clone(), map: self.map.clone() }) };
+        let Value::Object(nested) = nested else { return Err(self.wrong(key, "an object".into(), nested)) };
+        let mut map = nested.clone();
+        let outside = OUTSIDE.into_iter().filter_map(|key| Some((key.to_string(), self.get(key)?.clone())));
+        map.extend(outside);
+        Ok(Self { file: self.file.clone(), map })
     }
 
     /// What all decoders have in common; a family adds its flags.
@@ -110,6 +136,8 @@ impl Keys {
             return Err(self.wrong("num_key_value_heads", wanted, kv_heads));
         }
         let positions = self.size("max_position_embeddings", absent.max_position_embeddings)?;
+        let head_dim = self.head_dim(hidden_size, heads, absent.head_dim)?;
+        let partial_rotary_factor = self.partial_rotary_factor(head_dim, absent.partial_rotary_factor)?;
         Ok(Config {
             family,
             vocab_size,
@@ -118,16 +146,19 @@ impl Keys {
             num_hidden_layers: layers?,
             num_attention_heads: heads,
             num_key_value_heads: kv_heads,
-            head_dim: self.head_dim(hidden_size, heads, absent.head_dim)?,
+            head_dim,
             rms_norm_eps: self.positive("rms_norm_eps", absent.rms_norm_eps)?,
-            rope: self.rope(absent.rope_theta, positions)?,
+            rope: Rope { partial_rotary_factor, ..self.rope(absent.rope_theta, positions)? },
             tie_word_embeddings: self.flag("tie_word_embeddings", false)?,
             max_position_embeddings: positions,
             qk_norm: false,
             qkv_bias: false,
             o_bias: false,
             mlp_bias: false,
+            gated_attention: false,
+            zero_centred_norms: false,
             window: None,
+            recurrence: None,
             eos_token_id: match self.mentions("eos_token_id") {
                 true => self.ends(vocab_size)?,
                 false => absent.eos_token_id.iter().copied().filter(|&id| (id as usize) < vocab_size).collect(),
@@ -148,6 +179,25 @@ impl Keys {
         }
     }
 
+    /// Of a head's numbers those that are turned; `absent` as in [`Absent`].
+    fn partial_rotary_factor(&self, head_dim: usize, absent: Option<f64>) -> Result<f64> {
+        let key = "partial_rotary_factor";
+        let (_, dict) = self.rope_keys()?;
+        let factor = match dict.get(key).filter(|v| !v.is_null()).or(self.get(key)) {
+            Some(value) => self.positive_value(key, value)?,
+            None => absent.unwrap_or(1.0),
+        };
+        let turned = Rope { partial_rotary_factor: factor, ..Rope::plain(1.0) }.rotary_dim(head_dim);
+        match absent {
+            None if factor != 1.0 => Err(self.wrong(key, "1: whole heads are turned here".into(), factor)),
+            _ if factor > 1.0 || turned == 0 || turned % 2 != 0 => {
+                let wanted = format!("a part of head_dim = {head_dim} that is an even number of dimensions");
+                Err(self.wrong(key, wanted, factor))
+            }
+            _ => Ok(factor),
+        }
+    }
+
     /// Keys that would make the checkpoint's forward another one than ours.
     fn refuse(&self) -> Result<()> {
         if let Some(act) = self.get("hidden_act").filter(|a| *a != "silu") {
@@ -160,6 +210,25 @@ impl Keys {
             }
             None => Ok(()),
         }
+    }
+
+    /// Which layers are recurrent: those that `layer_types` calls `linear_attention`, else all but every `full_attention_interval`-th.
+    pub fn recurrent_layers(&self, layers: usize, interval: usize) -> Result<Vec<bool>> {
+        let key = "layer_types";
+        let Some(kinds) = self.get(key) else {
+            let interval = self.size("full_attention_interval", Some(interval))?;
+            return Ok((1..=layers).map(|i| i % interval != 0).collect());
+        };
+        let wanted = || format!("`linear_attention` or `full_attention` for each of {layers} layers");
+        let Some(kinds) = kinds.as_array().filter(|kinds| kinds.len() == layers) else {
+            return Err(self.wrong(key, wanted(), kinds));
+        };
+        let recurrent = |kind: &Value| match kind.as_str() {
+            Some("full_attention") => Ok(false),
+            Some("linear_attention") => Ok(true),
+            _ => Err(self.wrong(key, wanted(), kind)),
+        };
+        kinds.iter().map(recurrent).collect()
     }
 
     /// Which layers `layer_types` gives a sliding window; None where there is no such key.
@@ -225,16 +294,7 @@ impl Keys {
     /// θ and its scaling, in the spelling of transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`). As
     /// in transformers 5, `rope_scaling` goes before `rope_parameters`, and a θ on top fills in what they lack.
     pub fn rope(&self, theta: Option<f64>, positions: usize) -> Result<Rope> {
-        let none = Map::new();
-        let (key, dict) = match (self.get("rope_scaling"), self.get("rope_parameters")) {
-            (Some(Value::Object(dict)), _) if !dict.is_empty() => ("rope_scaling", dict),
-            (Some(other), _) if !other.is_object() => {
-                return Err(self.wrong("rope_scaling", "an object or null".into(), other));
-            }
-            (_, Some(Value::Object(dict))) => ("rope_parameters", dict),
-            (_, Some(other)) => return Err(self.wrong("rope_parameters", "an object or null".into(), other)),
-            (_, None) => ("rope_scaling", &none),
-        };
+        let (key, dict) = self.rope_keys()?;
         let theta = match dict.get("rope_theta").filter(|v| !v.is_null()) {
             Some(nested) => self.positive_value("rope_theta", nested)?,
             None => self.positive("rope_theta", theta)?,
@@ -244,7 +304,21 @@ impl Keys {
             Scaling::Yarn { .. } if theta <= 1.0 => {
                 Err(self.wrong("rope_theta", "more than 1, for `yarn`".into(), theta))
             }
-            _ => Ok(Rope { theta, scaling }),
+            _ => Ok(Rope { scaling, ..Rope::plain(theta) }),
+        }
+    }
+
+    /// The object that says how positions are turned, and its key.
+    fn rope_keys(&self) -> Result<(&'static str, &Map<String, Value>)> {
+        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        match (self.get("rope_scaling"), self.get("rope_parameters")) {
+            (Some(Value::Object(dict)), _) if !dict.is_empty() => Ok(("rope_scaling", dict)),
+            (Some(other), _) if !other.is_object() => {
+                Err(self.wrong("rope_scaling", "an object or null".into(), other))
+            }
+            (_, Some(Value::Object(dict))) => Ok(("rope_parameters", dict)),
+            (_, Some(other)) => Err(self.wrong("rope_parameters", "an object or null".into(), other)),
+            (_, None) => Ok(("rope_scaling", &NONE)),
         }
     }
 
@@ -257,7 +331,7 @@ impl Keys {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
-    fn size(&self, key: &str, absent: Option<usize>) -> Result<usize> {
+    pub fn size(&self, key: &str, absent: Option<usize>) -> Result<usize> {
         let most = MOST.iter().find(|(name, _)| *name == key).map_or(1, |(_, most)| *most);
         match self.get(key).map(|v| v.as_u64().ok_or(v)) {
             Some(Ok(n)) if (1..=most).contains(&n) => Ok(n as usize),
@@ -310,7 +384,7 @@ impl Keys {
         Error::input(format!("{}: key `{key}` is missing: is this a language model's config.json?", self.file))
     }
 
-    pub(super) fn wrong(&self, key: &str, wanted: String, got: impl Serialize) -> Error {
+    pub(in crate::model) fn wrong(&self, key: &str, wanted: String, got: impl Serialize) -> Error {
         let got = serde_json::to_value(got).unwrap_or_default().to_string();
         let got: String = got.chars().take(120).collect();
         Error::input(format!("{}: key `{key}` is {got}, expected {wanted}", self.file))

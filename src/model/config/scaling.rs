@@ -16,7 +16,7 @@ pub struct ScalingKeys<'a> {
 
 /// Keys of `rope_scaling` or `rope_parameters` that some scaling of transformers reads; another one is a misspelling, or means something that
 /// is not computed here.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "rope_type",
     "type",
     "rope_theta",
@@ -37,6 +37,7 @@ const KEYS: [&str; 22] = [
     "short_mscale",
     "long_mscale",
     "mrope_section",
+    "mrope_interleaved",
     "finetuned",
     "max_position_embeddings",
 ];
@@ -46,10 +47,6 @@ impl ScalingKeys<'_> {
         let known = "rope type `default`, `linear`, `dynamic`, `llama3` or `yarn`: dxlab computes no other";
         if let Some(nested) = self.dict.values().find(|v| v.is_object()) {
             return Err(self.keys.wrong(self.key, "one set of rotary positions for all layers".into(), nested));
-        }
-        let whole = self.dict.get("partial_rotary_factor").or(self.keys.get("partial_rotary_factor"));
-        if let Some(part) = whole.filter(|v| !v.is_null() && v.as_f64() != Some(1.0)) {
-            return Err(self.keys.wrong("partial_rotary_factor", "1: whole heads are turned here".into(), part));
         }
         let known_key = |key: &str| KEYS.contains(&key) || key.starts_with('_');
         if let Some((key, value)) = self.dict.iter().find(|(key, value)| !known_key(key) && !value.is_null()) {

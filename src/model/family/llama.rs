@@ -25,6 +25,7 @@ impl Family for Llama {
             rms_norm_eps: Some(1e-6),
             max_position_embeddings: Some(2048),
             rope_theta: Some(10_000.0),
+            partial_rotary_factor: None,
             eos_token_id: &[2],
         };
         let bias = keys.flag("attention_bias", false)?;

@@ -24,6 +24,7 @@ impl Family for Mistral {
             rms_norm_eps: Some(1e-6),
             max_position_embeddings: Some(131_072),
             rope_theta: Some(10_000.0),
+            partial_rotary_factor: None,
             eos_token_id: &[2],
         };
         keys.refuse_window_layers()?;
@@ -50,8 +51,8 @@ impl Family for Mistral {
     }
 
     /// As llama.cpp's converter writes it.
-    fn gguf(&self) -> &'static str {
-        "llama"
+    fn gguf(&self) -> Option<&'static str> {
+        Some("llama")
     }
 
     fn gguf_turns_neighbours(&self) -> bool {

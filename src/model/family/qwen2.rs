@@ -24,6 +24,7 @@ impl Family for Qwen2 {
             rms_norm_eps: Some(1e-6),
             max_position_embeddings: Some(32_768),
             rope_theta: Some(10_000.0),
+            partial_rotary_factor: None,
             eos_token_id: &[],
         };
         let decoder = keys.decoder(&Qwen2, &absent)?;

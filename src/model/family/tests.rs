@@ -7,6 +7,8 @@ use crate::model::{CausalLm, Checkpoint, Precision, Quality, Scaling, SlidingWin
 use candle_core::{DType, Device, Tensor};
 use std::path::{Path, PathBuf};
 
+mod qwen3_5;
+
 /// Folder, variant (`config` is the folder's own config.json).
 const VARIANTS: [(&str, &str); 8] = [
     ("llama3", "config"),

@@ -46,7 +46,7 @@ pub fn config(header: &Header, divisors: Option<Vec<f64>>, path: &Path) -> Resul
 /// `general.architecture`, if it is one of ours.
 fn architecture(header: &Header) -> Result<&'static str, Wrong> {
     let key = "general.architecture";
-    let mut known: Vec<&str> = FAMILIES.iter().map(|family| family.gguf()).collect();
+    let mut known: Vec<&str> = FAMILIES.iter().filter_map(|family| family.gguf()).collect();
     known.dedup();
     let got = header.text(key);
     known.iter().find(|name| Some(**name) == got).copied().ok_or_else(|| {
@@ -245,7 +245,7 @@ impl Facts<'_> {
             let (low_freq_factor, high_freq_factor) = (1.0, 4.0);
             let scaling =
                 Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings };
-            let rope = Rope { theta: config.rope.theta, scaling };
+            let rope = Rope { scaling, ..config.rope.clone() };
             let (plain, _) = Rope::plain(config.rope.theta).frequencies(config.head_dim);
             if plain.iter().zip(&by).all(|(w, by)| (rope.divisor(*w) / by - 1.0).abs() < 1e-5) {
                 return Ok(rope.scaling);

@@ -93,6 +93,7 @@ pub fn write(
     contents: &Contents,
     weights: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
 ) -> Result<Vec<Written>> {
+    architecture(contents.config)?;
     let plan = plan(contents)?;
     let head = head(contents, &plan)?;
     write_beside(path, |beside| {
@@ -203,13 +204,21 @@ fn head(contents: &Contents, plan: &[Planned]) -> Result<Vec<u8>> {
     Ok(head)
 }
 
+/// `general.architecture`.
+fn architecture(c: &Config) -> Result<&'static str> {
+    let family = c.family.model_type();
+    c.family.gguf().ok_or_else(|| {
+        Error::input(format!("GGUF files of a {family} are not written here: export to safetensors instead"))
+    })
+}
+
 fn metadata(contents: &Contents, plan: &[Planned]) -> Result<Metadata> {
     let c = contents.config;
     let size = |key: &str, n: usize| {
         u32::try_from(n).map_err(|_| Error::input(format!("{key} = {n} is too large for a GGUF file")))
     };
     let mut out = Metadata::default();
-    let arch = c.family.gguf();
+    let arch = architecture(c)?;
     out.text("general.architecture", arch);
     out.text("general.type", "model");
     out.text("general.name", contents.name);
@@ -253,7 +262,8 @@ fn metadata(contents: &Contents, plan: &[Planned]) -> Result<Metadata> {
 /// The keys of a scaled rope and of a sliding window. What GGUF has no key for is an error: another reader would
 /// compute another model.
 fn stretched(c: &Config, out: &mut Metadata) -> Result<()> {
-    let key = |name: &str| format!("{}.{name}", c.family.gguf());
+    let arch = architecture(c)?;
+    let key = |name: &str| format!("{arch}.{name}");
     let unknown =
         |what: &str| Err(Error::input(format!("a GGUF file cannot say {what}: export to safetensors instead")));
     let scaled = |out: &mut Metadata, kind: &str, factor: f64| {

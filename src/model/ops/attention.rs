@@ -10,7 +10,7 @@ use super::cpu::lanes::{dot, exp_row, exp_shifted, scale};
 use super::cpu::matrix::{View, ViewMut, multiply};
 use super::cpu::workers::Threads;
 use super::segments::Segments;
-use super::slices::{CpuSlice, has_loops, operand, result};
+use super::slices::{CpuSlice, has_loops, operand, result, scatter_columns};
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 use newest::attend_newest;
 use rayon::prelude::*;
@@ -194,18 +194,11 @@ pub fn attend_windows(shape: Heads, windows: &[Window]) -> (Vec<f32>, Vec<Vec<f3
     let mut at = 0;
     for (i, (out, l)) in done.into_iter().enumerate() {
         let (w, head) = tasks[i];
-        scatter_head(&out, &mut y[at..], row, head, shape.dim);
+        scatter_columns(&out, &mut y[at..], row, head * shape.dim, shape.dim);
         lse.push(l);
         at += if head + 1 == shape.heads { windows[w].q.len() } else { 0 };
     }
     (y, lse)
-}
-
-/// [rows, d] of one head into [rows, heads, d].
-fn scatter_head(from: &[f32], to: &mut [f32], row: usize, head: usize, dim: usize) {
-    for (i, part) in from.chunks_exact(dim).enumerate() {
-        to[i * row + head * dim..][..dim].copy_from_slice(part);
-    }
 }
 
 struct Attention {
@@ -331,9 +324,9 @@ impl CustomOp3 for Attention {
         let wide = self.shape.group() * dim;
         for (&(s, kv), [q, k, v]) in tasks.iter().zip(&done) {
             let (asking, at) = (self.queries.range(s).start, self.segments.range(s).start);
-            scatter_head(q, &mut dq[asking * heads * dim..], heads * dim, kv, wide);
-            scatter_head(k, &mut dk[at * kv_heads * dim..], kv_heads * dim, kv, dim);
-            scatter_head(v, &mut dv[at * kv_heads * dim..], kv_heads * dim, kv, dim);
+            scatter_columns(q, &mut dq[asking * heads * dim..], heads * dim, kv * wide, wide);
+            scatter_columns(k, &mut dk[at * kv_heads * dim..], kv_heads * dim, kv * dim, dim);
+            scatter_columns(v, &mut dv[at * kv_heads * dim..], kv_heads * dim, kv * dim, dim);
         }
         let back = |d, like: &Tensor| Tensor::from_vec(d, like.shape(), like.device()).map(Some);
         Ok((back(dq, q)?, back(dk, k)?, back(dv, v)?))

@@ -1,13 +1,14 @@
 //! Rotary positions (Su et al. 2021) in the half-split layout of Hugging Face: pair i is (x[i], x[i + d/2]), turned by
 //! position · w_i and multiplied with a factor (1 but for YaRN). The gradient is the turn in the other direction with
-//! the same factor. Which w_i a model has is said by its config ([`Rope`](crate::model::Rope)).
+//! the same factor. Which w_i a model has is said by its config ([`Rope`](crate::model::Rope)); where they are fewer than half a head's
+//! numbers, the first of a head are turned and the rest passes (partial rotary positions: d is then twice their number).
 use super::cpu::lanes::dispatch;
 use super::slices::{CpuSlice, ROWS_A_TASK, has_loops, may_be_overwritten, operand, overwrite, result, zeros};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// cos and sin of every token of a batch, [tokens, head_dim / 2] each; computed in f64, stored in f32.
+/// cos and sin of every token of a batch, [tokens, pairs] each; computed in f64, stored in f32.
 #[derive(Clone)]
 pub struct RotaryEmbedding {
     cos: Arc<Vec<f32>>,
@@ -16,7 +17,7 @@ pub struct RotaryEmbedding {
 }
 
 impl RotaryEmbedding {
-    /// `frequencies` [head_dim / 2]: the angles of position 1; cos and sin are multiplied with `factor`.
+    /// `frequencies` [pairs]: the angles of position 1; cos and sin are multiplied with `factor`.
     pub fn new(positions: &[usize], frequencies: &[f64], factor: f64) -> Self {
         let half = frequencies.len();
         let (mut cos, mut sin) = (zeros(positions.len() * half), zeros(positions.len() * half));
@@ -42,7 +43,7 @@ pub fn rope(x: &Tensor, rotary: &RotaryEmbedding) -> Result<Tensor> {
 /// As [`rope`], written over `x` where no gradient asks for it. `x` must be no one else's.
 pub fn rope_over(x: Tensor, rotary: &RotaryEmbedding) -> Result<Tensor> {
     let (tokens, heads, dim) = x.dims3()?;
-    if !may_be_overwritten(&x, &[]) || dim != 2 * rotary.half || tokens * rotary.half != rotary.cos.len() {
+    if !may_be_overwritten(&x, &[]) || dim < 2 * rotary.half || tokens * rotary.half != rotary.cos.len() {
         return rope(&x, rotary);
     }
     let (half, token) = (rotary.half, heads * dim);
@@ -61,13 +62,16 @@ pub fn rope_over(x: Tensor, rotary: &RotaryEmbedding) -> Result<Tensor> {
 /// The same by candle's own differentiable operations.
 pub fn rope_naive(x: &Tensor, rotary: &RotaryEmbedding) -> Result<Tensor> {
     let (tokens, _, dim) = x.dims3()?;
-    let half = dim / 2;
+    let half = rotary.half;
     let table = |v: &Vec<f32>, device: &Device| Tensor::from_slice(v, (tokens, 1, half), device)?.to_dtype(x.dtype());
     let (cos, sin) = (table(&rotary.cos, x.device())?, table(&rotary.sin, x.device())?);
     let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
     let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-    Tensor::cat(&[left, right], 2)
+    match dim - 2 * half {
+        0 => Tensor::cat(&[left, right], 2),
+        rest => Tensor::cat(&[left, right, x.narrow(2, 2 * half, rest)?], 2),
+    }
 }
 
 struct Rope {
@@ -102,17 +106,19 @@ dispatch! {
 }
 
 impl Rope {
-    fn turn(&self, x: &[f32], heads: usize) -> Vec<f32> {
+    /// `x` [tokens, heads, dim]
+    fn turn(&self, x: &[f32], heads: usize, dim: usize) -> Vec<f32> {
         let half = self.rotary.half;
-        let token = heads * 2 * half;
+        let token = heads * dim;
         let mut y = zeros(x.len());
         y.par_chunks_mut(ROWS_A_TASK * token).zip(x.par_chunks(ROWS_A_TASK * token)).enumerate().for_each(
             |(block, (y, x))| {
                 for (t, (y, x)) in y.chunks_exact_mut(token).zip(x.chunks_exact(token)).enumerate() {
                     let at = (block * ROWS_A_TASK + t) * half;
                     let (cos, sin) = (&self.rotary.cos[at..at + half], &self.rotary.sin[at..at + half]);
-                    for (y, x) in y.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
+                    for (y, x) in y.chunks_exact_mut(dim).zip(x.chunks_exact(dim)) {
                         turn_head(x, y, cos, sin, self.sign);
+                        y[2 * half..].copy_from_slice(&x[2 * half..]);
                     }
                 }
             },
@@ -128,19 +134,19 @@ impl CustomOp1 for Rope {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (tokens, heads, dim) = layout.shape().dims3()?;
-        if dim != 2 * self.rotary.half || tokens * self.rotary.half != self.rotary.cos.len() {
+        if dim < 2 * self.rotary.half || tokens * self.rotary.half != self.rotary.cos.len() {
             candle_core::bail!(
                 "rope: {tokens} tokens of dimension {dim}, the table has {} numbers",
                 self.rotary.cos.len()
             )
         }
-        Ok(result(self.turn(operand("rope", x, layout)?, heads), layout.shape()))
+        Ok(result(self.turn(operand("rope", x, layout)?, heads, dim), layout.shape()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let g = g.contiguous()?;
         let back = Rope { rotary: self.rotary.clone(), sign: -self.sign };
-        let dx = back.turn(&CpuSlice::of(&g)?, x.dim(1)?);
+        let dx = back.turn(&CpuSlice::of(&g)?, x.dim(1)?, x.dim(2)?);
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }

@@ -86,6 +86,13 @@ pub fn result(v: Vec<f32>, shape: &Shape) -> (CpuStorage, Shape) {
     (CpuStorage::F32(v), shape.clone())
 }
 
+/// Rows of `width` numbers into rows of `row`, from column `at` on.
+pub fn scatter_columns(from: &[f32], to: &mut [f32], row: usize, at: usize, width: usize) {
+    for (i, part) in from.chunks_exact(width).enumerate() {
+        to[i * row + at..][..width].copy_from_slice(part);
+    }
+}
+
 /// A contiguous f32 tensor on the CPU, borrowed as a slice.
 pub struct CpuSlice<'a> {
     storage: RwLockReadGuard<'a, Storage>,

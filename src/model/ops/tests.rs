@@ -4,6 +4,7 @@ use super::*;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 mod encoder;
+mod recurrence;
 
 fn noise(shape: &[usize], seed: u64) -> Tensor {
     use rand::Rng as _;

@@ -132,6 +132,28 @@ dispatch! {
 }
 
 dispatch! {
+    /// `y ← y + a ⊙ b`.
+    pub fn add_product(y: &mut [f32], a: &[f32], b: &[f32]) {
+        let n = y.len();
+        let (a, b) = (&a[..n], &b[..n]);
+        for i in 0..n {
+            y[i] += a[i] * b[i];
+        }
+    }
+}
+
+dispatch! {
+    /// `y ← y + by · x`.
+    pub fn add_scaled(y: &mut [f32], by: f32, x: &[f32]) {
+        let n = y.len();
+        let x = &x[..n];
+        for i in 0..n {
+            y[i] += by * x[i];
+        }
+    }
+}
+
+dispatch! {
     pub fn dot(a: &[f32], b: &[f32]) -> f32 {
         let n = a.len().min(b.len());
         let (a, b) = (&a[..n], &b[..n]);

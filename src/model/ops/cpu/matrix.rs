@@ -42,6 +42,11 @@ impl<'a> View<'a> {
     pub fn rows(&self) -> usize {
         self.rows
     }
+    /// Row `i` of a view that is not transposed.
+    pub fn row(&self, i: usize) -> &'a [f32] {
+        assert!(i < self.rows && self.col_stride == 1, "row {i} of {}", self.rows);
+        &self.data[i * self.row_stride..][..self.cols]
+    }
     /// As an operand whose rows (or else columns) are summed over. Views have neighbours side by side along one of their axes.
     fn summed_over(self, rows: bool) -> Operand<'a> {
         let this = if rows { self } else { self.t() };
