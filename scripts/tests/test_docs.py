@@ -8,6 +8,7 @@ DOCS = ROOT / "docs"
 # Heading of docs/config.md and the struct that serde reads the file into.
 CONFIGS = {
     "Training": "TrainConfig",
+    "Encoder": "EncoderTrainConfig",
     "Grid": "GridConfig",
     "Search": "SearchConfig",
     "Pretraining": "PretrainConfig",

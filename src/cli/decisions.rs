@@ -1,4 +1,5 @@
-//! `dxlab decisions`: clinical decisions in MedDec's formats: tag, untag, score, consensus. The formats are in docs/formats.md.
+//! `dxlab decisions`: clinical decisions: predictions of an encoder, and MedDec's formats: tag, untag, score, consensus. The formats are in
+//! docs/formats.md.
 use crate::corpus::decisions::read::{self, Predicted, bare};
 use crate::corpus::decisions::{Span, stats};
 use crate::ensemble::spans::{expected, majority, nearest, union};
@@ -6,6 +7,9 @@ use crate::ensemble::{SpanConsensus, Vote};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::metric::{Bootstrap, Unit};
+use crate::run::{Run, Store, write_predictions};
+use crate::study::tagging::CEILING;
+use crate::study::{Ceiling, MarkedNotes};
 use crate::task::decisions::score::{Answered, notes, table};
 use crate::task::decisions::{Match, Punkt, Reason, official, tag, untag, untag_by_search};
 use clap::{Args, Subcommand, ValueEnum};
@@ -16,10 +20,33 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum DecisionsCommand {
+    Predict(Predict),
     Tag(Tag),
     Untag(Untag),
     Score(Score),
     Consensus(Consensus),
+}
+
+/// Decisions that a trained encoder marks in the notes of its corpus, as preds.jsonl and as a run of the store
+///
+/// dxlab decisions predict train-decisions-encoder --split test --out encoder.jsonl
+#[derive(Args)]
+pub struct Predict {
+    /// Training run of an encoder: its folder, name or digest, or as much of it as is unique
+    run: String,
+    /// Which notes are marked
+    #[arg(long, value_enum, default_value = "test")]
+    split: Notes,
+    /// Where preds.jsonl goes, besides the run store
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Notes {
+    Test,
+    /// The validation notes of the corpus, by which the best epoch was chosen
+    Validation,
 }
 
 /// Gold files and notes as tagged text, what a model is to learn: {"file_name", "text", "tagged"} a line
@@ -158,6 +185,7 @@ enum VoteBy {
 impl DecisionsCommand {
     pub fn run(self) -> Result<()> {
         match self {
+            Self::Predict(predict) => predict.run(),
             Self::Tag(tag) => tag.run(),
             Self::Untag(untag) => untag.run(),
             Self::Score(score) => score.run(),
@@ -186,6 +214,27 @@ fn listed(all: &[Predicted]) -> Result<String> {
 
 fn tell(warnings: &[String]) {
     warnings.iter().for_each(|warning| eprintln!("… {warning}"));
+}
+
+impl Predict {
+    fn run(self) -> Result<()> {
+        let store = Store::open(None);
+        let trained = store.of_kind("train", &self.run)?;
+        let notes = match self.split {
+            Notes::Test => MarkedNotes::Test,
+            Notes::Validation => MarkedNotes::Validation,
+        };
+        let (run, task) = Run::open_or_mark(&store, &trained, notes)?;
+        println!("{}", io::read_json::<Ceiling>(&run.path(CEILING))?);
+        match &self.out {
+            Some(out) => {
+                write_predictions(out, &run.answers(&task)?)?;
+                println!("{} (from {})", out.display(), run.dir.display());
+            }
+            None => println!("{}", run.dir.display()),
+        }
+        Ok(())
+    }
 }
 
 impl Tag {

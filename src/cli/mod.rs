@@ -46,7 +46,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Fine-tune an adapter: a run folder with adapter/ (PEFT), log and card
+    /// Fine-tune an adapter, or an encoder: a run folder with adapter/ (PEFT) or model/, log and card
     Train(train::Train),
     Search(search::SearchFor),
     Grid(grid::GridOf),
@@ -77,7 +77,7 @@ pub enum Command {
     /// Corpora: what is known, download, validate, generate
     #[command(subcommand)]
     Data(data::Data),
-    /// Clinical decisions in discharge summaries: tag, untag, score, consensus
+    /// Clinical decisions in discharge summaries: predict by an encoder, tag, untag, score, consensus
     #[command(subcommand)]
     Decisions(decisions::DecisionsCommand),
     Evaluate(evaluate::Evaluate),

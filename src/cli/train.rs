@@ -1,14 +1,14 @@
-//! `dxlab train CONFIG.toml`: a run folder with adapter/ (PEFT), log.jsonl, config.toml, card.md.
-use crate::error::Result;
+//! `dxlab train CONFIG.toml`: a run folder with adapter/ (PEFT) or model/, log.jsonl, config.toml, card.md.
+use crate::error::{Error, Result};
 use crate::run::{Run, Store};
 use crate::study::leak::training_leaks;
-use crate::study::{Forecast, TrainConfig, export};
+use crate::study::{EncoderTrainConfig, Forecast, TrainConfig, export};
 use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Train {
-    /// TOML file, such as configs/lora-plain.toml
+    /// TOML file, such as configs/lora-plain.toml, or of an encoder that marks decisions, configs/decisions-encoder.toml
     config: PathBuf,
     /// Resume a stopped run of this config from its last checkpoint; without it a stopped run starts again
     #[arg(long)]
@@ -24,6 +24,9 @@ pub struct Train {
 
 impl Train {
     pub fn run(self) -> Result<()> {
+        if EncoderTrainConfig::is_at(&self.config)? {
+            return self.encoder(&EncoderTrainConfig::read(&self.config)?);
+        }
         let config = TrainConfig::read(&self.config)?;
         if self.dry_run {
             println!("{}", Forecast::of(&config)?);
@@ -38,6 +41,21 @@ impl Train {
             return Ok(());
         }
         let run = Run::train_in(&Store::open(None), &config, self.resume)?;
+        println!("{}", run.dir.display());
+        Ok(())
+    }
+
+    fn encoder(&self, config: &EncoderTrainConfig) -> Result<()> {
+        if self.export.is_some() {
+            return Err(Error::input(
+                "--export writes the conversations of a language model: an encoder learns from none",
+            ));
+        }
+        if self.dry_run {
+            println!("{}", config.forecast()?);
+            return Ok(());
+        }
+        let run = Run::train_encoder_in(&Store::open(None), config, self.resume)?;
         println!("{}", run.dir.display());
         Ok(())
     }

@@ -44,6 +44,9 @@ pub struct TrainSpec {
     pub synthetic: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
+    /// SHA-256 of validation notes that are no part of the corpus's digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<String>,
 }
 
 /// Who is asked, how, and about what. All of a rank run, whose log-probabilities depend on nothing else; in the JSON of a predict run

@@ -242,9 +242,26 @@ impl Store {
 
     /// The one run whose folder's name or digest starts with `start`, or whose name it is.
     pub fn named(&self, start: &str) -> Result<Run> {
+        self.one(self.list()?, start)
+    }
+
+    /// As [`Store::named`] among runs of one kind; a run's folder is taken too.
+    pub fn of_kind(&self, kind: &str, run: &str) -> Result<Run> {
+        if Path::new(run).join("spec.json").is_file() {
+            return Run::load(Path::new(run));
+        }
+        let mut runs = self.list()?;
+        runs.retain(|run| run.spec.kind == kind);
+        if runs.iter().any(|one| one.spec.name == run) {
+            runs.retain(|one| one.spec.name == run); // though the folders of others begin with it
+        }
+        self.one(runs, run)
+    }
+
+    fn one(&self, runs: Vec<Run>, start: &str) -> Result<Run> {
         let fits =
             |run: &Run| run.folder().starts_with(start) || run.spec.digest.starts_with(start) || run.spec.name == start;
-        let mut fitting: Vec<Run> = self.list()?.into_iter().filter(fits).collect();
+        let mut fitting: Vec<Run> = runs.into_iter().filter(fits).collect();
         match fitting.len() {
             1 => Ok(fitting.remove(0)),
             0 => Err(Error::input(format!("no run `{start}` in {}: see `dxlab runs list`", self.root.display()))),

@@ -87,6 +87,7 @@ impl Run {
             prompt: prompt.id(),
             synthetic: task.synthetic(),
             task: told(task),
+            validation: None,
         });
         let make = |dir: &Path| train(config, task, &prompt, dir);
         match resume {
@@ -267,7 +268,7 @@ impl Learner {
 /// Where PiSSA's first directions lie while a run is made.
 const START: &str = "start.safetensors";
 /// The file that a training run writes last.
-const CARD: &str = "card.md";
+pub(super) const CARD: &str = "card.md";
 
 fn train(config: &TrainConfig, task: &dyn AnyTask, prompt: &Prompt, dir: &Path) -> Result<()> {
     config.check()?;
@@ -298,9 +299,9 @@ fn train(config: &TrainConfig, task: &dyn AnyTask, prompt: &Prompt, dir: &Path) 
     forget(dir)
 }
 
-/// Removes what only a run in the making needs: `adapter/` or `model/` holds the same. Nothing may be written after it, as a run that is
+/// Removes the best parameters and the start, which only a run in the making needs: `adapter/` or `model/` holds the same. Nothing may be written after it, as a run that is
 /// killed later cannot be finished without.
-fn forget(dir: &Path) -> Result<()> {
+pub(super) fn forget(dir: &Path) -> Result<()> {
     for name in ["best.safetensors", START] {
         let path = dir.join(name);
         match std::fs::remove_file(&path) {

@@ -21,6 +21,7 @@ pub mod rare_disease;
 mod relatives;
 pub mod results;
 mod search;
+pub mod tagging;
 mod training;
 mod voting;
 
@@ -41,5 +42,6 @@ pub use prompting::{Asked, Kind, PromptAxis, PromptStudy, Ranked, Way};
 pub use relatives::{Relative, relatives};
 pub use results::{Answered, Results};
 pub use search::{Density, Point, Range, Search, SearchConfig, Space, Tpe, Trial};
+pub use tagging::{Ceiling, EncoderTrainConfig, MarkedNotes, SpanLabels};
 pub use training::{Training, ask_again};
 pub use voting::{Voting, ask_voting};

@@ -14,7 +14,9 @@ pub use muon::{Muon, orthogonal};
 pub use optimizer::{AdamW, Gradients, Moments};
 pub use schedule::Schedule;
 pub use state::{Progress, State};
-pub use tagger::{TaggerConfig, fit_tagger};
+pub use tagger::{
+    EpochScore, TaggerConfig, TaggerTrainer, TaggerUpdate, VALIDATION, class_weights, fit_tagger, read_validation,
+};
 pub(crate) use trainer::side_by_side;
 pub use trainer::{LogLine, LoopConfig, Trainer, gradients, mean_loss, read_log};
 

@@ -70,49 +70,64 @@ impl LoopConfig {
     /// What no training can follow is refused before it starts, with its key.
     pub fn check(&self) -> Result<()> {
         self.loss.check()?;
-        let (w, s) = (&self.adamw, &self.schedule);
         let momentum = self.muon.as_ref().map_or(0.0, |muon| muon.momentum);
-        let positive = |x: f64| x.is_finite() && x > 0.0;
-        let share = |x: f64| (0.0..1.0).contains(&x);
-        const POSITIVE: &str = "a positive number";
-        const SHARE: &str = "at least 0 and less than 1";
-        let numbers = [
-            ("schedule.lr", s.lr, positive(s.lr), POSITIVE),
-            ("schedule.warmup", s.warmup, share(s.warmup), SHARE),
-            ("schedule.floor", s.floor, (0.0..=1.0).contains(&s.floor), "a share from 0 to 1"),
+        let own = [
             ("lora_plus", self.lora_plus, positive(self.lora_plus), POSITIVE),
-            ("max_norm", self.max_norm, positive(self.max_norm), POSITIVE),
-            ("adamw.beta1", w.beta1, share(w.beta1), SHARE),
-            ("adamw.beta2", w.beta2, share(w.beta2), SHARE),
-            ("adamw.eps", w.eps, positive(w.eps), POSITIVE),
-            ("adamw.weight_decay", w.weight_decay, w.weight_decay.is_finite() && w.weight_decay >= 0.0, "0 or more"),
             ("muon.momentum", momentum, share(momentum), SHARE),
         ];
-        if let Some((name, is, _, wanted)) = numbers.into_iter().find(|(_, _, fine, _)| !fine) {
-            return Err(Error::input(format!("training.{name} is {is}, expected {wanted}")));
-        }
+        check_numbers(&self.schedule, &self.adamw, self.max_norm, &own)?;
         if self.stop_above.iter().any(|(_, loss)| loss.is_nan()) {
             return Err(Error::input("training.stop_above has a loss of NaN, expected a number"));
         }
-        let counts = [
-            ("epochs", self.epochs),
-            ("batch_tokens", self.batch_tokens),
-            ("accumulate", self.accumulate),
-            ("eval_every", self.eval_every),
-        ];
-        if self.epochs > EPOCHS {
-            return Err(Error::input(format!("training.epochs is {}, expected at most {EPOCHS}", self.epochs)));
-        }
-        match counts.into_iter().find(|(_, n)| *n == 0) {
-            Some((name, _)) => Err(Error::input(format!("training.{name} is 0, expected at least 1"))),
-            None => Ok(()),
-        }
+        let counts =
+            [("batch_tokens", self.batch_tokens), ("accumulate", self.accumulate), ("eval_every", self.eval_every)];
+        check_counts(self.epochs, &counts)
     }
 
     /// Learning rate of the parameter `name` where A's is `lr`.
     fn rate(&self, name: &str, lr: f64) -> f64 {
         let fast = name.ends_with(".lora_B.weight") || name.ends_with(".lora_magnitude_vector");
         if fast { lr * self.lora_plus } else { lr }
+    }
+}
+
+const POSITIVE: &str = "a positive number";
+const SHARE: &str = "at least 0 and less than 1";
+
+fn positive(x: f64) -> bool {
+    x.is_finite() && x > 0.0
+}
+fn share(x: f64) -> bool {
+    (0.0..1.0).contains(&x)
+}
+
+/// Refuses a number of `[training]` that no training can follow: name, value, whether it is fine, what is expected. `own` are those that
+/// not every training has.
+pub(super) fn check_numbers(s: &Schedule, w: &AdamW, max_norm: f64, own: &[(&str, f64, bool, &str)]) -> Result<()> {
+    let numbers = [
+        ("schedule.lr", s.lr, positive(s.lr), POSITIVE),
+        ("schedule.warmup", s.warmup, share(s.warmup), SHARE),
+        ("schedule.floor", s.floor, (0.0..=1.0).contains(&s.floor), "a share from 0 to 1"),
+        ("max_norm", max_norm, positive(max_norm), POSITIVE),
+        ("adamw.beta1", w.beta1, share(w.beta1), SHARE),
+        ("adamw.beta2", w.beta2, share(w.beta2), SHARE),
+        ("adamw.eps", w.eps, positive(w.eps), POSITIVE),
+        ("adamw.weight_decay", w.weight_decay, w.weight_decay.is_finite() && w.weight_decay >= 0.0, "0 or more"),
+    ];
+    match numbers.iter().chain(own).find(|(_, _, fine, _)| !fine) {
+        Some((name, is, _, wanted)) => Err(Error::input(format!("training.{name} is {is}, expected {wanted}"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses counts of 0, and more epochs than anybody means.
+pub(super) fn check_counts(epochs: usize, others: &[(&str, usize)]) -> Result<()> {
+    if epochs > EPOCHS {
+        return Err(Error::input(format!("training.epochs is {epochs}, expected at most {EPOCHS}")));
+    }
+    match [("epochs", epochs)].iter().chain(others).find(|(_, n)| *n == 0) {
+        Some((name, _)) => Err(Error::input(format!("training.{name} is 0, expected at least 1"))),
+        None => Ok(()),
     }
 }
 
@@ -161,7 +176,7 @@ impl Trainer<'_> {
         let state = State::at(self.dir);
         let (mut progress, mut moments) =
             if state.exists() { state.load(self.parameters)? } else { (Progress::default(), Moments::default()) };
-        let mut log = self.open_log(progress.step)?;
+        let mut log = open_log(self.dir, progress.step)?;
         let (started, first) = (Instant::now(), progress.step);
         while progress.step < steps && !progress.finished {
             if until.is_some_and(|n| progress.step >= n) {
@@ -177,7 +192,7 @@ impl Trainer<'_> {
                 self.judge(&mut progress, line.eval_loss)?;
                 progress.finished = progress.step == steps || self.gives_up(&progress);
             }
-            writeln!(log, "{}", json(&line)?).map_err(Error::io(self.dir))?;
+            writeln!(log, "{}", line.json()?).map_err(Error::io(self.dir))?;
             if self.verbose {
                 print_line(&line, steps, started.elapsed().as_secs_f64() / (progress.step - first) as f64);
             }
@@ -186,7 +201,7 @@ impl Trainer<'_> {
                 state.save(&progress, self.parameters, &moments)?;
             }
         }
-        self.take_best(&progress)?;
+        take_best(self.dir, self.parameters, &progress)?;
         Ok(progress)
     }
 
@@ -247,7 +262,7 @@ impl Trainer<'_> {
         progress.best_loss = loss;
         progress.best_step = progress.step;
         progress.stale = 0;
-        tensors::write(&self.best(), &detached(self.parameters), DType::F32)
+        keep_best(self.dir, self.parameters)
     }
 
     fn gives_up(&self, progress: &Progress) -> bool {
@@ -255,46 +270,51 @@ impl Trainer<'_> {
             |&(step, loss): &(usize, f64)| step == progress.step && progress.best_loss.is_some_and(|best| best > loss);
         (self.config.patience > 0 && progress.stale >= self.config.patience) || self.config.stop_above.iter().any(above)
     }
+}
 
-    fn best(&self) -> PathBuf {
-        self.dir.join("best.safetensors")
-    }
+fn best_file(dir: &Path) -> PathBuf {
+    dir.join("best.safetensors")
+}
 
-    /// Sets the best parameters. Where some were chosen, going on without their file would end in the last ones.
-    fn take_best(&self, progress: &Progress) -> Result<()> {
-        let best = self.best();
-        match best.is_file() {
-            true => set(self.parameters, &best),
-            false if progress.best_step == 0 => Ok(()),
-            false => Err(Error::input(format!(
-                "{} is missing, which holds the best parameters, those of update {}; remove {} to train again",
-                best.display(),
-                progress.best_step,
-                self.dir.display()
-            ))),
-        }
-    }
+/// Keeps the parameters as the best so far.
+pub(super) fn keep_best(dir: &Path, parameters: &BTreeMap<String, Var>) -> Result<()> {
+    tensors::write(&best_file(dir), &detached(parameters), DType::F32)
+}
 
-    /// Opens `log.jsonl` for the lines after `step`; lines that a killed run wrote past its last state are dropped.
-    fn open_log(&self, step: usize) -> Result<std::fs::File> {
-        let path = self.dir.join("log.jsonl");
-        // as text: a number that is read and written again may change in its last digit
-        let text = if step == 0 { String::new() } else { std::fs::read_to_string(&path).map_err(Error::io(&path))? };
-        let whole = text.lines().map_while(|line| Some((serde_json::from_str::<LogLine>(line).ok()?, line)));
-        let kept: Vec<(usize, &str)> = whole.map(|(l, line)| (l.step, line)).filter(|(at, _)| *at <= step).collect();
-        if !kept.iter().map(|(at, _)| *at).eq(1..=step) {
-            return Err(Error::input(format!(
-                "{}: expected a line for each of the {step} updates made, found {}; remove {} to train again",
-                path.display(),
-                kept.len(),
-                self.dir.display()
-            )));
-        }
-        let text: String = kept.iter().map(|(_, line)| format!("{line}\n")).collect();
-        std::fs::create_dir_all(self.dir).map_err(Error::io(self.dir))?;
-        io::write(&path, text.as_bytes())?;
-        std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))
+/// Sets the best parameters. Where some were chosen, going on without their file would end in the last ones.
+pub(super) fn take_best(dir: &Path, parameters: &BTreeMap<String, Var>, progress: &Progress) -> Result<()> {
+    let best = best_file(dir);
+    match best.is_file() {
+        true => set(parameters, &best),
+        false if progress.best_step == 0 => Ok(()),
+        false => Err(Error::input(format!(
+            "{} is missing, which holds the best parameters, those of update {}; remove {} to train again",
+            best.display(),
+            progress.best_step,
+            dir.display()
+        ))),
     }
+}
+
+/// Opens `log.jsonl` for the lines after `step`; lines that a killed run wrote past its last state are dropped.
+pub(super) fn open_log(dir: &Path, step: usize) -> Result<std::fs::File> {
+    let path = dir.join("log.jsonl");
+    // as text: a number that is read and written again may change in its last digit
+    let text = if step == 0 { String::new() } else { std::fs::read_to_string(&path).map_err(Error::io(&path))? };
+    let whole = text.lines().map_while(|line| Some((serde_json::from_str::<LogLine>(line).ok()?, line)));
+    let kept: Vec<(usize, &str)> = whole.map(|(l, line)| (l.step, line)).filter(|(at, _)| *at <= step).collect();
+    if !kept.iter().map(|(at, _)| *at).eq(1..=step) {
+        return Err(Error::input(format!(
+            "{}: expected a line for each of the {step} updates made, found {}; remove {} to train again",
+            path.display(),
+            kept.len(),
+            dir.display()
+        )));
+    }
+    let text: String = kept.iter().map(|(_, line)| format!("{line}\n")).collect();
+    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    io::write(&path, text.as_bytes())?;
+    std::fs::OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))
 }
 
 /// What an update is made from.
@@ -398,8 +418,10 @@ pub fn mean_loss(model: &CausalLm, sequences: &[Sequence], batch_tokens: usize) 
     Ok((targets > 0).then(|| loss / targets as f64))
 }
 
-fn json(line: &LogLine) -> Result<String> {
-    serde_json::to_string(line).map_err(|e| Error::failed(e.to_string()))
+impl LogLine {
+    pub(super) fn json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|e| Error::failed(e.to_string()))
+    }
 }
 
 /// All whole lines of a `log.jsonl`; a last line cut by a kill is left out.
@@ -409,7 +431,7 @@ pub fn read_log(path: &Path) -> Result<Vec<LogLine>> {
 }
 
 /// `… ` in front: the notebooks' runner keeps no line of progress.
-fn print_line(l: &LogLine, steps: usize, seconds_a_step: f64) {
+pub(super) fn print_line(l: &LogLine, steps: usize, seconds_a_step: f64) {
     let left = (seconds_a_step * (steps - l.step) as f64).round() as u64;
     let eval = l.eval_loss.map(|e| format!("  eval {e:.4}")).unwrap_or_default();
     println!(

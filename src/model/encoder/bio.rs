@@ -1,6 +1,7 @@
 //! Spans of a text as labels of its tokens and back: B-x begins a span of class x, I-x goes on with it, O is outside (Ramshaw & Marcus 1995).
 use super::tokenizer::Pieces;
 use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// A stretch of a text and what it is.
@@ -22,7 +23,8 @@ pub enum Tag {
 }
 
 /// Which tokens carry labels, in training and in reading the model's answer alike.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Marked {
     /// The first token of every word; it speaks for the whole word (Devlin et al. 2019, §5.3).
     #[default]
@@ -162,6 +164,14 @@ impl Bio {
         Ok(Labelled { labels, lost })
     }
 
+    /// What a reader of perfect labels finds: the spans put into labels and read back, by place, and those that labels cannot express.
+    pub fn round_trip(&self, pieces: &Pieces, spans: &[Span], marked: Marked) -> Result<(Vec<Span>, Vec<Span>)> {
+        let Labelled { labels, lost } = self.label(pieces, spans, marked)?;
+        let outside = self.id(Tag::Outside).unwrap_or_default(); // of tokens that are never read
+        let labels: Vec<u32> = labels.into_iter().map(|label| label.unwrap_or(outside)).collect();
+        Ok((self.spans(pieces, &labels, marked), lost))
+    }
+
     /// The spans that labels of all tokens say, by place. An I that continues nothing of its class opens a span.
     pub fn spans(&self, pieces: &Pieces, labels: &[u32], marked: Marked) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();
@@ -272,6 +282,22 @@ mod tests {
             let error = bio.label(&p, &[bad], Marked::Words).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains("9 code points"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_round_trip_loses_what_nests_or_crosses_and_moves_what_ends_inside_a_word() {
+        let (bio, p) = (Bio::new(["x", "y"]).unwrap(), pieces("aaaa bb cc dd ee"));
+        let there_and_back = |spans: &[Span], marked| bio.round_trip(&p, spans, marked).unwrap();
+        let (outer, nested) = (span(0, 10, 0), span(5, 7, 1));
+        let (first, crossing, alike) = (span(0, 7, 0), span(5, 10, 1), span(8, 13, 0));
+        for marked in [Marked::Words, Marked::Tokens] {
+            assert_eq!(there_and_back(&[nested, outer], marked), (vec![outer], vec![nested]), "the longer one stays");
+            let all = [first, crossing, alike];
+            assert_eq!(there_and_back(&all, marked), (vec![first, alike], vec![crossing]), "the earlier one stays");
+            assert_eq!(there_and_back(&[], marked), (vec![], vec![]));
+        }
+        assert_eq!(there_and_back(&[span(2, 7, 1)], Marked::Words), (vec![span(0, 7, 1)], vec![]));
+        assert_eq!(there_and_back(&[span(2, 7, 1)], Marked::Tokens), (vec![span(2, 7, 1)], vec![]));
     }
 
     #[test]

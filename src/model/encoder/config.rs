@@ -4,8 +4,8 @@
 //! and the key. Keys that do not change the forward are kept and written again.
 use crate::error::{Error, Result};
 use crate::io;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// The architectures known here, by `model_type`.
@@ -61,7 +61,36 @@ pub struct EncoderConfig {
     keys: Map<String, Value>,
 }
 
+/// Sizes of a BERT of one's own, under the names of `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BertSizes {
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub max_position_embeddings: usize,
+}
+
 impl EncoderConfig {
+    /// A BERT of these sizes for a vocabulary of `vocab_size` tokens; else as Devlin et al. 2019 have it. `place` is where the sizes were
+    /// given, for errors.
+    pub fn bert(place: &str, sizes: &BertSizes, vocab_size: usize) -> Result<Self> {
+        let Value::Object(mut map) = io::to_value(sizes)? else {
+            return Err(Error::failed("sizes are no JSON object"));
+        };
+        let rest = [
+            ("model_type", json!("bert")),
+            ("hidden_act", json!("gelu")),
+            ("layer_norm_eps", json!(1e-12)),
+            ("pad_token_id", json!(0)),
+            ("type_vocab_size", json!(2)),
+            ("vocab_size", json!(vocab_size)),
+        ];
+        map.extend(rest.map(|(key, value)| (key.to_string(), value)));
+        Keys { file: place.into(), map }.config()
+    }
+
     /// Reads `dir/config.json`.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");

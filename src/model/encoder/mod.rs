@@ -23,8 +23,9 @@ mod tokenizer;
 mod windows;
 
 pub use bio::{Bio, Labelled, Marked, Span, Tag};
-pub use config::{EncoderConfig, Family};
+pub use config::{BertSizes, EncoderConfig, Family};
 pub use embed::{Embedder, cosine, minilm, nearest};
+pub use stored::encoder_digest;
 pub use token_classifier::{Summed, Tagged, TokenClassifier, cross_entropy, cross_entropy_sum};
 pub use tokenizer::{EncoderTokenizer, Pieces};
 pub use windows::Windows;

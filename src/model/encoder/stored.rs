@@ -4,9 +4,11 @@
 //! say `gamma` and `beta` for a norm's weight and bias, as transformers reads them too.
 use super::config::EncoderConfig;
 use crate::error::{Error, Result};
+use crate::io;
 use crate::model::checkpoint::{INDEX, SINGLE, weight_map};
 use crate::model::tensors;
 use candle_core::{DType, Tensor};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -25,20 +27,8 @@ impl Stored {
     /// Reads all tensors of `dir/model.safetensors`, or of the shards that its index names.
     pub fn open(dir: &Path, config: &EncoderConfig) -> Result<Self> {
         let prefix = config.family.prefix();
-        let files: BTreeSet<PathBuf> = match dir.join(INDEX) {
-            index if !dir.join(SINGLE).is_file() && index.is_file() => {
-                weight_map(&index)?.into_values().map(|shard| dir.join(shard)).collect()
-            }
-            _ if !dir.join(SINGLE).is_file() && dir.join("pytorch_model.bin").is_file() => {
-                return Err(Error::input(format!(
-                    "{}: only pytorch_model.bin is there, which is not read here: save it again with transformers' save_pretrained",
-                    dir.display()
-                )));
-            }
-            _ => [dir.join(SINGLE)].into(),
-        };
         let mut all = BTreeMap::new();
-        for file in files {
+        for file in weight_files(dir)? {
             for (name, tensor) in tensors::read(&file)? {
                 all.insert(modern_name(name.strip_prefix(prefix).unwrap_or(&name)), tensor);
             }
@@ -90,6 +80,28 @@ impl Stored {
             None => Ok(()),
         }
     }
+}
+
+fn weight_files(dir: &Path) -> Result<BTreeSet<PathBuf>> {
+    match dir.join(INDEX) {
+        index if !dir.join(SINGLE).is_file() && index.is_file() => {
+            Ok(weight_map(&index)?.into_values().map(|shard| dir.join(shard)).collect())
+        }
+        _ if !dir.join(SINGLE).is_file() && dir.join("pytorch_model.bin").is_file() => Err(Error::input(format!(
+            "{}: only pytorch_model.bin is there, which is not read here: save it again with transformers' save_pretrained",
+            dir.display()
+        ))),
+        _ => Ok([dir.join(SINGLE)].into()),
+    }
+}
+
+/// The first 12 hex digits of the SHA-256 over the digests of an encoder's `config.json`, weights and `tokenizer.json`.
+pub fn encoder_digest(dir: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    for file in [dir.join("config.json")].into_iter().chain(weight_files(dir)?).chain([dir.join("tokenizer.json")]) {
+        hash.update(io::sha256(&file)?);
+    }
+    Ok(io::hex(&hash.finalize())[..12].to_string())
 }
 
 fn modern_name(name: &str) -> String {

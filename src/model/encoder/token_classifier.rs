@@ -8,7 +8,7 @@
 //! A text longer than the encoder reads is cut into windows that overlap; each token's label is taken from the window in which it is farthest
 //! from a cut. Training keeps the activations of every layer; nothing is computed twice to save memory, as the decoder can.
 use super::bio::{Bio, Marked, Span};
-use super::config::{EncoderConfig, Family};
+use super::config::{BertSizes, EncoderConfig, Family};
 use super::layers::{Dense, Norm};
 use super::stored::Stored;
 use super::tokenizer::{EncoderTokenizer, Pieces};
@@ -89,6 +89,21 @@ impl TokenClassifier {
         Ok(made)
     }
 
+    /// A BERT of these sizes that starts at random, with the tokenizer of `dir` and a fresh head: matrices and tables normal with deviation
+    /// 0.02, norms 1, biases 0. Every tensor is a variable. `place` is where the sizes were given, for errors.
+    pub fn random(
+        dir: &Path,
+        (place, sizes): (&str, &BertSizes),
+        bio: Bio,
+        seed: u64,
+    ) -> Result<(Self, BTreeMap<String, Var>)> {
+        let tokenizer = EncoderTokenizer::open(dir)?;
+        let mut config = EncoderConfig::bert(place, sizes, tokenizer.vocab_size())?;
+        config.labels = bio.names();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        Self::learning(config, bio, tokenizer, &mut |name, shape| fresh_tensor(name, shape, &mut rng))
+    }
+
     /// A classifier whose every tensor is a variable.
     pub(super) fn learning(
         config: EncoderConfig,
@@ -152,6 +167,19 @@ impl TokenClassifier {
         self.head.forward(&self.encoder.hidden(ids, segments)?)
     }
 
+    /// The same with windows of its own; an error where the encoder cannot read so many tokens.
+    pub fn with_windows(self, windows: Windows) -> Result<Self> {
+        let room = self.encoder.config.positions() - self.tokenizer.frame(); // above 0, see `of`
+        if windows.most == 0 || windows.most > room || windows.overlap >= windows.most {
+            return Err(Error::input(format!(
+                "windows of {} tokens that share {}: expected from 1 to {room} tokens, what this encoder reads beside its control tokens, and \
+                 an overlap below that",
+                windows.most, windows.overlap
+            )));
+        }
+        Ok(Self { windows, ..self })
+    }
+
     /// A text's windows with the labels that its spans give the tokens, and the spans that labels cannot express.
     pub fn tag(&self, text: &str, spans: &[Span]) -> Result<(Vec<Tagged>, Vec<Span>)> {
         let pieces = self.tokenizer.pieces(text)?;
@@ -204,6 +232,10 @@ impl TokenClassifier {
         Ok(best)
     }
 
+    pub fn tokenizer(&self) -> &EncoderTokenizer {
+        &self.tokenizer
+    }
+
     /// Tokens of a text and their places.
     pub fn pieces(&self, text: &str) -> Result<Pieces> {
         self.tokenizer.pieces(text)
@@ -224,7 +256,7 @@ fn fresh_tensor(name: &str, shape: &[usize], rng: &mut ChaCha8Rng) -> Result<Ten
     };
     let n = shape.iter().product();
     let values: Vec<f32> = match shape.len() {
-        1 => vec![if name.ends_with("norm.weight") { 1.0 } else { 0.0 }; n],
+        1 => vec![if name.to_lowercase().ends_with("norm.weight") { 1.0 } else { 0.0 }; n],
         _ => (0..n).map(|_| normal() * DEVIATION).collect(),
     };
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)

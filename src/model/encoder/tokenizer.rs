@@ -102,12 +102,18 @@ impl EncoderTokenizer {
         self.before.len()
     }
 
+    /// Rows of embedding that a model needs to take every id.
+    pub fn vocab_size(&self) -> usize {
+        self.full.get_vocab(true).into_values().max().map_or(0, |largest| largest as usize + 1)
+    }
+
     /// Fails if a model with `vocab_size` rows of embedding cannot take every id.
     pub fn fits(&self, vocab_size: usize) -> Result<()> {
-        let largest = self.full.get_vocab(true).into_values().max().unwrap_or(0);
-        match largest as usize >= vocab_size {
+        let needed = self.vocab_size();
+        match needed > vocab_size {
             true => Err(Error::input(format!(
-                "the tokenizer has a token id {largest}, the model's config.json vocab_size = {vocab_size}: they do not belong together"
+                "the tokenizer has a token id {}, the model's config.json vocab_size = {vocab_size}: they do not belong together",
+                needed - 1
             ))),
             false => Ok(()),
         }

@@ -13,6 +13,7 @@ mod scores;
 
 use super::config::{Method, TrainConfig};
 use super::merge::{MergeConfig, merge};
+use super::tagging::EncoderTrainConfig;
 use crate::corpus::manifest::source;
 use crate::error::{Error, Result};
 use crate::generate::base_id;
@@ -84,6 +85,12 @@ impl Package {
         if run.spec.kind != "train" {
             return Err(Error::input(format!(
                 "{}: expected a training run, see `dxlab runs list --kind train`",
+                run.folder()
+            )));
+        }
+        if EncoderTrainConfig::of(run).is_ok() {
+            return Err(Error::input(format!(
+                "{}: a token classifier has no card for the hub yet: upload its folder `model/` with the hub's own tool",
                 run.folder()
             )));
         }
