@@ -79,6 +79,39 @@ fn a_worse_answer_scores_less_and_its_losses_are_told() {
 }
 
 #[test]
+fn thresholds_are_searched_and_the_search_is_cross_validated() {
+    let folder = made();
+    let at = folder.path();
+    let tagging = ["decisions", "tag", "--gold", "notes/gold/test", "--text", "notes/text"];
+    let (_, tagged, _) = dxlab(at, &tagging);
+    let worse = tagged.replace("<define_problem>", "").replace("</define_problem>", "");
+    for (name, lines) in [("a", &tagged), ("b", &worse)] {
+        std::fs::write(at.join(format!("{name}.jsonl")), lines).unwrap();
+        let out = format!("{name}.json");
+        assert_eq!(dxlab(at, &["decisions", "untag", &format!("{name}.jsonl"), "--out", &out]).0, 0);
+    }
+    let notes =
+        ["--gold", "notes/gold/test", "--text", "notes/text", "--stats", "notes/stats.csv", "--resamples", "100"];
+    let tune = |files: &[&str], folds: &str| {
+        let more = ["--trials", "12", "--folds", folds];
+        dxlab(at, &[["decisions", "tune"].as_slice(), files, &notes, &more].concat())
+    };
+    let (code, out, error) = tune(&["a.json", "b.json"], "2");
+    assert_eq!((code, error.as_str()), (0, ""));
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let value = |key: &str| found[key]["value"].as_f64().unwrap();
+    assert_eq!((&found["objective"], &found["notes"]), (&"final_score".into(), &5.into()));
+    assert!(value("published") >= value("defaults"), "{out}");
+    assert!((value("optimism") - (value("published") - value("honest"))).abs() < 1e-12);
+    assert_eq!(found["folds"].as_array().unwrap().len(), 2);
+    assert_eq!(tune(&["a.json", "b.json"], "2").1, out, "the same again");
+    let (code, _, error) = tune(&["a.json"], "2");
+    assert!(code == 2 && error.contains("a consensus needs two or more"), "{error}");
+    let (code, _, error) = tune(&["a.json", "b.json"], "9");
+    assert!(code == 2 && error.contains("9 folds of"), "{error}");
+}
+
+#[test]
 fn what_is_wrong_is_named_and_exits_with_2() {
     let folder = made();
     let at = folder.path();

@@ -1,9 +1,11 @@
-//! `dxlab decisions`: clinical decisions: predictions of an encoder, and MedDec's formats: tag, untag, score, consensus. The formats are in
-//! docs/formats.md.
+//! `dxlab decisions`: clinical decisions: predictions of an encoder, and MedDec's formats: tag, untag, score, consensus, tune, confidence,
+//! pseudo. The formats are in docs/formats.md.
+mod pseudo;
+mod tune;
+
 use crate::corpus::decisions::read::{self, Predicted, bare};
 use crate::corpus::decisions::{Span, stats};
-use crate::ensemble::spans::{expected, majority, nearest, union};
-use crate::ensemble::{SpanConsensus, Vote};
+use crate::ensemble::{SpanConsensus, SpanRule, Vote};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::metric::{Bootstrap, Unit};
@@ -25,6 +27,9 @@ pub enum DecisionsCommand {
     Untag(Untag),
     Score(Score),
     Consensus(Consensus),
+    Tune(tune::Tune),
+    Confidence(pseudo::Confidence),
+    Pseudo(pseudo::Pseudo),
 }
 
 /// Decisions that a trained encoder marks in the notes of its corpus, as preds.jsonl and as a run of the store
@@ -190,6 +195,9 @@ impl DecisionsCommand {
             Self::Untag(untag) => untag.run(),
             Self::Score(score) => score.run(),
             Self::Consensus(consensus) => consensus.run(),
+            Self::Tune(tune) => tune.run(),
+            Self::Confidence(confidence) => confidence.run(),
+            Self::Pseudo(pseudo) => pseudo.run(),
         }
     }
 }
@@ -380,7 +388,14 @@ impl Consensus {
     fn run(self) -> Result<()> {
         let vote = if matches!(self.vote, VoteBy::Joint) { Vote::Joint } else { Vote::Independent };
         let Self { cluster, pair, support, double, .. } = self;
-        let rule = SpanConsensus { cluster, pair, support, double, vote }.checked()?;
+        let consensus = SpanConsensus { cluster, pair, support, double, vote }.checked()?;
+        let rule = match self.method {
+            Method::Cluster => SpanRule::Cluster(consensus),
+            Method::Majority => SpanRule::Majority,
+            Method::Union => SpanRule::Union,
+            Method::Nearest => SpanRule::Nearest,
+            Method::Expected => SpanRule::Expected,
+        };
         let texts = self.text.as_deref().map(read::texts).transpose()?;
         let files = self.predictions.iter().map(|path| read::predictions(path)).collect::<Result<Vec<_>>>()?;
         let files: Vec<BTreeMap<String, Vec<Span>>> = files
@@ -396,14 +411,7 @@ impl Consensus {
                 spans
             };
             let answers: Vec<Vec<Span>> = files.iter().map(of).collect();
-            let predictions = match self.method {
-                Method::Cluster => rule.combine(&answers),
-                Method::Majority => majority(&answers),
-                Method::Union => union(&answers),
-                Method::Nearest => nearest(&answers).map(|i| answers[i].clone()).unwrap_or_default(),
-                Method::Expected => expected(&answers),
-            };
-            Predicted { file_name: name.clone(), predictions }
+            Predicted { file_name: name.clone(), predictions: rule.combine(&answers) }
         });
         put(self.out.as_deref(), &listed(&combined.collect::<Vec<_>>())?)
     }

@@ -77,7 +77,7 @@ pub enum Command {
     /// Corpora: what is known, download, validate, generate
     #[command(subcommand)]
     Data(data::Data),
-    /// Clinical decisions in discharge summaries: predict by an encoder, tag, untag, score, consensus
+    /// Clinical decisions in discharge summaries: predict by an encoder, tag, untag, score, consensus and its thresholds, pseudo-labels
     #[command(subcommand)]
     Decisions(decisions::DecisionsCommand),
     Evaluate(evaluate::Evaluate),

@@ -12,9 +12,9 @@
 //!
 //! Beside it: [`majority`] (the same span in more than half of the models), [`union`], and minimum Bayes risk: [`nearest`] takes the one answer
 //! that is on average nearest to all, [`expected`] puts together the set of spans with the highest mean F1.
+use super::overlaps::{Overlaps, Pooled};
 use crate::corpus::decisions::{Category, Span};
 use crate::error::{Error, Result};
-use crate::metric::spans::paired;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,13 +80,18 @@ impl SpanConsensus {
 
     /// The consensus of models on one note, by start, end and category.
     pub fn combine(&self, models: &[Vec<Span>]) -> Vec<Span> {
-        let mut spans: Vec<Span> = Category::ALL.iter().flat_map(|category| self.kept(models, *category)).collect();
+        self.combine_overlaps(&Overlaps::of(models))
+    }
+
+    /// As [`SpanConsensus::combine`], of spans whose overlaps are worked out already.
+    pub fn combine_overlaps(&self, overlaps: &Overlaps) -> Vec<Span> {
+        let mut spans: Vec<Span> = overlaps.0.iter().flat_map(|pooled| self.kept(pooled)).collect();
         spans.sort();
         spans
     }
 
-    fn kept(&self, models: &[Vec<Span>], category: Category) -> Vec<Span> {
-        let kept = self.agreement(models, category).clusters.into_iter().filter(|cluster| cluster.kept);
+    fn kept(&self, pooled: &Pooled) -> Vec<Span> {
+        let kept = self.agreed(pooled).clusters.into_iter().filter(|cluster| cluster.kept);
         let mut chosen: Vec<Span> = kept.map(|cluster| cluster.chosen).collect();
         chosen.sort();
         let mut out: Vec<Span> = Vec::with_capacity(chosen.len());
@@ -102,17 +107,13 @@ impl SpanConsensus {
 
     /// Weights and clusters of one category.
     pub fn agreement(&self, models: &[Vec<Span>], category: Category) -> Agreement {
-        let of = |spans: &Vec<Span>| -> Vec<Span> {
-            spans.iter().filter(|span| span.category == category && span.start < span.end).copied().collect()
-        };
-        let models: Vec<Vec<Span>> = models.iter().map(of).collect();
-        let similar: Vec<Vec<f64>> =
-            models.iter().map(|a| models.iter().map(|b| similarity(a, b, self.pair)).collect()).collect();
+        self.agreed(&Pooled::of(models, category))
+    }
+
+    fn agreed(&self, pooled: &Pooled) -> Agreement {
+        let similar = pooled.similar(self.pair);
         let weights = weights(&similar);
-        let mut pooled: Vec<(Span, usize)> =
-            models.iter().enumerate().flat_map(|(m, spans)| spans.iter().map(move |span| (*span, m))).collect();
-        pooled.sort();
-        let clusters = clusters(&pooled, self.cluster).into_iter().map(|spans| self.cluster(spans, &weights)).collect();
+        let clusters = pooled.clusters(self.cluster).into_iter().map(|spans| self.cluster(spans, &weights)).collect();
         Agreement { similar, weights, clusters }
     }
 
@@ -127,16 +128,6 @@ impl SpanConsensus {
     }
 }
 
-/// F1 of two lists of spans, paired one to one, those of the highest IoU first, each pair counted by its IoU; 1 for two empty lists.
-fn similarity(a: &[Span], b: &[Span], least: f64) -> f64 {
-    if a.is_empty() || b.is_empty() {
-        return f64::from(a.is_empty() && b.is_empty());
-    }
-    let sum: f64 = paired(a, b, least).iter().map(|(.., iou)| iou).sum();
-    let (precision, recall) = (sum / a.len() as f64, sum / b.len() as f64);
-    if sum > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 }
-}
-
 /// Mean similarity with the other models, in sum 1; equal where no two agree on anything.
 fn weights(similar: &[Vec<f64>]) -> Vec<f64> {
     let models = similar.len();
@@ -144,23 +135,6 @@ fn weights(similar: &[Vec<f64>]) -> Vec<f64> {
     let means: Vec<f64> = (0..models).map(|m| if models > 1 { others(m) / (models - 1) as f64 } else { 1.0 }).collect();
     let sum: f64 = means.iter().sum();
     means.into_iter().map(|mean| if sum > 0.0 { mean / sum } else { 1.0 / models as f64 }).collect()
-}
-
-/// Connected components under IoU ≥ `least` (above 0), each in the order of `spans`, the components by their first span.
-fn clusters(spans: &[(Span, usize)], least: f64) -> Vec<Vec<(Span, usize)>> {
-    let mut part: Vec<usize> = (0..spans.len()).collect();
-    for i in 0..spans.len() {
-        for j in 0..i {
-            let iou = spans[i].0.iou(&spans[j].0);
-            if iou > 0.0 && iou >= least && part[i] != part[j] {
-                let (keep, change) = (part[i].min(part[j]), part[i].max(part[j]));
-                part.iter_mut().filter(|one| **one == change).for_each(|one| *one = keep);
-            }
-        }
-    }
-    let mut all = BTreeMap::<usize, Vec<(Span, usize)>>::new();
-    spans.iter().zip(part).for_each(|(span, part)| all.entry(part).or_default().push(*span));
-    all.into_values().collect()
 }
 
 /// The heaviest key: weights of equal keys are added; of equals the first by `rank`.
@@ -243,6 +217,31 @@ pub fn expected(answers: &[Vec<Span>]) -> Vec<Span> {
     }
     best.1.sort();
     best.1
+}
+
+/// How the answers of several models to one note become one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpanRule {
+    /// Clusters of overlapping spans, models weighted by their agreement.
+    Cluster(SpanConsensus),
+    Majority,
+    Union,
+    Nearest,
+    Expected,
+}
+
+impl SpanRule {
+    /// One answer out of several; empty where there are none.
+    pub fn combine(&self, answers: &[Vec<Span>]) -> Vec<Span> {
+        match self {
+            Self::Cluster(rule) => rule.combine(answers),
+            Self::Majority => majority(answers),
+            Self::Union => union(answers),
+            Self::Nearest => nearest(answers).map(|i| answers[i].clone()).unwrap_or_default(),
+            Self::Expected => expected(answers),
+        }
+    }
 }
 
 #[cfg(test)]

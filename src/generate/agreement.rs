@@ -115,8 +115,8 @@ impl Agreement {
     }
 }
 
-/// ln Σ exp, in f64: KL is the small difference of large numbers.
-fn log_sum_exp(row: &[f32]) -> f64 {
+/// ln Σ exp, in f64: KL and entropy are small differences of large numbers.
+pub(super) fn log_sum_exp(row: &[f32]) -> f64 {
     let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
     top + row.iter().map(|z| (*z as f64 - top).exp()).sum::<f64>().ln()
 }

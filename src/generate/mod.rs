@@ -18,6 +18,7 @@ mod sequence;
 mod spans;
 mod text;
 mod trained_on;
+mod uncertainty;
 mod worker;
 
 pub use agreement::{Agreement, Seen};
@@ -37,6 +38,7 @@ pub use rank::{By, Ranked, rank};
 pub use sample::{Place, Sampling};
 pub use text::{Pieces, StopStrings};
 pub use trained_on::{note_base, warn_of_other_base};
+pub use uncertainty::{Uncertainty, uncertainty};
 pub use worker::Worker;
 
 #[cfg(test)]

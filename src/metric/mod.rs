@@ -1,6 +1,7 @@
 //! Metrics: pure functions from per-case outcomes to an `Estimate`. Undefined is `None`, never 0.
 mod bootstrap;
 mod calibration;
+mod correlation;
 pub mod difflib;
 mod flips;
 mod labels;
@@ -19,6 +20,7 @@ pub use calibration::{
     Bin, Calibration, Platt, Quality, Scored, Selective, Signal, bins, brier, calibrate, calibration_error, platt,
     risk_coverage, temperature,
 };
+pub use correlation::spearman;
 pub use flips::{ErrorRates, FLIPPED, Identity, with_errors};
 pub use labels::{
     Metric, exact_match, hallucinated_rate, hamming_loss, jaccard, labels_per_case, macro_f1, micro_f1,

@@ -4,6 +4,7 @@ mod arm;
 mod asking;
 mod chosen_labels;
 mod config;
+pub mod decisions;
 mod detail;
 mod endpoint;
 mod ensembling;

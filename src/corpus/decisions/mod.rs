@@ -3,8 +3,10 @@
 //!
 //! - `tags`: the nine categories as inline tags, and what a tagged text holds
 //! - `read`: MedDec's files for users who have access, and the JSONL of the synthetic notes
+//! - `lines`: that JSONL written, and notes read without their spans
 //! - `statistics`: how many spans of which category, how long, how tangled
 //! - `strata`: sex, race and language of a patient, by the rules of the official scorer
+pub mod lines;
 pub mod read;
 mod statistics;
 mod strata;

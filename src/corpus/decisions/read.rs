@@ -2,7 +2,7 @@
 //!
 //! | what | form |
 //! |---|---|
-//! | a folder of notes as JSONL | `train.jsonl`, `test.jsonl`, optionally `validation.jsonl` and `stats.csv`; a line is `{"file_name", "text", "annotations": […]}` |
+//! | a folder of notes as JSONL | `train.jsonl`, `test.jsonl`, optionally `validation.jsonl` and `stats.csv`; a line is `{"file_name", "text", "annotations": […]}`, of a note that a model marked also `"source": "pseudo"` and `"model"` |
 //! | a folder of MedDec | `gold/train/*.json`, `gold/test/*.json`, optionally `gold/validation/*.json` (or `val`), `text/*.txt`, `stats.csv` |
 //! | training table | CSV `file_id, raw_text, gold_span, gold_offsets` |
 //! | predictions | `[{"file_name", "predictions": [{"start_offset", "end_offset", "category"}]}]` |
@@ -10,6 +10,7 @@
 //! A gold file has `annotations` of `start_offset`, `end_offset` and a `category` such as `Category 3: Defining problem`; sometimes it is a list
 //! with that object in it. A note's name is `SUBJECT_HADM_ROW`; its group is the subject. Annotations of other categories (10, 11, TBD) are
 //! left out, and so are those that do not lie in the note, which a warning names.
+use super::lines::Line;
 use super::{Category, Span, Strata, stats};
 use crate::corpus::{Corpus, Example};
 use crate::error::{Error, Result};
@@ -38,19 +39,10 @@ pub struct Predicted {
     pub predictions: Vec<Span>,
 }
 
-/// A line of the JSONL.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Line {
-    pub file_name: String,
-    pub text: String,
-    pub annotations: Vec<Span>,
-}
-
 /// Names of the parts of a corpus, as folders and files are called.
-const TRAIN: [&str; 1] = ["train"];
-const VALIDATION: [&str; 3] = ["validation", "val", "dev"];
-const TEST: [&str; 1] = ["test"];
+pub(super) const TRAIN: [&str; 1] = ["train"];
+pub(super) const VALIDATION: [&str; 3] = ["validation", "val", "dev"];
+pub(super) const TEST: [&str; 1] = ["test"];
 
 impl Decisions {
     /// Whether a folder looks like notes with decisions: `gold` and `text` in it, or JSONL whose first line has annotations.
@@ -119,7 +111,7 @@ fn lines_part(folder: &Path, names: &[&str], warnings: &mut Vec<String>) -> Resu
     let rows = text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty());
     rows.map(|(i, line)| {
         let place = format!("{} row {}", path.display(), i + 1);
-        let Line { file_name, text, annotations } = serde_json::from_str(line)
+        let Line { file_name, text, annotations, .. } = serde_json::from_str(line)
             .map_err(|e| Error::input(format!("{place}: expected a note as a JSON object: {e}")))?;
         let spans = annotations.into_iter().enumerate();
         let spans = spans.filter(|(k, span)| fits(*span, &text, &format!("{place} annotation {}", k + 1), warnings));
@@ -142,13 +134,14 @@ fn gold_part(folder: &Path, names: &[&str], warnings: &mut Vec<String>) -> Resul
     files(&part, "json")?.into_iter().map(note).collect()
 }
 
-fn example(name: String, text: String, spans: Vec<Span>) -> Example<Vec<Span>> {
+/// A note; its group is the first part of its name.
+pub(crate) fn example(name: String, text: String, spans: Vec<Span>) -> Example<Vec<Span>> {
     let group = name.split('_').next().unwrap_or(&name).to_string();
     Example::new(name, group, text, spans)
 }
 
 /// Name (without its ending) and path of every file of this ending in a folder, by name.
-fn files(folder: &Path, ending: &str) -> Result<BTreeMap<String, PathBuf>> {
+pub(super) fn files(folder: &Path, ending: &str) -> Result<BTreeMap<String, PathBuf>> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();

@@ -10,6 +10,7 @@
 //! Tagged text is no XML: tags may cross, and a `<` of the note stays as it is.
 use super::{Category, Span};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// One tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +101,8 @@ pub struct Scanned {
     pub unopened: usize,
     /// Tags of no category, taken out.
     pub unknown: usize,
+    /// Where tags stand in the tagged text, in characters.
+    pub marks: Vec<Range<usize>>,
 }
 
 /// Takes the tags out of a text. A closing tag closes the latest open one of its name and number, else the latest of its category; others
@@ -114,6 +117,7 @@ pub fn scan(tagged: &str, literal: &Literal) -> Scanned {
             at += 1;
             continue;
         };
+        found.marks.push(at..at + mark.chars);
         at += mark.chars;
         let here = found.plain.len();
         match mark.tag {
@@ -161,6 +165,7 @@ mod tests {
         let found =
             scan("a</drug_decision><b>c</b><define_problem>d<drug_decision#2>e</drug_decision>", &Literal::default());
         assert_eq!((found.unopened, found.unknown), (1, 2));
+        assert_eq!(found.marks[..3], [1..17, 17..20, 21..25]);
         assert_eq!(found.unclosed, [(2, Category::DefineProblem)]);
         assert_eq!(found.spans, [Span::new(3, 4, Category::DrugDecision)], "closed by a tag of its category");
     }

@@ -24,6 +24,7 @@ pub use punkt::Punkt;
 
 use super::{Cell, Column, Combined, Parsed, Task, TrainingText, TrainingTexts};
 use crate::augment::Augmentation;
+use crate::corpus::decisions::lines::PSEUDO;
 use crate::corpus::decisions::{Decisions, Span, Strata};
 use crate::corpus::split::Split;
 use crate::corpus::{Case, Corpus, Example};
@@ -224,7 +225,9 @@ impl Task for DecisionTask {
         if !augmentation.is_plain() {
             return Err(Error::input("task `decisions` has no augmentation: remove [augmentation]"));
         }
-        let (train, valid) = split.of(&self.corpus.train)?;
+        let (mut train, mut valid) = split.of(&self.corpus.train)?;
+        // what a model marked is no measure of a training
+        train.extend(valid.extract_if(.., |note| note.case_id.starts_with(PSEUDO)));
         let text = |note: &Note| TrainingText { case: note.case.clone(), answer: self.tagged(note) };
         let times = vec![vec![1; train.len()]; epochs];
         Ok(TrainingTexts { train: train.iter().map(text).collect(), times, valid: valid.iter().map(text).collect() })
@@ -304,6 +307,18 @@ mod tests {
         let texts = Task::training(&task, &split, &Augmentation::default(), 2).unwrap();
         assert_eq!((texts.train.len(), texts.times.len()), (2, 2));
         assert!(texts.train[0].answer.starts_with("<drug_decision>Continue warfarin for <treatment_goal>"));
+        let mut marked = task.clone();
+        marked
+            .corpus
+            .train
+            .extend((0..20).map(|i| Note::new(format!("{PSEUDO}{i}_1_1"), format!("{PSEUDO}{i}"), "Hold it.", vec![])));
+        let split = Split { validation: 0.5, cases: None, seed: 1 };
+        let texts = Task::training(&marked, &split, &Augmentation::default(), 1).unwrap();
+        assert!(
+            texts.valid.iter().all(|text| !text.case.case_id.starts_with(PSEUDO)),
+            "a model's labels choose nothing"
+        );
+        assert_eq!((texts.train.len() + texts.valid.len(), texts.times[0].len()), (22, texts.train.len()));
         assert_eq!(task.clone().on_validation().unwrap().corpus.test[0].case_id, "4_4_4");
     }
 

@@ -126,16 +126,38 @@ pub struct NoteScore {
 impl NoteScore {
     /// The score of one note.
     pub fn of(name: &str, text: &str, gold: &[Span], predicted: &[Span], sentences: &Punkt) -> Self {
-        let chars: Vec<char> = text.chars().collect();
-        let (asked, given) = (mentions(&chars, gold), mentions(&chars, predicted));
-        let tp = asked.intersection(&given).count();
-        Self {
-            file_name: name.into(),
+        GoldNote::new(name, text, gold, sentences).score(predicted)
+    }
+}
+
+/// A note and its gold spans, taken apart once to score many predictions.
+#[derive(Clone, Debug)]
+pub struct GoldNote {
+    pub name: String,
+    pub gold: Vec<Span>,
+    text: Vec<char>,
+    tokens: Vec<(usize, usize)>,
+    asked: BTreeSet<Mention>,
+}
+
+impl GoldNote {
+    pub fn new(name: &str, text: &str, gold: &[Span], sentences: &Punkt) -> Self {
+        let text: Vec<char> = text.chars().collect();
+        let (tokens, asked) = (tokens(&text, sentences), mentions(&text, gold));
+        Self { name: name.into(), gold: gold.to_vec(), text, tokens, asked }
+    }
+
+    /// What a prediction adds to the scores; its subgroups are not known here.
+    pub fn score(&self, predicted: &[Span]) -> NoteScore {
+        let given = mentions(&self.text, predicted);
+        let tp = self.asked.intersection(&given).count();
+        NoteScore {
+            file_name: self.name.clone(),
             tp,
             fp: given.len() - tp,
-            missed: asked.len() - tp,
-            spans: gold.len(),
-            token_f1: token_f1(&tokens(&chars, sentences), gold, predicted),
+            missed: self.asked.len() - tp,
+            spans: self.gold.len(),
+            token_f1: token_f1(&self.tokens, &self.gold, predicted),
             strata: None,
         }
     }
@@ -207,6 +229,13 @@ pub fn weighted(notes: &[NoteScore], weights: &[u32]) -> Option<Official> {
 /// The official scores of notes; None without notes.
 pub fn official(notes: &[NoteScore]) -> Option<Official> {
     weighted(notes, &vec![1; notes.len()])
+}
+
+impl Official {
+    /// What the published system chooses settings by: the final score where the patients' subgroups are known, else the base score.
+    pub fn objective(&self) -> f64 {
+        self.final_score.unwrap_or(self.base_score)
+    }
 }
 
 /// The official scores with intervals: notes of a group are drawn together. The worst group of a resample is the least of several numbers that all

@@ -10,7 +10,8 @@ mod words;
 
 use super::dice::Dice;
 use super::grammar::{Slots, phrase};
-use crate::corpus::decisions::read::{Line, gold_json};
+use crate::corpus::decisions::lines::{Line, write_lines};
+use crate::corpus::decisions::read::gold_json;
 use crate::corpus::decisions::tags::{Literal, scan};
 use crate::corpus::decisions::{Category, Span, Statistics};
 use crate::corpus::near::NearDuplicates;
@@ -298,7 +299,10 @@ pub fn write(seed: u64, size: &Size, layout: Layout, folder: &Path) -> Result<No
     let notes = make(seed, size)?;
     for (part, all) in [("train", &notes.train), ("validation", &notes.validation), ("test", &notes.test)] {
         match layout {
-            Layout::Lines => write_lines(&folder.join(format!("{part}.jsonl")), all)?,
+            Layout::Lines => {
+                let lines: Vec<Line> = all.iter().map(Line::of).collect();
+                write_lines(&folder.join(format!("{part}.jsonl")), &lines)?;
+            }
             Layout::MedDec => {
                 for note in all {
                     let name = &note.case_id;
@@ -315,15 +319,6 @@ pub fn write(seed: u64, size: &Size, layout: Layout, folder: &Path) -> Result<No
     io::write(&folder.join("stats.csv"), &table.into_inner().map_err(|e| failed(&e))?)?;
     io::write(&folder.join("README.md"), card(seed, size, layout, &notes).as_bytes())?;
     Ok(notes)
-}
-
-fn write_lines(path: &Path, notes: &[Note]) -> Result<()> {
-    let line = |note: &Note| {
-        let line = Line { file_name: note.case_id.clone(), text: note.input.clone(), annotations: note.gold.clone() };
-        serde_json::to_string(&line).map_err(|e| Error::failed(format!("note `{}`: {e}", note.case_id)))
-    };
-    let lines = notes.iter().map(line).collect::<Result<Vec<_>>>()?;
-    io::write(path, (lines.join("\n") + "\n").as_bytes())
 }
 
 /// The data card.
