@@ -6,8 +6,8 @@
 //! tags     mean entropy over the tokens with a byte of a tag in them: a copied word is certain whatever the model knows
 //! ```
 //!
-//! In nats, low is sure. The answer is read as the tokenizer writes it; insert-only decoding may have spelt a tag with other tokens. A tag that was
-//! not put in is seen by the first two alone.
+//! In nats, low is sure. The answer is read as tokenizer and chat template write it, which may trim white space at its ends; insert-only decoding may
+//! have spelt a tag with other tokens. A tag that was not put in is seen by the first two alone.
 use crate::corpus::Case;
 use crate::corpus::decisions::Span;
 use crate::corpus::decisions::tags::{Literal, scan};
@@ -33,6 +33,15 @@ pub enum Measure {
 
 impl Measure {
     pub const ALL: [Measure; 3] = [Measure::Nll, Measure::Entropy, Measure::Tags];
+
+    /// As in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nll => "nll",
+            Self::Entropy => "entropy",
+            Self::Tags => "tags",
+        }
+    }
 }
 
 /// Of one answer.
@@ -86,6 +95,7 @@ impl Confidence {
 }
 
 /// Which tokens of a tagged note have a byte of a tag in them; `pieces`: the bytes of each token, the end of the turn behind those of the answer.
+/// White space at both ends of the answer may be missing: chat templates trim what an assistant says.
 fn tag_tokens(pieces: &[&[u8]], tagged: &str, note: &str) -> Result<Vec<bool>> {
     let note: Vec<char> = note.chars().collect();
     let places: Vec<usize> = tagged.char_indices().map(|(at, _)| at).chain([tagged.len()]).collect();
@@ -93,10 +103,15 @@ fn tag_tokens(pieces: &[&[u8]], tagged: &str, note: &str) -> Result<Vec<bool>> {
     for mark in scan(tagged, &Literal::of(&note)).marks {
         inside[places[mark.start]..places[mark.end]].fill(true);
     }
-    let (mut at, mut found) = (0, Vec::with_capacity(pieces.len()));
+    let first = pieces.iter().find(|piece| !piece.is_empty());
+    let whole = first.is_none_or(|piece| tagged.as_bytes().starts_with(piece));
+    let mut at = if whole { 0 } else { tagged.len() - tagged.trim_start().len() };
+    let mut found = Vec::with_capacity(pieces.len());
     for piece in pieces {
         let end = (at + piece.len()).min(tagged.len());
-        if tagged.as_bytes()[at..end] != piece[..end - at] {
+        // behind the answer stands the end of the turn
+        let spelt = tagged.as_bytes()[at..end] == piece[..end - at] || tagged.get(at..).is_some_and(blank);
+        if !spelt {
             return Err(Error::input(
                 "the tokenizer does not give the answer back as it is: its tags cannot be told from its text",
             ));
@@ -104,10 +119,14 @@ fn tag_tokens(pieces: &[&[u8]], tagged: &str, note: &str) -> Result<Vec<bool>> {
         found.push(inside[at..end].contains(&true));
         at = end;
     }
-    match at == tagged.len() {
+    match tagged.get(at..).is_some_and(blank) {
         true => Ok(found),
         false => Err(Error::input(format!("the answer's tokens spell {at} of its {} bytes", tagged.len()))),
     }
+}
+
+fn blank(text: &str) -> bool {
+    text.trim().is_empty()
 }
 
 /// F1 by place of one answer; 1 where nothing was asked for and nothing given.
@@ -196,6 +215,10 @@ mod tests {
             .into();
         let found = tag_tokens(&pieces, tagged, "é Hold it").unwrap();
         assert_eq!(found, [false, true, true, true, true, true, true, true, false, false, false]);
+        // a chat template trims what an assistant says; what ends the turn is no part of it
+        let ends = format!("\n {tagged}\n");
+        assert_eq!(tag_tokens(&pieces[..9], &ends, "\n é Hold it\n").unwrap(), found[..9]);
+        assert_eq!(tag_tokens(&pieces, &ends, "\n é Hold it\n").unwrap(), found);
         // what reads like a tag and stands in the note is text
         assert_eq!(tag_tokens(&[b"<b>", b"x"], "<b>x", "<b>x").unwrap(), [false, false]);
         assert!(tag_tokens(&[b"x"], "y", "y").unwrap_err().to_string().contains("as it is"));

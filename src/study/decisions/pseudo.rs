@@ -167,7 +167,7 @@ pub(super) fn card(synthetic: bool, gold: usize, report: &PseudoReport) -> Strin
         false => ("Discharge summaries with pseudo-labels", ""),
     };
     let PseudoReport { kept, model, run, retrieved, valid, config, .. } = report;
-    let (measure, quantile) = (io::to_value(&config.measure).unwrap_or_default(), config.quantile);
+    let (measure, quantile) = (config.measure.name(), config.quantile);
     format!(
         "# {title}\n\n{whose}Written by `dxlab decisions pseudo`: {gold} gold notes that the run {run} was trained and validated on, and {kept} notes that \
          its model ({model}) marked. Of {retrieved} retrieved notes {valid} had a valid answer; kept are those with {measure} at or below the quantile \
