@@ -6,8 +6,8 @@
 //! tags     mean entropy over the tokens with a byte of a tag in them: a copied word is certain whatever the model knows
 //! ```
 //!
-//! In nats, low is sure. The answer is read as the tokenizer and the chat template write it, which trims white space at its ends; insert-only decoding may have spelt a tag with other tokens. A tag that was
-//! not put in is seen by the first two alone.
+//! In nats, low is sure. The answer is read as tokenizer and chat template write it, which may trim white space at its ends; insert-only decoding may
+//! have spelt a tag with other tokens. A tag that was not put in is seen by the first two alone.
 use crate::corpus::Case;
 use crate::corpus::decisions::Span;
 use crate::corpus::decisions::tags::{Literal, scan};
