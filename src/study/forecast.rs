@@ -380,7 +380,7 @@ mod tests {
         let train = [Sequence::completion((3..23).collect(), 12)];
         let (longest, measured) = (vec![0], vec![vec![0]]);
         let work = Work { train: &train, updates: 1, tokens: read(&train[0]), longest, measured, at_a_time: 1 };
-        for name in ["llama3", "llama_bias", "mistral", "qwen2"] {
+        for name in ["llama3", "llama_bias", "mistral", "qwen2", "qwen3_5"] {
             let shape = Config::read(&golden::path("families").join(name)).unwrap();
             let probe = probe(&config, &shape, None, (2, None), &work).unwrap();
             assert!(probe.learn > 0.0 && probe.learn.is_finite() && probe.update > 0.0, "{name}");

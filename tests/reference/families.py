@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Tiny random Llama, Mistral and Qwen2 checkpoints with what transformers, PEFT and PyPI's gguf make of them: tests/golden/families.
+"""Tiny random Llama, Mistral, Qwen2 and Qwen3.5 checkpoints with what transformers, PEFT and PyPI's gguf make of them: tests/golden/families.
 
-    python tests/reference/families.py          wants torch, transformers, peft, gguf
+    python tests/reference/families.py [NAME …]   wants torch, transformers, peft, gguf; without names all of it
 
 A folder a model, `config.json` as transformers 5 writes it; `config.<variant>.json` is another config for the same weights, in the spelling of
-transformers 4. Arithmetic is f64 on the weights as stored (bf16); transformers keeps norms and rotary tables in f32.
+transformers 4. Arithmetic is f64 on the weights as stored (bf16); transformers keeps norms, rotary tables and the delta rule in f32.
 """
 import importlib, json, os, shutil, sys, tempfile
 sys.path = [p for p in sys.path if os.path.abspath(p or ".") != os.path.dirname(os.path.abspath(__file__))]
@@ -14,7 +14,7 @@ import numpy as np, torch
 from gguf import GGMLQuantizationType as T, GGUFWriter
 from safetensors.torch import load_file
 from transformers import (AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
-                          Qwen2ForCausalLM)
+                          Qwen2ForCausalLM, Qwen3_5ForCausalLM, Qwen3_5TextConfig)
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from common import LINEAR, logprobs, path, write_json, write_tensors
 
@@ -22,6 +22,8 @@ VOCAB, HIDDEN, INNER, LAYERS, HEADS, KV = 64, 32, 32, 3, 4, 2
 SIZES = dict(vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
              num_key_value_heads=KV, max_position_embeddings=64, rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2)
 OLD = {"rope_parameters": None}
+# three layers of Gated DeltaNet and one of gated attention that turns a quarter of a head
+HYBRID = SIZES | dict(num_hidden_layers=4, head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=12)
 MODELS = {
     "llama3": (LlamaForCausalLM, LlamaConfig(**SIZES, head_dim=16, tie_word_embeddings=True, rope_parameters={
         "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -36,6 +38,9 @@ MODELS = {
     "qwen2": (Qwen2ForCausalLM, Qwen2Config(**SIZES, tie_word_embeddings=True, use_sliding_window=True, sliding_window=4, max_window_layers=1,
         rope_parameters={"rope_type": "default", "rope_theta": 1000.0}),
         {"whole": OLD | {"rope_theta": 1000.0, "use_sliding_window": False, "layer_types": None}}, dict(use_dora=True)),
+    "qwen3_5": (Qwen3_5ForCausalLM, Qwen3_5TextConfig(**HYBRID, tie_word_embeddings=True, rope_parameters={
+        "rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 0.25}), {}, dict(target_modules=LINEAR + [
+        "in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "out_proj"])),
 }
 ROPES = [("llama-3.1-8b", 128, 131072, dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192)),
          ("llama-3.2-1b", 64, 131072, dict(rope_type="llama3", rope_theta=500000.0, factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192)),
@@ -55,8 +60,8 @@ def make(name, seed):
     model = kind(config)
     with torch.no_grad():
         for key, p in model.named_parameters():
-            if "norm" in key: p.copy_(1 + 0.25 * torch.randn_like(p))
-            elif key.endswith("bias"): p.copy_(0.5 * torch.randn_like(p))
+            if "norm" in key: p.copy_((0 if name == "qwen3_5" and "linear_attn" not in key else 1) + 0.25 * torch.randn_like(p))  # zero-centred
+            elif key.endswith(("bias", "A_log")): p.copy_(0.5 * torch.randn_like(p))
             elif "embed" in key: p.copy_(0.35 * torch.randn_like(p))
             else: p.copy_(torch.randn_like(p) * 1.3 / p.shape[1] ** 0.5)
     model.to(torch.bfloat16).save_pretrained(folder(name))
@@ -98,7 +103,7 @@ def names(model):
 def adapter(name, settings):
     """An adapter saved by PEFT on every linear layer, its log-probabilities and the gradient of each of its tensors."""
     torch.manual_seed(17)
-    config = peft.LoraConfig(r=2, lora_alpha=4, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM", target_modules=LINEAR, **settings)
+    config = peft.LoraConfig(r=2, lora_alpha=4, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM", **{"target_modules": LINEAR} | settings)
     model = peft.get_peft_model(load(name).float(), config)
     with torch.no_grad():
         for k, p in names(model).items():
@@ -118,11 +123,11 @@ def adapter(name, settings):
     return loss.item()
 
 def whole(name):
-    """Gradients of the vectors (norms and biases), and of one matrix, where every weight learns."""
+    """Gradients of the vectors (norms and biases), of one matrix and of what is no matrix, where every weight learns."""
     model = load(name)
     loss = mean_loss(model)
     loss.backward()
-    keep = lambda k, p: p.dim() == 1 or k == "model.layers.1.self_attn.k_proj.weight"
+    keep = lambda k, p: p.dim() != 2 or k in ("model.layers.1.self_attn.k_proj.weight", "model.layers.1.linear_attn.in_proj_qkv.weight")
     write_tensors(f"families/{name}/gradients.safetensors", {k: p.grad for k, p in model.named_parameters() if keep(k, p)})
     return loss.item()
 
@@ -176,12 +181,16 @@ def ropes():
     write_json("families/rope.json", out)
 
 def main():
-    losses = {}
+    wanted = sys.argv[1:] or list(MODELS)
+    kept = path("families", "losses.json")
+    losses = json.load(open(kept))["losses"] if os.path.exists(kept) else {}
     for seed, name in enumerate(MODELS):
-        make(name, 31 + seed)
-        forwards(name)
-        losses[name] = {"base": whole(name), "adapter": adapter(name, MODELS[name][3])}
+        if name in wanted:
+            make(name, 31 + seed)
+            forwards(name)
+            losses[name] = {"base": whole(name), "adapter": adapter(name, MODELS[name][3])}
     write_json("families/losses.json", {"sequences": sequences(), "pairs": pairs(), "losses": losses})
+    if sys.argv[1:]: return
     ropes()
     gguf("llama3", "llama", divisors)
     gguf("llama_bias", "llama", lambda writer, _: writer.add_rope_scaling_factor(2.5))      # no type: linear
