@@ -52,6 +52,8 @@ def ask(port: int, model: str, text: str, tokens: int) -> dict:
         if not line.startswith(b"data: ") or line.strip() == b"data: [DONE]":
             continue
         event = json.loads(line[6:])
+        if "error" in event:
+            return {"error": str(event["error"])[:300]}
         usage = event.get("usage") or {}
         told = usage.get("completion_tokens", told)
         for choice in event.get("choices", []):
@@ -72,7 +74,10 @@ def load(port: int, model: str, texts: list[str], clients: int, tokens: int) -> 
                 if not waiting:
                     return
                 text = waiting.pop()
-            made = ask(port, model, text, tokens)
+            try:
+                made = ask(port, model, text, tokens)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                made = {"error": f"{type(error).__name__}: {error}"}
             with lock:
                 answers.append(made)
 
@@ -81,6 +86,7 @@ def load(port: int, model: str, texts: list[str], clients: int, tokens: int) -> 
     [one.start() for one in threads]
     [one.join() for one in threads]
     seconds = time.perf_counter() - started
+    assert len(answers) == len(texts)
     failed = [one["error"] for one in answers if "error" in one]
     if failed:
         raise SystemExit(f"{len(failed)} of {len(answers)} requests failed: {failed[0]}")
@@ -123,7 +129,9 @@ def main():
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
-    texts = findings(64)
+    counts = {clients: {1: 8}.get(clients, 2 * clients) for clients in args.clients}
+    texts = findings(2 + sum(counts.values()))
+    assert len(texts) == 2 + sum(counts.values()), "more findings than there are"
     sides = {}
     for weights in args.weights:
         port = free_port()
@@ -136,9 +144,10 @@ def main():
         for label, (port, model, command) in sides.items():
             with Serving(command, port):
                 load(port, model, texts[:2], 1, 8)  # the first request warms caches
-                for clients in args.clients:
-                    count = {1: 8}.get(clients, 2 * clients)
-                    made = load(port, model, texts[2:2 + min(count, 62)], clients, args.tokens)
+                at = 2
+                for clients, count in counts.items():  # no finding twice: a server may have kept it
+                    made = load(port, model, texts[at:at + count], clients, args.tokens)
+                    at += count
                     lines.append({"side": label, "clients": clients, "round": round_, **made})
                     print(f"{label:<18} {clients:>3} clients  {made['tokens_per_sec']:8.1f} tokens/s  first token {made['first_token_sec']:.3f} s", flush=True)
     peer = "llama-cpp-python"

@@ -62,7 +62,7 @@ pub fn copy_with_tags(
                 break;
             }
         }
-        let room = model.config.max_position_embeddings.saturating_sub(cache.len() + 1);
+        let room = model.config.max_position_embeddings.saturating_sub(cache.len() + pending.len());
         draft = state.ahead(ahead.min(room))?;
     }
     made.seconds = started.elapsed().as_secs_f64();

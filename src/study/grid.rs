@@ -320,6 +320,7 @@ fn missing(arm: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::study::tagging::EncoderTrainConfig;
 
     const GRID: &str = r#"
 base = "lora-plain"
@@ -359,6 +360,9 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
             if keys.contains_key("axes") && keys.contains_key("base") {
                 let arms = GridConfig::read(&path).and_then(|grid| grid.arms());
                 grids += usize::from(arms.unwrap_or_else(|e| panic!("{}: {e}", path.display())).len() > 1);
+            } else if keys.contains_key("encoder") {
+                let checked = EncoderTrainConfig::read(&path).and_then(|config| config.check());
+                checked.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             } else if keys.contains_key("training") && keys.contains_key("corpus") {
                 let checked = TrainConfig::read(&path).and_then(|config| config.check());
                 configs += usize::from(checked.map_err(|e| panic!("{}: {e}", path.display())).is_ok());

@@ -97,6 +97,12 @@ impl EncoderTrainConfig {
             let is = self.left_out;
             return Err(Error::input(format!("left_out is {is}, expected a share of at least 0 and less than 1")));
         }
+        if self.window == 0 || self.overlap >= self.window {
+            let (window, overlap) = (self.window, self.overlap);
+            return Err(Error::input(format!(
+                "window = {window}, overlap = {overlap}: expected a window of at least 1 token and an overlap below it"
+            )));
+        }
         match self.cases {
             Some(0) => {
                 Err(Error::input("cases is 0, expected at least 1: nothing would be learnt; leave it out for all"))
