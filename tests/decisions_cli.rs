@@ -105,6 +105,11 @@ fn thresholds_are_searched_and_the_search_is_cross_validated() {
     assert!((value("optimism") - (value("published") - value("honest"))).abs() < 1e-12);
     assert_eq!(found["folds"].as_array().unwrap().len(), 2);
     assert_eq!(tune(&["a.json", "b.json"], "2").1, out, "the same again");
+    let base = ["decisions", "tune", "a.json", "b.json", "--trials", "12", "--folds", "2", "--objective", "base"];
+    let (_, out, _) = dxlab(at, &[base.as_slice(), &notes].concat());
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&found["objective"], &found["config"]["objective"]), (&"base_score".into(), &"base".into()));
+    assert!(found["smallest_groups"]["sex"]["notes"].as_u64() >= Some(1), "{out}");
     let (code, _, error) = tune(&["a.json"], "2");
     assert!(code == 2 && error.contains("a consensus needs two or more"), "{error}");
     let (code, _, error) = tune(&["a.json", "b.json"], "9");

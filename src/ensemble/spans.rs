@@ -10,6 +10,9 @@
 //! double   of two kept spans with IoU ≥ τ_double the longer
 //! ```
 //!
+//! Only spans that share a character are joined, also at τ_cluster = 0, where the published rule IoU ≥ τ joins all spans of a category in the note:
+//! one cluster of spans with nothing in common would keep one of them and lose the others.
+//!
 //! Beside it: [`majority`] (the same span in more than half of the models), [`union`], and minimum Bayes risk: [`nearest`] takes the one answer
 //! that is on average nearest to all, [`expected`] puts together the set of spans with the highest mean F1.
 use super::overlaps::{Overlaps, Pooled};

@@ -18,7 +18,7 @@ use crate::model::{Checkpoint, resolve};
 use crate::prompt::Constrain;
 use crate::prompt::Prompt;
 use crate::run::{ArmSpec, Environment, Prediction, Run, RunSpec, Store};
-use crate::task::{AnyPrediction, AnyTask};
+use crate::task::{AnyPrediction, AnyTask, Task};
 use crate::train::Progress;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -149,7 +149,7 @@ impl Arm {
         })?;
         let mut corpus = labels.corpus.clone();
         let config = self.seeded(seed);
-        corpus.train = config.split().of(&corpus.train)?.0;
+        corpus.train = Task::split(labels, &config.split())?.0;
         let cases = corpus.train.len();
         if self.shown {
             let shown = config.augmentation.apply(corpus.train, config.training.epochs, seed)?;
@@ -189,7 +189,7 @@ impl Arm {
         let environment: Environment = io::read_json(&trained.path("environment.json"))?;
         let took = TrainingCost {
             seed,
-            cases: config.split().of(&task.train())?.0.len(),
+            cases: task.split(&config.split())?.0.len(),
             parameters: learning(&config)?,
             updates: progress.step,
             best_update: progress.best_step,

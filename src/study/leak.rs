@@ -61,7 +61,8 @@ fn part<'a>(source: &Source, named: bool, role: Role, cases: &'a [Case]) -> Opti
 /// Leaks among what a run of `config` on `corpus` trains on, validates on and is tested on, its benchmark sets among the latter; what its
 /// allow list names is marked, and what of the list does not leak is told on the terminal.
 pub fn training_leaks(config: &TrainConfig, task: &dyn AnyTask) -> Result<Leaks> {
-    let (train, valid) = config.split().of(&cases(task.train()))?;
+    let (train, valid) = task.split(&config.split())?;
+    let (train, valid) = (cases(train), cases(valid));
     let test = cases(task.test());
     let benchmarks = config.benchmarks.iter().map(|name| Source::open(name)).collect::<Result<Vec<_>>>()?;
     let space = task::group_space(&config.corpus);

@@ -35,6 +35,7 @@ pub trait AnyTask: Send + Sync {
     fn score(&self, sets: &[&[AnyPrediction]], reading: Reading) -> Result<Vec<ScoreTable>>;
     fn counts(&self, predictions: &[AnyPrediction], reading: Reading) -> Result<BTreeMap<String, Option<usize>>>;
     fn reward(&self, example: &Example<Value>, raw: &str) -> Result<f64>;
+    fn split(&self, split: &Split) -> Result<(Vec<Example<Value>>, Vec<Example<Value>>)>;
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts>;
     fn input_title(&self) -> &'static str;
     fn columns(&self) -> Vec<Column>;
@@ -156,6 +157,9 @@ impl<T: Task> AnyTask for T {
     fn reward(&self, example: &Example<Value>, raw: &str) -> Result<f64> {
         let gold = typed(Task::name(self), "a gold answer", &example.case_id, &example.gold)?;
         Ok(Task::reward(self, &Example { case: example.case.clone(), gold }, raw))
+    }
+    fn split(&self, split: &Split) -> Result<(Vec<Example<Value>>, Vec<Example<Value>>)> {
+        Task::split(self, split).map(|(train, valid)| (examples(&train), examples(&valid)))
     }
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
         Task::training(self, split, augmentation, epochs)

@@ -286,7 +286,7 @@ impl Task for LabelTask {
     }
 
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
-        let (train, valid) = split.of(&self.corpus.train)?;
+        let (train, valid) = Task::split(self, split)?;
         let shown = augmentation.apply(train, epochs, split.seed)?;
         Ok(TrainingTexts { train: self.texts(&shown.cases), times: shown.times, valid: self.texts(&valid) })
     }

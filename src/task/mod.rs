@@ -137,12 +137,17 @@ pub trait Task: Send + Sync {
         table.columns.first().and_then(|(_, statistic)| statistic.plain()).unwrap_or_default()
     }
 
+    /// (training, validation) cases of a run. All that asks which cases these are asks here.
+    fn split(&self, split: &Split) -> Result<(Vec<Example<Self::Gold>>, Vec<Example<Self::Gold>>)> {
+        split.of(&self.corpus().train)
+    }
+
     /// What a run trains and validates on. A task without augmentation of its own refuses one that is asked for.
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
         if !augmentation.is_plain() {
             return Err(Error::input(format!("task `{}` has no augmentation: remove [augmentation]", self.name())));
         }
-        let (train, valid) = split.of(&self.corpus().train)?;
+        let (train, valid) = self.split(split)?;
         let text = |one: &Example<Self::Gold>| TrainingText { case: one.case.clone(), answer: self.target(&one.gold) };
         let times = vec![vec![1; train.len()]; epochs];
         Ok(TrainingTexts { train: train.iter().map(text).collect(), times, valid: valid.iter().map(text).collect() })

@@ -413,7 +413,7 @@ impl Task for RareDisease {
         }
         let answers: BTreeMap<&str, &str> =
             self.context.examples.iter().map(|one| (one.case.case_id.as_str(), one.answer.as_str())).collect();
-        let (train, valid) = split.of(&self.corpus.train)?;
+        let (train, valid) = Task::split(self, split)?;
         let text = |one: &Example<Gold>| super::TrainingText {
             case: one.case.clone(),
             answer: answers.get(one.case_id.as_str()).map_or_else(|| lines(&one.gold), |answer| answer.to_string()),

@@ -1,19 +1,19 @@
-//! `dxlab decisions confidence` and `dxlab decisions pseudo`: how sure a run is of its answers, and notes that it marks for training.
+//! `dxlab decisions confidence` and `dxlab decisions pseudo`: a run's confidence in its answers, and notes that it marks for training.
 use super::put;
 use crate::corpus::decisions::lines::unlabelled;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::prompt::Constrain;
-use crate::run::{Run, Store};
+use crate::run::Store;
 use crate::study::decisions::{
     ConfidenceReport, EmbedBy, Marker, Measure, PseudoConfig, exact_f1, measure_tables, write_confidence,
 };
 use crate::task::{DecisionTask, Task};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// How sure a run was of its answers to notes with gold spans, and whether that tells good answers from bad ones, as JSON
+/// A run's confidence in its valid answers to notes with gold spans, and whether that tells good answers from bad ones, as JSON
 ///
 /// Three measures (mean −log p, mean entropy, mean entropy on tags alone): Spearman's correlation with exact F1, and the mean F1 of the answers that
 /// each quantile keeps. To choose --measure and --quantile of `dxlab decisions pseudo` on validation notes.
@@ -23,12 +23,15 @@ use std::path::{Path, PathBuf};
 pub struct Confidence {
     /// Answers of the run by `dxlab predict`
     answers: PathBuf,
-    /// Training run: its folder, or a beginning of its name that fits one run of the store
+    /// Training run: its name, its folder, or a beginning of its folder's name that fits one training run of the store
     #[arg(long)]
     run: String,
     /// Notes with gold spans that were asked about
     #[arg(long, default_value = "decisions-validation")]
     data: String,
+    /// Measure an answer whose tag never closes, without that tag; as `dxlab decisions pseudo`
+    #[arg(long)]
+    allow_unclosed: bool,
     /// Where the measures of each note go, one JSON object a line
     #[arg(long)]
     notes: Option<PathBuf>,
@@ -37,18 +40,19 @@ pub struct Confidence {
     out: Option<PathBuf>,
 }
 
-/// Pseudo-labels: unlabelled notes like training notes, marked by a run and kept where it is sure, beside the gold notes of its training
+/// Pseudo-labels: unlabelled notes like training notes, marked by a run and kept where its confidence is high, beside the gold notes of its training
 ///
 /// The result is a corpus for `corpus = "FOLDER"` of a training config, with pseudo.json, which says what became of the notes. Gold spans of --notes are
-/// not read.
+/// not read. It is made in FOLDER.part and takes the place of FOLDER at the end. Where notes are of patients, those of a patient of a gold validation or
+/// test note are left out; synthetic ones are told by the title of the README in their folder.
 ///
-/// dxlab data make notes --seed 8 --train 300 --out unlabelled && dxlab decisions pseudo --notes unlabelled --run train-decisions-ce --out data/decisions-pseudo
+/// dxlab data make notes --seed 8 --train 300 --out unlabelled && dxlab decisions pseudo --notes unlabelled --run decisions-ce --out data/decisions-pseudo
 #[derive(Args)]
 pub struct Pseudo {
     /// Folder of unlabelled notes: NAME.txt, or JSONL as of a corpus
     #[arg(long)]
     notes: PathBuf,
-    /// Training run: its folder, or a beginning of its name that fits one run of the store
+    /// Training run: its name, its folder, or a beginning of its folder's name that fits one training run of the store
     #[arg(long)]
     run: String,
     /// Answers of the run to these notes, by `dxlab predict` or from answers.jsonl of an earlier call; without them the run is asked
@@ -63,10 +67,10 @@ pub struct Pseudo {
     /// Notes that a training note is given, at most
     #[arg(long, default_value_t = PseudoConfig::default().per_note)]
     per_note: usize,
-    /// What a sure answer has little of
+    /// Measure of confidence: low is confident
     #[arg(long, value_enum, default_value = "tags")]
     measure: By,
-    /// Share of the valid answers that is kept, the surest first; choose it on validation notes by `dxlab decisions confidence`
+    /// Share of the valid answers that is kept, those of the highest confidence first; choose it on validation notes by `dxlab decisions confidence`
     #[arg(long, default_value_t = PseudoConfig::default().quantile)]
     quantile: f64,
     /// What the answers are held to
@@ -103,19 +107,13 @@ enum Held {
     TagsReopened,
 }
 
-/// A folder, or a beginning of a name in the store.
-fn run_of(name: &str) -> Result<Run> {
-    let folder = Path::new(name);
-    if folder.join("spec.json").is_file() { Run::load(folder) } else { Store::open(None).named(name) }
-}
-
 impl Confidence {
     pub fn run(self) -> Result<()> {
-        let marker = Marker::open(&run_of(&self.run)?, None)?;
+        let marker = Marker::open(&Store::open(None).of_kind("train", &self.run)?, None)?;
         let task = DecisionTask::open(&self.data)?;
         let answers = marker.read_answers(&self.answers)?;
         let raw: BTreeMap<&str, &str> = answers.iter().map(|one| (one.case_id.as_str(), one.raw.as_str())).collect();
-        let mut scored = Vec::new();
+        let (mut scored, mut invalid) = (Vec::new(), BTreeMap::new());
         for note in &task.corpus().test {
             let raw = raw.get(note.case_id.as_str()).ok_or_else(|| {
                 Error::input(format!(
@@ -125,14 +123,16 @@ impl Confidence {
                     self.data
                 ))
             })?;
-            let spans = Task::parse(&task, raw, &note.case).answer;
-            scored.push((marker.confidence(&note.case, raw)?, exact_f1(&note.gold, &spans)));
+            match marker.judged(&note.case, raw, self.allow_unclosed)? {
+                Ok((found, spans)) => scored.push((found, exact_f1(&note.gold, &spans))),
+                Err(why) => *invalid.entry(why).or_default() += 1,
+            }
         }
         if let Some(path) = &self.notes {
             write_confidence(path, scored.iter().map(|(one, _)| one))?;
         }
         let (run, model, notes) = (marker.run().to_string(), marker.id(), scored.len());
-        let found = ConfidenceReport { run, model, data: self.data, notes, measures: measure_tables(&scored) };
+        let found = ConfidenceReport { run, model, data: self.data, notes, invalid, measures: measure_tables(&scored) };
         put(self.out.as_deref(), &format!("{:#}\n", io::to_value(&found)?))
     }
 }
@@ -160,7 +160,7 @@ impl Pseudo {
             allow_unclosed: self.allow_unclosed,
         };
         let notes = unlabelled(&self.notes)?;
-        let marker = Marker::open(&run_of(&self.run)?, config.constrain)?;
+        let marker = Marker::open(&Store::open(None).of_kind("train", &self.run)?, config.constrain)?;
         let answers = self.answers.as_deref().map(|path| marker.read_answers(path)).transpose()?;
         let report = marker.pseudo(&notes, answers.as_deref(), &config, &self.out)?;
         println!("{:#}", io::to_value(&report)?);

@@ -1,6 +1,6 @@
 //! Notes with decisions as JSONL, one a line; and notes alone, whatever stands beside them.
 use super::Span;
-use super::read::{TEST, TRAIN, VALIDATION, example, files};
+use super::read::{TEST, TRAIN, VALIDATION, example, files, group_of, grouped, is_synthetic};
 use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
 use crate::io;
@@ -15,6 +15,9 @@ pub struct Line {
     pub file_name: String,
     pub text: String,
     pub annotations: Vec<Span>,
+    /// The patient, where the name does not begin with it: of pseudo-labelled notes of patients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// `pseudo` where a model and no person or grammar marked the note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -27,16 +30,19 @@ impl Line {
     /// Of a note whose spans are gold.
     pub fn of(note: &Example<Vec<Span>>) -> Self {
         let (file_name, text) = (note.case_id.clone(), note.input.clone());
-        Self { file_name, text, annotations: note.gold.clone(), ..Self::default() }
+        let group = (note.group != group_of(&file_name)).then(|| note.group.clone());
+        Self { file_name, text, annotations: note.gold.clone(), group, ..Self::default() }
     }
 
-    /// Of a note that `model` marked; it gets a name that begins with [`PSEUDO`].
-    pub fn pseudo(note: &Case, spans: Vec<Span>, model: &str) -> Self {
+    /// Of a note that `model` marked; it gets a name that begins with [`PSEUDO`]. With `patients` the line keeps the note's group, so that the leak
+    /// gate knows the patient. Without, the group is that of the new name: numbers of synthetic patients are used again by every seed.
+    pub fn pseudo(note: &Case, spans: Vec<Span>, model: &str, patients: bool) -> Self {
         let file_name = format!("{PSEUDO}{}", note.case_id);
         Self {
             file_name,
             text: note.input.clone(),
             annotations: spans,
+            group: patients.then(|| note.group.clone()),
             source: Some("pseudo".into()),
             model: Some(model.into()),
         }
@@ -59,11 +65,20 @@ pub fn write_lines(path: &Path, lines: &[Line]) -> Result<()> {
 struct Bare {
     file_name: String,
     text: String,
+    group: Option<String>,
+}
+
+/// Notes without spans.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unlabelled {
+    pub notes: Vec<Case>,
+    /// Whether the README of their folder says in its title that they are synthetic; else they are taken for notes of patients.
+    pub synthetic: bool,
 }
 
 /// The notes of a folder without their spans, which are not even read: NAME.txt in it or in its folder `text`, else the lines of its `train.jsonl`,
 /// `validation.jsonl` (or `val`, `dev`) and `test.jsonl`. A note that comes twice is an error.
-pub fn unlabelled(folder: &Path) -> Result<Vec<Case>> {
+pub fn unlabelled(folder: &Path) -> Result<Unlabelled> {
     let text = folder.join("text");
     let place = if text.is_dir() { text.as_path() } else { folder };
     let mut notes = Vec::new();
@@ -76,9 +91,9 @@ pub fn unlabelled(folder: &Path) -> Result<Vec<Case>> {
             let content = io::read_text(&path)?;
             for (i, line) in content.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
                 let place = format!("{} row {}", path.display(), i + 1);
-                let Bare { file_name, text } = serde_json::from_str(line)
+                let Bare { file_name, text, group } = serde_json::from_str(line)
                     .map_err(|e| Error::input(format!("{place}: expected {{\"file_name\", \"text\"}}: {e}")))?;
-                notes.push(example(file_name, text, Vec::new()).case);
+                notes.push(grouped(file_name, text, group, Vec::new()).case);
             }
         }
     }
@@ -89,7 +104,7 @@ pub fn unlabelled(folder: &Path) -> Result<Vec<Case>> {
             folder.display()
         ))),
         Some(twice) => Err(Error::input(format!("{}: note `{}` comes twice", folder.display(), twice.case_id))),
-        None => Ok(notes),
+        None => Ok(Unlabelled { notes, synthetic: is_synthetic(folder) }),
     }
 }
 
@@ -103,12 +118,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let span = vec![Span::new(0, 12, Category::DrugDecision)];
         let gold = Example::new("1_2_3", "1", "Hold aspirin.", span.clone());
-        let pseudo = Line::pseudo(
-            &Case { case_id: "4_5_6".into(), group: "4".into(), input: "Hold heparin.".into() },
-            span,
-            "m@1",
-        );
-        write_lines(&dir.path().join("train.jsonl"), &[Line::of(&gold), pseudo.clone()]).unwrap();
+        let case = |id: &str| Case { case_id: id.into(), group: "4".into(), input: "Hold heparin.".into() };
+        let pseudo = Line::pseudo(&case("4_5_6"), span.clone(), "m@1", false);
+        let of_patient = Line::pseudo(&case("4_5_7"), span, "m@1", true);
+        write_lines(&dir.path().join("train.jsonl"), &[Line::of(&gold), pseudo.clone(), of_patient]).unwrap();
         let written = io::read_text(&dir.path().join("train.jsonl")).unwrap();
         assert!(!written.lines().next().unwrap().contains("source"), "gold lines stay as they were");
         assert!(written.contains(r#""source":"pseudo","model":"m@1""#));
@@ -118,6 +131,13 @@ mod tests {
             (gold, "pseudo-4_5_6", "pseudo-4")
         );
         assert_eq!(read[1].gold, pseudo.annotations);
+        assert_eq!(
+            (read[2].case_id.as_str(), read[2].group.as_str()),
+            ("pseudo-4_5_7", "4"),
+            "the patient stays known"
+        );
+        assert_eq!(Line::of(&read[2]).group.as_deref(), Some("4"), "and is written again");
+        assert_eq!(unlabelled(dir.path()).unwrap().notes[2].group, "4");
     }
 
     #[test]
@@ -131,7 +151,8 @@ mod tests {
         )
         .unwrap();
         io::write(&folder.join("test.jsonl"), b"{\"file_name\": \"1_2_4\", \"text\": \"b\"}\n").unwrap();
-        let notes = unlabelled(folder).unwrap();
+        let Unlabelled { notes, synthetic } = unlabelled(folder).unwrap();
+        assert!(!synthetic, "nothing says so");
         assert_eq!(
             (notes.len(), notes[1].case_id.as_str(), notes[1].group.as_str(), notes[1].input.as_str()),
             (2, "1_2_4", "1", "b")
@@ -141,6 +162,8 @@ mod tests {
         io::write(&folder.join("dev.jsonl"), b"{\"file_name\": \"1_2_3\", \"text\": \"c\"}\n").unwrap();
         assert!(unlabelled(folder).unwrap_err().to_string().contains("`1_2_3` comes twice"));
         io::write(&folder.join("text/7_8_9.txt"), b"only this").unwrap();
-        assert_eq!(unlabelled(folder).unwrap()[0].case_id, "7_8_9");
+        io::write(&folder.join("README.md"), b"# Synthetic notes\n").unwrap();
+        let only = unlabelled(folder).unwrap();
+        assert!(only.notes[0].case_id == "7_8_9" && only.synthetic);
     }
 }

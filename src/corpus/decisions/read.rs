@@ -2,7 +2,7 @@
 //!
 //! | what | form |
 //! |---|---|
-//! | a folder of notes as JSONL | `train.jsonl`, `test.jsonl`, optionally `validation.jsonl` and `stats.csv`; a line is `{"file_name", "text", "annotations": […]}`, of a note that a model marked also `"source": "pseudo"` and `"model"` |
+//! | a folder of notes as JSONL | `train.jsonl`, `test.jsonl`, optionally `validation.jsonl` and `stats.csv`; a line is `{"file_name", "text", "annotations": […]}`, of a note that a model marked also `"source": "pseudo"`, `"model"` and, where a patient stands behind it, `"group"` |
 //! | a folder of MedDec | `gold/train/*.json`, `gold/test/*.json`, optionally `gold/validation/*.json` (or `val`), `text/*.txt`, `stats.csv` |
 //! | training table | CSV `file_id, raw_text, gold_span, gold_offsets` |
 //! | predictions | `[{"file_name", "predictions": [{"start_offset", "end_offset", "category"}]}]` |
@@ -84,7 +84,7 @@ impl Decisions {
 }
 
 /// Whether the folder's README says in its title that its notes are synthetic.
-fn is_synthetic(folder: &Path) -> bool {
+pub(super) fn is_synthetic(folder: &Path) -> bool {
     let readme = std::fs::read_to_string(folder.join("README.md")).unwrap_or_default();
     readme.lines().next().is_some_and(|title| title.to_lowercase().contains("synthetic"))
 }
@@ -111,12 +111,12 @@ fn lines_part(folder: &Path, names: &[&str], warnings: &mut Vec<String>) -> Resu
     let rows = text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty());
     rows.map(|(i, line)| {
         let place = format!("{} row {}", path.display(), i + 1);
-        let Line { file_name, text, annotations, .. } = serde_json::from_str(line)
+        let Line { file_name, text, annotations, group, .. } = serde_json::from_str(line)
             .map_err(|e| Error::input(format!("{place}: expected a note as a JSON object: {e}")))?;
         let spans = annotations.into_iter().enumerate();
         let spans = spans.filter(|(k, span)| fits(*span, &text, &format!("{place} annotation {}", k + 1), warnings));
         let spans = spans.map(|(_, span)| span).collect();
-        Ok(example(file_name, text, spans))
+        Ok(grouped(file_name, text, group, spans))
     })
     .collect()
 }
@@ -136,8 +136,18 @@ fn gold_part(folder: &Path, names: &[&str], warnings: &mut Vec<String>) -> Resul
 
 /// A note; its group is the first part of its name.
 pub(crate) fn example(name: String, text: String, spans: Vec<Span>) -> Example<Vec<Span>> {
-    let group = name.split('_').next().unwrap_or(&name).to_string();
+    grouped(name, text, None, spans)
+}
+
+/// As [`example`], of the group that is given, where one is.
+pub(super) fn grouped(name: String, text: String, group: Option<String>, spans: Vec<Span>) -> Example<Vec<Span>> {
+    let group = group.unwrap_or_else(|| group_of(&name).to_string());
     Example::new(name, group, text, spans)
+}
+
+/// The subject of `SUBJECT_HADM_ROW`.
+pub(super) fn group_of(name: &str) -> &str {
+    name.split('_').next().unwrap_or(name)
 }
 
 /// Name (without its ending) and path of every file of this ending in a folder, by name.

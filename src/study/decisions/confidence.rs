@@ -1,4 +1,4 @@
-//! How sure a model was of a tagged note, and whether that tells good answers from bad ones.
+//! A model's confidence in a tagged note, and whether that tells good answers from bad ones.
 //!
 //! ```text
 //! nll      mean −log p of the answer's tokens and its end; system 002 calls it entropy
@@ -8,6 +8,7 @@
 //!
 //! In nats, low is sure. The answer is read as tokenizer and chat template write it, which may trim white space at its ends; insert-only decoding may
 //! have spelt a tag with other tokens. A tag that was not put in is seen by the first two alone.
+use super::pseudo::Invalid;
 use crate::corpus::Case;
 use crate::corpus::decisions::Span;
 use crate::corpus::decisions::tags::{Literal, scan};
@@ -17,6 +18,7 @@ use crate::metric::{quantile, spearman};
 use crate::prompt::Prompt;
 use crate::task::decisions::score::exact;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Quantiles that the published system looks at.
 pub const QUANTILES: [f64; 7] = [0.10, 0.15, 0.20, 0.25, 0.30, 0.50, 0.75];
@@ -66,15 +68,14 @@ impl Confidence {
         }
     }
 
-    /// One pass of the model over the prompt about `note` and its answer. `pieces` are those of the model's tokenizer.
-    pub fn of(local: &Local, pieces: &Pieces, prompt: &Prompt, note: &Case, answer: &str) -> Result<Self> {
+    /// One pass of the model over the prompt about `note` and its answer; None where the two do not fit the model. `pieces` are those of the model's
+    /// tokenizer.
+    pub fn of(local: &Local, pieces: &Pieces, prompt: &Prompt, note: &Case, answer: &str) -> Result<Option<Self>> {
         let named = |what: String| Error::input(format!("note `{}`: {what}", note.case_id));
         let read = local.encoder().train_case(prompt, note, answer)?;
-        if read.cut > 0 {
-            let cut = read.cut;
-            return Err(named(format!(
-                "{cut} characters do not fit the model's prompt: lower max_new, or leave the note out"
-            )));
+        // the model reads all but the last token
+        if read.cut > 0 || local.model.config.holds(read.ids.len().saturating_sub(1)).is_err() {
+            return Ok(None);
         }
         let found = uncertainty(&local.model, &read.ids, read.prompt_len).map_err(|e| named(e.to_string()))?;
         let bytes: Vec<&[u8]> = read.ids[read.prompt_len..].iter().map(|id| pieces.bytes(*id)).collect();
@@ -83,14 +84,14 @@ impl Confidence {
         let all = |of: fn(&crate::generate::Uncertainty) -> f64| mean(&found.iter().map(of).collect::<Vec<_>>());
         let on_tags: Vec<f64> =
             found.iter().zip(&tagged).filter(|(_, tag)| **tag).map(|(one, _)| one.entropy).collect();
-        Ok(Self {
+        Ok(Some(Self {
             case_id: note.case_id.clone(),
             tokens: found.len(),
             tag_tokens: on_tags.len(),
             nll: all(|one| one.nll),
             entropy: all(|one| one.entropy),
             tags: (!on_tags.is_empty()).then(|| mean(&on_tags)),
-        })
+        }))
     }
 }
 
@@ -168,7 +169,11 @@ pub struct ConfidenceReport {
     pub model: String,
     /// Corpus whose notes were asked about.
     pub data: String,
+    /// Valid answers, the only ones that are measured: a pseudo-label has to be one too.
     pub notes: usize,
+    /// Answers that were left out, and why.
+    #[serde(default)]
+    pub invalid: BTreeMap<Invalid, usize>,
     pub measures: Vec<MeasureTable>,
 }
 
@@ -264,14 +269,16 @@ mod tests {
         let prompt = Prompt::named("plain", crate::task::Task::context(&task)).unwrap();
         let note = Case { case_id: "1_2_3".into(), group: "1".into(), input: "Hold aspirin. No cyst.".into() };
         let tagged = crate::task::decisions::tag(&note.input, &[Span::new(0, 12, Category::DrugDecision)]);
-        let found = Confidence::of(&local, &pieces, &prompt, &note, &tagged).unwrap();
+        let found = Confidence::of(&local, &pieces, &prompt, &note, &tagged).unwrap().unwrap();
         let most = (local.model.config.vocab_size as f64).ln();
         assert!(found.tag_tokens > 4 && found.tag_tokens < found.tokens, "{found:?}");
         assert!(
             found.entropy > 0.0 && found.entropy < most && found.nll > 0.0 && found.tags.unwrap() < most,
             "{found:?}"
         );
-        let bare = Confidence::of(&local, &pieces, &prompt, &note, &note.input).unwrap();
+        let long = "x ".repeat(local.model.config.max_position_embeddings * 2);
+        assert_eq!(Confidence::of(&local, &pieces, &prompt, &note, &long).unwrap(), None, "it does not fit");
+        let bare = Confidence::of(&local, &pieces, &prompt, &note, &note.input).unwrap().unwrap();
         assert_eq!((bare.tags, bare.tag_tokens), (None, 0));
         assert_eq!((exact_f1(&[], &[]), exact_f1(&[Span::new(0, 1, Category::GatherInfo)], &[])), (1.0, 0.0));
     }

@@ -1,11 +1,12 @@
-//! A trained run that marks other notes: its answers, how sure it is of them, and the corpus that they become beside its gold notes. What is
+//! A trained run that marks other notes: its answers, its confidence in them, and the corpus that they become beside its gold notes. What is
 //! chosen and why is in `pseudo`.
 use super::confidence::{Confidence, threshold};
 use super::pseudo::{
-    Invalid, PseudoConfig, PseudoReport, answered, card, statistics_of, valid, writable, write_confidence,
+    Invalid, Making, PseudoConfig, PseudoReport, answered, card, statistics_of, valid, write_confidence,
 };
 use super::retrieval::{Retrieved, embed, retrieve};
-use crate::corpus::decisions::lines::{Line, write_lines};
+use crate::corpus::decisions::Span;
+use crate::corpus::decisions::lines::{Line, Unlabelled, write_lines};
 use crate::corpus::leak::LIMIT;
 use crate::corpus::near::NearDuplicates;
 use crate::corpus::{Case, Example};
@@ -72,7 +73,7 @@ impl Marker {
 
     /// (trained on, kept for validation) by the run.
     fn gold(&self) -> Result<(Vec<Note>, Vec<Note>)> {
-        self.config.split().of(&self.task.corpus().train)
+        Task::split(&self.task, &self.config.split())
     }
 
     /// Answers to notes; no gold span enters.
@@ -81,7 +82,8 @@ impl Marker {
         ask(&self.local, &self.prompt, &self.task, &notes.iter().map(bare).collect::<Vec<_>>())
     }
 
-    /// Answers of a file of `dxlab predict`; those of another model are refused, as this one would say how sure it is of them.
+    /// Answers of a file of `dxlab predict`; those of another model or prompt are refused, as their confidence
+    /// would be that of this one.
     pub fn read_answers(&self, path: &Path) -> Result<Vec<AnyPrediction>> {
         let rows: Vec<AnyPrediction> = read_predictions(path)?;
         let own = (self.local.id(), self.local.adapter());
@@ -92,35 +94,58 @@ impl Marker {
                 other.source()
             )));
         }
+        let own = self.prompt.id();
+        if let Some(other) = rows.iter().find(|row| row.prompt != own) {
+            let (case, path, prompt, run) = (&other.case_id, path.display(), &other.prompt, &self.run);
+            return Err(Error::input(format!(
+                "{path}: case `{case}` was asked with the prompt `{prompt}`, and {run} was trained with `{own}`: ask with that one"
+            )));
+        }
         Ok(rows)
     }
 
-    /// How sure the model is of an answer.
-    pub fn confidence(&self, note: &Case, answer: &str) -> Result<Confidence> {
-        Confidence::of(&self.local, &self.pieces, &self.prompt, note, answer)
+    /// The spans of a valid answer (see [`valid`]) and the model's confidence in it; why it is none, otherwise.
+    pub fn judged(
+        &self,
+        note: &Case,
+        answer: &str,
+        allow_unclosed: bool,
+    ) -> Result<Result<(Confidence, Vec<Span>), Invalid>> {
+        let spans = match valid(answer, &note.input, allow_unclosed) {
+            Ok(spans) => spans,
+            Err(why) => return Ok(Err(why)),
+        };
+        let found = Confidence::of(&self.local, &self.pieces, &self.prompt, note, answer)?;
+        Ok(found.map(|found| (found, spans)).ok_or(Invalid::TooLong))
     }
 
     /// Chooses among `candidates`, asks the model unless there are `answers`, and writes gold and pseudo-labelled notes to `out` as a corpus that
-    /// configs can name, with `answers.jsonl`, `confidence.jsonl` and `pseudo.json` beside it.
+    /// configs can name, with `answers.jsonl`, `confidence.jsonl` and `pseudo.json` beside it. They are made in `OUT.part`, which takes the place of
+    /// `out` at the end.
     pub fn pseudo(
         &self,
-        candidates: &[Case],
+        candidates: &Unlabelled,
         answers: Option<&[AnyPrediction]>,
         config: &PseudoConfig,
         out: &Path,
     ) -> Result<PseudoReport> {
         config.check()?;
-        writable(out)?;
+        let making = Making::of(out)?;
         let (trained, validation) = self.gold()?;
-        let fresh = self.unlike_gold(candidates);
+        let patients = self.patients(candidates);
+        let others =
+            if patients { self.other_patients(&candidates.notes, &validation) } else { candidates.notes.clone() };
+        let fresh = self.unlike_gold(&others);
         let retrieved = self.retrieved(&trained, &fresh, config)?;
         let notes: Vec<Case> = retrieved.iter().map(|one| fresh[one.candidate].clone()).collect();
         let answers = match answers {
             Some(known) => answered(&notes, known)?,
             None => self.answer(&notes)?,
         };
-        write_predictions(&out.join("answers.jsonl"), &answers)?;
-        let (measured, invalid) = self.measured(&notes, &answers, config.allow_unclosed)?;
+        let synthetic = self.task.corpus().synthetic && candidates.synthetic;
+        making.start(!synthetic)?;
+        write_predictions(&making.part.join("answers.jsonl"), &answers)?;
+        let (measured, invalid) = self.measured(&notes, &answers, config.allow_unclosed, patients)?;
         let values: Vec<f64> = measured.iter().filter_map(|(one, _)| one.get(config.measure)).collect();
         let threshold = threshold(&values, config.quantile);
         let sure = |one: &Confidence| one.get(config.measure).zip(threshold).is_some_and(|(value, most)| value <= most);
@@ -136,8 +161,9 @@ impl Marker {
             model: self.id(),
             queries: trained.len(),
             validation: validation.len(),
-            candidates: candidates.len(),
-            alike: candidates.len() - fresh.len(),
+            candidates: candidates.notes.len(),
+            same_patient: candidates.notes.len() - others.len(),
+            alike: others.len() - fresh.len(),
             retrieved: retrieved.len(),
             cosine: (!retrieved.is_empty()).then(|| cosines / retrieved.len() as f64),
             invalid,
@@ -147,8 +173,12 @@ impl Marker {
             kept: kept.len(),
             spans: kept.iter().map(|line| line.annotations.len()).sum(),
         };
-        write_confidence(&out.join("confidence.jsonl"), measured.iter().map(|(one, _)| one))?;
-        self.write(out, &[trained, validation].concat(), kept, &report)?;
+        write_confidence(&making.part.join("confidence.jsonl"), measured.iter().map(|(one, _)| one))?;
+        let gold = [trained, validation].concat();
+        self.write(&making.part, &gold, kept)?;
+        io::write(&making.part.join("README.md"), card(synthetic, patients, gold.len(), &report).as_bytes())?;
+        io::write_json(&making.part.join("pseudo.json"), &report)?;
+        making.finish()?;
         Ok(report)
     }
 
@@ -160,23 +190,34 @@ impl Marker {
         Ok(retrieve(&vectors(&queries)?, &vectors(&texts)?, config.top, config.per_note))
     }
 
-    /// The valid answers as lines with how sure the model is of each, and how many of the others were wrong in which way.
+    /// The valid answers as lines with the model's confidence in each, and how many of the others were wrong in which way.
     fn measured(
         &self,
         notes: &[Case],
         answers: &[AnyPrediction],
         allow_unclosed: bool,
+        patients: bool,
     ) -> Result<(Vec<(Confidence, Line)>, BTreeMap<Invalid, usize>)> {
         let (mut invalid, mut measured) = (BTreeMap::<Invalid, usize>::new(), Vec::new());
         for (note, answer) in notes.iter().zip(answers) {
-            match valid(&answer.raw, &note.input, allow_unclosed) {
-                Ok(spans) => {
-                    measured.push((self.confidence(note, &answer.raw)?, Line::pseudo(note, spans, &self.id())));
-                }
+            match self.judged(note, &answer.raw, allow_unclosed)? {
+                Ok((found, spans)) => measured.push((found, Line::pseudo(note, spans, &self.id(), patients))),
                 Err(why) => *invalid.entry(why).or_default() += 1,
             }
         }
         Ok((measured, invalid))
+    }
+
+    /// Whether gold notes and candidates are both of patients, so that one number is one patient.
+    fn patients(&self, candidates: &Unlabelled) -> bool {
+        !self.task.corpus().synthetic && !candidates.synthetic
+    }
+
+    /// Candidates of patients of whom no gold note is validated or tested on, by the run or by its corpus.
+    fn other_patients(&self, candidates: &[Case], validation: &[Note]) -> Vec<Case> {
+        let kept_away = validation.iter().chain(self.task.validation()).chain(&self.task.corpus().test);
+        let patients: BTreeSet<&str> = kept_away.map(|note| note.group.as_str()).collect();
+        candidates.iter().filter(|note| !patients.contains(note.group.as_str())).cloned().collect()
     }
 
     /// Candidates that are nearly no gold note of any part, and no earlier candidate.
@@ -190,7 +231,7 @@ impl Marker {
 
     /// A folder as [`crate::corpus::decisions::Decisions::open`] reads it: gold notes of the run's training in the order of their corpus, then the
     /// pseudo-labelled ones; validation and test notes as they were.
-    fn write(&self, out: &Path, gold: &[Note], pseudo: Vec<Line>, report: &PseudoReport) -> Result<()> {
+    fn write(&self, out: &Path, gold: &[Note], pseudo: Vec<Line>) -> Result<()> {
         let of_run: BTreeSet<&str> = gold.iter().map(|note| note.case_id.as_str()).collect();
         let corpus = self.task.corpus();
         let own = corpus.train.iter().filter(|note| of_run.contains(note.case_id.as_str()));
@@ -205,11 +246,7 @@ impl Marker {
         if let Some(table) = statistics_of(&self.config.corpus).filter(|table| table.is_file()) {
             io::write(&out.join("stats.csv"), &std::fs::read(&table).map_err(Error::io(&table))?)?;
         }
-        if !corpus.synthetic {
-            io::write(&out.join(".gitignore"), b"*\n")?; // notes of patients
-        }
-        io::write(&out.join("README.md"), card(corpus.synthetic, gold.len(), report).as_bytes())?;
-        io::write_json(&out.join("pseudo.json"), report)
+        Ok(())
     }
 }
 
@@ -219,7 +256,7 @@ mod tests {
     use super::*;
     use crate::corpus::Corpus;
     use crate::corpus::decisions::lines::PSEUDO;
-    use crate::corpus::decisions::{Category, Decisions, Span, Strata};
+    use crate::corpus::decisions::{Category, Decisions, Strata};
     use crate::study::AdapterSection;
 
     fn note(id: &str, text: &str) -> Note {
@@ -250,7 +287,7 @@ mod tests {
         Marker { run: "train-few-0".into(), config, task, prompt, local, pieces }
     }
 
-    fn candidates() -> Vec<Case> {
+    fn candidates() -> Unlabelled {
         let texts = [
             "Hold aspirin. Follow up in the clinic of Dr. B.",
             "Take warfarin for the stroke of last year.",
@@ -263,7 +300,7 @@ mod tests {
             group: "1".into(),
             input: text.to_string(),
         };
-        texts.iter().enumerate().map(one).collect()
+        Unlabelled { notes: texts.iter().enumerate().map(one).collect(), synthetic: true }
     }
 
     fn answers(marker: &Marker, raw: impl Fn(&Case) -> String) -> Vec<AnyPrediction> {
@@ -275,7 +312,7 @@ mod tests {
                 ..AnyPrediction::of(&example, serde_json::json!([]), &raw(note))
             }
         };
-        candidates().iter().map(one).collect()
+        candidates().notes.iter().map(one).collect()
     }
 
     fn tagged(note: &Case) -> String {
@@ -284,12 +321,13 @@ mod tests {
 
     #[test]
     fn gold_and_pseudo_become_one_corpus_that_training_reads() {
-        let (marker, out) = (marker(), tempfile::tempdir().unwrap());
+        let (marker, folder) = (marker(), tempfile::tempdir().unwrap());
+        let out = &folder.path().join("made");
         let config =
             PseudoConfig { embed: EmbedBy::Decoder, quantile: 0.5, constrain: None, ..PseudoConfig::default() };
         let raw = |note: &Case| if note.case_id == "1_1_3" { "something else".into() } else { tagged(note) };
         let known = answers(&marker, raw);
-        let report = marker.pseudo(&candidates(), Some(&known), &config, out.path()).unwrap();
+        let report = marker.pseudo(&candidates(), Some(&known), &config, out).unwrap();
         // candidate 2 is the test note word for word; 3 is no copy; of three valid ones the quantile 0.5 keeps two
         assert_eq!(
             (report.candidates, report.alike, report.retrieved, report.valid, report.kept),
@@ -297,7 +335,7 @@ mod tests {
             "{report:?}"
         );
         assert_eq!((report.invalid.clone(), report.spans, report.queries), ([(Invalid::NoCopy, 1)].into(), 2, 2));
-        let read = Decisions::open(out.path()).unwrap();
+        let read = Decisions::open(out).unwrap();
         assert!(read.corpus.synthetic && read.warnings.is_empty());
         assert_eq!(read.corpus.train[..2], marker.task.corpus().train);
         assert_eq!(
@@ -309,7 +347,7 @@ mod tests {
             assert!(note.case_id.starts_with(PSEUDO) && note.group == "pseudo-1", "{note:?}");
             assert_eq!(note.gold, [Span::new(0, 10, Category::DrugDecision)]);
         }
-        let kept: Vec<Confidence> = io::read_text(&out.path().join("confidence.jsonl"))
+        let kept: Vec<Confidence> = io::read_text(&out.join("confidence.jsonl"))
             .unwrap()
             .lines()
             .map(|l| serde_json::from_str(l).unwrap())
@@ -317,15 +355,66 @@ mod tests {
         let mut values: Vec<f64> = kept.iter().map(|one| one.tags.unwrap()).collect();
         values.sort_by(f64::total_cmp);
         assert_eq!((kept.len(), report.threshold), (3, Some(values[1])));
-        let stored: PseudoReport = io::read_json(&out.path().join("pseudo.json")).unwrap();
+        let stored: PseudoReport = io::read_json(&out.join("pseudo.json")).unwrap();
         assert_eq!(stored, report);
-        assert_eq!(marker.pseudo(&candidates(), Some(&known), &config, out.path()).unwrap(), report, "the same again");
-        assert_eq!(marker.read_answers(&out.path().join("answers.jsonl")).unwrap().len(), 4);
+        io::write(&out.join("stats.csv"), b"of an earlier call").unwrap();
+        assert_eq!(marker.pseudo(&candidates(), Some(&known), &config, out).unwrap(), report, "the same again");
+        assert!(
+            !out.join("stats.csv").exists() && !out.join(".gitignore").exists() && !out.with_extension("part").exists()
+        );
+        assert_eq!(marker.read_answers(&out.join("answers.jsonl")).unwrap().len(), 4);
+        // answers that do not fit the model are counted, and the others go on
+        let mut long = known.clone();
+        let note = &candidates().notes[1];
+        let spans = vec![Span::new(0, 10, Category::DrugDecision); marker.local.model.config.max_position_embeddings];
+        long[1].raw = crate::task::decisions::tag(&note.input, &spans);
+        let report = marker.pseudo(&candidates(), Some(&long), &config, out).unwrap();
+        assert_eq!((report.invalid, report.valid), ([(Invalid::NoCopy, 1), (Invalid::TooLong, 1)].into(), 2));
+    }
+
+    /// The gold notes and candidates of [`marker`], as if they were of patients.
+    #[test]
+    fn notes_of_a_patient_who_is_tested_on_are_left_out_and_the_others_keep_their_patient() {
+        let (mut marker, folder) = (marker(), tempfile::tempdir().unwrap());
+        let mut corpus = marker.task.corpus().clone();
+        corpus.synthetic = false;
+        let (validation, strata) = (marker.task.validation().to_vec(), marker.task.strata.clone());
+        marker.task = DecisionTask::of(Decisions { corpus, validation, strata, warnings: vec![] }).unwrap();
+        let mut notes = candidates();
+        notes.synthetic = false;
+        // of the test note, of the validation note, of a training note
+        for (i, patient) in [(0, "3"), (1, "4"), (3, "2")] {
+            notes.notes[i].group = patient.into();
+        }
+        let config =
+            PseudoConfig { embed: EmbedBy::Decoder, quantile: 1.0, constrain: None, ..PseudoConfig::default() };
+        let known = answers(&marker, tagged);
+        let made = |notes: &Unlabelled, name: &str| {
+            let out = folder.path().join(name);
+            let report = marker.pseudo(notes, Some(&known), &config, &out).unwrap();
+            let train = Decisions::open(&out).unwrap().corpus.train;
+            let groups: BTreeSet<String> = train[2..].iter().map(|note| note.group.clone()).collect();
+            assert!(out.join(".gitignore").is_file(), "notes of patients");
+            (report, groups, io::read_text(&out.join("README.md")).unwrap())
+        };
+        let (report, groups, card) = made(&notes, "patients");
+        assert_eq!((report.same_patient, report.alike, report.kept), (2, 1, 2), "{report:?}");
+        assert_eq!(groups, ["1".to_string(), "2".into()].into());
+        assert!(
+            card.contains("2 unlabelled notes of patients of a gold validation or test note were left out"),
+            "{card}"
+        );
+        // numbers of synthetic patients say nothing
+        notes.synthetic = true;
+        let (report, groups, _) = made(&notes, "mixed");
+        assert_eq!((report.same_patient, report.kept), (0, 4));
+        assert!(groups.iter().all(|group| group.starts_with(PSEUDO)), "{groups:?}");
     }
 
     #[test]
     fn what_cannot_be_done_is_said() {
-        let (marker, out) = (marker(), tempfile::tempdir().unwrap());
+        let (marker, folder) = (marker(), tempfile::tempdir().unwrap());
+        let out = &folder.path().join("made");
         let config = PseudoConfig { embed: EmbedBy::Decoder, ..PseudoConfig::default() };
         let mut known = answers(&marker, tagged);
         let told = |config: &PseudoConfig, known: &[AnyPrediction], out: &Path| {
@@ -333,16 +422,21 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             error.to_string()
         };
-        assert!(
-            told(&PseudoConfig { quantile: 1.5, ..config.clone() }, &known, out.path()).contains("quantile is 1.5")
-        );
-        assert!(told(&PseudoConfig { per_note: 0, ..config.clone() }, &known, out.path()).contains("at least 1"));
-        let own = out.path().join("own");
+        assert!(told(&PseudoConfig { quantile: 1.5, ..config.clone() }, &known, out).contains("quantile is 1.5"));
+        assert!(told(&PseudoConfig { per_note: 0, ..config.clone() }, &known, out).contains("at least 1"));
+        let own = folder.path().join("own");
         write_lines(&own.join("train.jsonl"), &[]).unwrap();
         assert!(told(&config, &known, &own).contains("without pseudo.json"));
         known.retain(|one| one.case_id != "1_1_4");
-        assert!(told(&config, &known, out.path()).contains("retrieved note `1_1_4`"));
-        let file = out.path().join("preds.jsonl");
+        assert!(told(&config, &known, out).contains("retrieved note `1_1_4`"));
+        let file = folder.path().join("preds.jsonl");
+        known[0].prompt = "other@1".into();
+        write_predictions(&file, &known).unwrap();
+        let error = marker.read_answers(&file).unwrap_err().to_string();
+        assert!(
+            error.contains("`1_1_0`") && error.contains("`other@1`") && error.contains(&marker.prompt.id()),
+            "{error}"
+        );
         known[0].model = "other@1".into();
         write_predictions(&file, &known).unwrap();
         let error = marker.read_answers(&file).unwrap_err().to_string();

@@ -4,7 +4,7 @@
 //! - `tuning`: thresholds of the consensus by TPE, on the notes that they are scored on and by nested cross-validation
 //! - `rules`: ways to combine answers, compared with one model
 //! - `retrieval`: unlabelled notes that are like training notes
-//! - `confidence`: how sure a model was of an answer, and whether that tells good answers from bad ones
+//! - `confidence`: a model's confidence in an answer, and whether that tells good answers from bad ones
 //! - `pseudo`, `marker`: both together: notes that a run marked, beside the notes that it was trained on
 mod confidence;
 mod ensemble;
@@ -20,4 +20,4 @@ pub use marker::Marker;
 pub use pseudo::{Invalid, PseudoConfig, PseudoReport, valid, write_confidence};
 pub use retrieval::{EmbedBy, Retrieved, embed, retrieve};
 pub use rules::{RuleScores, compare_rules};
-pub use tuning::{Fit, Fold, Tuning, TuningConfig};
+pub use tuning::{Fit, Fold, Objective, SmallestGroup, Tuning, TuningConfig};

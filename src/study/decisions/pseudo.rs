@@ -1,8 +1,8 @@
 //! Pseudo-labels: notes that a trained model marked, added to the notes that it was trained on (system 002, model 3, without its defects).
 //!
 //! ```text
-//! unlabelled notes ─ none that is nearly a gold note ─ nearest to training notes, each once ─ answered by the run
-//!                  ─ valid: a copy of the note, every tag closed ─ sure: measure ≤ quantile q of the valid answers ─ gold + pseudo, one schema
+//! unlabelled notes ─ no patient of a validation or test note, none that is nearly a gold note ─ nearest to training notes, each once ─ answered by the run
+//!                  ─ valid: a copy of the note, every tag closed ─ confidence: measure ≤ quantile q of the valid answers ─ gold + pseudo, one schema
 //! ```
 //!
 //! Neither gold spans of the unlabelled notes nor any validation or test note is used to choose; those two are only kept away from what is chosen.
@@ -31,7 +31,7 @@ pub struct PseudoConfig {
     /// Notes that a training note is given, at most.
     pub per_note: usize,
     pub measure: Measure,
-    /// Share of the valid answers that is kept, the surest first.
+    /// Share of the valid answers that is kept, those of the highest confidence first.
     pub quantile: f64,
     /// How the run is asked; free answers where not given.
     pub constrain: Option<Constrain>,
@@ -78,6 +78,8 @@ pub enum Invalid {
     Unclosed,
     /// A tag closes that nothing opened, has a name that is none of the nine, or holds nothing.
     Malformed,
+    /// Prompt and answer do not fit the model: its confidence is not known.
+    TooLong,
 }
 
 /// What became of the notes, step by step: `pseudo.json`.
@@ -91,7 +93,11 @@ pub struct PseudoReport {
     pub queries: usize,
     pub validation: usize,
     pub candidates: usize,
-    /// Nearly the same as a gold note of any part, or as another candidate.
+    /// Of a patient of a gold validation or test note. None are left out for this where gold notes or candidates are synthetic, as their numbers of
+    /// patients mean nothing beyond their own corpus.
+    #[serde(default)]
+    pub same_patient: usize,
+    /// Of the others: nearly the same as a gold note of any part, or as another candidate.
     pub alike: usize,
     pub retrieved: usize,
     /// Mean cosine of a retrieved note and its training note.
@@ -135,13 +141,81 @@ pub(super) fn statistics_of(corpus: &str) -> Option<PathBuf> {
     Some(folder.join("stats.csv"))
 }
 
-/// A folder that is new, or that this command wrote.
-pub(super) fn writable(out: &Path) -> Result<()> {
-    let foreign = out.join("train.jsonl").is_file() && !out.join("pseudo.json").is_file();
-    match foreign || out.join("gold").is_dir() {
-        true => Err(Error::input(format!("{}: holds a corpus without pseudo.json: give a new folder", out.display()))),
-        false => Ok(()),
+/// What this command writes.
+const FILES: [&str; 9] = [
+    ".gitignore",
+    "answers.jsonl",
+    "confidence.jsonl",
+    "train.jsonl",
+    "validation.jsonl",
+    "test.jsonl",
+    "stats.csv",
+    "README.md",
+    "pseudo.json",
+];
+
+/// Where a corpus is made: `NAME.part` beside its folder, which takes the place of the folder when all is written. What a stopped call leaves there
+/// is no corpus that a config names; its `answers.jsonl` can be given to the next call.
+pub(super) struct Making {
+    out: PathBuf,
+    pub part: PathBuf,
+}
+
+impl Making {
+    /// Fails for a folder that holds what this command does not write, as the folder is replaced; changes nothing yet.
+    pub fn of(out: &Path) -> Result<Self> {
+        let out = std::fs::canonicalize(out).unwrap_or_else(|_| out.into());
+        let name = out.file_name().ok_or_else(|| Error::input(format!("{}: give the folder a name", out.display())))?;
+        let part = out.with_file_name(format!("{}.part", name.to_string_lossy()));
+        if out.join("train.jsonl").is_file() && !out.join("pseudo.json").is_file() {
+            let out = out.display();
+            return Err(Error::input(format!("{out}: holds a corpus without pseudo.json: give a new folder")));
+        }
+        only_own(&out)?;
+        only_own(&part)?;
+        Ok(Self { out, part })
     }
+
+    /// Empties the part; notes of patients are kept from git before the first of them is written.
+    pub fn start(&self, patients: bool) -> Result<()> {
+        if self.part.is_dir() {
+            std::fs::remove_dir_all(&self.part).map_err(Error::io(&self.part))?;
+        }
+        std::fs::create_dir_all(&self.part).map_err(Error::io(&self.part))?;
+        if patients { io::write(&self.part.join(".gitignore"), b"*\n") } else { Ok(()) }
+    }
+
+    /// The part becomes the folder; an earlier corpus there goes as a whole.
+    pub fn finish(self) -> Result<()> {
+        let name = self.out.file_name().unwrap_or_default().to_string_lossy();
+        let earlier = self.out.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let moved = self.out.is_dir();
+        if moved {
+            std::fs::rename(&self.out, &earlier).map_err(Error::io(&self.out))?;
+        }
+        std::fs::rename(&self.part, &self.out).map_err(Error::io(&self.out))?;
+        if moved { std::fs::remove_dir_all(&earlier).map_err(Error::io(&earlier)) } else { Ok(()) }
+    }
+}
+
+/// An error names what a folder holds that this command does not write.
+fn only_own(folder: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let name = entry.map_err(Error::io(folder))?.file_name();
+        // a write that was stopped leaves `.NAME.PROCESS.tmp`
+        let text = name.to_string_lossy();
+        let stopped = text.starts_with('.') && text.ends_with(".tmp");
+        if !stopped && !FILES.iter().any(|own| name == *own) {
+            let folder = folder.display();
+            return Err(Error::input(format!(
+                "{folder}: holds {text}, which `dxlab decisions pseudo` did not write: give a new folder"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The answer to every note, in the order of the notes; a note without one is named.
@@ -157,8 +231,8 @@ pub(super) fn answered(notes: &[Case], answers: &[AnyPrediction]) -> Result<Vec<
     notes.iter().map(one).collect()
 }
 
-/// The data card.
-pub(super) fn card(synthetic: bool, gold: usize, report: &PseudoReport) -> String {
+/// The data card. `patients`: whether gold and unlabelled notes are of patients, so that their numbers were compared.
+pub(super) fn card(synthetic: bool, patients: bool, gold: usize, report: &PseudoReport) -> String {
     let (title, whose) = match synthetic {
         true => (
             "Synthetic discharge summaries with pseudo-labels",
@@ -166,13 +240,20 @@ pub(super) fn card(synthetic: bool, gold: usize, report: &PseudoReport) -> Strin
         ),
         false => ("Discharge summaries with pseudo-labels", ""),
     };
-    let PseudoReport { kept, model, run, retrieved, valid, config, .. } = report;
+    let PseudoReport { kept, model, run, retrieved, valid, config, same_patient, .. } = report;
     let (measure, quantile) = (config.measure.name(), config.quantile);
+    let left_out = match patients {
+        true => format!(
+            "{same_patient} unlabelled notes of patients of a gold validation or test note were left out, and the line of a pseudo-labelled note has \
+             its patient as `group`. "
+        ),
+        false => String::new(),
+    };
     format!(
         "# {title}\n\n{whose}Written by `dxlab decisions pseudo`: {gold} gold notes that the run {run} was trained and validated on, and {kept} notes that \
          its model ({model}) marked. Of {retrieved} retrieved notes {valid} had a valid answer; kept are those with {measure} at or below the quantile \
          {quantile} of these. Names of pseudo-labelled notes begin with `{PSEUDO}`, their lines have `\"source\":\"pseudo\"`, and nobody has checked their \
-         spans. Validation and test notes are those of the gold corpus. `pseudo.json` has the counts, `confidence.jsonl` what each valid answer \
+         spans. {left_out}Validation and test notes are those of the gold corpus. `pseudo.json` has the counts, `confidence.jsonl` what each valid answer \
          measured.\n"
     )
 }
@@ -195,5 +276,36 @@ mod tests {
         for wrong in ["</gather_info>No", "<gather_info></gather_info>No", "<b>No"] {
             assert_eq!(valid(&right.replace("No", wrong), note, true), Err(Invalid::Malformed), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_corpus_takes_its_place_whole_and_nothing_of_an_earlier_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("made");
+        let files = |folder: &Path| -> Vec<String> {
+            let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+            names.sort();
+            names
+        };
+        for name in ["train.jsonl", "validation.jsonl", "stats.csv", "pseudo.json"] {
+            io::write(&out.join(name), b"earlier").unwrap();
+        }
+        let making = Making::of(&out).unwrap();
+        making.start(true).unwrap();
+        assert_eq!(files(&making.part), [".gitignore"], "before any text of a patient");
+        io::write(&making.part.join("answers.jsonl"), b"").unwrap();
+        assert_eq!(files(&out).len(), 4, "a stopped call leaves the folder as it was");
+        let making = Making::of(&out).unwrap();
+        making.start(false).unwrap();
+        io::write(&making.part.join("train.jsonl"), b"new").unwrap();
+        io::write(&making.part.join("pseudo.json"), b"{}").unwrap();
+        making.finish().unwrap();
+        assert_eq!(
+            (files(&out), files(folder.path())),
+            (vec!["pseudo.json".into(), "train.jsonl".into()], vec!["made".into()])
+        );
+        io::write(&out.join("mine.txt"), b"").unwrap();
+        assert!(Making::of(&out).err().unwrap().to_string().contains("holds mine.txt"));
     }
 }

@@ -2,12 +2,14 @@
 //! the search gains is over-fit.
 //!
 //! ```text
-//! published   searched on all notes and scored on the same notes
-//! honest      the patients in K folds: searched on K − 1 folds and scored on the one left out; the notes of all folds scored together
+//! published   apparent: searched on all notes and scored on the notes that were searched
+//! honest      nested cross-validation: the patients in K folds, searched on K − 1 folds and scored on the one left out; the notes of all folds
+//!             scored together
 //! optimism    published − honest
 //! ```
 //!
-//! The objective is the official final score, the base score where no patient's subgroups are known. An interval draws patients with the rules that
+//! The objective is the official final score, the base score where no patient's subgroups are known or where it is asked for: half of the final score
+//! is that of the worst subgroup, which in few notes may be one note. An interval draws patients with the rules that
 //! were found: what another search would have found in other patients is not in it.
 use super::ensemble::{AnsweredNote, Ensemble};
 use crate::corpus::decisions::Span;
@@ -15,7 +17,7 @@ use crate::ensemble::{SpanConsensus, Vote};
 use crate::error::{Error, Result};
 use crate::metric::{Bootstrap, Difference, Estimate};
 use crate::study::search::{Point, Range, Space, Tpe};
-use crate::task::decisions::official::{self, NoteScore, weighted};
+use crate::task::decisions::official::{self, GroupScore, NoteScore, Official, weighted};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -24,19 +26,88 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Trials drawn at random before TPE proposes any, as in optuna.
 const STARTUP: usize = 10;
 
-/// How long to search, and on how many folds.
+/// What a search maximises, of the official scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// Mean of the base score and that of the worst subgroup; as published.
+    Final,
+    /// Mean of span and token F1 over all notes.
+    Base,
+}
+
+impl Objective {
+    /// As in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Final => "final_score",
+            Self::Base => "base_score",
+        }
+    }
+
+    fn of(self, found: &Official) -> f64 {
+        match self {
+            Self::Final => found.objective(),
+            Self::Base => found.base_score,
+        }
+    }
+
+    /// Of all notes, once each.
+    fn value(self, notes: &[NoteScore]) -> f64 {
+        official::official(notes).map_or(0.0, |found| self.of(&found))
+    }
+
+    fn drawn(self, notes: &[NoteScore], weights: &[u32]) -> Option<f64> {
+        weighted(notes, weights).map(|found| self.of(&found))
+    }
+}
+
+/// How long to search, for what, and on how many folds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TuningConfig {
     pub trials: usize,
     pub folds: usize,
     /// Of the search and of the folds.
     pub seed: u64,
+    /// Where not given, the final score where some patient's subgroups are known, else the base score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
 }
 
 impl Default for TuningConfig {
     fn default() -> Self {
-        Self { trials: 400, folds: 5, seed: 7 }
+        Self { trials: 400, folds: 5, seed: 7, objective: None }
     }
+}
+
+impl TuningConfig {
+    /// What is searched for. An error where the final score is asked for and no patient's subgroups are known.
+    fn objective(&self, ensemble: &Ensemble) -> Result<Objective> {
+        let known = ensemble.objective() == Objective::Final.name();
+        match self.objective {
+            Some(Objective::Final) if !known => Err(Error::input(
+                "objective `final`: no patient's subgroups are known: give the statistics, or take objective `base`",
+            )),
+            Some(asked) => Ok(asked),
+            None => Ok(if known { Objective::Final } else { Objective::Base }),
+        }
+    }
+}
+
+/// The smallest subgroup of a kind (sex, race, language) that has a note.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SmallestGroup {
+    pub name: String,
+    pub notes: usize,
+    pub spans: usize,
+}
+
+fn smallest_groups(found: &Official) -> BTreeMap<String, SmallestGroup> {
+    let least = |groups: &BTreeMap<String, GroupScore>| {
+        let (name, group) = groups.iter().min_by_key(|(_, group)| (group.n_files, group.n_spans))?;
+        Some(SmallestGroup { name: name.clone(), notes: group.n_files, spans: group.n_spans })
+    };
+    found.subgroups.iter().filter_map(|(kind, groups)| Some((kind.clone(), least(groups)?))).collect()
 }
 
 /// What a search found.
@@ -45,6 +116,8 @@ pub struct Fit {
     pub rule: SpanConsensus,
     /// The objective on the notes that it was searched on.
     pub score: f64,
+    /// The base score there, which no small subgroup moves.
+    pub base_score: f64,
     /// The first trial that reached it, from 1; the first are the defaults.
     pub trial: usize,
 }
@@ -58,6 +131,8 @@ pub struct Fold {
     pub notes: Vec<String>,
     /// The objective on these alone.
     pub held_out: f64,
+    /// The base score on these alone, to be compared with that of `fit`.
+    pub held_out_base: f64,
 }
 
 /// See the file's header.
@@ -67,15 +142,17 @@ pub struct Tuning {
     pub models: Vec<String>,
     pub notes: usize,
     pub patients: usize,
+    /// `sex`, `race`, `language`: on how few notes the worst subgroup of the final score may stand. Empty where no subgroups are known.
+    pub smallest_groups: BTreeMap<String, SmallestGroup>,
     pub config: TuningConfig,
     pub bootstrap: Bootstrap,
     /// The defaults' score on all notes.
     pub defaults: Estimate,
     /// Searched on all notes: the rule to use on other notes.
     pub fit: Fit,
-    /// Its score on the notes that it was searched on.
+    /// Apparent: its score on the notes that were searched.
     pub published: Estimate,
-    /// The score of all notes, each by the rule that was found without its patient.
+    /// Nested cross-validation: the score of all notes, each by the rule that was found without its patient.
     pub honest: Estimate,
     pub folds: Vec<Fold>,
     /// published − honest
@@ -89,12 +166,12 @@ pub struct Tuning {
 impl Tuning {
     /// Searches on all notes and fold by fold. The same ensemble, config and bootstrap give the same result. Fails for more folds than patients.
     pub fn of(ensemble: &Ensemble, config: TuningConfig, bootstrap: &Bootstrap) -> Result<Self> {
-        let groups = ensemble.groups();
+        let (groups, objective) = (ensemble.groups(), config.objective(ensemble)?);
         let fold_of = folds(&groups, &config)?;
         // the last one leaves nothing out
         let searches = (0..=config.folds).into_par_iter().map(|out| {
             let part = ensemble.notes.iter().zip(&fold_of).filter(|(_, fold)| **fold != out);
-            fit(&part.map(|(note, _)| note).collect::<Vec<_>>(), &config)
+            fit(&part.map(|(note, _)| note).collect::<Vec<_>>(), &config, objective)
         });
         let mut fits = searches.collect::<Result<Vec<Fit>>>()?;
         let whole = fits.pop().ok_or_else(|| Error::failed("no search was made"))?;
@@ -109,18 +186,20 @@ impl Tuning {
                 honest.iter().zip(&fold_of).filter(|(_, fold)| **fold == out).map(|(note, _)| note.clone()).collect();
             Fold {
                 fit: *fit,
-                held_out: objective(&notes),
+                held_out: objective.value(&notes),
+                held_out_base: Objective::Base.value(&notes),
                 notes: notes.into_iter().map(|note| note.file_name).collect(),
             }
         };
-        let estimate = |notes: &[NoteScore]| estimate(notes, &groups, bootstrap);
-        let difference = |a: &[NoteScore], b: &[NoteScore]| difference(a, b, &groups, bootstrap);
+        let estimate = |notes: &[NoteScore]| estimate(objective, notes, &groups, bootstrap);
+        let difference = |a: &[NoteScore], b: &[NoteScore]| difference(objective, (a, b), &groups, bootstrap);
         let (notes, patients) = ensemble.size();
         Ok(Self {
-            objective: ensemble.objective(),
+            objective: objective.name(),
             models: ensemble.models.clone(),
             notes,
             patients,
+            smallest_groups: official::official(&defaults).map(|found| smallest_groups(&found)).unwrap_or_default(),
             config,
             bootstrap: bootstrap.clone(),
             defaults: estimate(&defaults)?,
@@ -135,25 +214,22 @@ impl Tuning {
     }
 }
 
-fn objective(notes: &[NoteScore]) -> f64 {
-    official::official(notes).map_or(0.0, |found| found.objective())
-}
-
-fn drawn(notes: &[NoteScore], weights: &[u32]) -> Option<f64> {
-    weighted(notes, weights).map(|found| found.objective())
-}
-
-fn estimate(notes: &[NoteScore], groups: &[&str], bootstrap: &Bootstrap) -> Result<Estimate> {
-    let draws = bootstrap.map_groups(groups, |weights| drawn(notes, weights)).into_iter().flatten().collect();
+fn estimate(objective: Objective, notes: &[NoteScore], groups: &[&str], bootstrap: &Bootstrap) -> Result<Estimate> {
+    let draws = bootstrap.map_groups(groups, |weights| objective.drawn(notes, weights)).into_iter().flatten().collect();
     let (low, high) = bootstrap.interval(draws).ok_or_else(|| Error::input("no resamples: give at least one"))?;
-    Ok(Estimate { value: objective(notes), low, high, n: notes.len() })
+    Ok(Estimate { value: objective.value(notes), low, high, n: notes.len() })
 }
 
 /// The objective of `b` minus that of `a`, on the same notes.
-fn difference(a: &[NoteScore], b: &[NoteScore], groups: &[&str], bootstrap: &Bootstrap) -> Result<Difference> {
-    let minus = |weights: &[u32]| Some(drawn(b, weights)? - drawn(a, weights)?);
+fn difference(
+    objective: Objective,
+    (a, b): (&[NoteScore], &[NoteScore]),
+    groups: &[&str],
+    bootstrap: &Bootstrap,
+) -> Result<Difference> {
+    let minus = |weights: &[u32]| Some(objective.drawn(b, weights)? - objective.drawn(a, weights)?);
     let draws = bootstrap.map_groups(groups, minus).into_iter().flatten().collect();
-    let found = Difference::of(objective(b) - objective(a), draws, a.len(), bootstrap);
+    let found = Difference::of(objective.value(b) - objective.value(a), draws, a.len(), bootstrap);
     found.ok_or_else(|| Error::input("no resamples: give at least one"))
 }
 
@@ -192,7 +268,7 @@ impl Tried<'_> {
 }
 
 /// The best rule of so many trials on these notes, the first of equals.
-fn fit(notes: &[&AnsweredNote], config: &TuningConfig) -> Result<Fit> {
+fn fit(notes: &[&AnsweredNote], config: &TuningConfig, objective: Objective) -> Result<Fit> {
     if config.trials == 0 {
         return Err(Error::input("0 trials: expected at least 1, the first are the defaults"));
     }
@@ -209,9 +285,10 @@ fn fit(notes: &[&AnsweredNote], config: &TuningConfig) -> Result<Fit> {
             }
         };
         let scores: Vec<NoteScore> = notes.iter_mut().map(|note| note.score(&rule)).collect();
-        let score = objective(&scores);
+        let found = official::official(&scores);
+        let (score, base_score) = found.map_or((0.0, 0.0), |found| (objective.of(&found), found.base_score));
         let behind = ranked.partition_point(|(other, _)| other.score >= score);
-        ranked.insert(behind, (Fit { rule, score, trial }, point));
+        ranked.insert(behind, (Fit { rule, score, base_score, trial }, point));
     }
     ranked.first().map(|(best, _)| *best).ok_or_else(|| Error::failed("no trial was made"))
 }
@@ -259,7 +336,10 @@ mod tests {
     use crate::task::decisions::official::GoldNote;
 
     fn few() -> (TuningConfig, Bootstrap) {
-        (TuningConfig { trials: 40, folds: 5, seed: 3 }, Bootstrap { resamples: 200, ..Bootstrap::default() })
+        (
+            TuningConfig { trials: 40, folds: 5, seed: 3, objective: None },
+            Bootstrap { resamples: 200, ..Bootstrap::default() },
+        )
     }
 
     #[test]
@@ -270,9 +350,11 @@ mod tests {
         }
         let all = ensemble();
         let notes: Vec<&AnsweredNote> = all.notes.iter().collect();
-        let first = fit(&notes, &TuningConfig { trials: 1, folds: 2, seed: 1 }).unwrap();
+        let config = TuningConfig { trials: 1, folds: 2, seed: 1, objective: None };
+        let first = fit(&notes, &config, Objective::Final).unwrap();
         assert_eq!((first.rule, first.trial), (SpanConsensus::default(), 1));
-        assert_eq!(first.score, objective(&all.scores(&SpanRule::Cluster(SpanConsensus::default()))));
+        let scores = all.scores(&SpanRule::Cluster(SpanConsensus::default()));
+        assert_eq!((first.score, first.base_score), (Objective::Final.value(&scores), Objective::Base.value(&scores)));
     }
 
     #[test]
@@ -289,7 +371,7 @@ mod tests {
         assert_eq!((once.objective, once.notes, once.patients, once.folds.len()), ("final_score", 10, 5, 5));
         let rule = SpanRule::Cluster(once.fit.rule);
         assert_eq!(
-            objective(&ensemble().scores(&rule)),
+            Objective::Final.value(&ensemble().scores(&rule)),
             once.fit.score,
             "the rule gives the score that it was chosen by"
         );
@@ -329,6 +411,26 @@ mod tests {
             assert_eq!(before.held_out != after.held_out, leaves_out);
         }
         assert_eq!(without, 1);
+    }
+
+    #[test]
+    fn the_base_score_can_be_searched_for_and_the_smallest_groups_are_told() {
+        let (config, bootstrap) = few();
+        let base = TuningConfig { objective: Some(Objective::Base), ..config };
+        let found = Tuning::of(&ensemble(), base, &bootstrap).unwrap();
+        assert_eq!((found.objective, found.fit.score), ("base_score", found.fit.base_score));
+        assert!(found.folds.iter().all(|fold| fold.held_out == fold.held_out_base), "{found:?}");
+        // patients 0 to 2 are women and 3 and 4 men, of two notes with two spans each
+        let (sex, race) = (&found.smallest_groups["sex"], &found.smallest_groups["race"]);
+        assert_eq!((sex.notes, sex.spans, race.notes, race.spans), (4, 8, 10, 20));
+        let mut unknown = ensemble();
+        unknown.notes.iter_mut().for_each(|note| note.strata = None);
+        let asked = TuningConfig { objective: Some(Objective::Final), ..config };
+        let error = Tuning::of(&unknown, asked, &bootstrap).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("objective `final`"), "{error}");
+        let found = Tuning::of(&unknown, config, &bootstrap).unwrap();
+        assert!(found.objective == "base_score" && found.smallest_groups.is_empty());
+        assert_eq!(json!(Objective::Final), "final");
     }
 
     #[test]

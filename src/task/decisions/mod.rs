@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::metric::{Reading, ScoreTable};
 use crate::prompt::{Exemplar, OpenEmbedder, PromptContext};
 use score::Answered;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A note with its decisions.
@@ -221,13 +221,27 @@ impl Task for DecisionTask {
         counts.map(|(key, count)| (key.to_string(), count)).into()
     }
 
+    /// What a model marked is no measure of a training: pseudo-labelled notes that fall to validation are trained on, or left out where a gold note
+    /// of their patient is validated on.
+    fn split(&self, split: &Split) -> Result<(Vec<Note>, Vec<Note>)> {
+        let (mut train, mut valid) = split.of(&self.corpus.train)?;
+        let marked: Vec<Note> = valid.extract_if(.., |note| note.case_id.starts_with(PSEUDO)).collect();
+        let patients: BTreeSet<&str> = valid.iter().map(|note| note.group.as_str()).collect();
+        train.extend(marked.into_iter().filter(|note| !patients.contains(note.group.as_str())));
+        if split.validation > 0.0 && valid.is_empty() {
+            let (share, seed) = (split.validation, split.seed);
+            return Err(Error::input(format!(
+                "validation = {share} with seed {seed} leaves no gold note to validate on: choose another share"
+            )));
+        }
+        Ok((train, valid))
+    }
+
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
         if !augmentation.is_plain() {
             return Err(Error::input("task `decisions` has no augmentation: remove [augmentation]"));
         }
-        let (mut train, mut valid) = split.of(&self.corpus.train)?;
-        // what a model marked is no measure of a training
-        train.extend(valid.extract_if(.., |note| note.case_id.starts_with(PSEUDO)));
+        let (train, valid) = Task::split(self, split)?;
         let text = |note: &Note| TrainingText { case: note.case.clone(), answer: self.tagged(note) };
         let times = vec![vec![1; train.len()]; epochs];
         Ok(TrainingTexts { train: train.iter().map(text).collect(), times, valid: valid.iter().map(text).collect() })
@@ -319,6 +333,13 @@ mod tests {
             "a model's labels choose nothing"
         );
         assert_eq!((texts.train.len() + texts.valid.len(), texts.times[0].len()), (22, texts.train.len()));
+        // of a patient whose gold note is validated on, the marked note is left out
+        let (_, valid) = Task::split(&marked, &split).unwrap();
+        let patient = valid[0].group.clone();
+        marked.corpus.train.push(Note::new(format!("{PSEUDO}x_1_1"), &patient, "Hold it.", vec![]));
+        let (train, again) = Task::split(&marked, &split).unwrap();
+        assert!(again == valid && train.iter().all(|note| note.group != patient), "{patient}");
+        assert_eq!(crate::task::AnyTask::split(&marked, &split).unwrap().0.len(), train.len());
         assert_eq!(task.clone().on_validation().unwrap().corpus.test[0].case_id, "4_4_4");
     }
 
