@@ -190,7 +190,7 @@ impl Keys {
         let turned = Rope { partial_rotary_factor: factor, ..Rope::plain(1.0) }.rotary_dim(head_dim);
         match absent {
             None if factor != 1.0 => Err(self.wrong(key, "1: whole heads are turned here".into(), factor)),
-            _ if factor > 1.0 || turned == 0 || turned % 2 != 0 => {
+            _ if factor > 1.0 || turned == 0 || !turned.is_multiple_of(2) => {
                 let wanted = format!("a part of head_dim = {head_dim} that is an even number of dimensions");
                 Err(self.wrong(key, wanted, factor))
             }
