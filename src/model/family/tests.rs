@@ -58,11 +58,13 @@ fn logits_of_every_family_agree_with_transformers_alone_and_packed() {
     for (name, variant) in VARIANTS {
         let m = load(folder(name, variant).path());
         let golden = golden(name, variant);
-        assert!(far(&m, name, variant) < 2e-5, "{name} {variant}: {}", far(&m, name, variant));
+        // transformers keeps the delta rule in f32 where all else is f64
+        let most = if name == "qwen3_5" { 2e-4 } else { 2e-5 };
+        assert!(far(&m, name, variant) < most, "{name} {variant}: {}", far(&m, name, variant));
         let packed: Vec<u32> = golden.iter().flat_map(|(ids, _)| ids.clone()).collect();
         let want = Tensor::cat(&golden.iter().map(|(_, z)| z.clone()).collect::<Vec<_>>(), 0).unwrap();
         let d = distance(&logits(&m, &packed, &Segments::of_lengths(golden.iter().map(|(ids, _)| ids.len()))), &want);
-        assert!(d < 2e-5, "{name} {variant}, packed: {d}");
+        assert!(d < most, "{name} {variant}, packed: {d}");
     }
 }
 
