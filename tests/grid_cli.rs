@@ -141,6 +141,43 @@ fn in_the_workbook(project: &Path) {
 }
 
 #[test]
+fn a_grid_runs_seed_by_seed_and_keeps_what_each_gave() {
+    let dir = project();
+    let one = grid(dir.path(), &["--only", "two,four", "--seeds", "2"]);
+    let said = text(&one.stdout);
+    assert!(
+        one.status.success() && said.contains("How many ranks? 1 seed, 6 test cases"),
+        "{said}{}",
+        text(&one.stderr)
+    );
+    assert!(said.contains("; four only with 2; two only with 2"), "{said}");
+    let answers_of = |seed: &str| -> Vec<String> {
+        let arms = std::fs::read_dir(dir.path().join("runs")).unwrap().flatten().map(|arm| arm.path());
+        let fours = arms.filter(|arm| arm.file_name().unwrap().to_string_lossy().starts_with("arm-four-"));
+        let lines = fours.map(|arm| std::fs::read_to_string(arm.join("answers.jsonl")).unwrap());
+        lines.flat_map(|text| text.lines().map(String::from).collect::<Vec<_>>()).filter(|l| l.contains(seed)).collect()
+    };
+    let before = answers_of(r#""seed":2"#);
+    assert_eq!((before.len(), answers_of(r#""seed":1"#).len()), (6, 0));
+    // the seed's own run goes: a run of more seeds takes its answers from the arm
+    for entry in std::fs::read_dir(dir.path().join("runs")).unwrap().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("arm-") {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    let both = grid(dir.path(), &["--only", "four"]);
+    let said = text(&both.stdout);
+    assert!(both.status.success() && said.contains("How many ranks? 1 to 2 seeds"), "{said}{}", text(&both.stderr));
+    let after = answers_of(r#""seed":2"#);
+    assert!(after.len() == 12 && after[..6] == after[6..] && after[0] == before[0], "{after:?}");
+    let trained = std::fs::read_dir(dir.path().join("runs")).unwrap().flatten();
+    let trained: Vec<String> = trained.map(|run| run.file_name().to_string_lossy().into_owned()).collect();
+    assert!(!trained.iter().any(|run| run.starts_with("train-four-s2-")), "trained anew: {trained:?}");
+    let stranger = grid(dir.path(), &["--seeds", "3"]);
+    assert!(text(&stranger.stderr).contains("grid.toml: no seed 3: `seeds` has 1, 2"), "{stranger:?}");
+}
+
+#[test]
 fn a_baseline_is_fitted_on_the_cases_that_a_model_would_see() {
     let dir = project();
     std::fs::write(dir.path().join("grid.toml"), format!("{GRID}{BASELINES}")).unwrap();

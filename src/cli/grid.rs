@@ -16,6 +16,9 @@ pub struct GridOf {
     /// Only the arms of these names, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
+    /// Only these of the grid's seeds, separated by commas; a later run takes over what they gave and adds the others
+    #[arg(long, value_delimiter = ',', value_name = "SEEDS")]
+    seeds: Vec<u64>,
     /// Run nothing: the tables of what is there, and which arms are not
     #[arg(long)]
     show: bool,
@@ -38,9 +41,18 @@ impl GridOf {
             return Err(Error::input(format!("no arm `{stranger}`: there are {}", known.join(", "))));
         }
         arms.retain(|arm| self.only.is_empty() || self.only.contains(&arm.name));
+        if let Some(stranger) = self.seeds.iter().find(|seed| !config.seeds.contains(seed)) {
+            let known: Vec<String> = config.seeds.iter().map(u64::to_string).collect();
+            let (path, known) = (self.config.display(), known.join(", "));
+            return Err(Error::input(format!("{path}: no seed {stranger}: `seeds` has {known}")));
+        }
+        for arm in arms.iter_mut().filter(|_| !self.seeds.is_empty()) {
+            arm.seeds.retain(|seed| self.seeds.contains(seed));
+        }
         let mut missing = Vec::new();
         for arm in arms {
-            if arm.find(&store, &*task)?.is_none() {
+            let run = arm.find_seeds(&store, &*task)?.map_or(0, |found| found.took.len());
+            if run < arm.seeds.len() {
                 missing.push(arm);
             }
         }

@@ -1,6 +1,6 @@
 //! `dxlab search CONFIG.toml`: trials over the run store, the best one as a config.
 use crate::error::Result;
-use crate::metric::Estimate;
+use crate::metric::{Estimate, MetricInfo};
 use crate::report::kit::{NONE, Table, interval};
 use crate::run::{Run, Store};
 use crate::study::{Search, SearchConfig};
@@ -66,19 +66,20 @@ fn table(found: &Search) -> Table {
 
 fn said(found: &Search) -> Vec<String> {
     let best = found.best();
-    let f1 = |estimate: &Option<Estimate>| {
+    let metric = MetricInfo::new(&found.metric).title();
+    let score = |estimate: &Option<Estimate>| {
         format!("{} (n = {})", interval(estimate.as_ref()), estimate.as_ref().map_or(0, |e| e.n))
     };
     let mut lines = vec![format!(
-        "trial {} was chosen by its inner loss {:.4}: micro-F1 {} on the validation cases that chose it",
+        "trial {} was chosen by its inner loss {:.4}: {metric} {} on the validation cases that chose it",
         best.number,
         best.inner_loss,
-        f1(&found.inner_f1)
+        score(&found.inner_score)
     )];
     if let Some(outer) = best.outer_loss {
         lines.push(format!(
-            "to be reported is the outer part, seen by no trial: loss {outer:.4}, micro-F1 {}",
-            f1(&found.outer_f1)
+            "to be reported is the outer part, seen by no trial: loss {outer:.4}, {metric} {}",
+            score(&found.outer_score)
         ));
     }
     if let Some((gap, usual)) = found.optimism() {

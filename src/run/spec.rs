@@ -131,6 +131,8 @@ pub struct SearchSpec {
     pub synthetic: bool,
     pub base: String,
     pub prompt: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
 }
 
 /// What is known of a run from its `spec.json`, of whatever kind; None where its kind does not say it.

@@ -106,13 +106,41 @@ impl Arm {
         }))
     }
 
-    /// The arm's run if it is in the store.
+    /// The arm's run with all its seeds if it is in the store.
     pub fn find(&self, store: &Store, task: &dyn AnyTask) -> Result<Option<ArmResult>> {
         let prompt = Prompt::named(&self.config.prompt, task.context())?;
         store.find("arm", &self.name, &self.spec(task, &prompt)?)?.map(ArmResult::read).transpose()
     }
 
-    /// Opened, or trained and asked seed by seed; a stopped one goes on with the seed and update where it stopped.
+    /// The arm's run, or the one that has most of its seeds, with these seeds only; none where no seed was run.
+    pub fn find_seeds(&self, store: &Store, task: &dyn AnyTask) -> Result<Option<ArmResult>> {
+        if let Some(whole) = self.find(store, task)? {
+            return Ok(Some(whole));
+        }
+        let like = |spec: &Value| {
+            let mut spec = spec.clone();
+            let seeds = spec.as_object_mut().and_then(|keys| keys.remove("seeds"));
+            (spec, seeds.and_then(|seeds| serde_json::from_value::<Vec<u64>>(seeds).ok()).unwrap_or_default())
+        };
+        let prompt = Prompt::named(&self.config.prompt, task.context())?;
+        let (wanted, _) = like(&io::to_value(&self.spec(task, &prompt)?)?);
+        let mut best: Option<(usize, Run)> = None;
+        for run in store.list()?.into_iter().filter(|run| run.spec.kind == "arm" && run.spec.name == self.name) {
+            let (known, seeds) = like(&run.spec.spec);
+            let shared = seeds.iter().filter(|seed| self.seeds.contains(seed)).count();
+            if known == wanted && shared > best.as_ref().map_or(0, |(most, _)| *most) {
+                best = Some((shared, run));
+            }
+        }
+        let Some((_, run)) = best else { return Ok(None) };
+        let mut found = ArmResult::read(run)?;
+        found.took.retain(|took| self.seeds.contains(&took.seed));
+        found.answers.retain(|answer| self.seeds.contains(&answer.seed));
+        Ok(Some(found))
+    }
+
+    /// Opened, or trained and asked seed by seed; a stopped one goes on with the seed and update where it stopped, and seeds that a run
+    /// with fewer of them has are taken from it.
     pub fn open_or_run(&self, store: &Store, task: &dyn AnyTask) -> Result<ArmResult> {
         let prompt = Prompt::named(&self.config.prompt, task.context())?;
         let spec = self.spec(task, &prompt)?;
@@ -123,10 +151,12 @@ impl Arm {
 
     fn run_seeds(&self, store: &Store, task: &dyn AnyTask, dir: &Path) -> Result<()> {
         let (mut took, mut lines) = (Vec::new(), String::new());
+        let before = self.find_seeds(store, task)?;
         for &seed in &self.seeds {
-            let (one, answers) = match self.baseline {
-                Some(baseline) => self.fit_seed(task, baseline, seed)?,
-                None => self.run_seed(store, task, seed)?,
+            let (one, answers) = match (before.as_ref().and_then(|found| found.of_seed(seed)), self.baseline) {
+                (Some(known), _) => known,
+                (None, Some(baseline)) => self.fit_seed(task, baseline, seed)?,
+                (None, None) => self.run_seed(store, task, seed)?,
             };
             took.push(one);
             for answer in answers {
@@ -224,6 +254,12 @@ impl ArmResult {
         };
         let answers = text.lines().enumerate().map(line).collect::<Result<_>>()?;
         Ok(Self { took: io::read_json(&run.path("training.json"))?, answers, run })
+    }
+
+    /// What a seed took, and its answers; none where the run lacks the seed.
+    fn of_seed(&self, seed: u64) -> Option<(TrainingCost, Vec<SeedAnswer>)> {
+        let took = self.took.iter().find(|took| took.seed == seed)?;
+        Some((took.clone(), self.answers.iter().filter(|answer| answer.seed == seed).cloned().collect()))
     }
 
     /// The answers of an arm's first seed: what stands for it where only one run can be shown.

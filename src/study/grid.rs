@@ -144,7 +144,7 @@ impl GridConfig {
     pub fn found_on(&self, store: &Store, task: Arc<dyn AnyTask>) -> Result<Grid> {
         let (mut tried, mut answers) = (BTreeMap::new(), Vec::new());
         for arm in self.arms()? {
-            if let Some(found) = arm.find(store, &*task)? {
+            if let Some(found) = arm.find_seeds(store, &*task)? {
                 let of_seeds = found.took.iter().map(|took| found.predictions(&*task, took.seed));
                 answers.push((arm.name.clone(), of_seeds.collect::<Result<_>>()?));
                 tried.insert(arm.name, found);
@@ -170,6 +170,15 @@ impl Grid {
 
     pub fn tried(&self, arm: &str) -> Result<&ArmResult> {
         self.tried.get(arm).ok_or_else(|| missing(arm))
+    }
+
+    /// How many seeds the arms of some axes were run with: the fewest and the most; those of the config where none was run.
+    pub fn seeds(&self, axes: &[&str]) -> (usize, usize) {
+        let arms =
+            || self.config.axes.iter().filter(|axis| axes.contains(&axis.name.as_str())).flat_map(|axis| &axis.arms);
+        let counts = || arms().filter_map(|arm| Some(self.tried.get(&arm.name)?.took.len()));
+        let all = self.config.seeds.len();
+        (counts().min().unwrap_or(all), counts().max().unwrap_or(all))
     }
 
     /// A score table per seed of an arm, or the one of a run beside the grid.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A prediction of any task, as in its file.
 pub type AnyPrediction = Prediction<Value, Value>;
@@ -37,6 +38,8 @@ pub trait AnyTask: Send + Sync {
     fn reward(&self, example: &Example<Value>, raw: &str) -> Result<f64>;
     fn split(&self, split: &Split) -> Result<(Vec<Example<Value>>, Vec<Example<Value>>)>;
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts>;
+    fn taught(&self, example: &Example<Value>) -> Result<String>;
+    fn nested(&self, outer: f64, seed: u64) -> Result<Arc<dyn AnyTask>>;
     fn input_title(&self) -> &'static str;
     fn columns(&self) -> Vec<Column>;
     fn cells(&self, prediction: &AnyPrediction) -> Result<Vec<Cell>>;
@@ -98,6 +101,11 @@ fn prediction<T: Task>(task: &T, p: &AnyPrediction) -> Result<Prediction<T::Answ
     Ok(p.clone().with(answer, gold))
 }
 
+fn typed_example<T: Task>(task: &T, example: &Example<Value>) -> Result<Example<T::Gold>> {
+    let gold = typed(task.name(), "a gold answer", &example.case_id, &example.gold)?;
+    Ok(Example { case: example.case.clone(), gold })
+}
+
 /// Predictions of JSON in the task's own types.
 pub fn typed_predictions<T: Task>(task: &T, all: &[AnyPrediction]) -> Result<Vec<Prediction<T::Answer, T::Gold>>> {
     all.iter().map(|one| prediction(task, one)).collect()
@@ -155,14 +163,19 @@ impl<T: Task> AnyTask for T {
         Ok(Task::counts(self, &typed_predictions(self, all)?, reading))
     }
     fn reward(&self, example: &Example<Value>, raw: &str) -> Result<f64> {
-        let gold = typed(Task::name(self), "a gold answer", &example.case_id, &example.gold)?;
-        Ok(Task::reward(self, &Example { case: example.case.clone(), gold }, raw))
+        Ok(Task::reward(self, &typed_example(self, example)?, raw))
     }
     fn split(&self, split: &Split) -> Result<(Vec<Example<Value>>, Vec<Example<Value>>)> {
         Task::split(self, split).map(|(train, valid)| (examples(&train), examples(&valid)))
     }
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts> {
         Task::training(self, split, augmentation, epochs)
+    }
+    fn taught(&self, example: &Example<Value>) -> Result<String> {
+        Ok(Task::taught(self, &typed_example(self, example)?))
+    }
+    fn nested(&self, outer: f64, seed: u64) -> Result<Arc<dyn AnyTask>> {
+        Ok(Arc::new(Task::nested(self, outer, seed)?))
     }
     fn input_title(&self) -> &'static str {
         Task::input_title(self)

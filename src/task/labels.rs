@@ -257,6 +257,12 @@ impl Task for LabelTask {
         labels
     }
 
+    fn nested(&self, outer: f64, seed: u64) -> Result<Self> {
+        let (train, test) = validation_split(&self.corpus.train, outer, seed);
+        let name = format!("{}, training cases alone", self.corpus.name);
+        self.with_corpus(Corpus { name, train, test, ..self.corpus.clone() })
+    }
+
     fn readings(&self) -> &'static [Reading] {
         &[Reading::Normalised, Reading::Raw]
     }

@@ -80,7 +80,7 @@ pub enum Cell {
 }
 
 /// See the module's header. Gold and answer are `labels`, a ranked list, spans, codes or text; as JSON they stand in `preds.jsonl`.
-pub trait Task: Send + Sync {
+pub trait Task: Send + Sync + 'static {
     type Gold: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync;
     type Answer: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync;
 
@@ -148,9 +148,23 @@ pub trait Task: Send + Sync {
             return Err(Error::input(format!("task `{}` has no augmentation: remove [augmentation]", self.name())));
         }
         let (train, valid) = self.split(split)?;
-        let text = |one: &Example<Self::Gold>| TrainingText { case: one.case.clone(), answer: self.target(&one.gold) };
+        let text = |one: &Example<Self::Gold>| TrainingText { case: one.case.clone(), answer: self.taught(one) };
         let times = vec![vec![1; train.len()]; epochs];
         Ok(TrainingTexts { train: train.iter().map(text).collect(), times, valid: valid.iter().map(text).collect() })
+    }
+
+    /// The text that training teaches for a training case; for a test case of a task [`Task::nested`], what it would teach there.
+    fn taught(&self, example: &Example<Self::Gold>) -> String {
+        self.target(&example.gold)
+    }
+
+    /// The same task on its training cases alone, for choosing settings by cases that no training saw: of them the share `outer` of the groups,
+    /// drawn by `seed`, stand in the place of the test cases, and all that prompts and answers draw on comes from the others.
+    fn nested(&self, _outer: f64, _seed: u64) -> Result<Self>
+    where
+        Self: Sized,
+    {
+        Err(Error::input(format!("task `{}` has no nested validation, which a search needs", self.name())))
     }
 
     /// What a sheet calls a case's text.

@@ -2,31 +2,26 @@
 //!
 //! Patients are those of phenopacket-store where `DXLAB_DATA` has it, split by publication; else synthetic ones drawn from the annotations
 //! of HPO. Answers are names; each is grounded to a disease, and what cannot be grounded counts as wrong.
+mod patients;
+
 use super::{Cell, Column, Combined, Parsed, Task};
 use crate::corpus::{Case, Corpus, Example};
 use crate::error::{Error, Result};
 use crate::metric::{RankedCase, Reading, ScoreTable, ranking_tables};
 use crate::phenotype::grounding::{Grounding, Way};
 use crate::phenotype::open_data::OpenData;
-use crate::phenotype::rank::Likeness;
-use crate::phenotype::synthetic::{Generator, PatientSettings};
-
-use crate::phenotype::{AtHand, Left, Library, Patient, Term, rank::Nearest, ranked};
+use crate::phenotype::{AtHand, Library, Patient};
 use crate::prompt::{Exemplar, OpenEmbedder, PromptContext};
 use crate::run::Prediction;
+pub use patients::{Divided, TEST_PATIENTS, divide};
+use patients::{differentials, further, narrative, signs_text};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Test patients of the published protocol.
-pub const TEST_PATIENTS: usize = 420;
-/// Of one publication at most so many are test patients: a large cohort would decide the score.
-const MOST_OF_A_PUBLICATION: usize = 6;
 /// Diseases on a list.
 const LINES: usize = 10;
 /// Letters of a line that can be a name.
 const LONGEST: usize = 160;
-/// Fewest training patients of a disease after rebalancing.
-const BALANCED: usize = 4;
 
 /// A gold answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,41 +73,9 @@ pub struct RareDisease {
     context: PromptContext,
     pub library: Library,
     grounding: Grounding,
-}
-
-/// Training and test patients of a protocol.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Divided<'a> {
-    pub train: Vec<&'a Patient>,
-    pub test: Vec<&'a Patient>,
-}
-
-/// Test patients for the published protocol: publications in the order of their digests, those whose diseases all occur in another
-/// publication, up to [`TEST_PATIENTS`] patients; all other publications are for training.
-pub fn divide(patients: &[Patient]) -> Divided<'_> {
-    let mut publications: BTreeMap<&str, Vec<&Patient>> = BTreeMap::new();
-    let usable = patients.iter().filter(|one| !one.signs.observed.is_empty() && !one.diseases.is_empty());
-    usable.for_each(|one| publications.entry(&one.group).or_default().push(one));
-    let mut left: BTreeMap<usize, usize> = BTreeMap::new();
-    let diseases = |all: &[&Patient]| all.iter().flat_map(|one| one.diseases.clone()).collect::<BTreeSet<usize>>();
-    publications.values().flat_map(|all| diseases(all)).for_each(|one| *left.entry(one).or_default() += 1);
-    let mut order: Vec<&str> = publications.keys().copied().collect();
-    order.sort_by_cached_key(|group| crate::io::digest_bytes(format!("rare-disease test/{group}").as_bytes()));
-    let wanted = TEST_PATIENTS.min(patients.len() / 4);
-    let (mut divided, mut taken) = (Divided { train: vec![], test: vec![] }, BTreeSet::new());
-    for group in order {
-        let own = diseases(&publications[group]);
-        if divided.test.len() >= wanted || own.iter().any(|one| left[one] < 2) {
-            continue;
-        }
-        own.iter().for_each(|one| *left.entry(*one).or_default() -= 1);
-        let most = MOST_OF_A_PUBLICATION.min(wanted - divided.test.len());
-        divided.test.extend(publications[group].iter().take(most));
-        taken.insert(group);
-    }
-    divided.train =
-        publications.iter().filter(|(group, _)| !taken.contains(*group)).flat_map(|(_, all)| all.clone()).collect();
-    divided
+    form: Form,
+    /// Lists that training teaches, by patient.
+    taught: BTreeMap<String, String>,
 }
 
 impl RareDisease {
@@ -134,13 +97,7 @@ impl RareDisease {
     }
 
     /// Of patients that are at hand; their diseases are candidates of the library.
-    pub fn of(
-        mut library: Library,
-        open: &OpenData,
-        patients: Vec<Patient>,
-        synthetic: bool,
-        form: Form,
-    ) -> Result<Self> {
+    pub fn of(library: Library, open: &OpenData, patients: Vec<Patient>, synthetic: bool, form: Form) -> Result<Self> {
         let divided = divide(&patients);
         if divided.train.is_empty() || divided.test.is_empty() {
             return Err(Error::input(format!(
@@ -151,30 +108,33 @@ impl RareDisease {
         }
         let test: Vec<Patient> = divided.test.into_iter().cloned().collect();
         // a patient with the very signs of a test patient, or of another training patient, would be a copy of its text
-        let text = if form == Form::Narrative { narrative } else { signs_text };
         let mut texts: BTreeSet<String> = test.iter().map(|one| signs_text(&library, one)).collect();
         let first = |one: &&Patient| texts.insert(signs_text(&library, one));
-        let mut train: Vec<Patient> = divided.train.into_iter().filter(first).cloned().collect();
-        library.patients = train.clone();
-        if form == Form::Balanced {
-            train.extend(further(&library, &train)?);
-        }
-        let grounding = Grounding::of(&library, &open.synonyms);
-        let differentials = differentials(&library, &train);
-        let example = |one: &Patient| {
-            let gold = one.diseases.iter().map(|&at| named(&library, at)).collect();
-            Example::new(&one.id, &one.group, text(&library, one), gold)
-        };
+        let train: Vec<Patient> = divided.train.into_iter().filter(first).cloned().collect();
         let kind = if synthetic { "synthetic patients" } else { "published patients" };
         let name = format!("{kind} with a rare disease{}", form.remark());
-        let corpus = Corpus {
-            name,
-            synthetic,
-            train: train.iter().map(example).collect(),
-            test: test.iter().map(example).collect(),
+        let grounding = Grounding::of(&library, &open.synonyms);
+        let corpus = Corpus { name, synthetic, train: vec![], test: vec![] };
+        Self { corpus, context: PromptContext::default(), library, grounding, form, taught: BTreeMap::new() }
+            .with_patients(train, &test)
+    }
+
+    /// The same task with these patients to learn from and to ask about.
+    fn with_patients(mut self, mut train: Vec<Patient>, test: &[Patient]) -> Result<Self> {
+        self.library.patients = train.clone();
+        if self.form == Form::Balanced {
+            train.extend(further(&self.library, &train)?);
+        }
+        let text = if self.form == Form::Narrative { narrative } else { signs_text };
+        let example = |one: &Patient| {
+            let gold = one.diseases.iter().map(|&at| named(&self.library, at)).collect();
+            Example::new(&one.id, &one.group, text(&self.library, one), gold)
         };
-        let context = context(&corpus, &differentials);
-        Ok(Self { corpus, context, library, grounding })
+        (self.corpus.train, self.corpus.test) =
+            (train.iter().map(example).collect(), test.iter().map(example).collect());
+        self.taught = differentials(&self.library, &train);
+        self.context = context(&self.corpus, &self.taught);
+        Ok(self)
     }
 
     /// The places of an answer's lines in the library; none for a line that names no disease.
@@ -218,66 +178,6 @@ impl RareDisease {
 fn named(library: &Library, at: usize) -> DiseaseName {
     let candidate = &library.candidates[at];
     DiseaseName { id: candidate.id.clone(), name: candidate.name.clone() }
-}
-
-/// Names of the observed signs, separated by commas.
-fn signs_text(library: &Library, patient: &Patient) -> String {
-    let names: Vec<&str> = patient.signs.observed.iter().map(|&term| library.ontology().name(term)).collect();
-    names.join(", ")
-}
-
-/// Age, sex, observed and excluded signs in sentences.
-fn narrative(library: &Library, patient: &Patient) -> String {
-    let names = |terms: &[Term]| terms.iter().map(|&term| library.ontology().name(term)).collect::<Vec<_>>().join(", ");
-    let sex = match patient.sex.to_ascii_lowercase().as_str() {
-        "male" => "male patient",
-        "female" => "female patient",
-        _ => "patient",
-    };
-    let age = match patient.age {
-        Some(age) if age < 1.0 => ", in the first year of life,".to_string(),
-        Some(age) if age < 2.0 => " of 1 year".to_string(),
-        Some(age) => format!(" of {} years", age.floor()),
-        None => String::new(),
-    };
-    let mut text = format!("A {sex}{age} has these signs: {}.", names(&patient.signs.observed));
-    if !patient.signs.excluded.is_empty() {
-        text += &format!(" Looked for and not found: {}.", names(&patient.signs.excluded));
-    }
-    text
-}
-
-/// Synthetic patients of the diseases that have fewer than [`BALANCED`] in training.
-fn further(library: &Library, train: &[Patient]) -> Result<Vec<Patient>> {
-    let generator = Generator::new(library, PatientSettings { seed: 8, ..PatientSettings::default() })?;
-    let drawable: BTreeSet<usize> = generator.drawable().into_iter().collect();
-    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    train.iter().flat_map(|one| &one.diseases).for_each(|&at| *counts.entry(at).or_default() += 1);
-    let wanting = counts.into_iter().filter(|(at, _)| drawable.contains(at));
-    Ok(wanting
-        .flat_map(|(at, n)| (n..BALANCED.max(n)).map(move |i| (at, i)))
-        .map(|(at, i)| generator.patient(at, i))
-        .collect())
-}
-
-/// For each training patient its disease, then the diseases of the most similar patients of other publications: ten lines in all.
-fn differentials(library: &Library, train: &[Patient]) -> BTreeMap<String, String> {
-    let nearest = Nearest::of(library, Likeness::Terms);
-    let all: Vec<&Patient> = train.iter().collect();
-    let lines = crate::phenotype::features::of_all(&all, |one| {
-        let scores = nearest.best_two(&one.signs, Left::out(&one.group));
-        let scores: Vec<f32> = scores.iter().map(|best| best[0]).collect();
-        let near = ranked(&scores, LINES + one.diseases.len())
-            .into_iter()
-            .filter(|near| near.score > 0.0)
-            .map(|near| near.candidate);
-        let mut places = one.diseases.clone();
-        places.extend(near.filter(|at| !one.diseases.contains(at)));
-        places.truncate(LINES);
-        let names: Vec<&str> = places.iter().map(|&at| library.candidates[at].name.as_str()).collect();
-        names.join("\n")
-    });
-    train.iter().map(|one| one.id.clone()).zip(lines).collect()
 }
 
 fn context(corpus: &Corpus<Gold>, differentials: &BTreeMap<String, String>) -> PromptContext {
@@ -411,16 +311,30 @@ impl Task for RareDisease {
                 "task `rare-disease` has no augmentation of its own: take the corpus `rare-disease-balanced` and remove [augmentation]",
             ));
         }
-        let answers: BTreeMap<&str, &str> =
-            self.context.examples.iter().map(|one| (one.case.case_id.as_str(), one.answer.as_str())).collect();
         let (train, valid) = Task::split(self, split)?;
-        let text = |one: &Example<Gold>| super::TrainingText {
-            case: one.case.clone(),
-            answer: answers.get(one.case_id.as_str()).map_or_else(|| lines(&one.gold), |answer| answer.to_string()),
-        };
+        let text = |one: &Example<Gold>| super::TrainingText { case: one.case.clone(), answer: self.taught(one) };
         let train: Vec<super::TrainingText> = train.iter().map(text).collect();
         let times = vec![vec![1; train.len()]; epochs];
         Ok(super::TrainingTexts { train, times, valid: valid.iter().map(text).collect() })
+    }
+
+    fn taught(&self, example: &Example<Gold>) -> String {
+        self.taught.get(&example.case_id).cloned().unwrap_or_else(|| lines(&example.gold))
+    }
+
+    fn nested(&self, outer: f64, seed: u64) -> Result<Self> {
+        let (_, outer) = crate::corpus::split::validation_split(&self.corpus.train, outer, seed);
+        let groups: BTreeSet<&str> = outer.iter().map(|case| case.group.as_str()).collect();
+        let of_outer = |one: &Patient| groups.contains(one.group.as_str());
+        let (test, train): (Vec<Patient>, Vec<Patient>) = self.library.patients.iter().cloned().partition(of_outer);
+        let name = format!("{}, training patients alone", self.corpus.name);
+        let corpus = Corpus { name, synthetic: self.corpus.synthetic, train: vec![], test: vec![] };
+        let (context, library) = (PromptContext::default(), self.library.clone());
+        let (grounding, taught) = (self.grounding.clone(), BTreeMap::new());
+        let mut nested =
+            Self { corpus, context, library, grounding, form: self.form, taught }.with_patients(train, &test)?;
+        nested.taught.extend(differentials(&nested.library, &test));
+        Ok(nested)
     }
 
     fn input_title(&self) -> &'static str {
@@ -448,6 +362,7 @@ impl Task for RareDisease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::phenotype::Term;
 
     /// The names of the test ontology's terms, diseases of the small knowledge base, patients of our own.
     fn task() -> RareDisease {
@@ -549,6 +464,26 @@ mod tests {
         assert_eq!(combined.answer, ["Epilepsy, small"], "the others stand in one of three samples");
         assert_eq!(task.combine(&samples, 0.0).answer, ["Epilepsy, small", "Skull disease", "x"]);
         assert!((combined.shares["Epilepsy, small"] - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_nested_task_asks_about_training_patients_of_other_publications() {
+        let task = task();
+        let nested = (0..32).find_map(|seed| {
+            let nested = Task::nested(&task, 0.5, seed).ok()?;
+            (!nested.corpus.test.is_empty() && !nested.corpus.train.is_empty()).then_some(nested)
+        });
+        let nested = nested.unwrap();
+        let groups = |all: &[Example<Gold>]| all.iter().map(|one| one.group.clone()).collect::<BTreeSet<_>>();
+        let (inner, outer) = (groups(&nested.corpus.train), groups(&nested.corpus.test));
+        assert!(inner.is_disjoint(&outer) && outer.is_subset(&groups(&task.corpus.train)));
+        assert!(nested.library.patients.iter().all(|one| inner.contains(&one.group)));
+        let examples = nested.context.examples.iter().map(|one| one.case.group.clone());
+        assert!(examples.collect::<BTreeSet<_>>().is_subset(&inner));
+        for case in &nested.corpus.test {
+            let taught = Task::taught(&nested, case);
+            assert_eq!(taught.lines().next(), Some(case.gold[0].name.as_str()), "its own disease first: {taught}");
+        }
     }
 
     #[test]

@@ -103,9 +103,9 @@ pub fn axis(grid: &Grid, name: &str, metric: &str) -> Result<Table> {
 pub fn question(grid: &Grid, name: &str) -> Result<String> {
     let (axis, _) = grid.axis(name)?;
     let first = axis.arms.first().map(|arm| arm.name.as_str()).unwrap_or_default();
-    let (n, seeds) = (grid.task.test().len(), grid.config.seeds.len());
+    let (n, seeds) = (grid.task.test().len(), seeds(grid, &[name]));
     Ok(format!(
-        "{} {seeds} seeds, {n} test cases of {}; differences from {first}, paired by case and seed",
+        "{} {seeds}, {n} test cases of {}; differences from {first}, paired by case and seed",
         axis.question,
         grid.task.corpus_name()
     ))
@@ -176,7 +176,11 @@ pub fn by_cases(grid: &Grid, axes: &[(&str, &str)], metric: &str) -> Result<Figu
     if series.is_empty() {
         return nothing();
     }
-    let title = format!("{metric} (n = {}, {} seeds, 95 % interval)", grid.task.test().len(), grid.config.seeds.len());
+    let title = format!(
+        "{metric} (n = {}, {}, 95 % interval)",
+        grid.task.test().len(),
+        seeds(grid, &axes.iter().map(|(_, axis)| *axis).collect::<Vec<_>>())
+    );
     figures::bands(&series, "training cases (log)", &title)
 }
 
@@ -192,8 +196,8 @@ pub fn differences(grid: &Grid, axes: &[&str], metric: &str) -> Result<Figure> {
     if rows.is_empty() {
         return nothing();
     }
-    let (n, seeds) = (grid.task.test().len(), grid.config.seeds.len());
-    let title = format!("difference in {metric} (n = {n}, {seeds} seeds, 95 % intervals of single comparisons)");
+    let (n, seeds) = (grid.task.test().len(), seeds(grid, axes));
+    let title = format!("difference in {metric} (n = {n}, {seeds}, 95 % intervals of single comparisons)");
     figures::paired_forest(&rows, &title)
 }
 
@@ -245,9 +249,23 @@ pub fn standing(grid: &Grid) -> Result<String> {
     let missing: Vec<&str> =
         all.iter().map(|arm| arm.name.as_str()).filter(|arm| !grid.tried.contains_key(*arm)).collect();
     let has = all.len() - missing.len();
-    let seeds = grid.config.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    let lacks = if missing.is_empty() { String::new() } else { format!("; not run: {}", missing.join(", ")) };
+    let told = |seeds: &[u64]| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let mut lacks = if missing.is_empty() { String::new() } else { format!("; not run: {}", missing.join(", ")) };
+    for (name, tried) in grid.tried.iter().filter(|(_, tried)| tried.took.len() < grid.config.seeds.len()) {
+        let run: Vec<u64> = tried.took.iter().map(|took| took.seed).collect();
+        lacks += &format!("; {name} only with {}", told(&run));
+    }
+    let seeds = told(&grid.config.seeds);
     Ok(format!("{has} of {} arms were run, each with the seeds {seeds}{lacks}", all.len()))
+}
+
+/// How many seeds the arms of some axes were run with, in words.
+fn seeds(grid: &Grid, axes: &[&str]) -> String {
+    match grid.seeds(axes) {
+        (1, 1) => "1 seed".into(),
+        (fewest, most) if fewest == most => format!("{most} seeds"),
+        (fewest, most) => format!("{fewest} to {most} seeds"),
+    }
 }
 
 #[cfg(test)]

@@ -125,6 +125,25 @@ impl Ensemble {
         Self::new(names, notes, &task.strata, &task.sentences)
     }
 
+    /// The same with the answers of one more model, such as the greedy ones beside the samples.
+    pub fn and(mut self, name: &str, predictions: &[Prediction]) -> Result<Self> {
+        if self.models.iter().any(|model| model == name) {
+            return Err(Error::input(format!("predictions of `{name}` come twice: name each set once")));
+        }
+        let answers: BTreeMap<&str, &Vec<Span>> =
+            predictions.iter().map(|one| (one.case_id.as_str(), &one.answer)).collect();
+        for note in &mut self.notes {
+            let spans = answers.get(note.scorer.name.as_str());
+            let spans =
+                spans.ok_or_else(|| Error::input(format!("{name}: no prediction of note `{}`", note.scorer.name)))?;
+            let chars = note.text.chars().count();
+            note.answers.push(spans.iter().filter(|span| span.fits(chars)).cloned().collect());
+            note.overlaps = Overlaps::of(&note.answers);
+        }
+        self.models.push(name.to_string());
+        Ok(self)
+    }
+
     /// Of files as MedDec's scorer reads them; also what was left out of gold files. Every file must have an entry for every gold note: a note
     /// without decisions has an empty list.
     pub fn of_files(
@@ -327,6 +346,12 @@ pub(super) mod tests {
         assert_eq!((made.models.as_slice(), made.size().0), (&["sample 1".to_string(), "sample 2".into()][..], 3));
         assert_eq!((made.best_single(), &made.notes[1].answers[0]), ("sample 1", &task.corpus().test[1].gold));
         assert!(made.notes.iter().all(|note| note.answers[1].is_empty()));
+        let greedy: Vec<Prediction> =
+            task.corpus().test[..3].iter().map(|note| Prediction::of(note, note.gold.clone(), "")).collect();
+        let more = made.clone().and("greedy", &greedy).unwrap();
+        assert!(more.models[2] == "greedy" && more.notes.iter().all(|note| note.answers[2] == note.answers[0]));
+        let lacks = more.clone().and("again", &greedy[1..]).unwrap_err().to_string();
+        assert!(lacks.contains("again: no prediction of note `") && more.and("greedy", &greedy).is_err(), "{lacks}");
         predictions[2].voted = None;
         let error = Ensemble::of_samples(&task, &predictions).unwrap_err();
         assert!(error.to_string().contains("0 samples, expected 2"), "{error}");

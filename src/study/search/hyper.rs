@@ -12,8 +12,7 @@
 use super::space;
 use super::space::{Point, Space};
 use super::tpe::Tpe;
-use crate::corpus::split::validation_split;
-use crate::corpus::{Corpus, Example, Finding};
+use crate::corpus::Example;
 use crate::error::{Error, Result};
 use crate::generate::base_id;
 use crate::io;
@@ -22,12 +21,14 @@ use crate::prompt::Prompt;
 use crate::run::{Run, RunSpec, SearchSpec, Store, write_predictions};
 use crate::study::asking::ask;
 use crate::study::config::{PredictConfig, TrainConfig};
-use crate::task::{AnyTask, LabelTask, Task};
+use crate::study::experiment::told;
+use crate::task::{self, AnyTask};
 use crate::train::{LogLine, Progress, Sequence, mean_loss, read_log};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A search, as in its TOML file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,9 +92,19 @@ pub struct Search {
     pub chosen: usize,
     pub inner_cases: usize,
     pub outer_cases: usize,
-    /// Micro-F1 of the chosen trial on normalised labels: of the validation cases that chose it, and of the outer ones.
-    pub inner_f1: Option<Estimate>,
-    pub outer_f1: Option<Estimate>,
+    /// Key of the task's main metric, read as the task reads first (labels normalised).
+    #[serde(default = "micro_f1")]
+    pub metric: String,
+    /// The metric of the chosen trial: of the validation cases that chose it, and of the outer ones.
+    #[serde(alias = "inner_f1")]
+    pub inner_score: Option<Estimate>,
+    #[serde(alias = "outer_f1")]
+    pub outer_score: Option<Estimate>,
+}
+
+/// The metric of searches that do not name it.
+fn micro_f1() -> String {
+    "micro_f1".into()
 }
 
 impl SearchConfig {
@@ -120,8 +131,9 @@ struct SearchContext<'a> {
     resume: bool,
     config: &'a SearchConfig,
     base: &'a TrainConfig,
-    /// Its training cases are the inner ones, its test cases the outer ones.
-    task: LabelTask,
+    /// Its training cases are the inner ones, its test cases the outer ones. The outer ones are drawn by the seed's complement: drawn by a seed
+    /// that also draws the inner validation cases they would be those cases, and none would be left to choose by.
+    task: Arc<dyn AnyTask>,
 }
 
 impl Run {
@@ -130,18 +142,18 @@ impl Run {
     pub fn search_in(store: &Store, config: &SearchConfig, resume: bool) -> Result<Run> {
         config.check()?;
         let base = TrainConfig::named(&config.base)?;
-        let task = LabelTask::open(&base.corpus)?;
-        let corpus = &task.corpus;
+        let task = task::open(&base.corpus)?;
         let spec = RunSpec::Search(SearchSpec {
             search: io::to_value(config)?,
             base_config: io::to_value(&base)?,
-            corpus: corpus.digest(),
-            synthetic: corpus.synthetic,
+            corpus: task.corpus_digest(),
+            synthetic: task.synthetic(),
             base: base_id(&base.model)?,
-            prompt: Prompt::named(&base.prompt, Task::context(&task))?.id(),
+            prompt: Prompt::named(&base.prompt, task.context())?.id(),
+            task: told(&*task),
         });
         let make = |dir: &Path| {
-            let task = task.with_corpus(nested(corpus.clone(), config))?;
+            let task = task.nested(config.outer, !config.seed)?;
             SearchContext { store, resume, config, base: &base, task }.search(dir)
         };
         match resume {
@@ -156,18 +168,12 @@ impl Run {
     }
 }
 
-/// The training cases alone, the outer ones as test cases. They are drawn by the seed's complement: drawn by a seed that also draws the
-/// inner validation cases they would be those cases, and none would be left to choose by.
-fn nested(corpus: Corpus, config: &SearchConfig) -> Corpus {
-    let (inner, outer) = validation_split(&corpus.train, config.outer, !config.seed);
-    Corpus { name: format!("{}, training cases alone", corpus.name), train: inner, test: outer, ..corpus }
-}
-
 impl SearchContext<'_> {
     fn search(&self, dir: &Path) -> Result<()> {
-        if self.task.corpus.train.is_empty() || self.task.corpus.test.is_empty() {
-            let (inner, outer) = (self.task.corpus.train.len(), self.task.corpus.test.len());
-            return Err(Error::input(format!("{inner} inner and {outer} outer cases: choose another share as outer")));
+        let (inner_cases, outer_cases) = (self.task.train().len(), self.task.test().len());
+        if inner_cases == 0 || outer_cases == 0 {
+            let said = format!("{inner_cases} inner and {outer_cases} outer cases: choose another share as outer");
+            return Err(Error::input(said));
         }
         let tpe = Tpe::new(self.config.seed, self.config.startup);
         let mut trials: Vec<Trial> = Vec::new();
@@ -181,14 +187,13 @@ impl SearchContext<'_> {
         let chosen = finished.min_by(|a, b| a.inner_loss.total_cmp(&b.inner_loss)).map(|trial| trial.number);
         let chosen = chosen.ok_or_else(|| Error::failed("every trial was stopped: raise startup"))?;
         let best = &trials[chosen - 1];
-        let (inner_f1, outer_f1) = self.scores(best, dir)?;
-        let (inner_cases, outer_cases) = (self.task.corpus.train.len(), self.task.corpus.test.len());
+        let (metric, (inner_score, outer_score)) = (self.task.main_metric()?, self.scores(best, dir)?);
         let recommended =
             TrainConfig { name: format!("{}-best", self.config.name), ..space::apply(self.base, &best.values)? };
         let text = toml::to_string(&recommended).map_err(|e| Error::failed(e.to_string()))?;
         io::write(&dir.join("best.toml"), text.as_bytes())?;
         std::fs::remove_file(dir.join("trials.json")).map_err(Error::io(dir))?; // all in search.json
-        let found = Search { trials, chosen, inner_cases, outer_cases, inner_f1, outer_f1 };
+        let found = Search { trials, chosen, inner_cases, outer_cases, metric, inner_score, outer_score };
         io::write_json(&dir.join("search.json"), &found)
     }
 
@@ -205,7 +210,7 @@ impl SearchContext<'_> {
     fn trial(&self, number: usize, point: Point, earlier: &[Trial]) -> Result<Trial> {
         let values = space::values(&self.config.space, &point);
         let config = self.train_config(&values, earlier)?;
-        let run = Run::train_on(self.store, &config, &self.task, self.resume)?;
+        let run = Run::train_on(self.store, &config, &*self.task, self.resume)?;
         let progress: Progress = io::read_json(&run.path("progress.json"))?;
         let Some(inner_loss) = progress.best_loss else {
             return Err(Error::input("no validation cases to choose by: raise validation in the base config"));
@@ -219,35 +224,36 @@ impl SearchContext<'_> {
     }
 
     fn prompt(&self) -> Result<Prompt> {
-        Prompt::named(&self.base.prompt, Task::context(&self.task))
+        Prompt::named(&self.base.prompt, self.task.context())
     }
 
     /// Mean loss of the outer cases, nats a supervised token.
     fn outer_loss(&self, run: &Run, config: &TrainConfig) -> Result<Option<f64>> {
-        let (local, prompt) = (PredictConfig::tuned(run, config).open(&self.task)?, self.prompt()?);
+        let (local, prompt) = (PredictConfig::tuned(run, config).open(&*self.task)?, self.prompt()?);
         let encoder = local.encoder();
-        let one = |case: &Finding| {
-            let example = encoder.train_case(&prompt, case, &self.task.target(&case.gold))?;
+        let one = |case: &Example<Value>| {
+            let example = encoder.train_case(&prompt, case, &self.task.taught(case)?)?;
             Ok(Sequence::completion(example.ids, example.prompt_len))
         };
-        let outer = self.task.corpus.test.iter().map(one).collect::<Result<Vec<_>>>()?;
+        let outer = self.task.test().iter().map(one).collect::<Result<Vec<_>>>()?;
         mean_loss(&local.model, &outer, config.training.batch_tokens)
     }
 
-    /// Micro-F1 of the chosen trial's greedy answers to the validation and the outer cases, which are kept beside.
+    /// The main metric of the chosen trial's greedy answers to the validation and the outer cases, which are kept beside.
     fn scores(&self, best: &Trial, dir: &Path) -> Result<(Option<Estimate>, Option<Estimate>)> {
         let run = Run::load(&self.store.root().join(&best.run))?;
         let config: TrainConfig = serde_json::from_value(run.known().config.unwrap_or_default())
             .map_err(|e| Error::failed(format!("{}: {e}", best.run)))?;
-        let (local, prompt) = (PredictConfig::tuned(&run, &config).open(&self.task)?, self.prompt()?);
-        let (_, validation) = validation_split(&AnyTask::train(&self.task), config.validation, config.training.seed);
+        let (local, prompt) = (PredictConfig::tuned(&run, &config).open(&*self.task)?, self.prompt()?);
+        let (_, validation) = self.task.split(&config.split())?;
+        let reading = self.task.readings().first().copied().unwrap_or(Reading::Raw);
         let score = |cases: &[Example<Value>], file: &str| -> Result<Option<Estimate>> {
-            let answers = ask(&local, &prompt, &self.task, cases)?;
+            let answers = ask(&local, &prompt, &*self.task, cases)?;
             write_predictions(&dir.join(file), &answers)?;
-            let table = AnyTask::score(&self.task, &[&answers], Reading::Normalised)?.pop().unwrap_or_default();
+            let table = self.task.score(&[&answers], reading)?.pop().unwrap_or_default();
             Ok(Bootstrap::default().estimates(&table).into_iter().next().flatten())
         };
-        Ok((score(&validation, "inner.jsonl")?, score(&AnyTask::test(&self.task), "outer.jsonl")?))
+        Ok((score(&validation, "inner.jsonl")?, score(&self.task.test(), "outer.jsonl")?))
     }
 }
 
@@ -349,7 +355,15 @@ mod tests {
     #[test]
     fn optimism_is_what_the_chosen_trial_has_more_than_the_others() {
         let trials = vec![trial(1, 1.0, 4, None), trial(2, 2.0, 4, None), trial(3, 0.5, 2, Some(0.1))];
-        let search = Search { trials, chosen: 1, inner_cases: 8, outer_cases: 2, inner_f1: None, outer_f1: None };
+        let search = Search {
+            trials,
+            chosen: 1,
+            inner_cases: 8,
+            outer_cases: 2,
+            metric: micro_f1(),
+            inner_score: None,
+            outer_score: None,
+        };
         let (chosen, mean) = search.optimism().unwrap();
         assert!((chosen - 0.1).abs() < 1e-12 && (mean - 0.15).abs() < 1e-12);
     }

@@ -223,6 +223,13 @@ impl Task for DecisionTask {
 
     /// What a model marked is no measure of a training: pseudo-labelled notes that fall to validation are trained on, or left out where a gold note
     /// of their patient is validated on.
+    fn nested(&self, outer: f64, seed: u64) -> Result<Self> {
+        let (train, test) = Task::split(self, &Split { validation: outer, cases: None, seed })?;
+        let name = format!("{}, training notes alone", self.corpus.name);
+        let context = context_of(&train)?;
+        Ok(Self { corpus: Corpus { name, train, test, ..self.corpus.clone() }, context, ..self.clone() })
+    }
+
     fn split(&self, split: &Split) -> Result<(Vec<Note>, Vec<Note>)> {
         let (mut train, mut valid) = split.of(&self.corpus.train)?;
         let marked: Vec<Note> = valid.extract_if(.., |note| note.case_id.starts_with(PSEUDO)).collect();
@@ -341,6 +348,19 @@ mod tests {
         assert!(again == valid && train.iter().all(|note| note.group != patient), "{patient}");
         assert_eq!(crate::task::AnyTask::split(&marked, &split).unwrap().0.len(), train.len());
         assert_eq!(task.clone().on_validation().unwrap().corpus.test[0].case_id, "4_4_4");
+    }
+
+    #[test]
+    fn a_nested_task_asks_about_training_notes_that_it_does_not_learn_from() {
+        let task = task();
+        let nested = (0..32).find_map(|seed| Task::nested(&task, 0.5, seed).ok()).unwrap();
+        let ids = |notes: &[Note]| notes.iter().map(|note| note.case_id.clone()).collect::<BTreeSet<_>>();
+        let groups = |notes: &[Note]| notes.iter().map(|note| note.group.clone()).collect::<BTreeSet<_>>();
+        let (inner, outer) = (&nested.corpus.train, &nested.corpus.test);
+        assert!(!inner.is_empty() && !outer.is_empty() && groups(inner).is_disjoint(&groups(outer)));
+        assert_eq!(&ids(inner) | &ids(outer), ids(&task.corpus.train));
+        assert!(nested.context.examples.iter().all(|one| ids(inner).contains(&one.case.case_id)));
+        assert_ne!(crate::task::AnyTask::corpus_digest(&nested), crate::task::AnyTask::corpus_digest(&task));
     }
 
     #[test]

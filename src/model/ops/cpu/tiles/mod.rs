@@ -81,6 +81,25 @@ impl Unit {
             }
         }
     }
+
+    /// The same for the first `columns` of the right columns, turned: [left block][0][column][row]. False, with nothing done, where there is no
+    /// faster way for so few.
+    fn few(
+        self,
+        a: [Side; 2],
+        b: Side,
+        columns: usize,
+        shape: [usize; 2],
+        soon: Option<*const u16>,
+        out: &mut Sums,
+    ) -> bool {
+        if self != Self::Dot || columns > dot::FEW {
+            return false;
+        }
+        // SAFETY: as in `block`.
+        unsafe { dot::few(a, b, columns, shape, soon, out) };
+        true
+    }
 }
 
 /// The sums of one block product: [row block][column block][row][column].
@@ -136,8 +155,11 @@ pub fn forward_each(unit: Unit, ws: &[Source], tokens: usize, parts: Parts, x: &
                 let left = [at, (at + 1).min((width - 1) / SIDE)].map(|block| w.side(block).from(from));
                 let right = [xs.side(block, from), xs.side(block + 1, from)];
                 let soon = if block == 0 { w.soon(at, from) } else { None };
-                unit.block(left, right, [count, parts as usize], soon, &mut sums);
-                sums.0.iter_mut().flatten().for_each(pack::turn); // now tokens by rows of W
+                let shape = [count, parts as usize];
+                if !unit.few(left, right[0], tokens - block * SIDE, shape, soon, &mut sums) {
+                    unit.block(left, right, shape, soon, &mut sums);
+                    sums.0.iter_mut().flatten().for_each(pack::turn); // now tokens by rows of W
+                }
                 for (half, sums) in sums.0.iter().enumerate().filter(|(half, _)| (at + half) * SIDE < width) {
                     let first = (at + half) * SIDE;
                     put(sums.each_ref(), &mut columns[block * SIDE..], first..width.min(first + SIDE), from > 0);
@@ -304,6 +326,27 @@ mod tests {
             );
             assert!(y < 4e-6 && dx < 4e-6, "{unit:?} {shape:?}: {y} {dx}");
         });
+    }
+
+    #[test]
+    fn a_token_has_the_same_products_alone_and_among_others() {
+        for unit in Unit::all() {
+            for [n, k] in [[64, 64], [40, 96], [33, 50], [96, 2080]] {
+                let w: Vec<bf16> = noise(n * k, 0.31).into_iter().map(bf16::from_f32).collect();
+                let x = noise(37 * k, 0.7);
+                for parts in [Parts::One, Parts::Three] {
+                    let of = |tokens: usize| {
+                        let mut y = vec![9.0; tokens * n];
+                        forward(unit, &Source::bf16(&w, k), tokens, parts, &x[..tokens * k], &mut y);
+                        y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                    };
+                    let all = of(37);
+                    for tokens in [1, 2, 3, 5, 8, 9, 16, 19, 33] {
+                        assert!(of(tokens) == all[..tokens * n], "{unit:?} {parts:?} [{n}, {k}]: {tokens} tokens");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

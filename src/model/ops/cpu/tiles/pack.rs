@@ -232,7 +232,19 @@ pub fn turn(words: &mut [f32; SIDE * SIDE]) {
 fn turn_avx512(words: &mut [f32; SIDE * SIDE]) {
     use std::arch::x86_64::*;
     // SAFETY: sixteen rows of sixteen words.
-    let r: [__m512; 16] = std::array::from_fn(|i| unsafe { _mm512_loadu_ps(words.as_ptr().add(i * SIDE)) });
+    let columns = turned(std::array::from_fn(|i| unsafe { _mm512_loadu_ps(words.as_ptr().add(i * SIDE)) }));
+    for (i, column) in columns.into_iter().enumerate() {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(words.as_mut_ptr().add(i * SIDE), column) };
+    }
+}
+
+/// The columns of sixteen rows of sixteen words.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn turned(r: [std::arch::x86_64::__m512; SIDE]) -> [std::arch::x86_64::__m512; SIDE] {
+    use std::arch::x86_64::*;
     let pairs = |low: bool, i: usize| {
         let (a, b) = (r[2 * i], r[2 * i + 1]);
         _mm512_castps_pd(if low { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) })
@@ -244,21 +256,17 @@ fn turn_avx512(words: &mut [f32; SIDE * SIDE]) {
             _mm512_castpd_ps(if j % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
         })
     });
+    let mut columns = [_mm512_setzero_ps(); SIDE];
     for j in 0..4 {
         let [a, b, c, d] = [fours[0][j], fours[1][j], fours[2][j], fours[3][j]];
         let even = (_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b10_00_10_00>(c, d));
         let odd = (_mm512_shuffle_f32x4::<0b11_01_11_01>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(c, d));
-        let columns = [
-            _mm512_shuffle_f32x4::<0b10_00_10_00>(even.0, even.1),
-            _mm512_shuffle_f32x4::<0b10_00_10_00>(odd.0, odd.1),
-            _mm512_shuffle_f32x4::<0b11_01_11_01>(even.0, even.1),
-            _mm512_shuffle_f32x4::<0b11_01_11_01>(odd.0, odd.1),
-        ];
-        for (part, column) in columns.into_iter().enumerate() {
-            // SAFETY: as above; 4 · part + j < 16.
-            unsafe { _mm512_storeu_ps(words.as_mut_ptr().add((4 * part + j) * SIDE), column) };
-        }
+        columns[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(even.0, even.1);
+        columns[4 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(odd.0, odd.1);
+        columns[8 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(even.0, even.1);
+        columns[12 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(odd.0, odd.1);
     }
+    columns
 }
 
 /// Stretches of a sum over `steps` tiles: (first, count).
