@@ -455,6 +455,23 @@ fn a_dry_run_prints_files_and_card_and_contacts_nobody() {
 }
 
 #[test]
+fn a_dry_run_of_a_merged_model_leaves_nothing_behind() {
+    let (server, (at, _)) = (Server::start(), store());
+    let root = at.path().to_str().unwrap();
+    let shards = |size: &str| {
+        let args = ["push", "lora-plain", "--root", root, "--to", REPO, "--base", "org/base", "--license", "mit"];
+        let (code, out, err) = dxlab(&server, &[&args[..], &["--merged", "--dry-run", "--shard-size", size]].concat());
+        assert_eq!(code, 0, "{out}{err}");
+        out.lines().filter(|line| line.contains(".safetensors") && !line.contains("index")).count()
+    };
+    let (small, large) = (shards("1MB"), shards("5GB"));
+    assert!(small > 1 && large == 1, "{small} and {large} files of weights");
+    let left: Vec<_> = std::fs::read_dir(at.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".push")), "{left:?}");
+    assert!(server.seen().is_empty(), "nobody is asked");
+}
+
+#[test]
 fn a_run_is_pushed_by_the_command_and_without_answers_its_scores_are_missing() {
     let (server, (at, run)) = (Server::start(), store());
     for dir in std::fs::read_dir(at.path()).unwrap().map(|e| e.unwrap().path()) {

@@ -66,9 +66,9 @@ impl Push {
         println!("{:>14} bytes  to {}{}", package.bytes()?, push.to, if self.private { ", private" } else { "" });
         if self.dry_run {
             print!("\n{}", package.card);
-            return Ok(());
+            return package.forget();
         }
-        let pushed = package.send(&Hub::from_env(), &push, self.private, &run)?;
+        let pushed = package.send(&Hub::from_env_to_write(), &push, self.private, &run)?;
         for name in &pushed.present {
             println!("{name} was there already");
         }

@@ -103,9 +103,12 @@ struct Limits {
     /// Requests that are answered or wait; one more gets status 429
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     queue: u32,
-    /// Tokens that all caches together may come to hold
+    /// Tokens that all caches together may come to hold; a request that needs more by itself is refused
     #[arg(long, default_value_t = 1 << 16, value_name = "N")]
     cache_tokens: usize,
+    /// Connections open at the same time; further ones wait
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    connections: u32,
     /// Tokens of prompts kept for others that begin alike; 0 keeps none
     #[arg(long, default_value_t = 1 << 13, value_name = "N")]
     kept_tokens: usize,
@@ -173,9 +176,10 @@ impl Serve {
         let served = Served::open(&self.model, &self.adapter, self.weights.precision(), self.encoder.as_deref())?;
         findings.strangers(&served).iter().for_each(|what| crate::process::tell(&format!("dxlab serve: {what}")));
         let names: Vec<String> = served.entries.iter().map(|entry| entry.name.clone()).collect();
-        let Limits { batch, queue, cache_tokens, kept_tokens, body, seconds } = self.limits;
+        let Limits { batch, queue, cache_tokens, connections, kept_tokens, body, seconds } = self.limits;
         let time = Duration::from_secs(seconds);
-        let bounds = Bounds { body, answer: time, drain: time, queue: queue as usize, ..Bounds::default() };
+        let (queue, connections) = (queue as usize, connections as usize);
+        let bounds = Bounds { body, answer: time, drain: time, queue, connections, ..Bounds::default() };
         let room = Room { sequences: batch as usize, tokens: cache_tokens, kept: kept_tokens };
         let hosts = self.access.allow_host;
         let config = ServeConfig { host: self.host, port: self.port, bounds, room, keys, hosts, log: self.log };

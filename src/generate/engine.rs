@@ -49,6 +49,13 @@ pub struct Ask {
     pub top: usize,
 }
 
+impl Ask {
+    /// Tokens that its caches may come to hold.
+    fn tokens(&self) -> usize {
+        self.samples * (self.prompt.len() + self.max_new)
+    }
+}
+
 /// A token that was drawn; the one that ends an answer among them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
@@ -78,7 +85,7 @@ pub trait Listen: Send {
 pub struct Room {
     /// Sequences decoded at the same time.
     pub sequences: usize,
-    /// Tokens of all caches together, new tokens that may come included. A request that is larger than that runs alone. What recurrent layers
+    /// Tokens of all caches together, new tokens that may come included; a request that is larger than that is refused. What recurrent layers
     /// know of a sequence comes on top; it does not grow.
     pub tokens: usize,
     /// Tokens of prompts kept for others that begin alike. Recurrent layers keep a state a piece besides.
@@ -127,11 +134,6 @@ struct Request {
 }
 
 impl Request {
-    /// Tokens that its caches may come to hold.
-    fn tokens(&self) -> usize {
-        self.ask.samples * (self.ask.prompt.len() + self.ask.max_new)
-    }
-
     fn rules(&self) -> Rules<'_> {
         Rules { sampling: &self.ask.sampling, stop: &self.ask.stop, max_new: self.ask.max_new }
     }
@@ -184,6 +186,15 @@ impl Engine {
             _ if ask.samples == 0 || ask.samples > self.room.sequences => {
                 let (n, most) = (ask.samples, self.room.sequences);
                 bad(&format!("{n} answers to a prompt: expected 1 to {most}"))
+            }
+            _ if self.room.tokens < ask.tokens() => {
+                let Ask { samples, prompt, max_new, .. } = ask;
+                bad(&format!(
+                    "{} tokens of prompt and up to {max_new} new ones for each of {samples} answers are more than the {} that all caches may \
+                     hold together: ask for fewer answers or tokens",
+                    prompt.len(),
+                    self.room.tokens
+                ))
             }
             _ if ask.constraint.is_some() && ask.stop.is_empty() => {
                 bad("a constrained answer ends with the end of turn: expected a token that ends it")
@@ -238,17 +249,17 @@ impl Engine {
         let begun = self.reading.iter().filter(|reading| reading.cache.is_some()).count();
         let mut held: std::collections::BTreeSet<u64> = self.active.iter().map(|active| active.request).collect();
         held.extend(self.reading.iter().take(begun).map(|reading| reading.request));
-        let of = |id: &u64| self.requests.get(id).map_or((0, 0), |request| (request.left, request.tokens()));
+        let of = |id: &u64| self.requests.get(id).map_or((0, 0), |request| (request.left, request.ask.tokens()));
         let (mut sequences, mut tokens) = held.iter().map(of).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         for at in begun..self.reading.len() {
             let request = self.reading[at].request;
             let Some(asked) = self.requests.get(&request) else { continue };
             let full =
-                sequences + asked.ask.samples > self.room.sequences || tokens + asked.tokens() > self.room.tokens;
+                sequences + asked.ask.samples > self.room.sequences || tokens + asked.ask.tokens() > self.room.tokens;
             if full && sequences > 0 {
                 return;
             }
-            (sequences, tokens) = (sequences + asked.ask.samples, tokens + asked.tokens());
+            (sequences, tokens) = (sequences + asked.ask.samples, tokens + asked.ask.tokens());
             self.reading[at].cache = Some(self.models[asked.ask.model].cache());
         }
     }

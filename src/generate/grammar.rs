@@ -51,32 +51,50 @@ impl Grammar {
             };
             line.apply_to(&mut schema);
         }
-        Self::new("json schema", GrammarWithLexer::from_json_schema(schema), tokenizer)
+        let bytes = schema.to_string().len();
+        Self::new("json schema", bytes, GrammarWithLexer::from_json_schema(schema), tokenizer)
     }
 
     /// Text of a context-free grammar whose first rule is `start`.
     pub fn lark(grammar: &str, tokenizer: Arc<Tokenizer>) -> Result<Self> {
-        Self::new("grammar", GrammarWithLexer::from_lark(grammar.into()), tokenizer)
+        Self::new("grammar", grammar.len(), GrammarWithLexer::from_lark(grammar.into()), tokenizer)
     }
 
     /// Text that a regular expression (the `regex` crate's, without look-around and anchors) matches from beginning to
     /// end.
     pub fn regex(expression: &str, tokenizer: Arc<Tokenizer>) -> Result<Self> {
-        Self::new("regular expression", GrammarWithLexer::from_regex(expression), tokenizer)
+        Self::new("regular expression", expression.len(), GrammarWithLexer::from_regex(expression), tokenizer)
     }
 
-    fn new(what: &str, grammar: GrammarWithLexer, tokenizer: Arc<Tokenizer>) -> Result<Self> {
+    fn new(what: &str, bytes: usize, grammar: GrammarWithLexer, tokenizer: Arc<Tokenizer>) -> Result<Self> {
+        if bytes > MAX_BYTES {
+            return Err(Error::input(format!("{what}: {bytes} bytes: expected at most {MAX_BYTES}")));
+        }
         let end = tokenizer.control().turn_end;
         let env: TokEnv = Arc::new(Vocabulary::new(tokenizer)?);
         let mut factory = ParserFactory::new_simple(&env).map_err(|e| Error::failed(format!("{what}: {e:#}")))?;
         factory.quiet().limits_mut().verbose_errors = false;
-        let parser = factory.create_parser(TopLevelGrammar::from_grammar(grammar));
-        let matcher = Matcher::new(parser);
+        let compile = || Matcher::new(factory.create_parser(TopLevelGrammar::from_grammar(grammar)));
+        let matcher = deep(compile).ok_or_else(|| Error::failed(format!("{what}: no thread to compile it on")))?;
         match matcher.get_error() {
             Some(error) => Err(Error::input(format!("{what}: {}", first_line(&error)))),
             None => Ok(Self { matcher, end }),
         }
     }
+}
+
+/// Longest grammar or schema, in bytes: references within it lie so deep at most.
+const MAX_BYTES: usize = 1 << 17;
+/// Bytes of stack for [`MAX_BYTES`] of references to references; memory is only taken as far as the stack grows.
+const STACK: usize = 1 << 30;
+
+/// `work` on a thread with a deep stack: llguidance follows references by recursion, and a stack that overflows ends the process. None where
+/// there is no such thread, or it panicked.
+fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("grammar".into()).stack_size(STACK).spawn_scoped(scope, work);
+        thread.ok()?.join().ok()
+    })
 }
 
 /// llguidance's message without the state that follows it.

@@ -71,6 +71,9 @@ pub fn rank(
     prompts.iter().map(of).collect()
 }
 
+/// Tokens of a prompt's cache that are copied for candidates at the same time, at most; one candidate is always scored.
+const COPIED: usize = 1 << 15;
+
 /// log p of every candidate, in their order.
 fn score_candidates(model: &CausalLm, prompt: &[u32], candidates: &[Vec<u32>], batch: usize) -> Result<Vec<f64>> {
     let mut cache = model.cache();
@@ -80,7 +83,7 @@ fn score_candidates(model: &CausalLm, prompt: &[u32], candidates: &[Vec<u32>], b
     let whole = log_sum_exp(&logits);
     let mut scores: Vec<f64> = candidates.iter().map(|c| (logits[c[0] as usize] - whole) as f64).collect();
     let longer: Vec<usize> = (0..candidates.len()).filter(|&i| candidates[i].len() > 1).collect();
-    for some in longer.chunks(batch) {
+    for some in longer.chunks(batch.min(COPIED / prompt.len().max(1)).max(1)) {
         let read = |i: usize| &candidates[i][..candidates[i].len() - 1]; // the last token is predicted, never read
         let ids: Vec<u32> = some.iter().flat_map(|&i| read(i).to_vec()).collect();
         let targets: Vec<u32> = some.iter().flat_map(|&i| candidates[i][1..].to_vec()).collect();

@@ -18,6 +18,9 @@ use tokio::time::{timeout, timeout_at};
 /// Time for a request's body to come.
 const BODY: Duration = Duration::from_secs(30);
 
+/// Time that a request which has not come whole still gets when the server is to end.
+pub const GRACE: Duration = Duration::from_secs(2);
+
 /// Limits on what is taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -55,7 +58,7 @@ pub struct App {
     pub next: AtomicU64,
     /// Seconds since 1970.
     pub started: u64,
-    /// Names that `Host:` may have besides this machine's own, where only this machine is listened to.
+    /// Names that `Host:` may have besides this machine's own, where only this machine is listened to or some are given.
     pub hosts: Option<Vec<String>>,
     pub stopped: watch::Receiver<bool>,
     pub log: bool,
@@ -127,17 +130,17 @@ impl App {
     }
 
     async fn enter(&self, account: Arc<Account>, request: Request) -> Result<Admitted, ApiError> {
+        // who sends half a body must not keep others out of the queue
+        let body = self.body(request).await?;
         let (account, permit, deadline) = self.place(account)?;
-        Ok(Admitted { account, permit, body: self.body(request).await?, deadline })
+        Ok(Admitted { account, permit, body, deadline })
     }
 
     /// Counts a request and gives it a place in the queue.
     pub fn place(&self, account: Arc<Account>) -> Result<Place, ApiError> {
         account.request()?;
         if *self.stopped.borrow() {
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is about to end")
-                .code("stopping")
-                .retry(10));
+            return Err(stopping());
         }
         let full = |_| {
             let what = format!("{} requests are answered or wait: come again", self.bounds.queue);
@@ -162,7 +165,16 @@ impl App {
         if length.is_some_and(|length| length > most) {
             return Err(large());
         }
-        match timeout(BODY, to_bytes(request.into_body(), most)).await {
+        let mut stopped = self.stopped.clone();
+        let ending = async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let came = tokio::select! {
+            came = timeout(BODY, to_bytes(request.into_body(), most)) => came,
+            () = ending => return Err(stopping()),
+        };
+        match came {
             Ok(Ok(body)) => Ok(body),
             Ok(Err(error)) if error.to_string().contains("length limit") => Err(large()),
             Ok(Err(_)) => Err(ApiError::bad("the body did not come whole")),
@@ -178,6 +190,10 @@ impl App {
     pub fn id(&self, kind: &str) -> String {
         format!("{kind}-{:x}-{}", self.started, self.next.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+fn stopping() -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is about to end").code("stopping").retry(10)
 }
 
 pub fn late(bounds: &Bounds) -> ApiError {

@@ -202,7 +202,8 @@ fn constraint(fields: &mut Fields, served: &Served) -> Result<Option<Box<dyn Con
     let tokenizer = || served.tokenizer.clone();
     let named = |name: &'static str| move |e: crate::Error| ApiError::field(name, e.to_string());
     let mut made: Vec<Box<dyn Constraint>> = Vec::new();
-    let count = match fields.text("choices_count")?.as_deref() {
+    let counted = fields.text("choices_count")?;
+    let count = match counted.as_deref() {
         None | Some("one") => Count::One,
         Some("many") => Count::Many,
         Some(_) => return Err(ApiError::field("choices_count", "`choices_count`: expected `one` or `many`")),
@@ -212,6 +213,8 @@ fn constraint(fields: &mut Fields, served: &Served) -> Result<Option<Box<dyn Con
             return Err(ApiError::field("choices", format!("`choices`: at most {MOST_CHOICES} labels")));
         }
         made.push(Box::new(Labels::new(&choices, count, &served.tokenizer).map_err(named("choices"))?));
+    } else if counted.is_some() {
+        return Err(ApiError::field("choices_count", "`choices_count` is of `choices`, which is missing"));
     }
     if let Some(grammar) = fields.text("grammar")? {
         made.push(Box::new(Grammar::lark(&grammar, tokenizer()).map_err(named("grammar"))?));

@@ -228,6 +228,13 @@ impl Findings {
 
 /// Platt's scaling of the log-probabilities of a run's answers, against whether they were right as a whole.
 fn calibrated(run: &Run, task: &LabelTask) -> Result<Fitted> {
+    plainly_asked(run)?;
+    if run.known().corpus.as_deref() == Some(&AnyTask::corpus_digest(task)) {
+        return Err(Error::input(format!(
+            "{}: asked about the test cases, which say how good a calibrated server is: calibrate on a run of `dxlab predict --part validation`",
+            run.dir.display()
+        )));
+    }
     let answers = run.answers(task)?;
     let asked = asked_in(run, &answers)?;
     let typed = crate::task::typed_predictions(task, &answers)?;
@@ -252,6 +259,18 @@ fn calibrated(run: &Run, task: &LabelTask) -> Result<Fitted> {
     Ok(Fitted { platt: platt(&scores, &outcomes), asked, cases: scored.len() })
 }
 
+/// Fails for a run whose answers were made otherwise than the single answer of this server: another number would stand beside it.
+fn plainly_asked(run: &Run) -> Result<()> {
+    match ["constrain", "vote", "ranking", "endpoint"].iter().find(|key| !run.spec.spec[**key].is_null()) {
+        Some(key) => Err(Error::input(format!(
+            "{}: its answers were made otherwise than this server makes them (`{key}` in its spec.json): expected one free greedy answer to \
+             each case",
+            run.dir.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn asked_in(run: &Run, answers: &[crate::task::AnyPrediction]) -> Result<Asked> {
     let first = answers.first().ok_or_else(|| Error::input(format!("{}: no answers", run.dir.display())))?;
     Ok(Asked { model: first.model.clone(), adapter: first.adapter.clone(), prompt: first.prompt.clone() })
@@ -259,6 +278,10 @@ fn asked_in(run: &Run, answers: &[crate::task::AnyPrediction]) -> Result<Asked> 
 
 /// The task's main score of a run, with its interval.
 fn measured(run: &Run, task: &LabelTask) -> Result<(Asked, Measured)> {
+    plainly_asked(run)?;
+    if !run.spec.spec["cases"].is_null() {
+        return Err(Error::input(format!("{}: asked about some of the test cases only", run.dir.display())));
+    }
     let answers = run.answers(task)?;
     let asked = asked_in(run, &answers)?;
     let metric = Metric::MicroF1.to_string();

@@ -1,17 +1,23 @@
 //! Connections: a limited number, headers and reading clients within a time, and an end that finishes what has begun.
-use super::app::Bounds;
+use super::app::{Bounds, GRACE};
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 
 /// Time for a request's headers, also between two requests of a connection.
-const HEADERS: Duration = Duration::from_secs(30);
+const HEADERS: Duration = Duration::from_secs(10);
 /// Wait after an accept that failed (too many open files).
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -55,7 +61,12 @@ async fn connection(stream: TcpStream, router: Router, write: Duration, mut stop
     let _ = stream.set_nodelay(true); // a token should not wait for the next one
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write)); // who never reads must not hold a connection
-    let service = TowerToHyperService::new(router);
+    let busy = Arc::new(AtomicUsize::new(0));
+    let (service, counted) = (TowerToHyperService::new(router), busy.clone());
+    let service = service_fn(move |request| {
+        let (guard, answer) = (Busy::of(&counted), service.call(request));
+        async move { answer.await.map(|response| response.map(|body| Body::new(Sending { body, _guard: guard }))) }
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(64 << 10);
     let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
@@ -64,5 +75,53 @@ async fn connection(stream: TcpStream, router: Router, write: Duration, mut stop
         _ = connection.as_mut() => return,
         _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await; // who went away is no error of ours
+    // what has begun is finished; who has not sent a whole request by now is not waited for
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => return, // who went away is no error of ours
+            () = tokio::time::sleep(GRACE) => if busy.load(Ordering::Relaxed) == 0 { return },
+        }
+    }
+}
+
+/// A request of a connection that is being answered.
+struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    fn of(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(all.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body on its way: its request is being answered until all of it has been taken.
+struct Sending {
+    body: Body,
+    _guard: Busy,
+}
+
+impl HttpBody for Sending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -174,6 +174,10 @@ impl Account {
         if used.day != day {
             (used.day, used.tokens) = (day, 0);
         }
+        if let Some(most) = self.limit.tokens_per_day.filter(|most| tokens > *most) {
+            let what = format!("this request may need {tokens} tokens, and the key has {most} a day: ask for less");
+            return Err(ApiError::bad(what).code("tokens_per_day"));
+        }
         if let Some(most) = self.limit.tokens_per_day.filter(|most| used.tokens + tokens > *most) {
             let what = format!(
                 "{most} tokens a day: {} are used or promised, and this request may need {tokens}",
@@ -227,6 +231,8 @@ mod tests {
         let mut first = account.charge_at(60, 10).unwrap();
         let full = account.charge_at(60, 20).err().unwrap();
         assert_eq!((full.status, full.retry_after), (StatusCode::TOO_MANY_REQUESTS, Some(DAY - 20)));
+        let never = account.charge_at(101, 20).err().unwrap();
+        assert_eq!((never.status, never.retry_after), (StatusCode::BAD_REQUEST, None), "waiting would not help");
         first.used = 30;
         drop(first);
         let second = account.charge_at(70, 30).unwrap();

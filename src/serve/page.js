@@ -61,7 +61,7 @@
     const { value, low, high, n } = m.estimate;
     const metric = { micro_f1: "micro-F1", hit_1: "share whose first disease is right" }[m.metric] ?? m.metric;
     const synthetic = m.synthetic ? " These cases are synthetic: the number says nothing about patients." : "";
-    return `Measured on ${n} cases of ${m.corpus}: ${metric} ${value.toFixed(3)}, 95 % interval ${low.toFixed(3)} to ${high.toFixed(3)} (run ${m.run}).${synthetic}`;
+    return `Measured on ${n} cases of ${m.corpus}, of one answer to each: ${metric} ${value.toFixed(3)}, 95 % interval ${low.toFixed(3)} to ${high.toFixed(3)} (run ${m.run}).${synthetic}`;
   }
 
   function label(named, i) {

@@ -211,7 +211,7 @@ fn measured_words(measured: Option<&Measured>) -> String {
                 other => other,
             };
             format!(
-                "Measured on {} cases of {corpus}: {metric} {:.3}, 95 % interval {:.3} to {:.3} (run {run}).{synthetic}",
+                "Measured on {} cases of {corpus}, of one answer to each: {metric} {:.3}, 95 % interval {:.3} to {:.3} (run {run}).{synthetic}",
                 estimate.n, estimate.value, estimate.low, estimate.high
             )
         }

@@ -27,6 +27,8 @@ pub struct RareDiseases {
     ranker: Box<dyn Ranker>,
     measured: Option<Measured>,
     threshold: Option<f64>,
+    /// Of what the ranker knows.
+    digest: String,
 }
 
 impl RareDiseases {
@@ -49,7 +51,8 @@ impl RareDiseases {
                 threshold = least_confidence(&benchmark.patients, cases);
             }
         }
-        Ok(Some(Self { bench, kind, ranker, measured, threshold }))
+        let digest = digest(bench)?;
+        Ok(Some(Self { bench, kind, ranker, measured, threshold, digest }))
     }
 
     /// Terms whose names or synonyms hold all words that were typed, as id and name.
@@ -94,6 +97,16 @@ impl RareDiseases {
         };
         json!({"signs": parts.iter().map(one).collect::<Vec<_>>()})
     }
+}
+
+/// SHA-256 of all that the ranker knows: the ontology's and the annotations' files, and the patients.
+fn digest(bench: &Bench) -> Result<String> {
+    let mut parts = vec![bench.digest()];
+    for name in ["hp.obo", "phenotype.hpoa"] {
+        let path = Knowledge::folder().join(name);
+        parts.push(crate::io::digest_bytes(&std::fs::read(&path).map_err(Error::io(&path))?));
+    }
+    Ok(crate::io::digest_bytes(parts.join(" ").as_bytes()))
 }
 
 /// Signs as they are typed: one a line, or with semicolons or commas between them in a single line.
@@ -198,7 +211,7 @@ impl Diagnoser for RareDiseases {
             model: format!("ranker {}", self.kind.name()),
             adapter: None,
             prompt: "none".into(),
-            corpus: self.bench.said(),
+            corpus: format!("{} ({})", self.digest, self.bench.said()),
             labels,
             probabilities: match self.kind {
                 RankerKind::Learned => "share of a disease in the learned ranker's softmax over those that it lists".into(),

@@ -76,7 +76,7 @@ impl Server {
             queue: Arc::new(Semaphore::new(bounds.queue.max(1))),
             next: AtomicU64::new(0),
             started,
-            hosts: (address.ip().is_loopback()).then_some(config.hosts),
+            hosts: (address.ip().is_loopback() || !config.hosts.is_empty()).then_some(config.hosts),
             stopped: stopped.clone(),
             log: config.log,
         });

@@ -6,9 +6,11 @@ use dxlab::corpus::Case;
 use dxlab::generate::{Answers, Endpoint, EndpointConfig, Local, Room};
 use dxlab::model::Precision;
 use dxlab::prompt::Prompt;
+use dxlab::run::{Run, Store};
 use dxlab::serve::{
     AdapterName, Bounds, Diagnoser, Findings, FindingsConfig, Keys, Limit, ServeConfig, Served, Server,
 };
+use dxlab::study::PredictConfig;
 use dxlab::task::LabelTask;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -450,7 +452,7 @@ fn a_client_that_never_reads_is_let_go() {
 
 #[test]
 fn a_full_queue_and_the_limits_of_a_key_say_when_to_come_again() {
-    let limit = Limit { requests_per_minute: Some(6), tokens_per_day: Some(400) };
+    let limit = Limit { requests_per_minute: Some(7), tokens_per_day: Some(400) };
     let keys = Keys::single("a-key-of-some-length", limit).unwrap();
     let server = server_with(ServeConfig { keys, ..ServeConfig::default() }, plain());
     let at = server.address();
@@ -465,13 +467,17 @@ fn a_full_queue_and_the_limits_of_a_key_say_when_to_come_again() {
     assert_eq!(post_as(at, path, key, &body).status, 200);
     let mut much = asked("A cyst.");
     much["max_tokens"] = json!(390);
+    let never = post_as(at, path, key, &much.to_string());
+    refused(&never, 400, "and the key has 400 a day");
+    assert!(!never.headers.contains("retry-after: "), "waiting would not help");
+    much["max_tokens"] = json!(375);
     let full = post_as(at, path, key, &much.to_string());
     refused(&full, 429, "400 tokens a day");
     assert!(full.headers.contains("retry-after: "));
     let statuses: Vec<u16> = (0..5).map(|_| post_as(at, path, key, &body).status).collect();
     assert_eq!(statuses[..4], [200; 4], "what was not used went back");
     let full = post_as(at, path, key, &body);
-    refused(&full, 429, "6 requests a minute");
+    refused(&full, 429, "7 requests a minute");
     assert!(full.headers.contains("retry-after: "));
     server.stop();
 
@@ -581,12 +587,28 @@ fn a_diagnosis_has_probabilities_evidence_digests_and_doubts() {
 #[test]
 fn runs_lend_their_score_and_their_calibration_where_the_same_was_asked() {
     let run = |name: &str| Some(dxlab::home().join("runs").join(name));
+    let store = tempfile::tempdir().unwrap();
+    let validation = LabelTask::open("findings").unwrap().validation(0.1, 7).unwrap();
+    let question = PredictConfig {
+        name: "validation".into(),
+        adapter: Some(adapter().folder),
+        model: "embedded-small".into(),
+        cases: Some(24),
+        ..PredictConfig::zero_shot(&plain().prompt)
+    };
+    let calibration = Run::predict_on(&Store::open(Some(store.path())), &question, &validation).unwrap();
     let config = FindingsConfig {
-        calibrated_on: run("predict-lora-plain-3a5dc1637799"),
+        calibrated_on: Some(calibration.dir.clone()),
         measured: run("predict-lora-plain-3a5dc1637799"),
         samples: 2,
         ..plain()
     };
+    let refused_run = |config: FindingsConfig| Findings::open(config).err().map(|e| e.to_string()).unwrap_or_default();
+    let on_test = refused_run(FindingsConfig { calibrated_on: config.measured.clone(), ..config.clone() });
+    assert!(on_test.contains("asked about the test cases") && on_test.contains("--part validation"), "{on_test}");
+    let held = run("predict-lora-plain-held-0ad4b3f8cc24");
+    let constrained = refused_run(FindingsConfig { measured: held, ..config.clone() });
+    assert!(constrained.contains("`constrain` in its spec.json"), "{constrained}");
     let findings = Findings::open(config.clone()).unwrap();
     let served = Served::open("embedded-small", &[adapter()], Precision::F32, None).unwrap();
     assert!(findings.strangers(&served).is_empty(), "{:?}", findings.strangers(&served));
@@ -666,6 +688,60 @@ fn url_encoded(text: &str) -> String {
         .collect()
 }
 
+/// References to references are followed by recursion: a short request must not overflow a stack, which would end the whole server.
+#[test]
+fn deep_grammars_are_answered_or_refused_and_the_server_lives() {
+    let server = server();
+    let at = server.address();
+    let rules = |n: usize| -> String {
+        let chain: String = (0..n).map(|i| format!("r{i}: r{}\n", i + 1)).collect();
+        format!("start: r0\n{chain}r{n}: \"a\"\n")
+    };
+    let schema = |n: usize| {
+        let mut defs: serde_json::Map<String, Value> =
+            (0..n).map(|i| (format!("d{i}"), json!({"$ref": format!("#/$defs/d{}", i + 1)}))).collect();
+        defs.insert(format!("d{n}"), json!({"type": "integer"}));
+        json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "#/$defs/d0", "$defs": defs}}})
+    };
+    let ask = |key: &str, value: Value| {
+        let mut body = json!({"model": "tuned", "messages": [{"role": "user", "content": "a"}], "max_tokens": 2});
+        body[key] = value;
+        post(at, "/v1/chat/completions", &body)
+    };
+    for n in [600, 3000] {
+        for reply in [ask("grammar", json!(rules(n))), ask("response_format", schema(n))] {
+            assert!([200, 400].contains(&reply.status), "{n}: {} {}", reply.status, reply.body);
+        }
+    }
+    refused(&ask("grammar", json!(rules(20_000))), 400, "expected at most 131072");
+    refused(&ask("choices_count", json!("many")), 400, "`choices_count` is of `choices`");
+    assert_eq!(get(at, "/health").status, 200);
+    server.stop();
+}
+
+/// Half a body holds a connection, and no place in the queue; and a stop does not wait for it.
+#[test]
+fn half_requests_keep_nobody_out_and_a_stop_does_not_wait_for_them() {
+    let bounds = Bounds { queue: 2, ..Bounds::default() };
+    let server = server_with(ServeConfig { bounds, ..ServeConfig::default() }, plain());
+    let at = server.address();
+    let half = |text: String| {
+        let mut stream = std::net::TcpStream::connect(at).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    let start = head("POST", "/v1/completions", "Content-Type: application/json\r\n", 500) + "{";
+    let _bodies: Vec<_> = (0..4).map(|_| half(start.clone())).collect();
+    let _head = half("GET /hea".into());
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let whole = post(at, "/v1/completions", &json!({"model": "tuned", "prompt": "a", "max_tokens": 2}));
+    assert_eq!(whole.status, 200, "{}", whole.body);
+    let began = std::time::Instant::now();
+    server.stop();
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(9), "{took:?}: less than the time that headers and bodies have");
+}
+
 #[test]
 fn room_for_few_tokens_makes_requests_wait_and_not_fail() {
     let room = Room { sequences: 2, tokens: 60, kept: 0 };
@@ -686,6 +762,8 @@ fn room_for_few_tokens_makes_requests_wait_and_not_fail() {
             .collect();
         assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 200));
     });
+    let larger = json!({"model": "tuned", "prompt": [5, 6, 7], "max_tokens": 30, "n": 2});
+    refused(&post(at, "/v1/completions", &larger), 400, "more than the 60 that all caches may hold");
     server.stop();
 }
 

@@ -60,13 +60,15 @@ impl Environment<'_> {
     }
 
     pub fn token(&self) -> Option<String> {
-        let said = self.first(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]);
-        said.or_else(|| {
+        self.said_token().or_else(|| {
             let implicit = !self.is_true(&["HF_HUB_DISABLE_IMPLICIT_TOKEN"]);
-            implicit.then(|| std::fs::read_to_string(self.token_path()).ok()).flatten()
+            implicit.then(|| std::fs::read_to_string(self.token_path()).ok()).flatten().and_then(bare)
         })
-        .map(|token| token.trim().trim_start_matches('\u{feff}').trim().to_string())
-        .filter(|token| !token.is_empty())
+    }
+
+    /// The token that a variable holds; a file's is not read.
+    pub fn said_token(&self) -> Option<String> {
+        self.first(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]).and_then(bare)
     }
 
     fn token_path(&self) -> PathBuf {
@@ -84,6 +86,12 @@ impl Environment<'_> {
     fn is_true(&self, names: &[&str]) -> bool {
         self.first(names).is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str()))
     }
+}
+
+/// A token without white space and marks around it.
+fn bare(token: String) -> Option<String> {
+    let token = token.trim().trim_start_matches('\u{feff}').trim();
+    (!token.is_empty()).then(|| token.to_string())
 }
 
 #[cfg(test)]

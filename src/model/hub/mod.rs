@@ -134,6 +134,12 @@ impl Hub {
         hub.with_patience(says.patience().unwrap_or(download::BODY_TIMEOUT))
     }
 
+    /// As the environment says, with no token but that of a variable: for uploads.
+    pub fn from_env_to_write() -> Self {
+        let says = Environment { var: &|name| std::env::var(name).ok() };
+        Self { token: says.said_token(), ..Self::from_env() }
+    }
+
     /// `endpoint` is an address, with a path or without, that of the Hugging Face Hub if None; `cache` is a folder laid out as
     /// `~/.cache/huggingface/hub`.
     pub fn new(endpoint: Option<&str>, cache: &Path, token: Option<String>, offline: bool) -> Self {

@@ -113,7 +113,8 @@ impl Package {
         };
         let text = card(&subject)?;
         let (beside, folder) = (run.dir.parent().unwrap_or(Path::new(".")), run.folder());
-        let merged = (push.merged && !full).then(|| beside.join(format!(".push-{folder}.merged")));
+        let shard = if push.shard == 0 { export::SHARD } else { push.shard };
+        let merged = (push.merged && !full).then(|| beside.join(format!(".push-{folder}.merged-{shard}")));
         let mut files =
             vec![UploadFile { name: "README.md".into(), content: Content::Bytes(text.clone().into_bytes()) }];
         files.extend(match &merged {
@@ -137,10 +138,16 @@ impl Package {
         let message = format!("{} (dxlab {})", run.folder(), env!("CARGO_PKG_VERSION"));
         let upload = Upload { repo: &push.to, private, files: &self.files, message: &message, state: &self.state };
         let pushed = hub.push(&upload)?;
-        if let Some(dir) = &self.merged {
-            std::fs::remove_dir_all(dir).map_err(Error::io(dir))?; // kept until now for a second try
-        }
+        self.forget()?; // kept until now for a second try
         Ok(pushed)
+    }
+
+    /// Removes the merged model that was made for this package.
+    pub fn forget(&self) -> Result<()> {
+        match &self.merged {
+            Some(dir) => std::fs::remove_dir_all(dir).map_err(Error::io(dir)),
+            None => Ok(()),
+        }
     }
 }
 

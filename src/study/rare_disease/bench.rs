@@ -65,6 +65,12 @@ impl Bench {
         if protocol == Protocol::PublicationsOut { &self.library } else { &self.published }
     }
 
+    /// SHA-256 of the patients: signs, diseases and publication of each.
+    pub fn digest(&self) -> String {
+        let patients: Vec<&Patient> = self.published.patients.iter().collect();
+        super::benchmark::digest_of(&self.published, &patients)
+    }
+
     /// What stands behind the scores, in a line.
     pub fn said(&self) -> String {
         let kind = if self.synthetic { "synthetic" } else { "published" };

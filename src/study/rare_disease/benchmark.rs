@@ -204,7 +204,7 @@ fn column_of(title: &str) -> Option<RankerColumn> {
     Some(RankerColumn { ranker: ranker.into(), protocol })
 }
 
-fn digest_of(library: &Library, patients: &[&Patient]) -> String {
+pub(super) fn digest_of(library: &Library, patients: &[&Patient]) -> String {
     let hpo = library.ontology();
     let line = |one: &&Patient| {
         let ids =
