@@ -4,6 +4,8 @@ use super::chat::unknown_model;
 use super::error::ApiError;
 use super::fields::Fields;
 use axum::extract::{Request, State};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -40,45 +42,11 @@ pub async fn embeddings(State(app): Shared, request: Request) -> Answered {
     };
     let ((vectors, tokens), _permit) = aside_until(&app.bounds, deadline, permit, work).await?;
     let numbers = |vector: &[f32]| match base64 {
-        true => json!(in_base64(&vector.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())),
+        true => json!(STANDARD.encode(vector.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())),
         false => json!(vector),
     };
     let one = |(index, vector): (usize, &Vec<f32>)| json!({"object": "embedding", "index": index, "embedding": numbers(vector)});
     let data: Vec<Value> = vectors.iter().enumerate().map(one).collect();
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
     Ok(json_response(&json!({"object": "list", "data": data, "model": model, "usage": usage})))
-}
-
-/// RFC 4648, §4.
-fn in_base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let bits = three.iter().enumerate().fold(0u32, |bits, (i, byte)| bits | u32::from(*byte) << (16 - 8 * i));
-        for i in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * i)) as usize & 63] as char;
-            out.push(if i <= three.len() { letter } else { '=' });
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_that_of_rfc_4648() {
-        for (text, want) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(in_base64(text.as_bytes()), want);
-        }
-    }
 }

@@ -688,6 +688,41 @@ fn url_encoded(text: &str) -> String {
         .collect()
 }
 
+#[test]
+fn embeddings_are_those_of_the_encoder_in_either_encoding() {
+    use base64::Engine;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/encoder/embedder");
+    let served = Served::open("embedded-small", &[], Precision::F32, Some(folder)).unwrap();
+    let server = Server::start(ServeConfig { port: 0, ..ServeConfig::default() }, served, vec![]).unwrap();
+    let at = server.address();
+    let ask = |input: Value, more: Value| {
+        let mut body = json!({"model": folder, "input": input});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        post(at, "/v1/embeddings", &body)
+    };
+    let vector = |value: &Value| -> Vec<f64> { serde_json::from_value(value.clone()).unwrap() };
+    let both = ask(json!(["a cyst", "no cyst of the liver"]), json!({})).json();
+    let alone = ask(json!("a cyst"), json!({})).json();
+    assert_eq!(both["data"][0]["embedding"], alone["data"][0]["embedding"], "whatever stands beside it");
+    assert_ne!(both["data"][0]["embedding"], both["data"][1]["embedding"]);
+    let length: f64 = vector(&alone["data"][0]["embedding"]).iter().map(|v| v * v).sum();
+    assert!((length - 1.0).abs() < 1e-5 && both["data"][1]["index"] == 1, "{length}");
+    assert!(both["usage"]["prompt_tokens"].as_u64() > alone["usage"]["prompt_tokens"].as_u64());
+    let packed = ask(json!("a cyst"), json!({"encoding_format": "base64"})).json();
+    let bytes = packed["data"][0]["embedding"].as_str().unwrap();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(bytes).unwrap();
+    let numbers = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap()) as f64);
+    let worst = numbers.zip(vector(&alone["data"][0]["embedding"])).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst < 1e-6, "{worst}");
+    refused(&ask(json!([]), json!({})), 400, "1 to 256 texts");
+    refused(&ask(json!(["a", ""]), json!({})), 400, "none empty");
+    refused(&ask(json!("a"), json!({"dimensions": 3})), 400, "dimensions");
+    refused(&ask(json!("a "), json!({"encoding_format": "hex"})), 400, "`float` or `base64`");
+    refused(&ask(json!("cyst ".repeat(600)), json!({})), 400, "the encoder reads");
+    refused(&post(at, "/v1/embeddings", &json!({"model": "embedded-small", "input": "a"})), 404, "embedded-small");
+    server.stop();
+}
+
 /// References to references are followed by recursion: a short request must not overflow a stack, which would end the whole server.
 #[test]
 fn deep_grammars_are_answered_or_refused_and_the_server_lives() {

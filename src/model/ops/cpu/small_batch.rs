@@ -2,6 +2,7 @@
 use super::lanes::dispatch;
 use super::source::{Source, columns_mut};
 use super::workers::{each, is_by_row};
+use half::bf16;
 
 /// Whether a product of so many rows of x takes the way of this file.
 pub fn takes(tokens: usize) -> bool {
@@ -51,6 +52,10 @@ impl Share<'_> {
         if let Some(w) = self.w.f32_rows(rows.clone()) {
             return strided_dots(w, k, x, k, &mut self.out);
         }
+        if let Some(w) = self.w.bf16_rows(rows.clone()) {
+            let count = rows.len();
+            return (0..count).step_by(ROWS).for_each(|row| bf16_dots(&w[row * k..], k, x, &mut self.out, row));
+        }
         let mut wide = vec![0f32; ROWS * k];
         for row in rows.clone().step_by(ROWS) {
             let these = row..rows.end.min(row + ROWS);
@@ -77,17 +82,39 @@ fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]], a
     plain(w, stride, x, k, out, at);
 }
 
-/// Inner products of `ROWS` rows of W with all rows of x; the arguments of [`dots`].
+/// As [`dots`], of rows in bf16 that lie behind one another: widened in registers, so that memory is read once and the sums are those of the
+/// widened rows.
+fn bf16_dots(w: &[bf16], k: usize, x: &[f32], out: &mut [&mut [f32]], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(kernel), true) = (bf16_kernel(), out[0].len() >= at + ROWS) {
+        // SAFETY: `bf16_kernel` has asked the processor for the instructions; lengths are checked inside.
+        return unsafe { kernel(w, k, x, k, out, at) };
+    }
+    let rows = ROWS.min(out[0].len() - at);
+    let wide: Vec<f32> = w[..rows * k].iter().map(|w| w.to_f32()).collect();
+    plain(&wide, k, x, k, out, at);
+}
+
+/// Inner products of `ROWS` rows of W, in numbers of the type `N`, with all rows of x; the arguments of [`dots`].
 #[cfg(target_arch = "x86_64")]
-type Kernel = unsafe fn(&[f32], usize, &[f32], usize, &mut [&mut [f32]], usize);
+type Kernel<N> = unsafe fn(&[N], usize, &[f32], usize, &mut [&mut [f32]], usize);
 
 /// The kernel for the widest vectors that this processor has.
 #[cfg(target_arch = "x86_64")]
-fn kernel() -> Option<Kernel> {
+fn kernel() -> Option<Kernel<f32>> {
     if is_x86_feature_detected!("avx512f") {
         return Some(avx512::dots);
     }
-    (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(avx2::dots as Kernel)
+    (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(avx2::dots as Kernel<f32>)
+}
+
+/// The same for bf16.
+#[cfg(target_arch = "x86_64")]
+fn bf16_kernel() -> Option<Kernel<bf16>> {
+    if is_x86_feature_detected!("avx512f") {
+        return Some(avx512::bf16_dots);
+    }
+    (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(avx2::bf16_dots as Kernel<bf16>)
 }
 
 dispatch! {
@@ -104,66 +131,99 @@ dispatch! {
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 1024;
 
-/// The same in rows that are `stride` apart, whole kernel calls.
+/// The same in whole kernel calls of rows that are `stride` apart; none where W (`len` numbers) ends before, as a widened buffer does.
 #[cfg(target_arch = "x86_64")]
-fn rows_ahead(stride: usize) -> usize {
-    (AHEAD / stride.max(1)).max(1).next_multiple_of(ROWS)
+fn ahead(len: usize, stride: usize) -> Option<usize> {
+    let soon = (AHEAD / stride.max(1)).max(1).next_multiple_of(ROWS) * stride;
+    (soon < len).then_some(soon)
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use super::{ROWS, rows_ahead};
+    use super::{ROWS, ahead};
+    use half::bf16;
     use std::arch::x86_64::*;
 
-    /// Four rows of W at a time against four, two or one rows of x: 16 sums of 16 lanes stay in registers.
-    #[target_feature(enable = "avx512f")]
-    pub fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]], at: usize) {
-        let tokens = x.len() / k;
-        // guards the loads below; only a wrong caller in this room could fail it
-        assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == tokens);
-        let (mut t, soon) = (0, rows_ahead(stride) * stride);
-        while t < tokens {
-            t += match tokens - t {
-                4.. => block::<4>((w, stride, soon), x, k, &mut out[t..], (t, at)),
-                2..4 => block::<2>((w, stride, soon), x, k, &mut out[t..], (t, at)),
-                _ => block::<1>((w, stride, soon), x, k, &mut out[t..], (t, at)),
-            };
-        }
-    }
-
-    /// `T` rows of x from row `t` on; returns `T`.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn block<const T: usize>(
-        (w, stride, soon): (&[f32], usize, usize),
-        x: &[f32],
-        k: usize,
-        out: &mut [&mut [f32]],
-        (t, at): (usize, usize),
-    ) -> usize {
-        let mut sums = [[_mm512_setzero_ps(); T]; ROWS];
-        let mut i = 0;
-        while i < k {
-            let mask: __mmask16 = if k - i >= 16 { !0 } else { (1 << (k - i)) - 1 };
-            // SAFETY: `dots` has checked the lengths; the mask keeps the last load inside the row.
-            let load = |from: &[f32], at: usize| unsafe { _mm512_maskz_loadu_ps(mask, from.as_ptr().add(at + i)) };
-            let xs: [__m512; T] = std::array::from_fn(|j| load(x, (t + j) * k));
-            for (r, sums) in sums.iter_mut().enumerate() {
-                if t == 0 {
-                    // the same place of rows that come soon; only a hint, so it may lie past the end
-                    _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add(soon + r * stride + i).cast());
-                }
-                let w = load(w, r * stride);
-                for (sum, x) in sums.iter_mut().zip(&xs) {
-                    *sum = _mm512_fmadd_ps(w, *x, *sum);
+    /// `$dots` and its `$block` for rows of `$number`: `$whole` loads sixteen of them as f32, `$part` as many as the mask has.
+    macro_rules! kernel {
+        ($dots:ident, $block:ident, $number:ty, $whole:expr, $part:expr) => {
+            /// Four rows of W at a time against four, two or one rows of x: 16 sums of 16 lanes stay in registers.
+            #[target_feature(enable = "avx512f")]
+            pub fn $dots(w: &[$number], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]], at: usize) {
+                let tokens = x.len() / k;
+                // guards the loads below; only a wrong caller in this room could fail it
+                assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == tokens);
+                let (mut t, soon) = (0, ahead(w.len(), stride));
+                while t < tokens {
+                    t += match tokens - t {
+                        4.. => $block::<4>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                        2..4 => $block::<2>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                        _ => $block::<1>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                    };
                 }
             }
-            i += 16;
+
+            /// `T` rows of x from row `t` on; returns `T`.
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            fn $block<const T: usize>(
+                (w, stride, soon): (&[$number], usize, Option<usize>),
+                x: &[f32],
+                k: usize,
+                out: &mut [&mut [f32]],
+                (t, at): (usize, usize),
+            ) -> usize {
+                let mut sums = [[_mm512_setzero_ps(); T]; ROWS];
+                let mut i = 0;
+                while i < k {
+                    let mask: __mmask16 = if k - i >= 16 { !0 } else { (1 << (k - i)) - 1 };
+                    // SAFETY: `dots` has checked the lengths; the mask keeps the last load inside the row.
+                    let load =
+                        |from: &[f32], at: usize| unsafe { _mm512_maskz_loadu_ps(mask, from.as_ptr().add(at + i)) };
+                    let xs: [__m512; T] = std::array::from_fn(|j| load(x, (t + j) * k));
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: as above.
+                        let place = unsafe { w.as_ptr().add(r * stride + i) };
+                        if let Some(soon) = soon.filter(|_| t == 0) {
+                            // the same place of rows that come soon; only a hint, so it may lie past the end
+                            _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(soon).cast());
+                        }
+                        // SAFETY: as above.
+                        let w: __m512 = unsafe { if mask == !0 { $whole(place) } else { $part(place, mask) } };
+                        for (sum, x) in sums.iter_mut().zip(&xs) {
+                            *sum = _mm512_fmadd_ps(w, *x, *sum);
+                        }
+                    }
+                    i += 16;
+                }
+                for (t, out) in out.iter_mut().take(T).enumerate() {
+                    out[at..at + ROWS].copy_from_slice(&lane_sums(sums.each_ref().map(|row| row[t])));
+                }
+                T
+            }
+        };
+    }
+
+    kernel!(dots, block, f32, |place: *const f32| _mm512_loadu_ps(place), |place: *const f32, mask: __mmask16| {
+        _mm512_maskz_loadu_ps(mask, place)
+    });
+    kernel!(
+        bf16_dots,
+        bf16_block,
+        bf16,
+        |place: *const bf16| widened(_mm256_loadu_si256(place.cast())),
+        |place: *const bf16, mask: __mmask16| {
+            let mut numbers = [bf16::ZERO; 16];
+            std::ptr::copy_nonoverlapping(place, numbers.as_mut_ptr(), mask.count_ones() as usize);
+            widened(_mm256_loadu_si256(numbers.as_ptr().cast()))
         }
-        for (t, out) in out.iter_mut().take(T).enumerate() {
-            out[at..at + ROWS].copy_from_slice(&lane_sums(sums.each_ref().map(|row| row[t])));
-        }
-        T
+    );
+
+    /// Sixteen bf16 numbers as f32.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn widened(bits: __m256i) -> __m512 {
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
     }
 
     /// The sum of the 16 lanes of each of four vectors: lanes are folded for all of them together.
@@ -189,62 +249,82 @@ mod avx512 {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{ROWS, rows_ahead};
+    use super::{ROWS, ahead};
+    use half::bf16;
     use std::arch::x86_64::*;
 
     const LANES: usize = 8;
 
-    /// Four rows of W at a time against three, two or one rows of x: 12 sums of 8 lanes, and what they are made of, fill the 16 registers.
-    #[target_feature(enable = "avx2,fma")]
-    pub fn dots(w: &[f32], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]], at: usize) {
-        let tokens = x.len() / k;
-        // guards the loads below; only a wrong caller in this room could fail it
-        assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == tokens);
-        let (mut t, soon) = (0, rows_ahead(stride) * stride);
-        while t < tokens {
-            t += match tokens - t {
-                1 => block::<1>((w, stride, soon), x, k, &mut out[t..], (t, at)),
-                2 | 4 => block::<2>((w, stride, soon), x, k, &mut out[t..], (t, at)),
-                _ => block::<3>((w, stride, soon), x, k, &mut out[t..], (t, at)),
-            };
-        }
+    /// `$dots` and its `$block` for rows of `$number`: `$load` loads eight of them as f32, `$one` makes f32 of one.
+    macro_rules! kernel {
+        ($dots:ident, $block:ident, $number:ty, $load:expr, $one:expr) => {
+            /// Four rows of W at a time against three, two or one rows of x: 12 sums of 8 lanes, and what they are made of, fill the 16 registers.
+            #[target_feature(enable = "avx2,fma")]
+            pub fn $dots(w: &[$number], stride: usize, x: &[f32], k: usize, out: &mut [&mut [f32]], at: usize) {
+                let tokens = x.len() / k;
+                // guards the loads below; only a wrong caller in this room could fail it
+                assert!(w.len() >= (ROWS - 1) * stride + k && x.len() == tokens * k && out.len() == tokens);
+                let (mut t, soon) = (0, ahead(w.len(), stride));
+                while t < tokens {
+                    t += match tokens - t {
+                        1 => $block::<1>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                        2 | 4 => $block::<2>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                        _ => $block::<3>((w, stride, soon), x, k, &mut out[t..], (t, at)),
+                    };
+                }
+            }
+
+            /// `T` rows of x from row `t` on; returns `T`.
+            #[inline]
+            #[target_feature(enable = "avx2,fma")]
+            fn $block<const T: usize>(
+                (w, stride, soon): (&[$number], usize, Option<usize>),
+                x: &[f32],
+                k: usize,
+                out: &mut [&mut [f32]],
+                (t, at): (usize, usize),
+            ) -> usize {
+                let mut sums = [[_mm256_setzero_ps(); T]; ROWS];
+                let whole = k / LANES * LANES;
+                for i in (0..whole).step_by(LANES) {
+                    // SAFETY: `dots` has checked the lengths, and i + 8 ≤ k.
+                    let load = |from: &[f32], at: usize| unsafe { _mm256_loadu_ps(from.as_ptr().add(at + i)) };
+                    let xs: [__m256; T] = std::array::from_fn(|j| load(x, (t + j) * k));
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: as above.
+                        let place = unsafe { w.as_ptr().add(r * stride + i) };
+                        if let Some(soon) = soon.filter(|_| t == 0 && i % (2 * LANES) == 0) {
+                            // the same place of rows that come soon, a cache line at a time; only a hint, so it may lie past the end
+                            _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(soon).cast());
+                        }
+                        // SAFETY: as above.
+                        let w: __m256 = unsafe { $load(place) };
+                        for (sum, x) in sums.iter_mut().zip(&xs) {
+                            *sum = _mm256_fmadd_ps(w, *x, *sum);
+                        }
+                    }
+                }
+                for (r, sums) in sums.iter().enumerate() {
+                    for (j, &sum) in sums.iter().enumerate() {
+                        let rest = (whole..k).map(|i| $one(w[r * stride + i]) * x[(t + j) * k + i]).sum::<f32>();
+                        out[j][at + r] = lane_sum(sum) + rest;
+                    }
+                }
+                T
+            }
+        };
     }
 
-    /// `T` rows of x from row `t` on; returns `T`.
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn block<const T: usize>(
-        (w, stride, soon): (&[f32], usize, usize),
-        x: &[f32],
-        k: usize,
-        out: &mut [&mut [f32]],
-        (t, at): (usize, usize),
-    ) -> usize {
-        let mut sums = [[_mm256_setzero_ps(); T]; ROWS];
-        let whole = k / LANES * LANES;
-        for i in (0..whole).step_by(LANES) {
-            // SAFETY: `dots` has checked the lengths, and i + 8 ≤ k.
-            let load = |from: &[f32], at: usize| unsafe { _mm256_loadu_ps(from.as_ptr().add(at + i)) };
-            let xs: [__m256; T] = std::array::from_fn(|j| load(x, (t + j) * k));
-            for (r, sums) in sums.iter_mut().enumerate() {
-                if t == 0 && i % (2 * LANES) == 0 {
-                    // the same place of rows that come soon, a cache line at a time; only a hint, so it may lie past the end
-                    _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add(soon + r * stride + i).cast());
-                }
-                let w = load(w, r * stride);
-                for (sum, x) in sums.iter_mut().zip(&xs) {
-                    *sum = _mm256_fmadd_ps(w, *x, *sum);
-                }
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            for (j, &sum) in sums.iter().enumerate() {
-                let rest = (whole..k).map(|i| w[r * stride + i] * x[(t + j) * k + i]).sum::<f32>();
-                out[j][at + r] = lane_sum(sum) + rest;
-            }
-        }
-        T
-    }
+    kernel!(dots, block, f32, |place: *const f32| _mm256_loadu_ps(place), |one: f32| one);
+    kernel!(
+        bf16_dots,
+        bf16_block,
+        bf16,
+        |place: *const bf16| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(
+            place.cast()
+        )))),
+        |one: bf16| one.to_f32()
+    );
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
@@ -262,14 +342,14 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn every_kernel_that_this_processor_runs_agrees_with_the_plain_loop() {
-        let mut kernels: Vec<(&str, Kernel)> = Vec::new();
+        let mut kernels: Vec<(&str, Kernel<f32>, Kernel<bf16>)> = Vec::new();
         if is_x86_feature_detected!("avx512f") {
-            kernels.push(("avx512", avx512::dots));
+            kernels.push(("avx512", avx512::dots, avx512::bf16_dots));
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            kernels.push(("avx2", avx2::dots));
+            kernels.push(("avx2", avx2::dots, avx2::bf16_dots));
         }
-        for (name, kernel) in kernels {
+        for (name, kernel, bf16_kernel) in kernels {
             for (tokens, k, stride) in [(1, 1, 1), (2, 8, 9), (3, 17, 17), (4, 31, 40), (5, 64, 64), (9, 100, 128)] {
                 let x: Vec<f32> = (0..tokens * k).map(|i| (i as f32 * 0.7).sin()).collect();
                 let w: Vec<f32> = (0..ROWS * stride).map(|i| (i as f32 * 0.3).cos()).collect();
@@ -279,6 +359,14 @@ mod tests {
                 plain(&w, stride, &x, k, &mut want.chunks_mut(9).collect::<Vec<_>>(), 3);
                 let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
                 assert!(worst < 1e-4, "{name}: {tokens} rows of {k}: {worst}");
+                // bf16 widened in registers gives the bits of the widened rows
+                let narrow: Vec<bf16> = w.iter().map(|&w| bf16::from_f32(w)).collect();
+                let wide: Vec<f32> = narrow.iter().map(|w| w.to_f32()).collect();
+                // SAFETY: as above.
+                unsafe { kernel(&wide, stride, &x, k, &mut want.chunks_mut(9).collect::<Vec<_>>(), 3) };
+                unsafe { bf16_kernel(&narrow, stride, &x, k, &mut got.chunks_mut(9).collect::<Vec<_>>(), 3) };
+                let bits = |sums: &[f32]| sums.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&got), bits(&want), "{name}: {tokens} rows of {k}");
             }
         }
     }

@@ -149,7 +149,8 @@ unsafe fn turned_rows<const T: usize>(
                     let rows: __m512bh = std::mem::transmute(rows);
                     for (t, sum) in sums.iter_mut().enumerate() {
                         let two = right.add(pair * b.row + 2 * t).cast::<i32>().read_unaligned();
-                        *sum = _mm512_dpbf16_ps(*sum, rows, std::mem::transmute(_mm512_set1_epi32(two)));
+                        let two: __m512bh = std::mem::transmute(_mm512_set1_epi32(two));
+                        *sum = _mm512_dpbf16_ps(*sum, rows, two);
                     }
                 }
             }
