@@ -143,7 +143,7 @@ def main():
     parser.add_argument("--peer-python", type=Path, required=True, help="a Python with xllamacpp")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--tokens", type=int, default=48, help="new tokens of each answer")
-    parser.add_argument("--weights", nargs="+", default=["mixed", "f32"], help="how dxlab keeps the weights")
+    parser.add_argument("--weights", nargs="+", default=["mixed", "stored"], help="how dxlab keeps the weights")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

@@ -1,5 +1,5 @@
 //! `dxlab serve`: a model behind OpenAI's API, `/v1/diagnose` and a page.
-use super::weights::Weights;
+use super::weights::ServedWeights;
 use crate::error::{Error, Result};
 use crate::generate::{Room, adapter_folder};
 use crate::serve::{
@@ -28,7 +28,7 @@ pub struct Serve {
     #[arg(long)]
     encoder: Option<String>,
     #[command(flatten)]
-    weights: Weights,
+    weights: ServedWeights,
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: String,

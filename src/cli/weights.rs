@@ -9,6 +9,20 @@ pub struct Weights {
     weights: Kept,
 }
 
+/// The same where few tokens are read at a time and memory is what takes the time: as stored unless it is said.
+#[derive(Args)]
+pub struct ServedWeights {
+    /// Precision of the model's weights in memory
+    #[arg(long, value_enum, default_value = "stored")]
+    weights: Kept,
+}
+
+impl ServedWeights {
+    pub fn precision(&self) -> Precision {
+        self.weights.precision()
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Kept {
     /// Widened to f32 (blocks of a GGUF file stay blocks)
@@ -23,7 +37,13 @@ enum Kept {
 
 impl Weights {
     pub fn precision(&self) -> Precision {
-        match self.weights {
+        self.weights.precision()
+    }
+}
+
+impl Kept {
+    fn precision(self) -> Precision {
+        match self {
             Kept::F32 => Precision::F32,
             Kept::Stored => Precision::Stored,
             Kept::Bf16 => Precision::Bf16,
