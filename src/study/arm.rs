@@ -17,7 +17,7 @@ use crate::io;
 use crate::model::{Checkpoint, resolve};
 use crate::prompt::Constrain;
 use crate::prompt::Prompt;
-use crate::run::{ArmSpec, Environment, Prediction, Run, RunSpec, Store};
+use crate::run::{ArmSpec, Environment, NUMERICS_VERSION, Prediction, Run, RunSpec, Store};
 use crate::task::{AnyPrediction, AnyTask, Task};
 use crate::train::Progress;
 use serde::{Deserialize, Serialize};
@@ -125,7 +125,9 @@ impl Arm {
         let prompt = Prompt::named(&self.config.prompt, task.context())?;
         let (wanted, _) = like(&io::to_value(&self.spec(task, &prompt)?)?);
         let mut best: Option<(usize, Run)> = None;
-        for run in store.list()?.into_iter().filter(|run| run.spec.kind == "arm" && run.spec.name == self.name) {
+        let ours =
+            |run: &Run| run.spec.kind == "arm" && run.spec.name == self.name && run.spec.numerics == NUMERICS_VERSION;
+        for run in store.list()?.into_iter().filter(ours) {
             let (known, seeds) = like(&run.spec.spec);
             let shared = seeds.iter().filter(|seed| self.seeds.contains(seed)).count();
             if known == wanted && shared > best.as_ref().map_or(0, |(most, _)| *most) {
