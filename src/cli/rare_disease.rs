@@ -35,7 +35,8 @@ pub enum RareDisease {
         out: PathBuf,
     },
     Rerank(Rerank),
-    /// Keep what every run made of the test patients: ranks, names that are no disease's, choices on validation patients
+    /// Keep what every run made of the test patients: ranks, names that are no disease's, choices on validation patients; methods that the
+    /// folder has and the run store lacks stay
     Results {
         #[arg(long, default_value = RESULTS)]
         out: PathBuf,
@@ -160,7 +161,7 @@ fn results(out: &Path) -> Result<()> {
              do not take the place of {RESULTS}"
         )));
     }
-    let kept = KeptRanks::of(&Store::open(None), tasks)?;
+    let kept = KeptRanks::of(&Store::open(None), tasks)?.beside(KeptRanks::read(out)?)?;
     let bootstrap = Bootstrap::default();
     println!("{:<52} Hit@1 / 10 of test patients, 95 % intervals over publications", "method");
     for method in &kept.methods {

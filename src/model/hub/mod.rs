@@ -8,7 +8,9 @@ mod cache;
 mod download;
 mod environment;
 mod upload;
+mod upload_file;
 mod upload_state;
+mod upload_trouble;
 
 use super::checkpoint::weight_map;
 use super::registry::{self, Source};
@@ -20,7 +22,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-pub use upload::{Content, Pushed, Upload, UploadFile};
+pub use upload::{Pushed, Upload};
+pub use upload_file::{Content, UploadFile};
 
 const MAIN: &str = "main";
 const SINGLE: &str = "model.safetensors";

@@ -11,14 +11,15 @@
 //! Nothing is seen in the repository before the commit. The token goes to the endpoint alone, never to storage ([`Client::deliver`]);
 //! redirects are not followed. hf-hub 0.5 cannot upload. Storage that only speaks Xet is not supported.
 use super::download::{Client, Failure, host};
+use super::upload_file::UploadFile;
 use super::upload_state::{Begun, UploadState};
+use super::upload_trouble::{Refused, Trouble, read, trouble, words};
 use super::{Hub, parse};
 use crate::error::{Error, Result};
 use base64::Engine;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use ureq::http::Response;
 use ureq::{Body, SendBody};
@@ -29,7 +30,6 @@ pub const PACE: Duration = Duration::from_secs(1);
 const TRIES: u32 = 5;
 /// No server is waited for longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-const LONGEST_ANSWER: u64 = 16 << 20;
 /// Bytes of a file that the hub looks at to tell text from weights.
 const SAMPLE: usize = 512;
 /// Characters of a server's words that an error repeats.
@@ -37,58 +37,6 @@ const QUOTE: usize = 300;
 const LFS: &str = "application/vnd.git-lfs+json";
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
-
-/// What is in a file of an upload.
-#[derive(Clone, Debug)]
-pub enum Content {
-    Bytes(Vec<u8>),
-    /// A file of this machine; it must not change meanwhile.
-    File(PathBuf),
-}
-
-#[derive(Clone, Debug)]
-pub struct UploadFile {
-    /// Its name in the repository.
-    pub name: String,
-    pub content: Content,
-}
-
-impl UploadFile {
-    /// In bytes.
-    pub fn size(&self) -> Result<u64> {
-        match &self.content {
-            Content::Bytes(bytes) => Ok(bytes.len() as u64),
-            Content::File(path) => Ok(std::fs::metadata(path).map_err(Error::io(path))?.len()),
-        }
-    }
-
-    /// `length` bytes from `start` on.
-    fn open(&self, start: u64, length: u64) -> Result<Box<dyn Read>> {
-        match &self.content {
-            Content::Bytes(bytes) => {
-                let mut read = std::io::Cursor::new(bytes.clone());
-                read.set_position(start);
-                Ok(Box::new(read.take(length)))
-            }
-            Content::File(path) => {
-                let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
-                file.seek(SeekFrom::Start(start)).map_err(Error::io(path))?;
-                Ok(Box::new(file.take(length)))
-            }
-        }
-    }
-
-    fn read(&self, length: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.open(0, length)?.read_to_end(&mut bytes).map_err(Error::io(Path::new(&self.name)))?;
-        Ok(bytes)
-    }
-
-    fn sha256(&self) -> Result<String> {
-        let mut whole = self.open(0, u64::MAX)?;
-        crate::io::sha256_of(&mut whole).map_err(Error::io(Path::new(&self.name)))
-    }
-}
 
 /// Files for one commit.
 pub struct Upload<'a> {
@@ -142,27 +90,6 @@ impl Hub {
     /// True if all of `org/name[@revision]` is in the cache, so that nobody need be asked.
     pub fn has(&self, model: &str) -> bool {
         self.cached(model).is_ok_and(|dir| dir.is_some())
-    }
-}
-
-/// A status that is no success.
-struct Refused {
-    code: u16,
-    host: String,
-    said: String,
-}
-
-/// Why a request did not do what it was for.
-enum Trouble {
-    Refused(Refused),
-    /// After several tries.
-    Lost(String),
-    Here(Error),
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Here(error)
     }
 }
 
@@ -517,31 +444,6 @@ impl Push<'_> {
         let text = if self.token.is_empty() { text.into() } else { text.replace(self.token, "…") };
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         line.chars().take(QUOTE).collect()
-    }
-}
-
-fn trouble(failure: Failure) -> Trouble {
-    match failure {
-        Failure::Status { code, host, .. } => Trouble::Refused(Refused { code, host, said: String::new() }),
-        Failure::Broken(said) => Trouble::Lost(said),
-        Failure::Here(error) => Trouble::Here(error),
-    }
-}
-
-fn read(answer: &mut Response<Body>) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
-    answer.body_mut().as_reader().take(LONGEST_ANSWER).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// The message in a hub's error, else nothing of a page, else the text.
-fn words(text: &str) -> String {
-    let json: Option<Value> = serde_json::from_str(text).ok();
-    let said = json.as_ref().and_then(|json| json["error"].as_str().or(json["message"].as_str()));
-    match said {
-        Some(said) => said.into(),
-        None if text.trim_start().starts_with('<') => String::new(),
-        None => text.into(),
     }
 }
 

@@ -123,6 +123,40 @@ impl KeptRanks {
         Ok(())
     }
 
+    /// These results with those of `older` that are not among them: methods keep the older order, new ones follow. An error where the two
+    /// were made of other patients or candidates, as their methods could not stand in one table.
+    pub fn beside(mut self, older: Self) -> Result<Self> {
+        let ids = |method: &MethodRanks| method.cases.iter().map(|case| case.case_id.clone()).collect::<Vec<_>>();
+        let (Some(first), Some(new)) = (older.methods.first().map(ids), self.methods.first().map(ids)) else {
+            return Ok(self);
+        };
+        if older.candidates != self.candidates || first != new {
+            return Err(Error::input(format!(
+                "the kept results are of {} patients and {} diseases, the run store's of {} and {}, or of others: give another folder with --out, \
+                 or remove the kept results",
+                first.len(),
+                older.candidates,
+                new.len(),
+                self.candidates
+            )));
+        }
+        let gone = |name: &str, new: &[MethodRanks]| !new.iter().any(|one| one.name == name);
+        let mut names: Vec<WrittenName> =
+            older.names.into_iter().filter(|one| gone(&one.method, &self.methods)).collect();
+        names.append(&mut self.names);
+        let mut methods = vec![];
+        for one in older.methods {
+            let place = self.methods.iter().position(|new| new.name == one.name);
+            methods.push(place.map_or(one, |place| self.methods.remove(place)));
+        }
+        methods.append(&mut self.methods);
+        let place = |name: &str| methods.iter().position(|one| one.name == name);
+        names.sort_by_key(|one| place(&one.method));
+        let mut chosen = older.chosen;
+        chosen.extend(self.chosen);
+        Ok(Self { methods, names, chosen, candidates: self.candidates })
+    }
+
     pub fn get(&self, name: &str) -> Option<&MethodRanks> {
         self.methods.iter().find(|one| one.name == name)
     }
@@ -263,6 +297,23 @@ mod tests {
         assert_eq!(KeptRanks::read(folder.path()).unwrap(), KeptRanks::default());
         kept.write(folder.path()).unwrap();
         assert_eq!(KeptRanks::read(folder.path()).unwrap(), kept);
+
+        let new = KeptRanks {
+            methods: vec![MethodRanks { seconds: 9.0, ..method("one") }, method("three")],
+            names: vec![],
+            ..kept.clone()
+        };
+        let both = new.clone().beside(kept.clone()).unwrap();
+        let order: Vec<(&str, f64)> = both.methods.iter().map(|one| (one.name.as_str(), one.seconds)).collect();
+        assert_eq!(
+            order,
+            [("one", 9.0), ("both: \"x\"", 0.25), ("three", 0.25)],
+            "a method that the store lacks stays, one that it has is the store's"
+        );
+        assert_eq!(both.names, [], "names of `one` are the store's: none");
+        assert_eq!(new.clone().beside(KeptRanks::default()).unwrap(), new);
+        let fewer = KeptRanks { candidates: kept.candidates + 1, ..kept.clone() };
+        assert!(new.beside(fewer).unwrap_err().to_string().contains("--out"));
         assert!(kept.pair("one", "two").is_none());
         assert_eq!(kept.pair("one", "both: \"x\"").unwrap()[0].value("hit_10").unwrap(), Some(0.5));
         let path = folder.path().join("ranks.csv");
