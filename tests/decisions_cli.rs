@@ -79,6 +79,34 @@ fn a_worse_answer_scores_less_and_its_losses_are_told() {
 }
 
 #[test]
+fn untag_tells_every_tag_and_reads_votes_and_windows() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let untagged = |lines: &str| {
+        std::fs::write(at.join("a.jsonl"), lines).unwrap();
+        let (code, out, told) = dxlab(at, &["decisions", "untag", "a.jsonl"]);
+        assert_eq!(code, 0, "{told}");
+        let spans: Value = serde_json::from_str(&out).unwrap();
+        (spans[0]["predictions"].clone(), serde_json::from_str::<Value>(&told).unwrap())
+    };
+    let text = "see tag. Hold aspirin now";
+    let line = |tagged: &str| serde_json::json!({"file_name": "1_2_3", "text": text, "tagged": tagged}).to_string();
+    let (spans, told) = untagged(&line("see tag. <drug>Hold aspirin</drug> now</define_problem>"));
+    assert_eq!((spans, &told["unknown_tags"], &told["unopened_tags"]), (serde_json::json!([]), &2.into(), &1.into()));
+    let won = serde_json::json!([{"start_offset": 9, "end_offset": 21, "category": 5}]);
+    let windows = serde_json::json!({"windows": [
+        {"start": 0, "end": 21, "raw": "see tag. <drug_decision>Hold aspirin</drug_decision>"},
+        {"start": 9, "end": 25, "raw": "<drug_decision>Hold aspirin</drug_decision> now"},
+    ]});
+    let (once, told) = untagged(&line(&windows.to_string()));
+    assert_eq!((once.as_array().unwrap().len(), &told["copied"]), (1, &1.into()));
+    let prediction = serde_json::json!({
+        "case_id": "1_2_3", "input": text, "raw": won.to_string(), "answer": won, "voted": {"shares": {}, "samples": []},
+    });
+    assert_eq!(untagged(&prediction.to_string()).0, once);
+}
+
+#[test]
 fn thresholds_are_searched_and_the_search_is_cross_validated() {
     let folder = made();
     let at = folder.path();

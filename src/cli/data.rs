@@ -162,8 +162,7 @@ impl NotesOf {
 }
 
 /// Says what a folder of notes with decisions holds, and what was left out.
-fn check_notes(folder: &Path) -> Result<()> {
-    let all = Decisions::open(folder)?;
+fn check_notes(all: &Decisions, folder: &Path) -> Result<()> {
     all.warnings.iter().for_each(|warning| println!("{warning}"));
     let parts = [("training", &all.corpus.train), ("validation", &all.validation), ("test", &all.corpus.test)];
     for (part, notes) in parts {
@@ -308,7 +307,8 @@ impl Data {
                 fetch::fetch(&source, &dir, |line| println!("{line}"))?;
             }
             Self::Check { file } if is_phenopackets(&file) => check_phenopackets(&file)?,
-            Self::Check { file } if Decisions::is_at(&file) => check_notes(&file)?,
+            Self::Check { file } if Decisions::is_at(&file) => check_notes(&Decisions::open(&file)?, &file)?,
+            Self::Check { file } if file == Path::new("decisions") => check_notes(&Decisions::embedded()?, &file)?,
             Self::Check { file } => {
                 let report = crate::task::check(&file)?;
                 print!("{report}");

@@ -13,7 +13,7 @@ use crate::run::{Run, Store, write_predictions};
 use crate::study::tagging::CEILING;
 use crate::study::{Ceiling, MarkedNotes};
 use crate::task::decisions::score::{Answered, notes, table};
-use crate::task::decisions::{Match, Punkt, Reason, official, tag, untag, untag_by_search};
+use crate::task::decisions::{Match, Punkt, Reason, Untagged, official, tag, untag_by_search, untag_windows};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -273,6 +273,18 @@ struct Tagged {
     tagged: String,
     #[serde(alias = "input")]
     text: Option<String>,
+    /// Of a prediction by a vote: the spans that won, as `raw` is no tagged text then.
+    answer: Option<Value>,
+    voted: Option<Value>,
+}
+
+impl Tagged {
+    /// The spans of a vote; none for a tagged text.
+    fn voted(&self, place: &str) -> Result<Option<Vec<Span>>> {
+        let answer = self.voted.as_ref().and(self.answer.as_ref());
+        let spans = answer.map(Vec::<Span>::deserialize).transpose();
+        spans.map_err(|e| Error::input(format!("{place}: expected the spans of a vote in `answer`: {e}")))
+    }
 }
 
 impl Untag {
@@ -281,7 +293,7 @@ impl Untag {
         let content = io::read_text(&self.tagged)?;
         let (mut all, mut seen, mut lost) = (Vec::new(), BTreeSet::new(), String::new());
         let (mut matched, mut reasons) = (BTreeMap::<Match, usize>::new(), BTreeMap::<Reason, usize>::new());
-        let mut copied = 0;
+        let (mut copied, mut unopened, mut unknown) = (0, 0, 0);
         for (i, line) in content.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let place = format!("{} row {}", self.tagged.display(), i + 1);
             let row: Tagged = serde_json::from_str(line)
@@ -295,9 +307,15 @@ impl Untag {
                 (_, _, Some(text)) => text,
                 _ => return Err(Error::input(format!("{place}: no `text` of note `{name}`: give --text DIR"))),
             };
-            let read = if self.search { untag_by_search(&row.tagged, text) } else { untag(&row.tagged, text) };
+            let read = match row.voted(&place)? {
+                Some(spans) => Untagged { spans, ..Untagged::default() },
+                None if self.search => untag_by_search(&row.tagged, text),
+                None => untag_windows(&row.tagged, text),
+            };
             read.matched.iter().for_each(|(how, n)| *matched.entry(*how).or_default() += n);
             copied += usize::from(read.copied);
+            unopened += read.unopened;
+            unknown += read.unknown;
             for one in &read.dropped {
                 *reasons.entry(one.reason).or_default() += 1;
                 lost.push_str(&(json!({"file_name": name, "dropped": one}).to_string() + "\n"));
@@ -310,8 +328,10 @@ impl Untag {
         if let Some(path) = &self.dropped {
             io::write(path, lost.as_bytes())?;
         }
-        let summary =
-            json!({"notes": all.len(), "copied": copied, "matched": named(&matched)?, "dropped": named(&reasons)?});
+        let summary = json!({
+            "notes": all.len(), "copied": copied, "matched": named(&matched)?, "dropped": named(&reasons)?,
+            "unopened_tags": unopened, "unknown_tags": unknown,
+        });
         eprintln!("{summary}");
         put(self.out.as_deref(), &listed(&all)?)
     }
@@ -335,6 +355,14 @@ impl Score {
         tell(&warnings);
         let predicted: BTreeMap<String, Vec<Span>> =
             read::predictions(&self.predictions)?.into_iter().map(|one| (one.file_name, one.predictions)).collect();
+        let beyond = predicted.iter().filter_map(|(name, spans)| {
+            let chars = texts.get(name)?.chars().count();
+            let n = spans.iter().filter(|span| !span.fits(chars)).count();
+            (n > 0).then(|| {
+                format!("{}: note `{name}`: {n} spans do not lie in its {chars} characters", self.predictions.display())
+            })
+        });
+        tell(&beyond.collect::<Vec<_>>());
         let strata = self.stats.as_deref().map(stats).transpose()?;
         let sentences = self.punkt.as_deref().map_or_else(Punkt::from_env, Punkt::open)?;
         let names: BTreeSet<&String> = gold.keys().chain(predicted.keys()).collect();

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::prompt::Constrain;
 use crate::run::{Run, Store, write_predictions};
 use crate::study::{PredictConfig, Voting};
-use crate::task;
+use crate::task::{self, decisions::NoteWindows};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +49,12 @@ pub struct Predict {
     /// --max-new room for the whole of it)
     #[arg(long, value_enum)]
     constrain: Option<ConstrainTo>,
+    /// Ask about long notes (task `decisions`) in windows of at most CHARS characters, each with --max-new new tokens, and put the answers together
+    #[arg(long, value_name = "CHARS")]
+    window: Option<usize>,
+    /// Minimum number of characters that a window shares with the one before it [default: a quarter of --window]
+    #[arg(long, value_name = "CHARS", requires = "window")]
+    overlap: Option<usize>,
     /// Sampled answers per case, whose labels are counted (self-consistency); one greedy answer without it
     #[arg(long, conflicts_with = "endpoint")]
     samples: Option<usize>,
@@ -124,6 +130,10 @@ impl Predict {
             endpoint,
             vote,
             ranking: None,
+            windows: self.window.map(|chars| NoteWindows {
+                chars,
+                overlap: self.overlap.unwrap_or_else(|| NoteWindows::usual_overlap(chars)),
+            }),
             weights: self.weights.precision(),
         };
         let task = task::open(&config.corpus)?;

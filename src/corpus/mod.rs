@@ -89,6 +89,14 @@ pub struct Corpus<G = Labels> {
     pub test: Vec<Example<G>>,
 }
 
+/// The folder of open corpora that `DXLAB_DATA` names; `corpus` is who asks, `fetch` the name by which it can be fetched.
+pub(crate) fn open_data(corpus: &str, fetch: &str) -> Result<PathBuf> {
+    let folder = std::env::var_os("DXLAB_DATA").filter(|path| !path.is_empty()).map(PathBuf::from);
+    folder.ok_or_else(|| {
+        Error::input(format!("corpus {corpus}: set DXLAB_DATA to the folder of open data (`dxlab data fetch {fetch}`)"))
+    })
+}
+
 /// The user's own findings.
 fn own() -> Option<PathBuf> {
     std::env::var_os("DXLAB_FINDINGS").filter(|path| !path.is_empty()).map(PathBuf::from)

@@ -182,20 +182,20 @@ fn spell(text: &str) -> String {
 }
 
 /// A published corpus of abstracts: what it is called, where its parts lie under `DXLAB_DATA`.
-struct Abstracts {
+pub(super) struct Abstracts {
     name: &'static str,
-    train: &'static str,
-    development: &'static str,
-    test: &'static str,
+    pub train: &'static str,
+    pub development: &'static str,
+    pub test: &'static str,
 }
 
-const BC5CDR: Abstracts = Abstracts {
+pub(super) const BC5CDR: Abstracts = Abstracts {
     name: "BC5CDR diseases",
     train: "bc5cdr/CDR_TrainingSet.PubTator.txt",
     development: "bc5cdr/CDR_DevelopmentSet.PubTator.txt",
     test: "bc5cdr/CDR_TestSet.PubTator.txt",
 };
-const NCBI: Abstracts = Abstracts {
+pub(super) const NCBI: Abstracts = Abstracts {
     name: "NCBI diseases",
     train: "ncbi-disease/NCBItrainset_corpus.txt",
     development: "ncbi-disease/NCBIdevelopset_corpus.txt",

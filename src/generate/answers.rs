@@ -9,7 +9,7 @@ use super::sample::Sampling;
 use super::trained_on::warn_of_other_base;
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
-use crate::corpus::decisions::Category;
+use crate::corpus::decisions::tags::free_tags;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, default_device, resolve};
 use crate::prompt::{Constrain, Encoder, Overlong, Prompt, Thinking};
@@ -130,7 +130,7 @@ impl Local {
         let Some((_, Applied::Tagging { spelling, reopens })) = &self.constraint else {
             return Err(Error::failed("answers are not constrained to tags"));
         };
-        let tags = Category::ALL.map(|category| (format!("<{}>", category.tag()), format!("</{}>", category.tag())));
+        let tags = free_tags(&case.input).map(|tag| (tag.open(), tag.close()));
         let made = Insertions::new(&case.input, &tags, &self.tokenizer, spelling);
         made.map(|made| made.reopening(*reopens)).map_err(|e| named(e, &case.case_id))
     }

@@ -79,6 +79,8 @@ pub struct PredictSpec {
     pub vote: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranking: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

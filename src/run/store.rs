@@ -252,8 +252,10 @@ impl Store {
         }
         let mut runs = self.list()?;
         runs.retain(|run| run.spec.kind == kind);
-        if runs.iter().any(|one| one.spec.name == run) {
-            runs.retain(|one| one.spec.name == run); // though the folders of others begin with it
+        let name = run.strip_prefix(&format!("{kind}-")).unwrap_or(run);
+        if runs.iter().any(|one| one.spec.name == name) {
+            runs.retain(|one| one.spec.name == name); // though the folders of others begin with it
+            return self.one(runs, name);
         }
         self.one(runs, run)
     }

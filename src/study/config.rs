@@ -8,6 +8,7 @@ use crate::generate::{EndpointConfig, MAX_NEW};
 use crate::model::Precision;
 use crate::prompt::Constrain;
 use crate::run::Run;
+use crate::task::decisions::NoteWindows;
 use crate::train::LoopConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +36,9 @@ pub struct TrainConfig {
     /// Maximum number of new tokens per answer: prompts are shortened so that they fit, in training as when the trained model is asked.
     #[serde(default = "max_new", skip_serializing_if = "is_usual")]
     pub max_new: usize,
+    /// Long notes in windows, each a training text of its own; for `decisions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<NoteWindows>,
     /// A file that names pairs of cases and groups which training, validation and test may share, each with a reason
     /// ([`crate::corpus::leak::Allowed`]); without it a leak stops the training before it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,6 +202,7 @@ impl TrainConfig {
         if self.max_new == 0 {
             return Err(Error::input("max_new is 0, expected at least 1: no answer would have a token"));
         }
+        self.windows.as_ref().map_or(Ok(()), NoteWindows::check)?;
         if self.cases == Some(0) {
             return Err(Error::input("cases is 0, expected at least 1: nothing would be learnt; leave it out for all"));
         }
@@ -250,6 +255,9 @@ pub struct PredictConfig {
     /// The closed list is ranked by likelihood in the place of an answer that is decoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranking: Option<Ranking>,
+    /// Long notes in windows, each asked about on its own; for `decisions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<NoteWindows>,
     /// How the weights of a model in this process lie in memory.
     #[serde(default, skip_serializing_if = "is_f32")]
     pub weights: Precision,
@@ -270,6 +278,7 @@ impl PredictConfig {
             endpoint: None,
             vote: None,
             ranking: None,
+            windows: None,
             weights: Precision::F32,
         }
     }
@@ -314,6 +323,7 @@ impl PredictConfig {
             endpoint: None,
             vote: None,
             ranking: None,
+            windows: config.windows,
             weights: config.weights,
         }
     }

@@ -5,7 +5,6 @@
 //! answers.jsonl               a line a case: the reply as it came, reasoning included, and the digest of its question
 //! runs/.cache/endpoint/       every answer as soon as it is there; `runs gc` leaves it alone
 //! ```
-use super::asking::ask;
 use super::config::PredictConfig;
 use crate::corpus::Example;
 use crate::error::{Error, Result};
@@ -46,7 +45,7 @@ pub(super) fn ask_endpoint(
     dir: &Path,
 ) -> Result<Vec<AnyPrediction>> {
     let model = Endpoint::open(endpoint, &config.model, config.max_new, &store.root().join(".cache/endpoint"))?;
-    let predictions = ask(&model, prompt, task, cases);
+    let predictions = config.ask(&model, prompt, task, cases);
     let usage = model.usage();
     if usage.answered + usage.lost_tries > 0 {
         println!("… {}: {usage}", config.model);

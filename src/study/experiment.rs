@@ -5,6 +5,7 @@ use super::config::{Method, PredictConfig, TrainConfig};
 use super::endpoint::{ask_endpoint, specify};
 use super::leak::training_leaks;
 use super::voting::ask_voting;
+use super::windowed::{self, Windowed};
 use crate::adapter::{Adapter, Mode, Noise};
 use crate::baseline::{Baseline, BaselineSettings};
 use crate::corpus::Example;
@@ -48,6 +49,8 @@ impl PredictConfig {
         task: &dyn AnyTask,
         cases: &[Example<Value>],
     ) -> Result<Vec<AnyPrediction>> {
+        let windowed = self.windows.map(|windows| Windowed { model, windows });
+        let model = windowed.as_ref().map_or(model, |windowed| windowed as &dyn Answers);
         match &self.vote {
             Some(vote) => ask_voting(model, prompt, task, cases, vote),
             None => ask(model, prompt, task, cases),
@@ -167,6 +170,9 @@ fn predict_spec(config: &PredictConfig, task: &dyn AnyTask) -> Result<(RunSpec, 
     if let Some(vote) = &config.vote {
         vote.check()?;
     }
+    if let Some(windows) = &config.windows {
+        windowed::check(windows, task)?;
+    }
     let spec = RunSpec::Predict(PredictSpec {
         asked: asked_spec(model, config, task, &prompt)?,
         max_new: config.max_new,
@@ -174,6 +180,7 @@ fn predict_spec(config: &PredictConfig, task: &dyn AnyTask) -> Result<(RunSpec, 
         endpoint: config.endpoint.as_ref().map(|endpoint| specify(endpoint, config)).transpose()?,
         vote: config.vote.as_ref().map(io::to_value).transpose()?,
         ranking: config.ranking.as_ref().map(io::to_value).transpose()?,
+        windows: config.windows.as_ref().map(io::to_value).transpose()?,
     });
     Ok((spec, prompt))
 }
@@ -280,8 +287,11 @@ fn train(config: &TrainConfig, task: &dyn AnyTask, prompt: &Prompt, dir: &Path) 
     io::write_json(&dir.join("leaks.json"), &leaks)?;
     let (mut local, learner) = Learner::open(config, dir)?;
     local.max_new = config.max_new;
-    let Sequences { train, times, valid, cut } =
+    let Sequences { train, times, valid, cut, lost } =
         sequences(config, task, prompt, &local.encoder(), &local.model.config)?;
+    if lost > 0 {
+        println!("… {lost} spans are in no window of their note and not taught: give [windows] a larger `overlap`");
+    }
     if cut > 0 {
         println!("… {cut} of {} texts were shortened to fit the model's positions", train.len());
     }
@@ -320,6 +330,8 @@ pub(super) struct Sequences {
     pub valid: Vec<Sequence>,
     /// Training texts that were shortened to fit the model's positions.
     cut: usize,
+    /// Spans that no window of their note holds.
+    lost: usize,
 }
 
 /// Fails for a case that `model` cannot take with its answer, which is never cut.
@@ -331,6 +343,13 @@ pub(super) fn sequences(
     model: &Config,
 ) -> Result<Sequences> {
     let texts = task.training(&config.split(), &config.augmentation, config.training.epochs)?;
+    let (texts, lost) = match &config.windows {
+        Some(windows) => {
+            windowed::check(windows, task)?;
+            windows.training(texts)
+        }
+        None => (texts, 0),
+    };
     let encode = |texts: &[TrainingText]| -> Result<(Vec<Sequence>, usize)> {
         let (mut made, mut cut) = (Vec::with_capacity(texts.len()), 0);
         for TrainingText { case, answer } in texts {
@@ -341,8 +360,12 @@ pub(super) fn sequences(
             if read > positions {
                 return Err(Error::input(format!(
                     "case `{}`: prompt and answer are {read} tokens to read, the model has {positions} positions, and an \
-                     answer is never cut; shorten the answer or leave the case out",
-                    case.case_id
+                     answer is never cut; {}",
+                    case.case_id,
+                    match task.reads_windows() {
+                        true => "add [windows] to the config, with `chars` smaller than now if it is there",
+                        false => "shorten the answer or leave the case out",
+                    }
                 )));
             }
             made.push(Sequence::completion(example.ids, example.prompt_len));
@@ -350,7 +373,7 @@ pub(super) fn sequences(
         Ok((made, cut))
     };
     let ((train, cut), (valid, _)) = (encode(&texts.train)?, encode(&texts.valid)?);
-    Ok(Sequences { train, times: texts.times, valid, cut })
+    Ok(Sequences { train, times: texts.times, valid, cut, lost })
 }
 
 /// The card of an adapter: what it is for, what it was made from, what it must not be used for.

@@ -25,6 +25,7 @@ mod search;
 pub mod tagging;
 mod training;
 mod voting;
+mod windowed;
 
 pub use analysis::Analysis;
 pub use arm::{Arm, ArmResult, SeedAnswer, TrainingCost};

@@ -40,6 +40,7 @@ pub trait AnyTask: Send + Sync {
     fn training(&self, split: &Split, augmentation: &Augmentation, epochs: usize) -> Result<TrainingTexts>;
     fn taught(&self, example: &Example<Value>) -> Result<String>;
     fn nested(&self, outer: f64, seed: u64) -> Result<Arc<dyn AnyTask>>;
+    fn reads_windows(&self) -> bool;
     fn input_title(&self) -> &'static str;
     fn columns(&self) -> Vec<Column>;
     fn cells(&self, prediction: &AnyPrediction) -> Result<Vec<Cell>>;
@@ -176,6 +177,9 @@ impl<T: Task> AnyTask for T {
     }
     fn nested(&self, outer: f64, seed: u64) -> Result<Arc<dyn AnyTask>> {
         Ok(Arc::new(Task::nested(self, outer, seed)?))
+    }
+    fn reads_windows(&self) -> bool {
+        Task::reads_windows(self)
     }
     fn input_title(&self) -> &'static str {
         Task::input_title(self)

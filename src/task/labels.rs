@@ -155,12 +155,9 @@ impl LabelTask {
 
 /// Abstracts and the diseases that they name.
 fn mentions(name: &str) -> Result<LabelTask> {
-    let data = std::env::var_os("DXLAB_DATA").ok_or_else(|| {
-        let fetch = if name == "ncbi" { "ncbi-disease" } else { name };
-        Error::input(format!("corpus {name}: set DXLAB_DATA to the folder of open data (`dxlab data fetch {fetch}`)"))
-    })?;
+    let data = crate::corpus::open_data(name, if name == "ncbi" { "ncbi-disease" } else { name })?;
     let open = if name == "ncbi" { Corpus::ncbi } else { Corpus::bc5cdr };
-    let mut task = LabelTask::of(name, open(Path::new(&data))?)?;
+    let mut task = LabelTask::of(name, open(&data)?)?;
     task.context.document = "abstract".into();
     task.context.target = "diseases that it names".into();
     Ok(task)

@@ -167,6 +167,11 @@ pub trait Task: Send + Sync + 'static {
         Err(Error::input(format!("task `{}` has no nested validation, which a search needs", self.name())))
     }
 
+    /// Whether [`Task::parse`] reads answers about the windows of a case's text ([`decisions::windows`]).
+    fn reads_windows(&self) -> bool {
+        false
+    }
+
     /// What a sheet calls a case's text.
     fn input_title(&self) -> &'static str {
         "input"
@@ -203,7 +208,7 @@ pub fn open(corpus: &str) -> Result<Arc<dyn AnyTask>> {
 /// What the groups of a corpus, by the name that configs use, are ids of: corpora of one space name their groups alike.
 pub fn group_space(corpus: &str) -> &str {
     match corpus {
-        "bc5cdr" | "ncbi" => "PubMed",
+        "bc5cdr" | "ncbi" | "decisions-bc5cdr" | "decisions-ncbi" => "PubMed",
         "rare-disease-balanced" | "rare-disease-narrative" => "rare-disease",
         _ => corpus,
     }

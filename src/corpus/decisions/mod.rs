@@ -7,6 +7,7 @@
 //! - `statistics`: how many spans of which category, how long, how tangled
 //! - `strata`: sex, race and language of a patient, by the rules of the official scorer
 pub mod lines;
+mod mentions;
 pub mod read;
 mod statistics;
 mod strata;

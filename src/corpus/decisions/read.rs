@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a folder of notes as JSONL | `train.jsonl`, `test.jsonl`, optionally `validation.jsonl` and `stats.csv`; a line is `{"file_name", "text", "annotations": […]}`, of a note that a model marked also `"source": "pseudo"`, `"model"` and, where a patient stands behind it, `"group"` |
 //! | a folder of MedDec | `gold/train/*.json`, `gold/test/*.json`, optionally `gold/validation/*.json` (or `val`), `text/*.txt`, `stats.csv` |
-//! | training table | CSV `file_id, raw_text, gold_span, gold_offsets` |
+//! | a folder of training tables | `train.csv`, `test.csv`, optionally `validation.csv` and `stats.csv`; columns `file_id, raw_text, gold_span, gold_offsets`, as system 002 trains on |
 //! | predictions | `[{"file_name", "predictions": [{"start_offset", "end_offset", "category"}]}]` |
 //!
 //! A gold file has `annotations` of `start_offset`, `end_offset` and a `category` such as `Category 3: Defining problem`; sometimes it is a list
@@ -45,13 +45,20 @@ pub(super) const VALIDATION: [&str; 3] = ["validation", "val", "dev"];
 pub(super) const TEST: [&str; 1] = ["test"];
 
 impl Decisions {
-    /// Whether a folder looks like notes with decisions: `gold` and `text` in it, or JSONL whose first line has annotations.
+    /// Whether a folder looks like notes with decisions: `gold` and `text` in it, JSONL whose first line has annotations, or training tables.
     pub fn is_at(path: &Path) -> bool {
         let first = || {
             let text = crate::io::read_text(&path.join("train.jsonl")).ok()?;
             serde_json::from_str::<Line>(text.lines().next()?).ok()
         };
-        path.is_dir() && ((path.join("gold").is_dir() && path.join("text").is_dir()) || first().is_some())
+        let table = || {
+            let text = crate::io::read_text(&path.join("train.csv")).ok()?;
+            text.lines().next().map(|head| head.contains("file_id") && head.contains("gold_offsets"))
+        };
+        path.is_dir()
+            && ((path.join("gold").is_dir() && path.join("text").is_dir())
+                || first().is_some()
+                || table().unwrap_or_default())
     }
 
     /// The notes in a folder of either form.
@@ -64,7 +71,7 @@ impl Decisions {
         let (train, validation, test) = (part(&TRAIN)?, part(&VALIDATION)?, part(&TEST)?);
         if train.is_empty() && test.is_empty() {
             return Err(Error::input(format!(
-                "{}: no notes: expected train.jsonl and test.jsonl, or gold/train/*.json, gold/test/*.json and text/*.txt",
+                "{}: no notes: expected train.jsonl and test.jsonl, train.csv and test.csv, or gold/train/*.json, gold/test/*.json and text/*.txt",
                 folder.display()
             )));
         }
@@ -104,8 +111,12 @@ fn apart(
 }
 
 fn lines_part(folder: &Path, names: &[&str], warnings: &mut Vec<String>) -> Result<Vec<Example<Vec<Span>>>> {
-    let Some(path) = names.iter().map(|name| folder.join(format!("{name}.jsonl"))).find(|path| path.is_file()) else {
-        return Ok(Vec::new());
+    let file = |ending: &str| {
+        let mut files = names.iter().map(|name| folder.join(format!("{name}.{ending}")));
+        files.find(|path| path.is_file())
+    };
+    let Some(path) = file("jsonl") else {
+        return file("csv").map_or(Ok(Vec::new()), |path| training_table(&path, warnings));
     };
     let text = io::read_text(&path)?;
     let rows = text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -164,7 +175,14 @@ pub(super) fn files(folder: &Path, ending: &str) -> Result<BTreeMap<String, Path
 
 /// The text of a note: `text/NAME.txt`; an error names what was looked for.
 fn text_of(folder: &Path, name: &str) -> Result<String> {
-    io::read_text(&folder.join(format!("{name}.txt")))
+    note_text(&folder.join(format!("{name}.txt")))
+}
+
+/// A note's text with a byte-order mark where it has one: offsets count it.
+fn note_text(path: &Path) -> Result<String> {
+    let text = io::read_text(path)?;
+    let marked = std::fs::read(path).map_err(Error::io(path))?.starts_with("\u{feff}".as_bytes());
+    Ok(if marked { format!("\u{feff}{text}") } else { text })
 }
 
 /// The texts of all notes in a folder, by name.
@@ -173,7 +191,7 @@ pub fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {
     if all.is_empty() {
         return Err(Error::input(format!("{}: no notes: expected files NAME.txt", folder.display())));
     }
-    all.into_iter().map(|(name, path)| Ok((name, io::read_text(&path)?))).collect()
+    all.into_iter().map(|(name, path)| Ok((name, note_text(&path)?))).collect()
 }
 
 /// The gold spans of all notes in a folder of gold files, by name and in the order of each file; of a note whose text is at hand those that
@@ -432,9 +450,23 @@ mod tests {
         let good = written(dir.path(), "t.csv", &format!("{head}1_2_3,\"Old, MI\",x,{offsets}\n"));
         let read = training_table(&good, &mut Vec::new()).unwrap();
         assert_eq!(read[0].gold, [Span::new(5, 7, Category::DefineProblem)]);
+        for part in ["train", "test"] {
+            let row = format!("{head}{part}_2_3,\"Old, MI\",x,{offsets}\n");
+            written(dir.path(), &format!("{part}.csv"), &row);
+        }
+        assert!(Decisions::is_at(dir.path()));
+        let all = Decisions::open(dir.path()).unwrap();
+        assert_eq!((all.corpus.train[0].case_id.as_str(), all.corpus.test[0].gold.len()), ("train_2_3", 1));
         let bad = written(dir.path(), "t.csv", &format!("{head}1_2_3,a,b,c\n"));
         let error = training_table(&bad, &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains("t.csv row 2: gold_offsets is no JSON list"), "{error}");
+    }
+
+    #[test]
+    fn offsets_count_a_byte_order_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path(), "a.txt", "\u{feff}Hold aspirin");
+        assert_eq!(texts(dir.path()).unwrap()["a"].chars().count(), 13);
     }
 
     #[test]

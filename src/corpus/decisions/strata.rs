@@ -68,6 +68,12 @@ struct Row {
 /// `SUBJECT_HADM_ROW`. An error names the row.
 pub fn stats(path: &Path) -> Result<BTreeMap<String, Strata>> {
     let text = io::read_text(path)?;
+    if text.trim().is_empty() {
+        return Err(Error::input(format!(
+            "{}: the file is empty: expected the columns SUBJECT_ID, HADM_ID, ROW_ID, GENDER, ETHNICITY, LANGUAGE",
+            path.display()
+        )));
+    }
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let mut all = BTreeMap::new();
     for (i, row) in reader.deserialize().enumerate() {

@@ -88,6 +88,16 @@ impl Literal {
     }
 }
 
+/// A tag of each category that can be put into a note and is read as a tag there: with the first number (none, 1, 2, …) under which it does not stand
+/// in the note as text.
+pub fn free_tags(note: &str) -> [Tag; 9] {
+    let literal = Literal::of(&note.chars().collect::<Vec<_>>());
+    Category::ALL.map(|category| {
+        let free = |index: &usize| literal.leaves(Tag { category, index: *index });
+        Tag { category, index: (0..).find(free).unwrap_or_default() } // a note holds finitely many tags
+    })
+}
+
 /// A tagged text taken apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scanned {
@@ -176,5 +186,13 @@ mod tests {
         let found = scan("see <b><drug_decision>this</drug_decision></b><i>", &Literal::of(&note));
         assert_eq!(found.plain, note);
         assert_eq!(found.spans, [Span::new(7, 11, Category::DrugDecision)]);
+        let note = "see </drug_decision> or <drug_decision#1>: hold aspirin";
+        let tag = free_tags(note)[usize::from(Category::DrugDecision.number()) - 1];
+        assert_eq!((tag.category, tag.index), (Category::DrugDecision, 2));
+        assert!(free_tags(note).iter().filter(|tag| tag.index > 0).count() == 1);
+        let answer = note.replace("hold aspirin", &format!("{}hold aspirin{}", tag.open(), tag.close()));
+        let found = scan(&answer, &Literal::of(&note.chars().collect::<Vec<_>>()));
+        assert_eq!(found.plain.into_iter().collect::<String>(), note);
+        assert_eq!(found.spans, [Span::new(43, 55, Category::DrugDecision)]);
     }
 }

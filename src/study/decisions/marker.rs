@@ -40,6 +40,12 @@ impl Marker {
         let config = config.ok_or_else(|| Error::input(format!("{} is no training run", run.folder())))?;
         let config: TrainConfig =
             serde_json::from_value(config).map_err(|e| Error::input(format!("{}: {e}", run.dir.display())))?;
+        if config.windows.is_some() {
+            return Err(Error::input(format!(
+                "{} was trained on windows of notes; pseudo-labels are of whole notes: name a run without [windows]",
+                run.folder()
+            )));
+        }
         if !DecisionTask::knows(&config.corpus) {
             let corpus = &config.corpus;
             return Err(Error::input(format!(

@@ -164,6 +164,7 @@ fn the_best_epoch_stays_and_its_predictions_are_read_like_those_of_any_model() {
     let gold: Vec<Prediction> = crate::run::read_predictions(&run.path(CEILING_PREDICTIONS)).unwrap();
     assert_eq!(Task::score(&task, &[&gold], Reading::Raw)[0].value("exact_f1").unwrap(), Some(0.8));
     assert_eq!(store.of_kind("train", "tiny").unwrap(), trained);
+    assert_eq!(store.of_kind("train", "train-tiny").unwrap(), trained);
     assert_eq!(store.of_kind("train", trained.dir.to_str().unwrap()).unwrap(), trained);
     assert!(store.named("tiny").is_err(), "the predictions of the test notes have the same name");
     assert!(EncoderTrainConfig::of(&run).unwrap_err().to_string().contains("is no training run of an encoder"));

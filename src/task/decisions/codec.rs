@@ -91,6 +91,8 @@ pub enum Reason {
     EmptySpan,
     /// Its tag never closes: the answer was cut off, or the tag forgotten.
     Unclosed,
+    /// The answer gives the same span of the note again, where it is no exact copy.
+    Repeated,
     /// Something like it stands in the note, but not like enough.
     ModelTypo,
     /// Only its beginning stands in the note.
@@ -123,7 +125,7 @@ pub struct Untagged {
 /// Reads a tagged note; see the file's header.
 pub fn untag(tagged: &str, note: &str) -> Untagged {
     let text: Vec<char> = note.chars().collect();
-    read(tagged, &text, |plain, spans| {
+    read(tagged, &text, true, |plain, spans| {
         let alignment = Alignment::of(plain, &text);
         spans.iter().map(|span| placed(plain, span, &text, &alignment)).collect()
     })
@@ -132,7 +134,7 @@ pub fn untag(tagged: &str, note: &str) -> Untagged {
 /// As [`untag`], by the published search alone, as the system without an alignment has it; to measure what the alignment brings.
 pub fn untag_by_search(tagged: &str, note: &str) -> Untagged {
     let text: Vec<char> = note.chars().collect();
-    read(tagged, &text, |plain, spans| {
+    read(tagged, &text, false, |plain, spans| {
         let position = |span: &Span| span.start as f64 / plain.len().max(1) as f64;
         spans.iter().map(|span| ladder(&plain[span.start..span.end], &text, position(span))).collect()
     })
@@ -141,7 +143,8 @@ pub fn untag_by_search(tagged: &str, note: &str) -> Untagged {
 /// A place in the note and how it was found, or why there is none.
 pub type Placed = Result<(usize, usize, Match), Reason>;
 
-fn read(tagged: &str, note: &[char], place: impl FnOnce(&[char], &[Span]) -> Vec<Placed>) -> Untagged {
+/// `once`: in an answer that is no copy a place of the note counts once for a category.
+fn read(tagged: &str, note: &[char], once: bool, place: impl FnOnce(&[char], &[Span]) -> Vec<Placed>) -> Untagged {
     let scanned = scan(tagged, &Literal::of(note));
     let copied = scanned.plain == note;
     let mut found = Untagged { copied, unopened: scanned.unopened, unknown: scanned.unknown, ..Untagged::default() };
@@ -151,6 +154,10 @@ fn read(tagged: &str, note: &[char], place: impl FnOnce(&[char], &[Span]) -> Vec
     };
     for (span, placed) in scanned.spans.iter().zip(placed) {
         match placed {
+            Ok((start, end, _)) if once && !copied && found.spans.contains(&Span::new(start, end, span.category)) => {
+                let text = scanned.plain[span.start..span.end].iter().collect();
+                found.dropped.push(Dropped { category: span.category, text, reason: Reason::Repeated });
+            }
             Ok((start, end, how)) => {
                 found.spans.push(Span::new(start, end, span.category));
                 *found.matched.entry(how).or_default() += 1;
@@ -360,6 +367,9 @@ mod tests {
         let reasons = |answer: &str| untag(answer, NOTE).dropped.iter().map(|one| one.reason).collect::<Vec<_>>();
         assert_eq!(reasons("<drug_decision> </drug_decision>"), [Reason::EmptySpan]);
         assert_eq!(reasons(&format!("<define_problem>{NOTE}")), [Reason::Unclosed]);
+        let answer = NOTE.replace("heart failure", "<define_problem>heart failure</define_problem>");
+        assert_eq!(reasons(&answer.repeat(3)), [Reason::Repeated; 2]);
+        assert_eq!(untag_by_search(&answer.repeat(3), NOTE).spans.len(), 3, "as published");
         assert_eq!(reasons("<define_problem>Diabetic ketoacidosis</define_problem>"), [Reason::NotInText]);
         assert_eq!(
             reasons(

@@ -2,7 +2,7 @@
 //! occurrences the one whose relative place is nearest.
 //!
 //! 1. as written; 2. with runs of white space as one space; 3. in lower case; 4. and 5., of more than 20 characters, its first or last 50; 6. windows
-//!    of 0.8, 1 and 1.2 times its length with a similarity (`difflib`) of at least 0.85.
+//!    of 0.8, 1 and 1.2 times its length with a similarity (`difflib`) of at least 0.85 (spans of up to 2,000 characters).
 use super::codec::{Match, Placed, Reason};
 use super::tokens::find;
 use crate::metric::difflib::{ratio, upper_bound};
@@ -13,6 +13,8 @@ const ALIKE: f64 = 0.85;
 const TYPO: f64 = 0.6;
 /// Share of a threshold that a window of the coarse search must reach.
 const COARSE: f64 = 0.9;
+/// Longer spans are not looked for roughly: their number of comparisons grows with the square of their length, and no decision is so long.
+const LONGEST: usize = 2000;
 /// Characters of a beginning or end.
 const PART: usize = 50;
 
@@ -117,7 +119,7 @@ fn ends(text: &[char], note: &[char], low_text: &[char], low_note: &[char]) -> O
 /// The window that is most like the text, if it is at least `threshold` like it.
 fn fuzzy(text: &[char], note: &[char], threshold: f64) -> Option<(usize, usize)> {
     let length = text.len();
-    if length < 5 {
+    if !(5..=LONGEST).contains(&length) {
         return None;
     }
     let step = (length / 10).max(1);

@@ -3,6 +3,7 @@
 //!
 //! - `codec`: spans ↔ tagged text, exactly; `align` and `ladder` for answers that are no exact copy
 //! - `tokens`, `punkt`, `official`: MedDec's own scores, to the last digit
+//! - `windows`: long notes cut into texts that overlap, and the answers put together
 //! - `faults`: what went wrong, each span in one class
 //! - `score`: those and scores by place, as columns for intervals and comparisons
 mod align;
@@ -14,6 +15,7 @@ pub mod punkt;
 pub mod reward;
 pub mod score;
 pub mod tokens;
+pub mod windows;
 
 pub use align::Alignment;
 pub use codec::{Dropped, Match, Reason, Untagged, tag, untag, untag_by_search};
@@ -21,6 +23,7 @@ pub use faults::{Fault, Faulty, faults};
 pub use ladder::ladder;
 pub use official::{Official, official, refine_span};
 pub use punkt::Punkt;
+pub use windows::{NoteWindows, untag_windows};
 
 use super::{Cell, Column, Combined, Parsed, Task, TrainingText, TrainingTexts};
 use crate::augment::Augmentation;
@@ -56,12 +59,17 @@ pub struct DecisionTask {
 }
 
 impl DecisionTask {
-    /// `decisions` (the synthetic notes), `decisions-validation` (their validation notes in the place of the test notes), or a folder of notes;
+    /// `decisions` (the synthetic notes), `decisions-validation` (their validation notes in the place of the test notes), `decisions-bc5cdr` or `decisions-ncbi` (mentions in
+    /// published abstracts as stand-ins; they need `DXLAB_DATA`), or a folder of notes;
     /// see [`crate::corpus::decisions::read`].
     pub fn open(name: &str) -> Result<Self> {
         match name {
             "decisions" => Self::of(Decisions::embedded()?),
             "decisions-validation" => Self::of(Decisions::embedded()?)?.on_validation(),
+            "decisions-bc5cdr" | "decisions-ncbi" => {
+                let fetch = if name == "decisions-ncbi" { "ncbi-disease" } else { "bc5cdr" };
+                Self::of(Decisions::mentions(name, &crate::corpus::open_data(name, fetch)?)?)
+            }
             folder => {
                 let all = Decisions::open(Path::new(folder))?;
                 all.warnings.iter().for_each(|warning| crate::process::tell(&format!("… {warning}")));
@@ -72,7 +80,8 @@ impl DecisionTask {
 
     /// Whether [`DecisionTask::open`] knows the name, or a folder of that name holds notes with decisions.
     pub fn knows(name: &str) -> bool {
-        matches!(name, "decisions" | "decisions-validation") || Decisions::is_at(Path::new(name))
+        matches!(name, "decisions" | "decisions-validation" | "decisions-bc5cdr" | "decisions-ncbi")
+            || Decisions::is_at(Path::new(name))
     }
 
     /// Sentences are split by NLTK's Punkt parameters in the folder that `DXLAB_PUNKT` names, else by [`Punkt::simple`].
@@ -176,12 +185,12 @@ impl Task for DecisionTask {
         serde_json::to_string(gold).unwrap_or_default() // spans have a JSON form
     }
 
-    /// Spans of a tagged note, or of a JSON list. Unread is an answer without a span that is no copy of the note either.
+    /// Spans of a tagged note, whole or in windows, or of a JSON list. Unread is an answer without a span that is no copy of the note either.
     fn parse(&self, raw: &str, case: &Case) -> Parsed<Vec<Span>> {
         if let Some(answer) = spans_in_json(raw) {
             return Parsed { answer, parsed: true };
         }
-        let read = untag(raw, &case.input);
+        let read = untag_windows(raw, &case.input);
         Parsed { parsed: read.copied || !read.spans.is_empty(), answer: read.spans }
     }
 
@@ -211,7 +220,7 @@ impl Task for DecisionTask {
         let sum = |of: &dyn Fn(&Prediction) -> usize| Some(predictions.iter().map(of).sum());
         let dropped = |one: &Prediction| {
             let answered = self.answered(one);
-            answered.raw.map_or(0, |raw| untag(raw, answered.text).dropped.len())
+            answered.raw.map_or(0, |raw| untag_windows(raw, answered.text).dropped.len())
         };
         let counts = [
             ("gold_spans", sum(&|p| p.gold.len())),
@@ -252,6 +261,10 @@ impl Task for DecisionTask {
         let text = |note: &Note| TrainingText { case: note.case.clone(), answer: self.tagged(note) };
         let times = vec![vec![1; train.len()]; epochs];
         Ok(TrainingTexts { train: train.iter().map(text).collect(), times, valid: valid.iter().map(text).collect() })
+    }
+
+    fn reads_windows(&self) -> bool {
+        true
     }
 
     fn input_title(&self) -> &'static str {

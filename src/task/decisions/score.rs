@@ -11,9 +11,10 @@
 //! | `drug_decision_f1`, … | `exact_f1` of one category |
 //!
 //! All but `token_f1` are ratios of sums over notes: long notes weigh more, and an interval draws whole notes.
-use super::codec::{Untagged, untag};
+use super::codec::Untagged;
 use super::official::NoteScore;
 use super::punkt::Punkt;
+use super::windows::untag_windows;
 use crate::corpus::decisions::{Category, Span};
 use crate::metric::spans::paired;
 use crate::metric::{MetricInfo, ScoreTable, Statistic};
@@ -83,7 +84,7 @@ pub fn table(answers: &[Answered], official: &[NoteScore]) -> ScoreTable {
     let ratio = |of: &dyn Fn(&Answered) -> (f64, f64)| Statistic::Ratio(answers.iter().map(of).collect());
     let exactly = |of: fn(Counts) -> (f64, f64)| ratio(&|a| of(exact(a.gold, a.predicted, None)));
     let words = |note: &NoteScore| Counts { tp: note.tp, given: note.tp + note.fp, asked: note.tp + note.missed }.f1();
-    let read: Vec<Option<Untagged>> = answers.iter().map(|a| a.raw.map(|raw| untag(raw, a.text))).collect();
+    let read: Vec<Option<Untagged>> = answers.iter().map(|a| a.raw.map(|raw| untag_windows(raw, a.text))).collect();
     let read = |of: &dyn Fn(&Untagged) -> (f64, f64)| {
         Statistic::Ratio(read.iter().map(|one| one.as_ref().map_or((0.0, 0.0), of)).collect())
     };
