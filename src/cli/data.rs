@@ -186,10 +186,10 @@ pub struct Patients {
     #[arg(long)]
     out: PathBuf,
     /// Diseases to draw patients of; the annotated ones in the order of their ids' digests
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     diseases: usize,
     /// Patients of each disease
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     each: usize,
     /// Share of the signs that are given by a broader term
     #[arg(long, default_value_t = 0.2)]
@@ -197,6 +197,12 @@ pub struct Patients {
     /// Most signs that have nothing to do with the disease
     #[arg(long, default_value_t = 2)]
     noise: usize,
+    /// Fewest and most signs of a patient, before noise
+    #[arg(long, value_parser = range, value_name = "FROM-TO", default_value = "4-20")]
+    signs: (usize, usize),
+    /// Most terms of the disease that are told as looked for and not found
+    #[arg(long, default_value_t = 4)]
+    excluded: usize,
 }
 
 impl Patients {
@@ -206,7 +212,8 @@ impl Patients {
             seed: self.seed,
             imprecision: self.imprecision,
             noise: self.noise,
-            ..PatientSettings::default()
+            signs: self.signs,
+            excluded: self.excluded,
         };
         let generator = Generator::new(&library, settings)?;
         if std::fs::read_dir(&self.out).is_ok_and(|mut inside| inside.next().is_some()) {

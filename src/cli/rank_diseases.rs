@@ -1,7 +1,7 @@
 //! `dxlab rank-diseases`: from the signs of a patient to a ranked list of rare diseases, with what each sign adds.
 use crate::corpus::phenopacket::Packets;
 use crate::error::{Error, Result};
-use crate::phenotype::rank::Significance;
+use crate::phenotype::rank::{Significance, worst_rank};
 use crate::phenotype::{Left, Library, Ranked, Ranker, RankerKind, Signs};
 use crate::study::rare_disease::{Bench, Protocol};
 use clap::Args;
@@ -47,6 +47,13 @@ struct Asked {
     id: String,
     group: Option<String>,
     signs: Signs,
+}
+
+/// The first and the last place that diseases with this score can have.
+fn ties(scores: &[f32], score: f32) -> (usize, usize) {
+    let better = scores.iter().filter(|&&other| other > score).count();
+    let alike = scores.iter().filter(|&&other| other == score).count();
+    (better + 1, better + alike)
 }
 
 impl RankDiseases {
@@ -101,7 +108,7 @@ impl RankDiseases {
             n => crate::phenotype::rank::Resnik::of(&bench.published).significance(&one.signs, left, n, 7),
         };
         if self.json {
-            println!("{}", self.object(bench, ranker, one, &list, &p, seconds));
+            println!("{}", self.object(bench, ranker, one, (&list, &scores), &p, seconds));
             return Ok(());
         }
         let library = &bench.published;
@@ -112,17 +119,21 @@ impl RankDiseases {
             one.signs.excluded.len(),
             bench.said()
         );
-        println!("{:>4}  {:>8}  disease ({}, {:.1} ms)", "rank", "score", ranker.name(), 1000.0 * seconds);
+        println!("{:>7}  {:>8}  disease ({}, {:.1} ms)", "rank", "score", ranker.name(), 1000.0 * seconds);
         for (i, ranked) in list.iter().enumerate() {
             let candidate = &library.candidates[ranked.candidate];
             let p = p.get(ranked.candidate).copied().flatten();
-            let p = p.map_or(String::new(), |p| format!("  p {:.4}, adjusted {:.3}", p.p, p.adjusted));
-            println!("{:>4}  {:>8.3}  {} ({}){p}", i + 1, ranked.score, candidate.name, candidate.id);
+            let p = p.map_or(String::new(), |p| format!("  Resnik's p {:.4}, adjusted {:.3}", p.p, p.adjusted));
+            let place = match ties(&scores, ranked.score) {
+                (first, last) if first == last => first.to_string(),
+                (first, last) => format!("{first}–{last}"),
+            };
+            println!("{place:>7}  {:>8.3}  {} ({}){p}", ranked.score, candidate.name, candidate.id);
             if i < self.evidence {
                 for part in ranker.contributions(&one.signs, ranked.candidate, left) {
                     let sign = library.ontology().name(part.term);
                     let not = if part.excluded { "not " } else { "" };
-                    println!("{:>4}  {:>+8.3}    {not}{sign}: {}", "", part.value, part.reason);
+                    println!("{:>7}  {:>+8.3}    {not}{sign}: {}", "", part.value, part.reason);
                 }
             }
         }
@@ -138,7 +149,7 @@ impl RankDiseases {
         bench: &Bench,
         ranker: &dyn Ranker,
         one: &Asked,
-        list: &[Ranked],
+        (list, scores): (&[Ranked], &[f32]),
         p: &[Option<Significance>],
         seconds: f64,
     ) -> serde_json::Value {
@@ -156,11 +167,11 @@ impl RankDiseases {
                 })
                 .collect();
             let mut line = json!({
-                "rank": i + 1, "id": candidate.id, "name": candidate.name, "score": ranked.score, "evidence": evidence,
+                "rank": worst_rank(scores, ranked.candidate), "id": candidate.id, "name": candidate.name, "score": ranked.score, "evidence": evidence,
             });
             if let Some(found) = p.get(ranked.candidate).copied().flatten() {
-                line["p"] = json!(found.p);
-                line["p_adjusted"] = json!(found.adjusted);
+                line["resnik_p"] = json!(found.p);
+                line["resnik_p_adjusted"] = json!(found.adjusted);
             }
             line
         };

@@ -3,10 +3,12 @@ use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::metric::{Bootstrap, RankedCase};
 use crate::phenotype::RankerKind;
+use crate::phenotype::rank::{BayesSettings, LearnedSettings, Smoothing};
 use crate::run::{Store, write_predictions};
 use crate::study::PredictConfig;
 use crate::study::rare_disease::{
-    Bench, Benchmark, BenchmarkConfig, KeptRanks, Mix, Protocol, RerankConfig, Reranked, Stratum, hit_row, train_all,
+    Bench, Benchmark, BenchmarkConfig, Folds, KeptRanks, Mix, Protocol, RerankConfig, Reranked, Stratum, bayes_hits,
+    hit_row, learned_hits, train_all,
 };
 use crate::task::RareDisease as Patients;
 use crate::task::Task;
@@ -26,6 +28,12 @@ pub enum RareDisease {
         /// Only every n-th patient: a quick look, stored as a run of its own
         #[arg(long, default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
         every: usize,
+    },
+    /// Hit rates of naive Bayes and of the learned ranker with other settings, on the patients of one fold of publications: how its settings were chosen
+    Settings {
+        /// Only of the learned ranker
+        #[arg(long)]
+        learned: bool,
     },
     /// Train the learned ranker on all published patients and write its weights
     Train {
@@ -77,6 +85,7 @@ impl RareDisease {
     pub fn run(self) -> Result<()> {
         match self {
             Self::Benchmark { every } => benchmark(every),
+            Self::Settings { learned } => settings(learned),
             Self::Rerank(rerank) => rerank.run(),
             Self::Results { out } => results(&out),
             Self::Train { seed, out } => {
@@ -105,7 +114,7 @@ impl RareDisease {
 fn benchmark(every: usize) -> Result<()> {
     let benchmark = Benchmark::open_or_rank(&BenchmarkConfig { every, ..BenchmarkConfig::default() })?;
     let bootstrap = Bootstrap::default();
-    println!("{:<18} {:<18} {:>6}  Hit@1/3/10, all   | clean", "ranker", "protocol", "cases");
+    println!("{:<40} {:<18} {:>6}  Hit@1/3/10, all   | clean", "ranker", "protocol", "cases");
     for column in &benchmark.columns {
         let whole = benchmark.cases(column, None).len() == benchmark.patients.len();
         let rates = |stratum: Option<Stratum>| {
@@ -114,12 +123,58 @@ fn benchmark(every: usize) -> Result<()> {
             (row.cases, hits.join(" "))
         };
         let ((n, all), (_, clean)) = (rates(None), rates(Some(Stratum::Clean).filter(|_| whole)));
-        println!("{:<18} {:<18} {n:>6}  {all} | {clean}", column.ranker, column.protocol.title());
+        let clean = if whole { clean } else { "  –     –     –  ".into() };
+        println!("{:<40} {:<18} {n:>6}  {all} | {clean}", column.ranker, column.protocol.title());
     }
     if let Some(leak) = benchmark.leak("resnik", Protocol::FileAsPublished, 1, &bootstrap)? {
-        println!("leak of Resnik's Hit@1 within {} diseases: {:?}", leak.diseases, leak.difference);
+        let size = crate::report::kit::interval(leak.difference.as_ref());
+        println!("leak of Resnik's Hit@1 within {} diseases: {size}", leak.diseases);
     }
     Ok(())
+}
+
+fn settings(learned: bool) -> Result<()> {
+    let bench = Bench::installed()?;
+    println!("{}", bench.said());
+    if !learned {
+        bayes_settings(&bench);
+    }
+    let usual = LearnedSettings::default();
+    let all = [
+        usual,
+        LearnedSettings { hidden: 16, ..usual },
+        LearnedSettings { hidden: 64, ..usual },
+        LearnedSettings { hidden: 128, ..usual },
+        LearnedSettings { epochs: 4, ..usual },
+        LearnedSettings { epochs: 16, ..usual },
+        LearnedSettings { rate: 1e-3, ..usual },
+        LearnedSettings { rate: 1e-2, ..usual },
+    ];
+    let (found, listed) = learned_hits(&bench, &all, Folds::default())?;
+    println!("learned: the right disease is listed for a share of {listed:.3}\nhidden  epochs    rate  Hit@1  Hit@10");
+    for (LearnedSettings { hidden, epochs, rate }, first, ten) in found {
+        println!("{hidden:>6}  {epochs:>6}  {rate:>6}  {first:.3}   {ten:.3}");
+    }
+    Ok(())
+}
+
+fn bayes_settings(bench: &Bench) {
+    println!("smoothing  alpha  cap  uncounted   cases  Hit@1  Hit@10");
+    let usual = BayesSettings::default();
+    let mut all = vec![];
+    for smoothing in [Smoothing::Mean, Smoothing::Parents] {
+        all.extend([0.3, 1.0, 3.0, 10.0].map(|alpha| BayesSettings { smoothing, alpha, ..usual }));
+        all.extend([4.0, 16.0, 64.0].map(|cap| BayesSettings { smoothing, cap, ..usual }));
+        all.extend([1.0, 4.0].map(|uncounted| BayesSettings { smoothing, uncounted, ..usual }));
+    }
+    for one in all {
+        let (cases, first, ten) = bayes_hits(bench, one, Folds::default());
+        let BayesSettings { smoothing, alpha, cap, uncounted, .. } = one;
+        println!(
+            "{:<9} {alpha:>6} {cap:>4} {uncounted:>10} {cases:>7}  {first:.3}   {ten:.3}",
+            format!("{smoothing:?}")
+        );
+    }
 }
 
 impl Rerank {

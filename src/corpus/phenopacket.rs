@@ -59,7 +59,8 @@ impl Packets {
 
     /// A file (`.json`), a folder with such files at any depth, or a zip archive with such files, in the order of their names.
     ///
-    /// Fails where there is no phenopacket, where a JSON file is broken, and where two patients have one id.
+    /// Of several files those that are broken, or whose patient has the id of an earlier one, are left out with a warning. Fails where there is no phenopacket
+    /// and where the one file is broken.
     pub fn read(path: &Path) -> Result<Self> {
         let files: Vec<(String, Vec<u8>)> = if path.is_dir() {
             folder(path)?
@@ -70,13 +71,24 @@ impl Packets {
         };
         let mut all = Self::default();
         let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        let single = files.len() == 1;
         for (name, bytes) in files {
-            match packet(&bytes).map_err(|why| Error::input(format!("{name}: {why}")))? {
+            let read = match packet(&bytes) {
+                Ok(read) => read,
+                Err(why) if single => return Err(Error::input(format!("{name}: {why}"))),
+                Err(why) => {
+                    all.warnings.push(format!("{name}: {why}; left out"));
+                    continue;
+                }
+            };
+            match read {
                 Ok((one, unread)) => {
-                    all.warnings.extend(unread.into_iter().map(|what| format!("{name}: {what}")));
-                    if let Some(first) = seen.insert(one.id.clone(), name.clone()) {
-                        return Err(Error::input(format!("{name}: patient `{}` is in {first} already", one.id)));
+                    if let Some(first) = seen.get(&one.id) {
+                        all.warnings.push(format!("{name}: patient `{}` is in {first} already; left out", one.id));
+                        continue;
                     }
+                    seen.insert(one.id.clone(), name.clone());
+                    all.warnings.extend(unread.into_iter().map(|what| format!("{name}: {what}")));
                     all.warnings.extend(odd(&one).map(|what| format!("{name}: {what}")));
                     all.loose += usize::from(one.publication.is_none());
                     all.packets.push(one);

@@ -96,6 +96,11 @@ impl Grounding {
 /// Whether each word of one name is a word of the other, perhaps misspelt: names with a word more, or with another number of a series
 /// ("type IIB", "type XC"), are names of other diseases.
 fn spelt_alike(a: &str, b: &str) -> bool {
+    let numbers =
+        |name: &str| name.split(' ').filter_map(arabic).map(|(n, letter)| (n, letter.to_string())).collect::<Vec<_>>();
+    if numbers(a) != numbers(b) {
+        return false; // "class III deficiency 2" is not "class II deficiency 3"
+    }
     let mut rest: Vec<&str> = b.split(' ').collect();
     let matched = a.split(' ').all(|word| {
         let best = rest.iter().enumerate().filter(|(_, other)| same_word(word, other));
@@ -183,6 +188,9 @@ mod tests {
             assert_eq!(g.ground(other).0, [0usize; 0], "{other}");
         }
         assert_eq!(g.ground("Congenital disorder of glycosylation, type 1A"), (vec![2], Way::Near));
+        let classes = grounding(&["MHC class II deficiency 3"]);
+        assert_eq!(classes.ground("MHC class III deficiency 2").0, [0usize; 0], "the same numbers in another order");
+        assert_eq!(classes.ground("MHC clas II deficiency 3").0, [0usize; 0], "a short word misspelt is another word");
         let spelt = "Neurodevelopmental disorder with hypotonia, feeding difficulties and facial dysmorphism";
         assert_eq!(g.ground(spelt), (vec![3], Way::Near), "a word misspelt in the file");
     }

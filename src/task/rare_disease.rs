@@ -72,6 +72,8 @@ pub struct RareDisease {
     corpus: Corpus<Gold>,
     context: PromptContext,
     pub library: Library,
+    /// The same without the rows that cite a paper of any patient: what further patients are drawn from, where there are any.
+    elsewhere: Option<Library>,
     grounding: Grounding,
     form: Form,
     /// Lists that training teaches, by patient.
@@ -114,8 +116,10 @@ impl RareDisease {
         let kind = if synthetic { "synthetic patients" } else { "published patients" };
         let name = format!("{kind} with a rare disease{}", form.remark());
         let grounding = Grounding::of(&library, &open.synonyms);
+        let papers: BTreeSet<&str> = patients.iter().map(|one| one.group.as_str()).collect();
+        let elsewhere = (form == Form::Balanced).then(|| library.without_sources(&papers));
         let corpus = Corpus { name, synthetic, train: vec![], test: vec![] };
-        Self { corpus, context: PromptContext::default(), library, grounding, form, taught: BTreeMap::new() }
+        Self { corpus, context: PromptContext::default(), library, elsewhere, grounding, form, taught: BTreeMap::new() }
             .with_patients(train, &test)
     }
 
@@ -123,7 +127,7 @@ impl RareDisease {
     fn with_patients(mut self, mut train: Vec<Patient>, test: &[Patient]) -> Result<Self> {
         self.library.patients = train.clone();
         if self.form == Form::Balanced {
-            train.extend(further(&self.library, &train)?);
+            train.extend(further(self.elsewhere.as_ref().unwrap_or(&self.library), &train)?);
         }
         let text = if self.form == Form::Narrative { narrative } else { signs_text };
         let example = |one: &Patient| {
@@ -330,9 +334,9 @@ impl Task for RareDisease {
         let name = format!("{}, training patients alone", self.corpus.name);
         let corpus = Corpus { name, synthetic: self.corpus.synthetic, train: vec![], test: vec![] };
         let (context, library) = (PromptContext::default(), self.library.clone());
-        let (grounding, taught) = (self.grounding.clone(), BTreeMap::new());
-        let mut nested =
-            Self { corpus, context, library, grounding, form: self.form, taught }.with_patients(train, &test)?;
+        let (grounding, taught, elsewhere) = (self.grounding.clone(), BTreeMap::new(), self.elsewhere.clone());
+        let mut nested = Self { corpus, context, library, elsewhere, grounding, form: self.form, taught }
+            .with_patients(train, &test)?;
         nested.taught.extend(differentials(&nested.library, &test));
         Ok(nested)
     }

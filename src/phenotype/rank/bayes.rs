@@ -1,25 +1,38 @@
-//! Naive Bayes over annotations and published patients together, smoothed along the ontology.
+//! Naive Bayes over annotations and published patients together, smoothed towards the mean over diseases or along the ontology.
 //!
 //! Every source (a reference of the annotation file, a publication with patients) tells of n patients of a disease and how many of them
 //! had a term or something below it. Counts of all sources are added, a large source counting for at most `cap` patients:
 //!
 //! ```text
 //! n'      = cap·n / (cap + n)                       k' = n'·k/n
-//! f(t|D)  = (Σ k' + α·m) / (Σ n' + α)               m  = f(p|D)·b(t)/b(p) at the best parent p, b(t) at the top
+//! f(t|D)  = (k + α·b(t)) / (n + α)                                          towards the mean; k = Σ k', n = Σ n'
+//!         = f(p|D) · (k + α·b(t)/b(p)) / (k(p) + α)  at the best parent p   along the ontology
 //! score   = Σ observed ln f/b  +  Σ excluded ln (1 − f)/(1 − b)
 //! ```
 //!
-//! b(t) is the mean frequency of t over diseases. A term that a disease was never seen with thus inherits from its parents what is known
-//! there. A disease about which nothing is known cannot be ranked and stands behind all others.
+//! b(t) is the mean frequency of t over diseases. Along the ontology a term that a disease was never seen with inherits from its parent what is
+//! known there, as the share of the parent's patients who have it; at the top both are the same. A disease about which nothing is known cannot be
+//! ranked and stands behind all others.
 use super::super::knowledge::Frequency;
 use super::{Contribution, Left, Library, Ranker, Signs, Term};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
-/// Chosen on validation publications; see the chapter on rare diseases.
+/// What a frequency is smoothed towards; see the file's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Smoothing {
+    /// The mean over diseases.
+    Mean,
+    /// What is known of the best parent.
+    Parents,
+}
+
+/// Chosen on validation publications: `dxlab rare-disease settings`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BayesSettings {
-    /// Patients that the parents' frequency counts for.
+    pub smoothing: Smoothing,
+    /// Patients that the mean's or the parent's frequency counts for.
     pub alpha: f32,
     /// No source counts for more patients.
     pub cap: f32,
@@ -33,7 +46,7 @@ pub struct BayesSettings {
 
 impl Default for BayesSettings {
     fn default() -> Self {
-        Self { alpha: 1.0, cap: 8.0, uncounted: 2.0, rows: true, patients: true }
+        Self { smoothing: Smoothing::Mean, alpha: 3.0, cap: 8.0, uncounted: 2.0, rows: true, patients: true }
     }
 }
 
@@ -105,18 +118,7 @@ impl<'a> Bayes<'a> {
     pub fn parts(&self, signs: &Signs, left: Left) -> Vec<[f32; 2]> {
         let terms = self.asked(signs);
         let at: HashMap<Term, usize> = terms.iter().enumerate().map(|(i, &term)| (term, i)).collect();
-        let mut lift: Vec<Vec<f32>> = Vec::with_capacity(terms.len());
-        for &term in &terms {
-            let mut own = self.inherited(term, &at, &lift);
-            let (alpha, background) = (self.settings.alpha, self.background[term as usize]);
-            for (lift, total) in own.iter_mut().zip(&self.totals) {
-                *lift *= alpha / (total.n + alpha);
-            }
-            for &(candidate, k) in &self.holders[term as usize] {
-                own[candidate as usize] += k / (self.totals[candidate as usize].n + alpha) / background;
-            }
-            lift.push(own);
-        }
+        let lift = self.lifts(&terms, &at);
         let mut all = vec![[0.0; 2]; self.totals.len()];
         for &term in &signs.observed {
             let Some(&i) = at.get(&term) else { continue };
@@ -137,37 +139,68 @@ impl<'a> Bayes<'a> {
         all
     }
 
-    /// The signs and all above them, parents first.
+    /// The signs and, where they count, all above them, parents first.
     fn asked(&self, signs: &Signs) -> Vec<Term> {
-        let both: Vec<Term> = signs.observed.iter().chain(&signs.excluded).copied().collect();
-        let mut terms = self.library.ontology().closure(&both);
+        let mut terms: Vec<Term> = signs.observed.iter().chain(&signs.excluded).copied().collect();
+        if self.settings.smoothing == Smoothing::Parents {
+            terms = self.library.ontology().closure(&terms);
+        }
         terms.sort_by_key(|&term| self.depth[term as usize]);
+        terms.dedup();
         terms
     }
 
-    /// The greatest lift of a parent, 1 at the top.
-    fn inherited(&self, term: Term, at: &HashMap<Term, usize>, lift: &[Vec<f32>]) -> Vec<f32> {
-        let mut parents = self.library.ontology().parents(term).iter().filter_map(|parent| at.get(parent));
-        let Some(&first) = parents.next() else { return vec![1.0; self.totals.len()] };
-        let mut own = lift[first].clone();
-        for &other in parents {
-            own.iter_mut().zip(&lift[other]).for_each(|(own, other)| *own = own.max(*other));
+    /// f/b of each asked term for every candidate, parents first.
+    fn lifts(&self, terms: &[Term], at: &HashMap<Term, usize>) -> Vec<Vec<f32>> {
+        let n = self.totals.len();
+        let (mut lifts, mut counts): (Vec<Vec<f32>>, Vec<Vec<f32>>) = (vec![], vec![]);
+        for &term in terms {
+            let mut k = vec![0.0; n];
+            self.holders[term as usize].iter().for_each(|&(candidate, count)| k[candidate as usize] = count);
+            let parents = self.parents(term, at);
+            let lift = |i: usize| {
+                let above = parents.iter().map(|&(parent, b)| (lifts[parent][i], counts[parent][i], b));
+                self.lift(term, k[i], self.totals[i].n, above)
+            };
+            lifts.push((0..n).map(lift).collect());
+            counts.push(k);
         }
-        own
+        lifts
     }
 
     /// f/b of each asked term for one tally.
     fn lifts_of(&self, terms: &[Term], at: &HashMap<Term, usize>, tally: &Tally) -> Vec<f32> {
-        let alpha = self.settings.alpha;
-        let mut lift: Vec<f32> = Vec::with_capacity(terms.len());
+        let (mut lifts, mut counts): (Vec<f32>, Vec<f32>) = (vec![], vec![]);
         for &term in terms {
-            let parents = self.library.ontology().parents(term).iter().filter_map(|parent| at.get(parent));
-            let inherited = parents.map(|&i| lift[i]).reduce(f32::max).unwrap_or(1.0);
             let k = tally.k.binary_search_by_key(&term, |one| one.0).map_or(0.0, |i| tally.k[i].1);
-            let own = k / (tally.n + alpha) / self.background[term as usize];
-            lift.push(inherited * alpha / (tally.n + alpha) + own);
+            let parents = self.parents(term, at);
+            let above = parents.iter().map(|&(parent, b)| (lifts[parent], counts[parent], b));
+            lifts.push(self.lift(term, k, tally.n, above));
+            counts.push(k);
         }
-        lift
+        lifts
+    }
+
+    /// Places of the parents among the asked terms with their background; none where none is asked, or where they do not count.
+    fn parents(&self, term: Term, at: &HashMap<Term, usize>) -> Vec<(usize, f32)> {
+        let parents = match self.settings.smoothing {
+            Smoothing::Mean => &[][..],
+            Smoothing::Parents => self.library.ontology().parents(term),
+        };
+        parents.iter().filter_map(|parent| Some((*at.get(parent)?, self.background[*parent as usize]))).collect()
+    }
+
+    /// f/b of a term that `k` of `n` patients had; `above`: lift, count and background of each parent.
+    fn lift(&self, term: Term, k: f32, n: f32, above: impl Iterator<Item = (f32, f32, f32)>) -> f32 {
+        let (alpha, b) = (self.settings.alpha, self.background[term as usize]);
+        let best = above.reduce(|best, one| if one.0 > best.0 { one } else { best });
+        match best {
+            None => (k / b + alpha) / (n + alpha),
+            Some((lift, count, over)) => {
+                let of_parent = (k + alpha * (b / over).min(1.0)) / (count + alpha);
+                lift * (over / b) * of_parent.min(1.0)
+            }
+        }
     }
 
     fn observed(&self, term: Term, lift: f32) -> f32 {
@@ -285,34 +318,59 @@ mod tests {
     use super::super::super::library::tests::library;
     use super::*;
 
-    /// With α = 1, cap = 8, uncounted = 2 for OMIM:9: one patient with short stature, n' = 8/9. Short stature's parent, abnormal skeleton,
-    /// has b from all: see the formula; the lift of the child is (k' / (n' + 1)) / b + lift(parent)/(n' + 1).
+    /// With α = 1, cap = 8 for OMIM:9: one patient with short stature, whose parent is abnormal skeleton; k' = n' = 8/9. See the formulas.
     #[test]
     fn frequencies_are_those_of_the_formula() {
         let library = library();
-        let bayes =
-            Bayes::of(&library, BayesSettings { alpha: 1.0, cap: 8.0, uncounted: 2.0, rows: true, patients: true });
+        let of = |smoothing| Bayes::of(&library, BayesSettings { smoothing, alpha: 1.0, ..BayesSettings::default() });
         let term = |name: &str| library.ontology().named(name).unwrap();
-        let (skeleton, short) = (term("abnormal skeleton"), term("short stature"));
+        let score = |bayes: &Bayes, sign: Term| {
+            let signs = Signs { observed: vec![sign], excluded: vec![] };
+            bayes.scores(&signs, Left::nothing())[library.candidate("OMIM:9").unwrap()]
+        };
+        let close = |a: f32, b: f32| assert!((a - b).abs() < 1e-5, "{a} is not {b}");
+        let (skeleton, short, skull) = (term("abnormal skeleton"), term("short stature"), term("skull deformity"));
         let n = 8.0f32 / 9.0;
-        let b = |t: Term| bayes.background[t as usize];
-        let parent = (n / (n + 1.0)) / b(skeleton) + 1.0 / (n + 1.0);
-        let child = (n / (n + 1.0)) / b(short) + parent / (n + 1.0);
-        let signs = Signs { observed: vec![short], excluded: vec![] };
-        let score = bayes.scores(&signs, Left::nothing())[library.candidate("OMIM:9").unwrap()];
-        assert!((score - child.min(0.99 / b(short)).ln()).abs() < 1e-5, "{score}");
+        let mean = of(Smoothing::Mean);
+        let b = |t: Term| mean.background[t as usize];
+        close(score(&mean, short), ((n + b(short)) / (n + 1.0) / b(short)).min(0.99 / b(short)).ln());
+        close(score(&mean, skull), (1.0 / (n + 1.0)).ln());
+        let along = of(Smoothing::Parents);
+        let top = (n + b(skeleton)) / (n + 1.0);
+        close(
+            score(&along, short),
+            (top * ((n + b(short) / b(skeleton)) / (n + 1.0)).min(1.0) / b(short)).min(0.99 / b(short)).ln(),
+        );
+        // never seen below a parent that was: the parent's patients who have it, α of them by the mean
+        if library.ontology().parents(skull).contains(&skeleton) {
+            close(score(&along, skull), (top * (b(skull) / b(skeleton)) / (n + 1.0) / b(skull)).ln());
+        }
+    }
+
+    /// A term that nobody had below a parent that nobody had says nothing more than the parent.
+    #[test]
+    fn one_absence_counts_once_along_the_ontology() {
+        let library = library();
+        let bayes = Bayes::of(&library, BayesSettings { smoothing: Smoothing::Parents, ..BayesSettings::default() });
+        let term = |name: &str| library.ontology().named(name).unwrap();
+        let at = library.candidate("OMIM:9").unwrap();
+        let score =
+            |name: &str| bayes.scores(&Signs { observed: vec![term(name)], excluded: vec![] }, Left::nothing())[at];
+        assert!((score("focal seizure") - score("seizure")).abs() < 1e-5);
     }
 
     #[test]
     fn what_is_explained_adds_up_and_leaving_out_is_forgetting() {
         let library = library();
-        let bayes = Bayes::of(&library, BayesSettings::default());
+        let [bayes, along] = [Smoothing::Mean, Smoothing::Parents]
+            .map(|smoothing| Bayes::of(&library, BayesSettings { smoothing, ..BayesSettings::default() }));
         let term = |name: &str| library.ontology().named(name).unwrap();
         let signs = Signs {
             observed: vec![term("generalised seizure"), term("short stature")],
             excluded: vec![term("skull deformity")],
         };
-        for left in [Left::nothing(), Left::patients("PMID:1"), Left::out("PMID:1"), Left::out("PMID:4")] {
+        let lefts = [Left::nothing(), Left::patients("PMID:1"), Left::out("PMID:1"), Left::out("PMID:4")];
+        for (left, bayes) in lefts.into_iter().flat_map(|left| [&bayes, &along].map(|bayes| (left, bayes))) {
             let scores = bayes.scores(&signs, left);
             for (candidate, score) in scores.iter().enumerate().filter(|one| one.1.is_finite()) {
                 let sum: f64 = bayes.contributions(&signs, candidate, left).iter().map(|one| one.value).sum();

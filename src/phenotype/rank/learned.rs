@@ -15,9 +15,23 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-const HIDDEN: usize = 32;
-const EPOCHS: usize = 8;
 const BATCH: usize = 64;
+
+/// Chosen on the patients of one fold of publications: `dxlab rare-disease settings`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LearnedSettings {
+    /// Units of the hidden layer.
+    pub hidden: usize,
+    pub epochs: usize,
+    /// Learning rate of AdamW at the start; it falls linearly.
+    pub rate: f64,
+}
+
+impl Default for LearnedSettings {
+    fn default() -> Self {
+        Self { hidden: 32, epochs: 8, rate: 3e-3 }
+    }
+}
 
 /// A trained network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,20 +84,25 @@ impl Weights {
     /// Trains on the lists at these places; those whose disease is not listed teach nothing and are passed over. The same seed gives the
     /// same weights on the same processor.
     pub fn train(lists: &[Listed], at: &[usize], seed: u64) -> Result<Self> {
+        Self::train_by(lists, at, seed, LearnedSettings::default())
+    }
+
+    /// As [`Weights::train`], with other settings.
+    pub fn train_by(lists: &[Listed], at: &[usize], seed: u64, by: LearnedSettings) -> Result<Self> {
         let lists: Vec<&Listed> = at.iter().map(|&i| &lists[i]).filter(|list| list.gold.is_some()).collect();
         if lists.is_empty() {
             return Err(Error::input("no patient whose disease is among the candidates: nothing to learn from"));
         }
         let (mean, scale) = moments(&lists);
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-        let network = Network::new(&mut rng)?;
-        let settings = ParamsAdamW { lr: 3e-3, weight_decay: 1e-3, ..ParamsAdamW::default() };
+        let network = Network::new(by.hidden, &mut rng)?;
+        let settings = ParamsAdamW { lr: by.rate, weight_decay: 1e-3, ..ParamsAdamW::default() };
         let mut optimiser =
             AdamW::new(vec![network.hidden.clone(), network.bias.clone(), network.output.clone()], settings)?;
         let mut order: Vec<usize> = (0..lists.len()).collect();
-        for epoch in 0..EPOCHS {
+        for epoch in 0..by.epochs {
             order.shuffle(&mut rng);
-            optimiser.set_learning_rate(3e-3 * (1.0 - epoch as f64 / EPOCHS as f64));
+            optimiser.set_learning_rate(by.rate * (1.0 - epoch as f64 / by.epochs as f64));
             for batch in order.chunks(BATCH) {
                 let batch: Vec<&Listed> = batch.iter().map(|&i| lists[i]).collect();
                 optimiser.backward_step(&network.loss(&batch, &mean, &scale)?)?;
@@ -123,15 +142,15 @@ struct Network {
 }
 
 impl Network {
-    fn new(rng: &mut impl rand::Rng) -> Result<Self> {
+    fn new(units: usize, rng: &mut impl rand::Rng) -> Result<Self> {
         let width = names().len();
         let mut drawn = |rows: usize, columns: usize| -> Result<Var> {
             let limit = (6.0 / (rows + columns) as f32).sqrt();
             let values: Vec<f32> = (0..rows * columns).map(|_| rng.random_range(-limit..limit)).collect();
             Ok(Var::from_vec(values, (rows, columns), &Device::Cpu)?)
         };
-        let (hidden, output) = (drawn(HIDDEN, width)?, drawn(1, HIDDEN)?);
-        Ok(Self { hidden, output, bias: Var::zeros((1, HIDDEN), DType::F32, &Device::Cpu)? })
+        let (hidden, output) = (drawn(units, width)?, drawn(1, units)?);
+        Ok(Self { hidden, output, bias: Var::zeros((1, units), DType::F32, &Device::Cpu)? })
     }
 
     /// Cross-entropy of the right candidates among those listed, mean over the lists.
@@ -248,7 +267,7 @@ mod tests {
         let back: Weights = serde_json::from_str(&json).unwrap();
         let row: Vec<f32> = lists[3].rows().next().unwrap().to_vec();
         assert_eq!(back.score(&row).to_bits(), weights.score(&row).to_bits());
-        let by_hand: f32 = (0..HIDDEN)
+        let by_hand: f32 = (0..LearnedSettings::default().hidden)
             .map(|h| {
                 let sum: f32 =
                     (0..row.len()).map(|k| weights.hidden[h][k] * (row[k] - weights.mean[k]) / weights.scale[k]).sum();

@@ -1,4 +1,4 @@
-//! Likelihood ratios of phenotypes exactly as LIRICAL documents them (Robinson et al., AJHG 2020; its documentation, "phenotype score").
+//! Likelihood ratios of phenotypes as LIRICAL documents them (Robinson et al., AJHG 2020; its documentation, "phenotype score").
 //!
 //! For a sign h and a disease D: LR = P(h | D) / P(h | not D), the denominator being the mean frequency of h over all other diseases.
 //!
@@ -11,7 +11,9 @@
 //! | observed, and the disease excludes it | the ratio is 1/1,000 |
 //! | looked for and not found | (1 − frequency) / (1 − mean frequency); 1,000 where the disease excludes it, too |
 //!
-//! The score is the sum of log10 of all ratios: every disease has the same prior odds.
+//! The score is the sum of log10 of all ratios: every disease has the same prior odds. A sign counts as excluded where the disease excludes it or a term
+//! above it. Where the documentation leaves a choice or LIRICAL's program differs from it: a grandchild of an annotated term meets it at that term and
+//! gets its undivided ratio; a term's own frequency stands before those below it; the mean frequency is held at one disease in all, not at 1/10,000.
 use super::super::profile::{Profile, Profiles, Rows};
 use super::{Contribution, Left, Library, Ranker, Signs, Term};
 use std::sync::Arc;
@@ -80,13 +82,15 @@ impl<'a> LikelihoodRatio<'a> {
         for (candidate, frequency) in child.into_iter().filter(|one| exact[one.0] != stamp) {
             ratio[candidate] = (frequency / profiles.background(term, 0.0)).max(LEAST);
         }
-        profiles.excluders(term).iter().for_each(|&candidate| ratio[candidate as usize] = EXCLUDED);
+        for &above in hpo.ancestors(term) {
+            profiles.excluders(above).iter().for_each(|&candidate| ratio[candidate as usize] = EXCLUDED);
+        }
     }
 
     /// The ratio, and why.
     fn observed_one(&self, term: Term, profile: &Profile) -> (f32, String) {
         let (profiles, hpo) = (&self.profiles, self.library.ontology());
-        if profile.excluded.contains(&term) {
+        if hpo.ancestors(term).iter().any(|above| profile.excluded.contains(above)) {
             return (EXCLUDED, "the disease excludes it".into());
         }
         let percent = |share: f32| format!("{:.0} %", 100.0 * share);
@@ -181,7 +185,8 @@ mod tests {
         close(ratio(&["seizure"], &[], "OMIM:1"), 0.8 / (1.0 / 3.0)); // above an annotated term; (0 + 0.5)/2 is below 1/3
         close(ratio(&["focal seizure"], &[], "OMIM:3"), (0.5 / 2.0) / 0.4); // child of an annotated term with two children; (0.8 + 0)/2
         close(ratio(&["generalised seizure"], &[], "OMIM:1"), 0.8 / (1.0 / 3.0)); // meets at seizure
-        close(ratio(&["focal seizure"], &[], "OMIM:2"), 0.01); // nothing in common
+        close(ratio(&["focal seizure"], &[], "OMIM:2"), 0.001); // below what the disease excludes
+        close(ratio(&["skull deformity"], &[], "OMIM:1"), 0.01); // nothing in common
         close(ratio(&["seizure"], &[], "OMIM:2"), 0.001); // excluded by the disease
         close(ratio(&[], &["seizure"], "OMIM:2"), 1_000.0); // excluded by both
         close(ratio(&[], &["short stature"], "OMIM:1"), 0.75 / (1.0 - 0.5)); // the others: (1 + 0)/2

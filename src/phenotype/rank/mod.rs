@@ -8,13 +8,13 @@ mod nearest;
 mod resnik;
 mod text;
 
-pub use bayes::{Bayes, BayesSettings};
+pub use bayes::{Bayes, BayesSettings, Smoothing};
 pub use frequency::MostFrequent;
 
-pub use learned::{Learned, Weights};
+pub use learned::{Learned, LearnedSettings, Weights};
 pub use likelihood::LikelihoodRatio;
 pub use nearest::{Likeness, Nearest};
-pub use resnik::{Resnik, Significance};
+pub use resnik::{Resnik, ResnikSigns, Significance};
 pub use text::Descriptions;
 
 use super::Signs;
@@ -28,7 +28,7 @@ pub struct Contribution {
     pub term: Term,
     /// The sign was looked for and not found.
     pub excluded: bool,
-    /// In the ranker's own unit; the sum or the mean over all signs is the score.
+    /// In the ranker's own unit; the sum or the mean over all signs is the score, but for nearest patients, where it is the sign's weight.
     pub value: f64,
     /// Why, in a few words: `4 of 5 patients`, `meets at Seizure`.
     pub reason: String,
@@ -61,6 +61,8 @@ pub enum RankerKind {
     MostFrequent,
     /// Overlap with the annotations, weighted by information (Resnik best match, symmetric)
     Resnik,
+    /// The half of resnik that asks how well the disease explains the signs
+    ResnikSigns,
     /// Likelihood ratios as LIRICAL documents them
     LikelihoodRatio,
     /// The most similar published patient by the same terms (IDF over publications)
@@ -71,7 +73,7 @@ pub enum RankerKind {
     NearestResnik,
     /// As nearest-resnik, relative to the information of the terms themselves (Lin)
     NearestLin,
-    /// Naive Bayes over annotations and patients together, smoothed along the ontology
+    /// Naive Bayes over annotations and patients together
     Bayes,
     /// Words of the signs in descriptions of the diseases (BM25)
     Descriptions,
@@ -81,10 +83,11 @@ pub enum RankerKind {
 
 impl RankerKind {
     /// All that need no training.
-    pub const SIMPLE: [RankerKind; 9] = [
+    pub const SIMPLE: [RankerKind; 10] = [
         Self::MostFrequent,
         Self::Descriptions,
         Self::Resnik,
+        Self::ResnikSigns,
         Self::LikelihoodRatio,
         Self::Nearest,
         Self::NearestAbove,
@@ -94,9 +97,9 @@ impl RankerKind {
     ];
 
     /// Every ranker.
-    pub const ALL: [RankerKind; 10] = {
-        let [a, b, c, d, e, f, g, h, i] = Self::SIMPLE;
-        [a, b, c, d, e, f, g, h, i, Self::Learned]
+    pub const ALL: [RankerKind; 11] = {
+        let [a, b, c, d, e, f, g, h, i, j] = Self::SIMPLE;
+        [a, b, c, d, e, f, g, h, i, j, Self::Learned]
     };
 
     /// As in tables and on the command line.
@@ -104,6 +107,7 @@ impl RankerKind {
         match self {
             Self::MostFrequent => "most-frequent",
             Self::Resnik => "resnik",
+            Self::ResnikSigns => "resnik-signs",
             Self::LikelihoodRatio => "likelihood-ratio",
             Self::Nearest => "nearest",
             Self::NearestAbove => "nearest-above",
@@ -120,6 +124,7 @@ impl RankerKind {
         Some(match self {
             Self::MostFrequent => Box::new(MostFrequent::of(library)),
             Self::Resnik => Box::new(Resnik::of(library)),
+            Self::ResnikSigns => Box::new(ResnikSigns(Resnik::of(library))),
             Self::LikelihoodRatio => Box::new(LikelihoodRatio::of(library)),
             Self::Nearest => Box::new(Nearest::of(library, Likeness::Terms)),
             Self::NearestAbove => Box::new(Nearest::of(library, Likeness::Above)),

@@ -174,6 +174,24 @@ impl Ranker for Resnik<'_> {
     }
 }
 
+/// The half of the score that asks how well a disease explains the signs: the one-sided form of Köhler et al., which does not hold against a
+/// disease what the patient does not show.
+pub struct ResnikSigns<'a>(pub Resnik<'a>);
+
+impl Ranker for ResnikSigns<'_> {
+    fn name(&self) -> &'static str {
+        "resnik-signs"
+    }
+
+    fn scores(&self, signs: &Signs, left: Left) -> Vec<f32> {
+        self.0.halves(signs, left).into_iter().map(|halves| halves.signs).collect()
+    }
+
+    fn contributions(&self, signs: &Signs, candidate: usize, left: Left) -> Vec<Contribution> {
+        self.0.contributions(signs, candidate, left)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::library::tests::library;

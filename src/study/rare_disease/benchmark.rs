@@ -229,7 +229,7 @@ fn rank_all(bench: &Bench, patients: &[&Patient], config: &BenchmarkConfig) -> R
         |ranker: &str, protocol: Protocol| println!("… {ranker}, {}: {} patients", protocol.title(), patients.len());
     for protocol in [Protocol::FileAsPublished, Protocol::OwnRowsDeleted, Protocol::PublicationsOut] {
         for kind in RankerKind::SIMPLE {
-            let by_file = matches!(kind, RankerKind::Resnik | RankerKind::LikelihoodRatio);
+            let by_file = matches!(kind, RankerKind::Resnik | RankerKind::ResnikSigns | RankerKind::LikelihoodRatio);
             if protocol != Protocol::PublicationsOut && !by_file {
                 continue;
             }

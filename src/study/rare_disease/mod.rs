@@ -12,7 +12,7 @@ mod shortlist;
 pub use bench::{Bench, Protocol};
 pub use benchmark::{Benchmark, BenchmarkConfig, BenchmarkPatient, CONTROL, RankerColumn};
 pub use change::Change;
-pub use cross_validation::{CrossValidated, Folds, train_all};
+pub use cross_validation::{CrossValidated, Folds, bayes_hits, learned_hits, train_all};
 pub use kept::{KeptRanks, MethodRanks, WrittenName};
 pub use leak::{HitRow, LeakSize, Stratum, hit_row, leak_size};
 pub use rerank::{Chosen, Mix, RerankConfig, Reranked, ScoredList, Tried, WEIGHTS};

@@ -75,7 +75,7 @@ pub fn narrative(library: &Library, patient: &Patient) -> String {
     text
 }
 
-/// Synthetic patients of the diseases that have fewer than [`BALANCED`] in training.
+/// Synthetic patients of the diseases that have fewer than [`BALANCED`] in training, by the annotations of `library`.
 pub fn further(library: &Library, train: &[Patient]) -> Result<Vec<Patient>> {
     let generator = Generator::new(library, PatientSettings { seed: 8, ..PatientSettings::default() })?;
     let drawable: BTreeSet<usize> = generator.drawable().into_iter().collect();
