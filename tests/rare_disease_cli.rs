@@ -153,6 +153,33 @@ fn synthetic_patients_are_written_checked_and_ranked() {
     }
 }
 
+#[test]
+fn broken_files_among_others_are_left_out_and_equal_scores_share_their_places() {
+    let folder = folder();
+    let make = ["data", "make", "patients", "--out", "patients", "--each", "2", "--noise", "0", "--imprecision", "0"];
+    assert_eq!(dxlab(folder.path(), &make).0, 0);
+    let first = std::fs::read_dir(folder.path().join("patients")).unwrap().next().unwrap().unwrap().path();
+    std::fs::copy(&first, folder.path().join("patients/zz_again.json")).unwrap();
+    std::fs::write(folder.path().join("patients/a_broken.json"), "{\"id\": \"x\", \"phenotypicFeatures\": [").unwrap();
+    let (code, out, _) = dxlab(folder.path(), &["data", "check", "patients"]);
+    assert!(
+        code == 2 && out.contains("a_broken.json: no JSON") && out.contains("2 patients of 2 publications"),
+        "{out}"
+    );
+    assert!(out.contains("zz_again.json: patient `") && out.contains("already; left out"), "{out}");
+    let (code, out, error) = dxlab(folder.path(), &["rank-diseases", "--phenopacket", "patients", "--json"]);
+    assert_eq!((code, out.lines().count()), (0, 2), "{error}");
+    let none = ["data", "make", "patients", "--out", "none", "--diseases", "0"];
+    assert_eq!(dxlab(folder.path(), &none).0, 2);
+    // no disease has these words in its name
+    let tied = ["rank-diseases", "--signs", "Hearing loss", "--ranker", "descriptions"];
+    let (code, out, _) = dxlab(folder.path(), &tied);
+    assert!(code == 0 && out.contains("1–2"), "{out}");
+    let (_, json, _) = dxlab(folder.path(), &[tied.as_slice(), &["--json"]].concat());
+    let value: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&value["diseases"][0]["rank"], &value["diseases"][1]["rank"]), (&2.into(), &2.into()));
+}
+
 /// A project folder of its own, so that runs go nowhere else.
 fn project(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dxlab"));

@@ -305,7 +305,9 @@ fn folds(train: &[Finding], settings: &Settings) -> Result<Vec<(Vec<usize>, Vec<
     if settings.folds < 2 || groups.len() < settings.folds {
         let (folds, groups) = (settings.folds, groups.len());
         return Err(Error::input(format!(
-            "baseline: {folds} folds of {groups} groups; expected at least 2 folds and as many groups"
+            "the training cases are of {groups} groups (patients), and a baseline's settings are chosen by cross-validation in {folds} parts: \
+             give training cases of at least {} groups, or cases without a group, which are a group each",
+            folds.max(2)
         )));
     }
     groups.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(settings.seed));

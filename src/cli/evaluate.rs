@@ -111,7 +111,8 @@ fn related(name: &str, task: &dyn AnyTask, run: &str) -> Vec<Arc<dyn AnyTask>> {
     let part = io::read_json::<Part>(&said).unwrap_or(Part::USUAL);
     let validation = task.as_labels().and_then(|labels| labels.validation(part.validation, part.seed).ok());
     let validation = validation.map(|task| Arc::new(task) as Arc<dyn AnyTask>);
-    let notes = (name == "decisions").then(|| task::open("decisions-validation").ok()).flatten();
+    let of_notes = |part: &str| (name == "decisions").then(|| task::open(part).ok()).flatten();
+    let notes = of_notes("decisions-validation").into_iter().chain(of_notes("decisions-long"));
     let narrative = (name == "rare-disease").then(|| task::open("rare-disease-narrative").ok()).flatten();
     sealed.into_iter().chain(validation).chain(notes).chain(narrative).collect()
 }

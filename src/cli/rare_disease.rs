@@ -142,18 +142,21 @@ fn settings(learned: bool) -> Result<()> {
     let usual = LearnedSettings::default();
     let all = [
         usual,
+        LearnedSettings { networks: 1, ..usual },
+        LearnedSettings { networks: 6, ..usual },
         LearnedSettings { hidden: 16, ..usual },
         LearnedSettings { hidden: 64, ..usual },
-        LearnedSettings { hidden: 128, ..usual },
         LearnedSettings { epochs: 4, ..usual },
         LearnedSettings { epochs: 16, ..usual },
         LearnedSettings { rate: 1e-3, ..usual },
         LearnedSettings { rate: 1e-2, ..usual },
     ];
     let (found, listed) = learned_hits(&bench, &all, Folds::default())?;
-    println!("learned: the right disease is listed for a share of {listed:.3}\nhidden  epochs    rate  Hit@1  Hit@10");
-    for (LearnedSettings { hidden, epochs, rate }, first, ten) in found {
-        println!("{hidden:>6}  {epochs:>6}  {rate:>6}  {first:.3}   {ten:.3}");
+    println!(
+        "learned: the right disease is listed for a share of {listed:.3}\nnetworks  hidden  epochs    rate  Hit@1  Hit@10"
+    );
+    for (LearnedSettings { hidden, epochs, rate, networks }, first, ten) in found {
+        println!("{networks:>8}  {hidden:>6}  {epochs:>6}  {rate:>6}  {first:.3}   {ten:.3}");
     }
     Ok(())
 }
@@ -163,8 +166,8 @@ fn bayes_settings(bench: &Bench) {
     let usual = BayesSettings::default();
     let mut all = vec![];
     for smoothing in [Smoothing::Mean, Smoothing::Parents] {
-        all.extend([0.3, 1.0, 3.0, 10.0].map(|alpha| BayesSettings { smoothing, alpha, ..usual }));
-        all.extend([4.0, 16.0, 64.0].map(|cap| BayesSettings { smoothing, cap, ..usual }));
+        all.extend([3.0, 10.0, 30.0, 100.0].map(|alpha| BayesSettings { smoothing, alpha, ..usual }));
+        all.extend([0.5, 1.0, 4.0, 8.0].map(|cap| BayesSettings { smoothing, cap, ..usual }));
         all.extend([1.0, 4.0].map(|uncounted| BayesSettings { smoothing, uncounted, ..usual }));
     }
     for one in all {

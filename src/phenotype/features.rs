@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub type Row = [f32; NAMES.len()];
 
 /// The features in order.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 28] = [
     "Resnik, signs explained",
     "Resnik, disease shown",
     "likelihood ratio, observed",
@@ -39,6 +39,8 @@ pub const NAMES: [&str; 26] = [
     "words of descriptions",
     "nearest patient, Resnik",
     "second publication, Resnik",
+    "naive Bayes along the ontology, observed",
+    "naive Bayes on patients along the ontology, observed",
 ];
 
 /// Place of the number of patients that count.
@@ -53,6 +55,8 @@ pub struct Features<'a> {
     bayes: Bayes<'a>,
     bayes_rows: Bayes<'a>,
     bayes_patients: Bayes<'a>,
+    /// Smoothed along the ontology: of all sources, of patients alone.
+    along: [Bayes<'a>; 2],
     nearest: [Nearest<'a>; 4],
     descriptions: Descriptions<'a>,
     /// Patients and publications of each candidate.
@@ -82,6 +86,7 @@ impl<'a> Features<'a> {
             bayes: Bayes::of(library, settings),
             bayes_rows: Bayes::of(library, BayesSettings { patients: false, ..settings }),
             bayes_patients: Bayes::of(library, BayesSettings { rows: false, ..settings }),
+            along: [true, false].map(|rows| Bayes::of(library, BayesSettings { rows, ..BayesSettings::PARENTS })),
             nearest,
             descriptions: Descriptions::of(library, descriptions),
             counts,
@@ -112,6 +117,9 @@ impl<'a> Features<'a> {
         let patients = self.bayes_patients.parts(signs, left);
         put(11, &mut patients.iter().map(|one| one[0]));
         put(12, &mut patients.iter().map(|one| one[1]));
+        for (at, bayes) in [26, 27].into_iter().zip(&self.along) {
+            put(at, &mut bayes.parts(signs, left).iter().map(|one| one[0]));
+        }
         for (at, nearest) in [13, 15, 17, 24].into_iter().zip(&self.nearest) {
             let best = nearest.best_two(signs, left);
             put(at, &mut best.iter().map(|one| one[0]));
@@ -139,7 +147,7 @@ impl<'a> Features<'a> {
 }
 
 /// Features of which a list also holds the rank and the distance to the best: those that order candidates.
-pub const LISTED: [usize; 10] = [0, 2, 6, 8, 10, 11, 13, 15, 17, 24];
+pub const LISTED: [usize; 12] = [0, 2, 6, 8, 10, 11, 13, 15, 17, 24, 26, 27];
 
 /// Candidates from each of these that are listed.
 const MOST: usize = 30;

@@ -280,6 +280,23 @@ impl Grid {
         Ok(rows)
     }
 
+    /// Takes arms of another grid on the same task among its own, as far as they were run, so that [`Grid::between`] compares across both.
+    pub fn with_arms(mut self, other: &Grid, arms: &[&str]) -> Result<Self> {
+        if self.task.corpus_digest() != other.task.corpus_digest() {
+            return Err(Error::input("grids on different cases: their arms cannot be compared"));
+        }
+        for &arm in arms.iter().filter(|arm| other.tried.contains_key(**arm)) {
+            if self.tried.contains_key(arm) {
+                continue;
+            }
+            self.tried.insert(arm.into(), other.tried(arm)?.clone());
+            self.answers.push((arm.into(), other.answers(arm)?.to_vec()));
+        }
+        self.compared = Mutex::default();
+        self.score_together()?;
+        Ok(self)
+    }
+
     /// Puts a run without seeds (a baseline) beside the arms of every table.
     pub fn beside(mut self, name: &str, run: &Run) -> Result<Self> {
         self.beside.push(name.to_string());

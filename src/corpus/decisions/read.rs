@@ -90,6 +90,17 @@ impl Decisions {
     }
 }
 
+impl Decisions {
+    /// Long synthetic notes in `data/decisions-long` of the project as test notes; the other parts are those of the synthetic notes.
+    pub fn long() -> Result<Self> {
+        let mut all = Self::embedded()?;
+        all.corpus.test = Self::open(&crate::home().join("data").join("decisions-long"))?.corpus.test;
+        all.corpus.name.push_str(", long ones");
+        all.strata = BTreeMap::new();
+        Ok(all)
+    }
+}
+
 /// Whether the folder's README says in its title that its notes are synthetic.
 pub(super) fn is_synthetic(folder: &Path) -> bool {
     let readme = std::fs::read_to_string(folder.join("README.md")).unwrap_or_default();

@@ -44,9 +44,15 @@ pub struct BayesSettings {
     pub patients: bool,
 }
 
+impl BayesSettings {
+    /// The best settings along the ontology.
+    pub const PARENTS: Self =
+        Self { smoothing: Smoothing::Parents, alpha: 3.0, cap: 2.0, uncounted: 2.0, rows: true, patients: true };
+}
+
 impl Default for BayesSettings {
     fn default() -> Self {
-        Self { smoothing: Smoothing::Mean, alpha: 3.0, cap: 8.0, uncounted: 2.0, rows: true, patients: true }
+        Self { smoothing: Smoothing::Mean, alpha: 10.0, cap: 1.0, uncounted: 2.0, rows: true, patients: true }
     }
 }
 
@@ -322,7 +328,9 @@ mod tests {
     #[test]
     fn frequencies_are_those_of_the_formula() {
         let library = library();
-        let of = |smoothing| Bayes::of(&library, BayesSettings { smoothing, alpha: 1.0, ..BayesSettings::default() });
+        let of = |smoothing| {
+            Bayes::of(&library, BayesSettings { smoothing, alpha: 1.0, cap: 8.0, ..BayesSettings::default() })
+        };
         let term = |name: &str| library.ontology().named(name).unwrap();
         let score = |bayes: &Bayes, sign: Term| {
             let signs = Signs { observed: vec![sign], excluded: vec![] };

@@ -40,10 +40,10 @@ pub fn side_by_side(corpora: &[&str], models: &[(&str, &str)], key: &str) -> Res
     Ok(Table::from_rows(&[&["model"], corpora].concat(), &rows))
 }
 
-/// One row a pair (a, b): both scores, the bounds between which the paired difference b − a lies, and whether these leave 0
+/// One row a corpus (its name and kept scores) and pair (a, b): both scores, the widest that the paired interval of b − a can be, and whether it leaves 0
 /// out. Dashes where scores are missing.
-pub fn bounds(kept: &[Kept], pairs: &[(&str, &str)], key: &str) -> Result<Table> {
-    let row = |(a, b): &(&str, &str)| -> Result<Vec<String>> {
+pub fn bounds(corpora: &[(&str, &[Kept])], pairs: &[(&str, &str)], key: &str) -> Result<Table> {
+    let row = |(corpus, kept): &(&str, &[Kept]), (a, b): &(&str, &str)| -> Result<Vec<String>> {
         let of = |name: &str| -> Result<Option<&Estimate>> {
             Ok(get(kept, name)?.and_then(|evaluation| evaluation.get(Reading::Normalised, key)))
         };
@@ -56,14 +56,37 @@ pub fn bounds(kept: &[Kept], pairs: &[(&str, &str)], key: &str) -> Result<Table>
             }
             _ => (NONE.into(), NONE),
         };
-        Ok(vec![a.to_string(), b.to_string(), interval(first), interval(second), span, told.into()])
+        Ok(vec![corpus.to_string(), a.to_string(), b.to_string(), interval(first), interval(second), span, told.into()])
     };
-    let rows = pairs.iter().map(row).collect::<Result<Vec<_>>>()?;
-    Ok(Table::from_rows(&["a", "b", "score of a", "score of b", "b − a lies in", "0 left out"], &rows))
+    let known = |kept: &[Kept], name: &str| kept.iter().any(|(known, _)| known == name);
+    let mut rows = vec![];
+    for corpus in corpora {
+        let of = |(a, b): &&(&str, &str)| corpora.len() == 1 || (known(corpus.1, a) && known(corpus.1, b));
+        rows.extend(pairs.iter().filter(of).map(|pair| row(corpus, pair)).collect::<Result<Vec<_>>>()?);
+    }
+    let titles = ["corpus", "a", "b", "score of a", "score of b", "b − a, at most", "0 left out"];
+    Ok(Table::from_rows(&titles, &rows))
 }
 
 fn signed(value: f64) -> String {
     format!("{value:+.3}").replace('-', "−")
+}
+
+/// Of two models the one with the higher micro-F1 on each band of labels by training texts (normalised), in words: what one of them finds and the other does
+/// not; none where scores are missing.
+pub fn bands(kept: &[Kept], a: &str, b: &str) -> Result<Option<String>> {
+    let parts = |name: &str| -> Result<Option<&Vec<Part>>> {
+        Ok(get(kept, name)?.and_then(|evaluation| evaluation.detail.as_ref()).map(|detail| &detail.by_frequency))
+    };
+    let (Some(first), Some(second)) = (parts(a)?, parts(b)?) else { return Ok(None) };
+    let f1 = |part: &Part| part.metrics.get("micro_f1").and_then(|one| one.as_ref()).map(|one| one.value);
+    let line = |part: &Part| {
+        let other = second.iter().find(|other| other.name == part.name)?;
+        Some(format!("{} {} and {}", part.name, number(f1(part)?), number(f1(other)?)))
+    };
+    let lines: Vec<String> = first.iter().filter(|part| part.instances > 0).filter_map(line).collect();
+    Ok((!lines.is_empty())
+        .then(|| format!("micro-F1 of `{a}` and `{b}` on labels by training texts: {}", lines.join("; "))))
 }
 
 /// Gold labels of the test that no training text has, and all of them, as the first scores with such counts say.
@@ -144,19 +167,21 @@ mod tests {
     fn scores_that_do_not_overlap_have_bounds_that_leave_0_out() {
         let all = bc5cdr();
         let pairs = [("name-search", "lora-bc5cdr"), ("lora-bc5cdr", "name-search"), ("name-search", "name-search")];
-        let text = bounds(&all, &pairs, "micro_f1").unwrap().to_text();
+        let text = bounds(&[("BC5CDR", &all)], &pairs, "micro_f1").unwrap().to_text();
         let cells: Vec<Vec<String>> = text
             .lines()
             .skip(1)
             .map(|line| line.split("  ").map(str::trim).filter(|c| !c.is_empty()).map(String::from).collect())
             .collect();
-        assert!(cells[0][4].starts_with('−') && cells[0][5] == "yes", "{text}");
-        assert!(cells[1][4].starts_with('+') && cells[1][5] == "yes", "{text}");
-        assert_eq!(cells[2][5], "no", "{text}");
-        let mirrored: Vec<String> = cells[1][4].split(" to ").map(|v| v.replace('+', "−")).collect();
-        assert_eq!(cells[0][4], format!("{} to {}", mirrored[1], mirrored[0]), "the same bounds from either side");
-        assert!(bounds(&all, &[("gone", "name-search")], "micro_f1").unwrap().to_text().ends_with("–\n"));
-        let unknown = bounds(&all, &[("never", "name-search")], "micro_f1").unwrap_err().to_string();
+        assert!(cells[0][5].starts_with('−') && cells[0][6] == "yes", "{text}");
+        assert!(cells[1][5].starts_with('+') && cells[1][6] == "yes", "{text}");
+        assert_eq!(cells[2][6], "no", "{text}");
+        let mirrored: Vec<String> = cells[1][5].split(" to ").map(|v| v.replace('+', "−")).collect();
+        assert_eq!(cells[0][5], format!("{} to {}", mirrored[1], mirrored[0]), "the same bounds from either side");
+        assert!(
+            bounds(&[("BC5CDR", &all)], &[("gone", "name-search")], "micro_f1").unwrap().to_text().ends_with("–\n")
+        );
+        let unknown = bounds(&[("BC5CDR", &all)], &[("never", "name-search")], "micro_f1").unwrap_err().to_string();
         assert!(unknown.contains("no scores of `never`"), "{unknown}");
     }
 

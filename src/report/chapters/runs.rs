@@ -4,13 +4,20 @@ use crate::error::Result;
 use crate::report::kit::display::{NONE, Table};
 use crate::run::{Run, Store};
 
-/// Runs about `corpus`, by folder: when, how long, peak memory, processor and commit of the code. The seeds of an arm stand in the
-/// arm's run; their own runs are not listed.
+/// Runs about `corpus`, its validation part or its sealed test split, by folder: when, how long, peak memory, processor and commit of the code. The seeds of an
+/// arm stand in the arm's run and the trials of a search in the search's; their own runs are not listed.
 pub fn log(store: &Store, corpus: &Corpus) -> Result<Table> {
     let digest = corpus.digest();
-    let about = |run: &Run| run.known().corpus.as_ref() == Some(&digest);
+    let part = format!("{}, ", corpus.name);
+    let about = |run: &Run| {
+        let known = run.known();
+        let named = |name: String| name == corpus.name || name.starts_with(&part);
+        known.corpus.as_ref() == Some(&digest) || known.corpus_name.is_some_and(named)
+    };
     let mut rows = Vec::new();
-    for run in store.list()?.iter().filter(|run| about(run) && !is_seed(&run.spec.name)) {
+    for run in
+        store.list()?.iter().filter(|run| about(run) && !is_seed(&run.spec.name) && !run.spec.name.ends_with("-trial"))
+    {
         let Some(made) = run.environment_or_told() else { continue };
         rows.push(vec![
             run.folder(),
@@ -47,7 +54,12 @@ mod tests {
         let run = Run::open_or_baseline(&store, Baseline::MostFrequent, &task, &settings).unwrap();
         let table = log(&store, &corpus).unwrap();
         assert!(table.height() == 1 && table.to_text().contains(&run.folder()), "{table}");
+        let part = Corpus { name: format!("{}, validation part", corpus.name), ..corpus.clone() };
+        let task = LabelTask::findings(part).unwrap();
+        Run::open_or_baseline(&store, Baseline::Nearest, &task, &settings).unwrap();
+        assert_eq!(log(&store, &corpus).unwrap().height(), 2, "the validation part belongs to it");
         corpus.test.truncate(4);
+        corpus.name = "others".into();
         assert_eq!(log(&store, &corpus).unwrap().height(), 0, "about another corpus");
         assert!(
             is_seed("dora-s7") && is_seed("a-s12") && !is_seed("lora-plain") && !is_seed("rank-s") && !is_seed("s7")

@@ -204,7 +204,12 @@ pub fn detectable(difference: Option<&Difference>) -> String {
 
 pub(crate) fn spread(value: f64, low: f64, high: f64, sign: &str) -> String {
     let decimals = decimals([value, low, high].iter().fold(0.0, |m: f64, v| m.max(v.abs())));
-    let text = |v: f64| format!("{:.decimals$}", if v == 0.0 { 0.0 } else { v }).replace('-', "−");
+    let text = |v: f64| {
+        let text = format!("{v:.decimals$}");
+        // what rounds to nothing has no sign
+        let nothing = text.bytes().all(|b| matches!(b, b'-' | b'0' | b'.'));
+        if nothing { text.replace('-', "") } else { text.replace('-', "−") }
+    };
     format!("{sign}{} [{}, {}]", text(value), text(low), text(high))
 }
 

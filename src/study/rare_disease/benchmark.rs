@@ -102,6 +102,7 @@ impl Benchmark {
             "patients": digest_of(&bench.published, &bench.patients(config.every)),
             "cross_references": bench.open.cross_references.len(),
             "descriptions": bench.open.descriptions.len(),
+            "rankers": RANKERS,
         });
         (if bench.synthetic { "synthetic" } else { "published" }, spec)
     }
@@ -193,6 +194,9 @@ impl Benchmark {
         Ok(crate::metric::ranking_tables(&sets, self.candidates))
     }
 }
+
+/// Raised whenever a ranker scores otherwise than before, so that ranks are not opened that no ranker gives any more.
+const RANKERS: u32 = 2;
 
 const HEAD: [&str; 8] =
     ["patient", "publication", "disease", "stratum", "others", "observed", "excluded", "confidence"];

@@ -59,13 +59,15 @@ pub struct DecisionTask {
 }
 
 impl DecisionTask {
-    /// `decisions` (the synthetic notes), `decisions-validation` (their validation notes in the place of the test notes), `decisions-bc5cdr` or `decisions-ncbi` (mentions in
+    /// `decisions` (the synthetic notes), `decisions-validation` (their validation notes in the place of the test notes), `decisions-long` (long notes in
+    /// their place), `decisions-bc5cdr` or `decisions-ncbi` (mentions in
     /// published abstracts as stand-ins; they need `DXLAB_DATA`), or a folder of notes;
     /// see [`crate::corpus::decisions::read`].
     pub fn open(name: &str) -> Result<Self> {
         match name {
             "decisions" => Self::of(Decisions::embedded()?),
             "decisions-validation" => Self::of(Decisions::embedded()?)?.on_validation(),
+            "decisions-long" => Self::of(Decisions::long()?),
             "decisions-bc5cdr" | "decisions-ncbi" => {
                 let fetch = if name == "decisions-ncbi" { "ncbi-disease" } else { "bc5cdr" };
                 Self::of(Decisions::mentions(name, &crate::corpus::open_data(name, fetch)?)?)
@@ -80,7 +82,7 @@ impl DecisionTask {
 
     /// Whether [`DecisionTask::open`] knows the name, or a folder of that name holds notes with decisions.
     pub fn knows(name: &str) -> bool {
-        matches!(name, "decisions" | "decisions-validation" | "decisions-bc5cdr" | "decisions-ncbi")
+        matches!(name, "decisions" | "decisions-validation" | "decisions-long" | "decisions-bc5cdr" | "decisions-ncbi")
             || Decisions::is_at(Path::new(name))
     }
 
