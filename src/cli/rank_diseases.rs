@@ -49,11 +49,10 @@ struct Asked {
     signs: Signs,
 }
 
-/// The first and the last place that diseases with this score can have.
-fn ties(scores: &[f32], score: f32) -> (usize, usize) {
-    let better = scores.iter().filter(|&&other| other > score).count();
-    let alike = scores.iter().filter(|&&other| other == score).count();
-    (better + 1, better + alike)
+/// The first and the last place that a disease can have among those with its score.
+fn places(scores: &[f32], candidate: usize) -> (usize, usize) {
+    let better = scores.iter().filter(|&&other| other > scores[candidate]).count();
+    (better + 1, worst_rank(scores, candidate))
 }
 
 impl RankDiseases {
@@ -124,7 +123,7 @@ impl RankDiseases {
             let candidate = &library.candidates[ranked.candidate];
             let p = p.get(ranked.candidate).copied().flatten();
             let p = p.map_or(String::new(), |p| format!("  Resnik's p {:.4}, adjusted {:.3}", p.p, p.adjusted));
-            let place = match ties(&scores, ranked.score) {
+            let place = match places(&scores, ranked.candidate) {
                 (first, last) if first == last => first.to_string(),
                 (first, last) => format!("{first}–{last}"),
             };

@@ -113,8 +113,8 @@ impl RareDisease {
         let mut texts: BTreeSet<String> = test.iter().map(|one| signs_text(&library, one)).collect();
         let first = |one: &&Patient| texts.insert(signs_text(&library, one));
         let train: Vec<Patient> = divided.train.into_iter().filter(first).cloned().collect();
-        let kind = if synthetic { "synthetic patients" } else { "published patients" };
-        let name = format!("{kind} with a rare disease{}", form.remark());
+        let kind = if synthetic { "synthetic" } else { "published" };
+        let name = format!("{kind} patients with a rare disease{}", form.remark());
         let grounding = Grounding::of(&library, &open.synonyms);
         let papers: BTreeSet<&str> = patients.iter().map(|one| one.group.as_str()).collect();
         let elsewhere = (form == Form::Balanced).then(|| library.without_sources(&papers));

@@ -321,6 +321,37 @@ mod tests {
     }
 
     #[test]
+    fn scores_that_are_surer_than_right_are_cooled() {
+        let weights = |factor: f32| Weights {
+            features: names(),
+            mean: vec![0.0; names().len()],
+            scale: vec![1.0; names().len()],
+            hidden: vec![std::iter::once(factor).chain(std::iter::repeat_n(0.0, names().len() - 1)).collect()],
+            bias: vec![0.0],
+            output: vec![1.0],
+            patients: 0,
+            publications: 0,
+        };
+        // the first of two candidates is ahead by 2 and right three times in four: log 3 is the margin that says so
+        let mut values = vec![0.0; 2 * names().len()];
+        values[0] = 2.0;
+        let one = |i: usize| Listed {
+            group: "p".into(),
+            candidates: vec![4, 9],
+            values: values.clone(),
+            gold: Some(usize::from(i.is_multiple_of(4))),
+        };
+        let lists: Vec<Listed> = (0..400).map(one).collect();
+        let held: Vec<&Listed> = lists.iter().collect();
+        for factor in [1.0, 2.0] {
+            let wanted = 2.0 * factor / 3f32.ln();
+            let found = temperature(&held, &weights(factor));
+            assert!((found / wanted - 1.0).abs() < 0.02, "{found} is not {wanted}");
+        }
+        assert_eq!(temperature(&[], &weights(1.0)), 1.0);
+    }
+
+    #[test]
     fn the_score_of_the_file_is_that_of_the_network() {
         let lists = lists();
         let weights = Weights::train(&lists, &(0..100).collect::<Vec<_>>(), 7).unwrap();

@@ -41,7 +41,7 @@ pub fn side_by_side(corpora: &[&str], models: &[(&str, &str)], key: &str) -> Res
 }
 
 /// One row a corpus (its name and kept scores) and pair (a, b): both scores, the widest that the paired interval of b − a can be, and whether it leaves 0
-/// out. Dashes where scores are missing.
+/// out. A corpus has rows for the pairs that it knows; a pair that none knows is an error. Dashes where scores are missing.
 pub fn bounds(corpora: &[(&str, &[Kept])], pairs: &[(&str, &str)], key: &str) -> Result<Table> {
     let row = |(corpus, kept): &(&str, &[Kept]), (a, b): &(&str, &str)| -> Result<Vec<String>> {
         let of = |name: &str| -> Result<Option<&Estimate>> {
@@ -59,10 +59,12 @@ pub fn bounds(corpora: &[(&str, &[Kept])], pairs: &[(&str, &str)], key: &str) ->
         Ok(vec![corpus.to_string(), a.to_string(), b.to_string(), interval(first), interval(second), span, told.into()])
     };
     let known = |kept: &[Kept], name: &str| kept.iter().any(|(known, _)| known == name);
+    let knows = |(_, kept): &(&str, &[Kept]), (a, b): &(&str, &str)| known(kept, a) && known(kept, b);
     let mut rows = vec![];
     for corpus in corpora {
-        let of = |(a, b): &&(&str, &str)| corpora.len() == 1 || (known(corpus.1, a) && known(corpus.1, b));
-        rows.extend(pairs.iter().filter(of).map(|pair| row(corpus, pair)).collect::<Result<Vec<_>>>()?);
+        let unknown = |pair: &(&str, &str)| !corpora.iter().any(|other| knows(other, pair));
+        let of = pairs.iter().filter(|pair| knows(corpus, pair) || unknown(pair));
+        rows.extend(of.map(|pair| row(corpus, pair)).collect::<Result<Vec<_>>>()?);
     }
     let titles = ["corpus", "a", "b", "score of a", "score of b", "b − a, at most", "0 left out"];
     Ok(Table::from_rows(&titles, &rows))
@@ -72,8 +74,7 @@ fn signed(value: f64) -> String {
     format!("{value:+.3}").replace('-', "−")
 }
 
-/// Of two models the one with the higher micro-F1 on each band of labels by training texts (normalised), in words: what one of them finds and the other does
-/// not; none where scores are missing.
+/// Micro-F1 of two models on each band of labels by the number of training texts that have them (normalised), in words; none where scores are missing.
 pub fn bands(kept: &[Kept], a: &str, b: &str) -> Result<Option<String>> {
     let parts = |name: &str| -> Result<Option<&Vec<Part>>> {
         Ok(get(kept, name)?.and_then(|evaluation| evaluation.detail.as_ref()).map(|detail| &detail.by_frequency))
