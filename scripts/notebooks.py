@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadK
 from nbclient.util import ensure_async
 
 import compare
+import inputs
 import kernel
 import steps
 
@@ -82,6 +84,9 @@ def complaint(cell, allowed: bool) -> str | None:
     return found.get("stderr")
 
 
+LABEL = re.compile(r"^//\| label: (\S+)", re.MULTILINE)
+
+
 class Run:
     """One execution of one notebook."""
 
@@ -100,10 +105,13 @@ class Run:
         )
         self.began = time.monotonic()
         self.fresh.cells.append(nbformat.v4.new_code_cell(FLUSH))
-        with client.setup_kernel():
-            wanted = [index for index in self.code if last is None or index <= last]
-            for at, index in enumerate([*wanted, len(self.fresh.cells) - 1], 1):
-                self.cell(client, at, index)
+        with tempfile.TemporaryDirectory() as folder:
+            self.reads = Path(folder) / "reads"
+            os.environ["DXLAB_READS"] = str(self.reads)
+            with client.setup_kernel():
+                wanted = [index for index in self.code if last is None or index <= last]
+                for at, index in enumerate([*wanted, len(self.fresh.cells) - 1], 1):
+                    self.cell(client, at, index)
         self.fresh.cells.pop()
 
     def cell(self, client, at: int, index: int) -> None:
@@ -130,6 +138,14 @@ class Run:
         self.seconds.append(time.monotonic() - (self.began if at == 1 else begin))
         if wrong := complaint(cell, "raises-exception" in cell.metadata.get("tags", [])):
             raise Bad(f"{where} (or the one before): `{first_line(cell.source)}`\n{indent(wrong)}")
+        if LABEL.search(cell.source):
+            cell.metadata["dxlab"] = {"inputs": inputs.so_far(self.reads, ROOT), "seconds": round(time.monotonic() - self.began)}
+
+    def other_inputs(self) -> list[str]:
+        """Figures and tables that were made from other runs or data than those stored."""
+        made = lambda cell: cell.metadata.get("dxlab", {}).get("inputs")
+        pairs = [(self.stored.cells[index], self.fresh.cells[index]) for index in self.code]
+        return [LABEL.search(new.source)[1] for old, new in pairs if LABEL.search(new.source) and made(old) != made(new)]
 
     def changes(self) -> list[str]:
         """What the cells show now and did not when they were stored."""
@@ -143,8 +159,11 @@ class Run:
     def write(self) -> None:
         """Store the fresh outputs in canonical form, beside first and then under the name."""
         count = 0
-        for cell in self.fresh.cells:
+        for index, cell in enumerate(self.fresh.cells):
             cell.metadata.pop("execution", None)
+            before = self.stored.cells[index].metadata.get("dxlab")
+            if before and before["inputs"] == cell.metadata.get("dxlab", {}).get("inputs"):
+                cell.metadata["dxlab"] = before  # the same work: its seconds need not change with every writing
             if cell.cell_type == "code":
                 count += 1
                 cell.execution_count = count
@@ -183,10 +202,12 @@ def one(path: Path, arguments) -> bool:
     if arguments.check and changes:
         steps.say(f"FAIL  {run.name}: shows something else than what is stored (`make notebooks` stores it anew)\n{indent(chr(10).join(changes))}")
         return False
-    stored = ""
-    if arguments.write and (changes or not canonical_already(run)):
+    stored, other = "", run.other_inputs()
+    if arguments.write and (changes or other or not canonical_already(run)):
         run.write()
         stored = f"; stored, {len(changes)} outputs changed"
+    elif arguments.check and other and not os.environ.get("DXLAB_FINDINGS"):
+        steps.say(f"note  {run.name}: shows the same from other inputs than those stored: {', '.join(other)} (`make notebooks` stores their digests)")
     slowest = max(range(len(run.seconds)), key=lambda i: run.seconds[i] if i else 0)
     steps.say(
         f"ok    {run.name}: {steps.spell(took)} (first result after {steps.spell(run.seconds[0])}, "
@@ -201,7 +222,7 @@ def labelled(label: str) -> tuple[Path, int]:
     known = []
     for path in sorted(FOLDER.glob("*.ipynb")):
         for index, cell in enumerate(nbformat.read(path, 4).cells):
-            found = re.search(r"^//\| label: (\S+)", cell.source, re.MULTILINE) if cell.cell_type == "code" else None
+            found = LABEL.search(cell.source) if cell.cell_type == "code" else None
             if found and found[1] == label:
                 return path, index
             known += [found[1]] if found else []

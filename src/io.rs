@@ -5,8 +5,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Writes `bytes` under `path`, which never holds a part of them; its folder is made if need be.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -120,12 +122,27 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// can be told. A Git LFS pointer or a web page in the file's place is named as that, unless the file's name says that it is markup.
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    note_read(path);
     let ending = path.extension().map(|end| end.to_string_lossy().to_lowercase()).unwrap_or_default();
     let markup = ["xml", "html", "htm", "svg"].contains(&ending.as_str());
     if let Some(advice) = stand_in_advice(&bytes).filter(|_| !markup) {
         return Err(Error::input(format!("{}: this is {advice}", path.display())));
     }
     text_of(bytes).map_err(|bad| Error::input(format!("{}{bad}", path.display())))
+}
+
+/// Appends the path of a text file that was read to the file that `DXLAB_READS` names, where it is set. The notebooks' runner sets it: so it knows
+/// from which runs and data a figure was made. Whoever reads is not disturbed by a list that cannot be written.
+fn note_read(path: &Path) {
+    static LIST: OnceLock<Option<Mutex<File>>> = OnceLock::new();
+    let open = || {
+        let list = std::env::var_os("DXLAB_READS")?;
+        File::options().append(true).create(true).open(list).ok().map(Mutex::new)
+    };
+    if let (Some(list), Ok(path)) = (LIST.get_or_init(open), std::path::absolute(path)) {
+        let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(list, "{}", path.display());
+    }
 }
 
 /// Why bytes are not text that can be read.

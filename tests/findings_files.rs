@@ -1,6 +1,7 @@
 //! What people's files hold: read rightly, or named with sheet, row, column, cause and what to do. Every input is made here.
 use dxlab::corpus::Corpus;
 use dxlab::corpus::check::{Kind, Report};
+use dxlab::prompt::Prompt;
 use dxlab::task;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -494,9 +495,43 @@ fn the_word_for_nothing_means_the_same_in_gold_and_answer() {
         let read = task.parse(answer, &task.corpus.test[0].case);
         assert!(read.parsed && read.answer.is_empty(), "{answer}: {read:?}");
     }
+    // beside cases without a label it is a label like any other, and prompts say `none`
     let path = folder
         .file("two.csv", format!("{HEAD}1,One.,None,train\n2,Two.,No acute abnormality,train\n3,Three.,cyst,test\n"));
-    assert!(checked(&path).problems.iter().any(|p| p.kind == Kind::Unanswerable), "two words for nothing");
+    assert!(checked(&path).problems.is_empty(), "{}", checked(&path));
+    let task = LabelTask::open(&path.display().to_string()).unwrap();
+    assert_eq!(task.parse("No acute abnormality", &task.corpus.test[0].case).answer, ["No acute abnormality"]);
+    assert_eq!(task.target(&vec![]), "none");
+}
+
+#[test]
+fn prompts_say_nothing_in_the_words_of_the_file() {
+    use dxlab::task::{LabelTask, Task};
+    let folder = Folder::new();
+    let opened = |name: &str, rows: &str| {
+        let path = folder.file(name, format!("{HEAD}{rows}9,Nine.,cyst,test\n"));
+        assert!(checked(&path).problems.is_empty(), "{}", checked(&path));
+        LabelTask::open(&path.display().to_string()).unwrap()
+    };
+    for (name, rows, wanted) in [
+        ("chest.csv", "1,One.,No Finding,train\n2,Two.,edema,train\n", "No Finding"),
+        ("most.csv", "1,One.,Normal.,train\n2,Two.,unremarkable,train\n3,Three.,unremarkable,train\n", "unremarkable"),
+        ("usual.csv", "1,One.,no acute abnormality,train\n2,Two.,cyst,train\n", "no acute abnormality"),
+        ("bare.csv", "1,One.,none,train\n2,Two.,cyst,train\n", "none"),
+        ("full.csv", "1,One.,mass,train\n2,Two.,cyst,train\n", "none"),
+    ] {
+        let task = opened(name, rows);
+        assert_eq!(task.context().none, wanted, "{name}");
+        assert!(
+            Prompt::named("instruct", task.context()).unwrap().user.contains(&format!("answer: {wanted}")),
+            "{name}"
+        );
+        let read = task.parse(wanted, &task.corpus.test[0].case);
+        let label = (wanted != "none").then(|| wanted.to_string());
+        assert!(read.parsed && read.answer == label.into_iter().collect::<Vec<_>>(), "{name}: {read:?}");
+        // a part of the cases speaks as the whole does
+        assert_eq!(task.validation(0.5, 7).unwrap().context().none, wanted, "{name}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import compare  # noqa: E402
 import environment  # noqa: E402
+import inputs  # noqa: E402
 import kernel  # noqa: E402
 import models  # noqa: E402
 import steps  # noqa: E402
@@ -41,6 +42,24 @@ class Environment(unittest.TestCase):
     def test_conda_packages_are_not_taken_for_pip_ones(self):
         text = "dependencies:\n  - python=3.11\n  - pip:\n      - a==1  # why\n  - zlib\n"
         self.assertEqual(environment.pip_list(text), ["a==1"])
+
+
+class Inputs(unittest.TestCase):
+    def test_runs_count_by_folder_and_data_by_content(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root, reads = Path(folder), Path(folder) / "reads"
+            self.assertEqual(inputs.so_far(reads, root)["runs"], 0)
+            for name in ("runs/arm-a-1/answers.jsonl", "runs/arm-a-1/training.json", "runs/arm-b-2/spec.json", "runs/.arm-c.part/log.jsonl", "data/x.toml", "elsewhere.txt"):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).write_text("one")
+                with reads.open("a") as out:
+                    out.write(f"{root / name}\n" * 2)
+            before = inputs.so_far(reads, root)
+            self.assertEqual((before["runs"], before["files"]), (1, 1))
+            (root / "runs/arm-a-1/answers.jsonl").write_text("two")  # a run is what its name says
+            self.assertEqual(inputs.so_far(reads, root), before)
+            (root / "data/x.toml").write_text("two")
+            self.assertNotEqual(inputs.so_far(reads, root)["digest"], before["digest"])
 
 
 class Compare(unittest.TestCase):

@@ -14,6 +14,7 @@ pub mod spans;
 mod statistic;
 mod table;
 mod tiers;
+mod unpaired;
 
 pub use bootstrap::{Bootstrap, Unit, bca, quantile};
 pub use calibration::{
@@ -33,6 +34,7 @@ pub use seeds::{Seeded, compare_seeds, over_seeds};
 pub use statistic::{Hit, LabelSet, Mean, Score, Statistic};
 pub use table::{MetricInfo, Reading, ScoreTable};
 pub use tiers::{Credit, Match, Tiered, TieredCase, assign, tiered};
+pub use unpaired::unpaired;
 
 use serde::{Deserialize, Serialize};
 

@@ -318,6 +318,16 @@ pub(crate) mod tests {
     const HEADER: &str = "#version: small\ndatabase_id\tdisease_name\tqualifier\thpo_id\treference\tevidence\tonset\tfrequency\t\
                           sex\tmodifier\taspect\tbiocuration\n";
 
+    /// A row of the annotation file: a sign of a disease and the paper that says so.
+    pub(crate) fn row(disease: &str, term: &str, paper: &str) -> String {
+        format!("{disease}\tDisease {disease}\t\t{term}\t{paper}\tPCS\t\t\t\t\tP\tme\n")
+    }
+
+    /// Such rows with the small ontology.
+    pub(crate) fn of_rows(rows: &str) -> Knowledge {
+        Knowledge::parse(Ontology::parse(SMALL).unwrap(), &(HEADER.to_string() + rows)).unwrap()
+    }
+
     /// Four invented diseases over the small ontology.
     pub(crate) fn small() -> Knowledge {
         let rows = [

@@ -260,6 +260,19 @@ impl Store {
         self.one(runs, run)
     }
 
+    /// The run of this kind and name that is about the corpus with this digest (its runs on other data are other runs); none where there is none.
+    /// Fails where two fit, as runs of several models or prompts can have one name.
+    pub fn on_corpus(&self, kind: &str, name: &str, corpus: &str) -> Result<Option<Run>> {
+        let mut runs = self.list()?;
+        runs.retain(|run| {
+            run.spec.kind == kind && run.spec.name == name && run.known().corpus.as_deref() == Some(corpus)
+        });
+        match runs.len() {
+            0 => Ok(None),
+            _ => self.one(runs, name).map(Some),
+        }
+    }
+
     fn one(&self, runs: Vec<Run>, start: &str) -> Result<Run> {
         let fits =
             |run: &Run| run.folder().starts_with(start) || run.spec.digest.starts_with(start) || run.spec.name == start;

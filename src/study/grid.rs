@@ -266,10 +266,10 @@ impl Grid {
         Ok(rows)
     }
 
-    /// b − a of the pairs of arms given, whatever axes they stand on; p after Holm over these pairs. Pairs with an arm that was
-    /// not run are left out.
+    /// b − a of the pairs given: arms, whatever axes they stand on, and what stands beside the grid; p after Holm over these pairs. Pairs with
+    /// an arm that was not run are left out.
     pub fn between(&self, pairs: &[(&str, &str)], metric: &str) -> Result<Vec<Comparison>> {
-        let run = pairs.iter().filter(|(a, b)| self.tried.contains_key(*a) && self.tried.contains_key(*b));
+        let run = pairs.iter().filter(|(a, b)| self.scored.contains_key(*a) && self.scored.contains_key(*b));
         let bootstrap = self.bootstrap.for_comparisons(pairs.len());
         let row = |(a, b): &(&str, &str)| -> Result<Comparison> {
             let difference = compare_seeds(self.scored(a)?, self.scored(b)?, metric, &bootstrap)?;
@@ -298,20 +298,28 @@ impl Grid {
     }
 
     /// Puts a run without seeds (a baseline) beside the arms of every table.
-    pub fn beside(mut self, name: &str, run: &Run) -> Result<Self> {
+    pub fn beside(self, name: &str, run: &Run) -> Result<Self> {
+        let answers = run.answers(&*self.task)?;
+        self.answers_beside(name, answers)
+    }
+
+    /// As [`Grid::beside`], of answers that are at hand.
+    pub fn answers_beside(mut self, name: &str, answers: Vec<AnyPrediction>) -> Result<Self> {
+        if self.answers.iter().any(|(known, _)| known == name) {
+            return Err(Error::input(format!("`{name}` stands in or beside the grid already")));
+        }
         self.beside.push(name.to_string());
-        self.answers.push((name.to_string(), vec![run.answers(&*self.task)?]));
+        self.answers.push((name.to_string(), vec![answers]));
         self.score_together()?;
         Ok(self)
     }
 
-    /// Puts a vote over all seeds of an arm beside the arms of every table: one answer per case instead of one per seed.
-    pub fn vote_beside(mut self, name: &str, arm: &str, rule: Rule) -> Result<Self> {
-        let voted = combine(&*self.task, self.answers(arm)?, rule)?;
-        self.beside.push(name.to_string());
-        self.answers.push((name.to_string(), vec![voted]));
-        self.score_together()?;
-        Ok(self)
+    /// Puts a vote beside the arms of every table: one answer per case out of those of all seeds of the members, which are arms or runs that
+    /// stand beside the grid. Fails for a member that was not run.
+    pub fn vote_beside(self, name: &str, members: &[&str], rule: Rule) -> Result<Self> {
+        let each = members.iter().map(|member| self.answers(member)).collect::<Result<Vec<_>>>()?;
+        let voted = combine(&*self.task, &each.concat(), rule)?;
+        self.answers_beside(name, voted)
     }
 
     /// Arms against a run beside the grid, corrected among themselves.

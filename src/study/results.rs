@@ -21,6 +21,14 @@ pub struct Answered<T: Task = LabelTask> {
     detail: OnceLock<Detail>,
 }
 
+/// A model on two sets of cases: see [`Results::moved`].
+pub struct Moved {
+    pub model: String,
+    pub here: Option<metric::Estimate>,
+    pub there: Option<metric::Estimate>,
+    pub change: Option<metric::Difference>,
+}
+
 /// See the file's header.
 pub struct Results<T: Task = LabelTask> {
     pub task: T,
@@ -116,6 +124,21 @@ impl<T: Task> Results<T> {
             rows.push(Comparison::of(a, b, metric, self.reading(), difference));
         }
         correct(&mut rows);
+        Ok(rows)
+    }
+
+    /// Every model that answered both the cases of this task and those of `other` (by name): the metric on both, and how much it changes from
+    /// here to there, as of two independent sets of cases ([`metric::unpaired`]).
+    pub fn moved(&self, other: &Self, key: &str) -> Result<Vec<Moved>> {
+        let mut rows = Vec::new();
+        for (here, there) in self.models.iter().filter_map(|here| Some((here, other.get(&here.name).ok()?))) {
+            let table =
+                |task: &T, model: &Answered<T>| Task::score(task, &[&model.predictions], self.reading()).remove(0);
+            let (first, second) = (table(&self.task, here), table(&other.task, there));
+            let of = |model: &Answered<T>| model.evaluation.get(self.reading(), key).cloned();
+            let change = metric::unpaired(&first, &second, key, &self.bootstrap)?;
+            rows.push(Moved { model: here.name.clone(), here: of(here), there: of(there), change });
+        }
         Ok(rows)
     }
 
@@ -267,5 +290,38 @@ pub(crate) mod tests {
         results.task.corpus.test.push(Finding::new("new", "new", "", vec![]));
         let run = results.models[0].run.clone();
         assert!(results.add("again", &run).unwrap_err().to_string().contains("did not answer test case new"));
+    }
+
+    #[test]
+    fn a_model_on_two_sets_of_cases_is_shown_with_its_change() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (here, mut there) = (toy(folder.path()), toy(other.path()));
+        for model in &mut there.models {
+            model.predictions.iter_mut().for_each(|p| p.case_id = format!("other {}", p.case_id));
+        }
+        there.models.retain(|model| model.name == "bad");
+        let rows = here.moved(&there, "micro_f1").unwrap();
+        assert_eq!(rows.iter().map(|row| row.model.as_str()).collect::<Vec<_>>(), ["bad"], "answered both");
+        let change = rows[0].change.as_ref().unwrap();
+        assert!(change.value == 0.0 && change.low < 0.0 && change.high > 0.0, "{change:?}");
+        assert!(here.moved(&here, "micro_f1").is_err(), "the same cases are compared in pairs");
+    }
+
+    #[test]
+    fn a_run_is_found_by_its_name_and_the_cases_it_is_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Some(folder.path()));
+        let make = |corpus: &str, prompt: &str| {
+            let spec = serde_json::json!({ "corpus": corpus, "prompt": prompt });
+            store.open_or_make("predict", "vote", &spec, |_| Ok(())).unwrap()
+        };
+        let (ours, theirs) = (make("ours", "p"), make("theirs", "p"));
+        assert_eq!(store.on_corpus("predict", "vote", "ours").unwrap(), Some(ours));
+        assert_eq!(store.on_corpus("predict", "vote", "theirs").unwrap(), Some(theirs));
+        assert_eq!(store.on_corpus("predict", "vote", "others").unwrap(), None);
+        assert_eq!(store.on_corpus("train", "vote", "ours").unwrap(), None);
+        make("ours", "q");
+        let error = store.on_corpus("predict", "vote", "ours").unwrap_err().to_string();
+        assert!(error.contains("fits more than one run"), "{error}");
     }
 }

@@ -32,8 +32,8 @@ pub struct LabelTask {
     separated: Separated,
     /// Which part of the training cases the test cases are, where they are one.
     pub part: Option<Part>,
-    /// The answer for nothing as [`Normaliser`] names it, where cases without a label are in the corpus: then it is no label.
-    nothing: Option<String>,
+    /// Answers for nothing as [`Normaliser`] names them, where cases without a label are in the corpus: then they are no labels.
+    nothing: Vec<String>,
 }
 
 impl LabelTask {
@@ -83,7 +83,10 @@ impl LabelTask {
         let vocabulary: Vec<String> = corpus.vocabulary().into_keys().collect();
         let (separated, context) = (Separated::of(&vocabulary), context_of(&corpus));
         let nothing = corpus.train.iter().chain(&corpus.test).any(|case| case.gold.is_empty());
-        let nothing = nothing.then(|| names.normalise(&context.none));
+        // the words of the prompt, and the usual ones unless they are a label here
+        let usual = Some(USUAL_NONE.to_string()).filter(|usual| !vocabulary.iter().any(|label| plain(label) == *usual));
+        let answers = usual.iter().chain([&context.none]).filter(|_| nothing);
+        let nothing = answers.map(|answer| names.normalise(answer)).collect();
         let vocabulary = Some(vocabulary);
         Ok(Self { name: name.into(), context, corpus, names, vocabulary, separated, part: None, nothing })
     }
@@ -99,7 +102,16 @@ impl LabelTask {
         let mut task = Self::of(&self.name, corpus)?;
         task.context.document.clone_from(&self.context.document);
         task.context.target.clone_from(&self.context.target);
+        task.speak_of_nothing(self.context.none.clone());
         Ok(task)
+    }
+
+    /// Makes `none` the answer where there is nothing to name, in prompts and in examples.
+    fn speak_of_nothing(&mut self, none: String) {
+        let before = std::mem::replace(&mut self.context.none, none);
+        if before != self.context.none {
+            self.context.examples = self.exemplars(&self.corpus.train);
+        }
     }
 
     /// A share of the training cases (by group) in the place of the test cases, the rest as training cases: where prompts and settings are
@@ -160,13 +172,52 @@ fn mentions(name: &str) -> Result<LabelTask> {
     let mut task = LabelTask::of(name, open(&data)?)?;
     task.context.document = "abstract".into();
     task.context.target = "diseases that it names".into();
+    // the scores that are kept (data/results) are of prompts with these words
+    task.speak_of_nothing(USUAL_NONE.into());
     Ok(task)
+}
+
+/// What is answered in radiology reports where nothing was found; see [`word_for_nothing`].
+const USUAL_NONE: &str = "no acute abnormality";
+
+/// Labels of other files that say the same.
+const NORMAL: [&str; 14] = [
+    USUAL_NONE,
+    "no abnormality",
+    "no acute finding",
+    "no acute findings",
+    "no acute disease",
+    "no finding",
+    "no findings",
+    "no significant abnormality",
+    "no significant finding",
+    "no significant findings",
+    "normal",
+    "normal examination",
+    "normal study",
+    "unremarkable",
+];
+
+/// A label without case, blanks at its ends and a final full stop.
+fn plain(label: &str) -> String {
+    label.trim().trim_end_matches('.').to_lowercase()
+}
+
+/// What prompts ask for where there is nothing to name: the label that the corpus has for it, the most frequent of [`NORMAL`] in training. Where
+/// cases have no label at all, or no label says so, it is `none`.
+fn word_for_nothing(corpus: &Corpus) -> String {
+    let bare = corpus.train.iter().chain(&corpus.test).any(|case| case.gold.is_empty());
+    let counts = corpus.vocabulary().into_iter().filter(|(label, _)| !bare && NORMAL.contains(&plain(label).as_str()));
+    // the first in the alphabet of equally frequent ones
+    let most = counts.reduce(|most, other| if other.1 > most.1 { other } else { most });
+    most.map_or("none".into(), |(label, _)| label)
 }
 
 /// Vocabulary and examples of a corpus's training cases, in the words of radiology reports.
 pub fn context_of(corpus: &Corpus) -> PromptContext {
     let labels: BTreeSet<&String> = corpus.train.iter().flat_map(|case| &case.gold).collect();
-    let mut context = PromptContext { vocabulary: labels.into_iter().cloned().collect(), ..PromptContext::default() };
+    let (vocabulary, none) = (labels.into_iter().cloned().collect(), word_for_nothing(corpus));
+    let mut context = PromptContext { vocabulary, none, ..PromptContext::default() };
     let separated = Separated::of(&context.vocabulary);
     let examples = corpus.train.iter().map(|case| exemplar(case, &context.none, &separated)).collect();
     let json = serde_json::to_string(&corpus.train).unwrap_or_default(); // strings always have a JSON form
@@ -225,8 +276,8 @@ impl Task for LabelTask {
     fn parse(&self, raw: &str, _case: &Case) -> Parsed<Labels> {
         let read = self.separated.read(raw, |text| parse_known(text, |label| !self.names.outside_vocabulary(label)));
         let mut answer = read.labels;
-        if let Some(nothing) = &self.nothing {
-            answer.retain(|label| self.names.normalise(label) != *nothing);
+        if !self.nothing.is_empty() {
+            answer.retain(|label| !self.nothing.contains(&self.names.normalise(label)));
         }
         Parsed { answer, parsed: read.parsed }
     }

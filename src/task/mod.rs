@@ -196,7 +196,8 @@ pub trait Task: Send + Sync + 'static {
 
 /// The task of a corpus by the name that configs and the command line use: `findings` (`DXLAB_FINDINGS`, else the embedded synthetic ones),
 /// `bc5cdr` or `ncbi` (need `DXLAB_DATA`), `rare-disease`, `rare-disease-balanced` or `rare-disease-narrative` (need what `make tools` installs), `decisions` (synthetic
-/// discharge summaries), `decisions-validation`, `decisions-long`, `decisions-bc5cdr` or `decisions-ncbi` (mentions of real text, need `DXLAB_DATA`), a folder of notes with decisions, or a file or folder of findings.
+/// discharge summaries), `decisions-validation`, `decisions-long`, `decisions-bc5cdr`, `decisions-ncbi` or `decisions-aci` (spans of real text, need
+/// `DXLAB_DATA`), a folder of notes with decisions, or a file or folder of findings.
 pub fn open(corpus: &str) -> Result<Arc<dyn AnyTask>> {
     Ok(match corpus {
         _ if RareDisease::knows(corpus) => Arc::new(RareDisease::open(corpus)?),

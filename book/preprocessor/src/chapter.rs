@@ -190,12 +190,21 @@ fn origin(code: &Code) -> String {
     )
 }
 
-/// Where a figure or table comes from, and the command that makes it again; nothing where its cell has no label.
+/// Where a figure or table comes from, the command that makes it again, how long that takes, and what it was made from; nothing where its cell
+/// has no label.
 fn foot(code: &Code, notebook: &str) -> String {
-    match code.options.get("label") {
-        Some(label) => format!("*`{notebook}`; `dxlab reproduce {label}`*\n\n"),
-        None => String::new(),
-    }
+    let Some(label) = code.options.get("label") else { return String::new() };
+    let made = code.made.as_ref().map_or(String::new(), |made| {
+        let some = |n: u64, what: &str| (n > 0).then(|| format!("{n} {what}{}", if n == 1 { "" } else { "s" }));
+        let read: Vec<String> = [some(made.runs, "run"), some(made.files, "data file")].into_iter().flatten().collect();
+        let from = if read.is_empty() {
+            String::new()
+        } else {
+            format!("; from {}, digest `{}`", read.join(" and "), made.digest)
+        };
+        format!(", {} s{from}", made.seconds.max(1))
+    });
+    format!("*`{notebook}`; `dxlab reproduce {label}`{made}*\n\n")
 }
 
 /// Of long code what it comes down to: its last line that says something, and where the rest is.
@@ -227,10 +236,11 @@ fn fenced(body: &str, language: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notebook::Made;
 
     fn code(options: &[(&str, &str)], outputs: Vec<Output>) -> Cell {
         let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Cell::Code(Code { source: "a\nb\nc".into(), options, tags: vec![], outputs })
+        Cell::Code(Code { source: "a\nb\nc".into(), options, tags: vec![], outputs, made: None })
     }
 
     fn write(cells: &[Cell], print: bool) -> (Result<String>, Labels, tempfile::TempDir) {
@@ -264,6 +274,19 @@ mod tests {
         assert!(got.contains("**Figure 2.1.** First") && got.contains("`dxlab reproduce fig-a`"), "{got}");
         assert!(got.contains("| 1 |\n\n*`02-x`; `dxlab reproduce tab-a`*"), "{got}");
         assert_eq!(std::fs::read_to_string(src.path().join("figures/web/02-x/fig-a.svg")).unwrap(), "<svg/>");
+    }
+
+    #[test]
+    fn the_foot_says_what_it_took_and_from_what() {
+        let made = |runs, files| {
+            let options = [("label".to_string(), "tab-a".to_string())].into();
+            let made = Some(Made { runs, files, digest: "3f2a91c0d4e7".into(), seconds: 9 });
+            let (source, tags) = (String::new(), vec![]);
+            foot(&Code { source, options, tags, outputs: vec![], made }, "02-x")
+        };
+        let from = "*`02-x`; `dxlab reproduce tab-a`, 9 s; from 2 runs and 1 data file, digest `3f2a91c0d4e7`*\n\n";
+        assert_eq!(made(2, 1), from);
+        assert_eq!(made(0, 0), "*`02-x`; `dxlab reproduce tab-a`, 9 s*\n\n");
     }
 
     #[test]

@@ -10,6 +10,17 @@ pub struct Code {
     pub options: BTreeMap<String, String>,
     pub tags: Vec<String>,
     pub outputs: Vec<Output>,
+    pub made: Option<Made>,
+}
+
+/// What the runner stored of a figure or table: what it was made from, and how long that took.
+pub struct Made {
+    /// Runs and files of `data/` that were read, and the digest of both.
+    pub runs: u64,
+    pub files: u64,
+    pub digest: String,
+    /// From the notebook's start to the end of the cell, which is what `dxlab reproduce` takes.
+    pub seconds: u64,
 }
 
 pub enum Cell {
@@ -76,7 +87,15 @@ fn code(cell: &Value) -> Result<Code> {
     let tags = cell["metadata"]["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     let shown = cell["outputs"].as_array().into_iter().flatten();
     let outputs = shown.map(output).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-    Ok(Code { source: source.join("\n").trim().to_owned(), options, tags: tags.collect(), outputs })
+    let (source, tags) = (source.join("\n").trim().to_owned(), tags.collect());
+    Ok(Code { source, options, tags, outputs, made: made(&cell["metadata"]["dxlab"]) })
+}
+
+/// None where the notebook was stored without it.
+fn made(stored: &Value) -> Option<Made> {
+    let (inputs, seconds) = (&stored["inputs"], stored["seconds"].as_u64()?);
+    let digest = inputs["digest"].as_str()?.to_owned();
+    Some(Made { runs: inputs["runs"].as_u64()?, files: inputs["files"].as_u64()?, digest, seconds })
 }
 
 /// One output; None for stderr, which an executed notebook may hold from a kernel's chatter.

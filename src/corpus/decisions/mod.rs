@@ -4,10 +4,12 @@
 //! - `tags`: the nine categories as inline tags, and what a tagged text holds
 //! - `read`: MedDec's files for users who have access, and the JSONL of the synthetic notes
 //! - `lines`: that JSONL written, and notes read without their spans
+//! - `mentions`, `plans`: real text whose marked spans stand in for decisions
 //! - `statistics`: how many spans of which category, how long, how tangled
 //! - `strata`: sex, race and language of a patient, by the rules of the official scorer
 pub mod lines;
 mod mentions;
+mod plans;
 pub mod read;
 mod statistics;
 mod strata;

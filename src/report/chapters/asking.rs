@@ -1,12 +1,11 @@
 //! How far asking gets: ways of asking beside each other on validation cases, and of each kind the best, beside what needs no language
 //! model, on test cases.
+use super::votes::thresholds;
 use crate::error::Result;
 use crate::metric::Reading;
 use crate::report::kit::Slider;
 use crate::report::kit::display::{NONE, Table, difference, interval};
-use crate::run::Prediction;
 use crate::study::{Answered, Asked, Kind};
-use crate::task::Task;
 
 /// Asks what is missing.
 const ASK: &str = "dxlab prompts configs/prompts.toml";
@@ -49,22 +48,7 @@ pub fn votes(asked: &Asked, way: &str) -> Result<Slider> {
     let Ok(model) = asked.results.get(way) else {
         return Slider::new("not asked yet", &[], vec![(format!("`{ASK}` asks it"), vec![])]);
     };
-    let samples = model.predictions.iter().filter_map(|p| p.voted.as_ref()).map(|v| v.samples.len()).max().unwrap_or(0);
-    let metrics = ["micro_precision", "micro_recall", "micro_f1"];
-    let mut steps = Vec::new();
-    for least in 1..=samples {
-        let threshold = least as f64 / samples as f64 - 1e-9;
-        let voted = |p: &Prediction| {
-            let shares = p.voted.iter().flat_map(|voted| &voted.shares);
-            let answer = shares.filter(|(_, share)| **share >= threshold).map(|(label, _)| label.clone()).collect();
-            Prediction { answer, ..p.clone() }
-        };
-        let predictions: Vec<Prediction> = model.predictions.iter().map(voted).collect();
-        let table = Task::score(task, &[&predictions], Reading::Normalised).remove(0);
-        let values = metrics.iter().map(|key| Ok(table.value(key)?.unwrap_or(0.0))).collect::<Result<Vec<f64>>>()?;
-        steps.push((format!("{least} of {samples}"), values));
-    }
-    Slider::new("samples that must name a label", &["precision", "recall", "F1"], steps)
+    thresholds(task, &model.predictions)
 }
 
 /// F1 and the share of answers that could be read on the validation cases by the number of examples, the same for all (`shots-N`) and the

@@ -14,6 +14,7 @@ pub mod remedies;
 pub mod results;
 pub mod runs;
 pub mod training;
+pub mod votes;
 
 pub use data::wrapped;
 pub use results::{beside, score, verdict};

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::metric::{Calibration, Reading, Signal};
 use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval, spread};
 use crate::report::kit::{figures, tables};
-use crate::study::{Comparison, Detail, Evaluation, Part, Results, Target};
+use crate::study::{Comparison, Detail, Evaluation, Moved, Part, Results, Target};
 use std::collections::BTreeMap;
 
 /// One row a model, one column a metric with its interval.
@@ -172,6 +172,17 @@ pub fn side_by_side(results: &Results, rows: &[Comparison]) -> Result<Table> {
     let rows = rows.iter().map(row).collect::<Result<Vec<_>>>()?;
     let names = ["a", "b", "interval of a", "interval of b", "intervals apart", "paired: a difference", "detectable"];
     Ok(Table::from_rows(&names, &rows))
+}
+
+/// Models that answered two sets of cases, which have nothing to do with each other: the metric on both, and the change from the first to the
+/// second with the interval of two independent samples.
+pub fn moved(rows: &[Moved], sets: [&str; 2], metric: &str) -> Table {
+    let row = |one: &Moved| {
+        let (here, there) = (interval(one.here.as_ref()), interval(one.there.as_ref()));
+        vec![one.model.clone(), here, there, difference(one.change.as_ref())]
+    };
+    let of = |set: &str| format!("{metric}, {set}");
+    Table::from_rows(&["model", &of(sets[0]), &of(sets[1]), "change"], &rows.iter().map(row).collect::<Vec<_>>())
 }
 
 /// One row a comparison; p after Holm over the rows.

@@ -58,11 +58,14 @@ pub struct DecisionTask {
     texts: BTreeMap<String, String>,
 }
 
+/// Corpora of this task by name; see [`DecisionTask::open`].
+const NAMES: [&str; 6] =
+    ["decisions", "decisions-validation", "decisions-long", "decisions-bc5cdr", "decisions-ncbi", "decisions-aci"];
+
 impl DecisionTask {
     /// `decisions` (the synthetic notes), `decisions-validation` (their validation notes in the place of the test notes), `decisions-long` (long notes in
-    /// their place), `decisions-bc5cdr` or `decisions-ncbi` (mentions in
-    /// published abstracts as stand-ins; they need `DXLAB_DATA`), or a folder of notes;
-    /// see [`crate::corpus::decisions::read`].
+    /// their place), `decisions-bc5cdr` or `decisions-ncbi` (mentions in published abstracts as stand-ins) or `decisions-aci` (plan bullets of visit
+    /// notes; all three need `DXLAB_DATA`), or a folder of notes; see [`crate::corpus::decisions::read`].
     pub fn open(name: &str) -> Result<Self> {
         match name {
             "decisions" => Self::of(Decisions::embedded()?),
@@ -72,6 +75,7 @@ impl DecisionTask {
                 let fetch = if name == "decisions-ncbi" { "ncbi-disease" } else { "bc5cdr" };
                 Self::of(Decisions::mentions(name, &crate::corpus::open_data(name, fetch)?)?)
             }
+            "decisions-aci" => Self::of(Decisions::plans(&crate::corpus::open_data(name, "aci-bench")?)?),
             folder => {
                 let all = Decisions::open(Path::new(folder))?;
                 all.warnings.iter().for_each(|warning| crate::process::tell(&format!("… {warning}")));
@@ -82,8 +86,7 @@ impl DecisionTask {
 
     /// Whether [`DecisionTask::open`] knows the name, or a folder of that name holds notes with decisions.
     pub fn knows(name: &str) -> bool {
-        matches!(name, "decisions" | "decisions-validation" | "decisions-long" | "decisions-bc5cdr" | "decisions-ncbi")
-            || Decisions::is_at(Path::new(name))
+        NAMES.contains(&name) || Decisions::is_at(Path::new(name))
     }
 
     /// Sentences are split by NLTK's Punkt parameters in the folder that `DXLAB_PUNKT` names, else by [`Punkt::simple`].
