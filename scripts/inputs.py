@@ -1,4 +1,4 @@
-"""What a figure or table was made from: the runs and data files that the kernel has read so far, under one short digest.
+"""What a notebook had read when a figure or table was made: runs and data files, under one short digest.
 
 The library appends every text file that it reads to the list that DXLAB_READS names. A run counts by its folder, whose name holds the digest of
 its settings; a file of `data/` counts by its content. Files elsewhere (open corpora, model weights) do not count: the chapters print their digests.
@@ -6,8 +6,8 @@ its settings; a file of `data/` counts by its content. Files elsewhere (open cor
 import hashlib
 from pathlib import Path
 
-# The store opens these of every run to see what is there; nothing is computed from them.
-LOOKED_AT = {"spec.json", "environment.json"}
+# The store opens this of every run to see what is there.
+LOOKED_AT = {"spec.json"}
 
 
 def _named(path: Path, root: Path) -> str | None:

@@ -6,7 +6,8 @@ use std::process::Command;
 /// Exit code, standard output, standard error.
 fn dxlab(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dxlab"));
-    let output = command.args(args).current_dir(folder).env_remove("DXLAB_PUNKT").output().unwrap();
+    let output =
+        command.args(args).current_dir(folder).env_remove("DXLAB_PUNKT").env_remove("DXLAB_DATA").output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -163,4 +164,8 @@ fn what_is_wrong_is_named_and_exits_with_2() {
     let (code, out, error) = dxlab(at, &["data", "check", "notes"]);
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(out.contains("5 test notes: contact_related"), "{out}");
+    let (code, out, error) = dxlab(at, &["data", "check", "decisions-long"]);
+    assert_eq!((code, error.as_str(), out.lines().count()), (0, "", 3), "{out}");
+    let (code, _, error) = dxlab(at, &["data", "check", "decisions-aci"]);
+    assert!(code == 2 && error.contains("corpus decisions-aci: set DXLAB_DATA"), "{error}");
 }

@@ -516,6 +516,11 @@ fn prompts_say_nothing_in_the_words_of_the_file() {
     for (name, rows, wanted) in [
         ("chest.csv", "1,One.,No Finding,train\n2,Two.,edema,train\n", "No Finding"),
         ("most.csv", "1,One.,Normal.,train\n2,Two.,unremarkable,train\n3,Three.,unremarkable,train\n", "unremarkable"),
+        (
+            "case.csv",
+            "1,One.,Normal,train\n2,Two.,normal,train\n3,Three.,normal,train\n4,Four.,No finding,train\n5,Five.,No finding,train\n",
+            "normal",
+        ),
         ("usual.csv", "1,One.,no acute abnormality,train\n2,Two.,cyst,train\n", "no acute abnormality"),
         ("bare.csv", "1,One.,none,train\n2,Two.,cyst,train\n", "none"),
         ("full.csv", "1,One.,mass,train\n2,Two.,cyst,train\n", "none"),

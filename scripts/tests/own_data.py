@@ -99,8 +99,8 @@ ALLOWED = {
     "BC5CDR and NCBI disease: their annotators": "who labelled these corpora",
     "BC5CDR … and NCBI disease …:": "where related public data are",
 }
-# What every prompt asks for where there is nothing to name (`PromptContext`), and what cells therefore show; also a label of ours.
-NOTHING = "no acute abnormality"
+# What prompts ask for where there is nothing to name and the file has no label that says so (`word_for_nothing` of the labels task).
+NOTHING = "none"
 # A score with its interval, as tables print it; where two of the three are equal it may be anybody's.
 INTERVAL = re.compile(r"(\d\.\d{3}) \\?\[(\d\.\d{3}), (\d\.\d{3})\]")
 

@@ -315,8 +315,10 @@ impl Data {
             }
             Self::Check { file } if is_phenopackets(&file) => check_phenopackets(&file)?,
             Self::Check { file } if Decisions::is_at(&file) => check_notes(&Decisions::open(&file)?, &file)?,
-            Self::Check { file } if file == Path::new("decisions") => check_notes(&Decisions::embedded()?, &file)?,
             Self::Check { file } => {
+                if let Some(all) = file.to_str().map(Decisions::named).transpose()?.flatten() {
+                    return check_notes(&all, &file);
+                }
                 let report = crate::task::check(&file)?;
                 print!("{report}");
                 let problems = report.problems.len();

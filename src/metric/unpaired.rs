@@ -11,22 +11,35 @@ use std::collections::BTreeSet;
 /// Apart from the resamples of the first side, which are those of its own interval.
 const SECOND: u64 = 1 << 40;
 
-/// metric(second) − metric(first); `n` is the number of cases of the smaller side. None where either is undefined. Fails where a case is on
-/// both sides: such sets are to be compared case by case.
+/// metric(second) − metric(first); `n` is the number of cases of the smaller side. None where either is undefined, and where nothing or everything is
+/// right on a side: its resamples are all alike, and the spread of the other side alone would be too narrow. Fails where a case is on both sides (such
+/// sets are to be compared case by case), or a group (a patient, a publication): they are not independent then.
 pub fn unpaired(
     first: &ScoreTable,
     second: &ScoreTable,
     key: &str,
     bootstrap: &Bootstrap,
 ) -> Result<Option<Difference>> {
-    let known: BTreeSet<&String> = first.ids.iter().collect();
-    if let Some(id) = second.ids.iter().find(|id| known.contains(id)) {
+    let both = |a: &[String], b: &[String]| {
+        let known: BTreeSet<&String> = a.iter().collect();
+        b.iter().find(|one| known.contains(one)).cloned()
+    };
+    if let Some(id) = both(&first.ids, &second.ids) {
         return Err(Error::input(format!(
             "case `{id}` is in both sets: compare answers to the same cases pair by pair"
         )));
     }
+    if let Some(group) = both(&first.groups, &second.groups) {
+        return Err(Error::input(format!("cases of group `{group}` are in both sets: these are not independent")));
+    }
     let (from, to) = (&first.column(key)?.1, &second.column(key)?.1);
     let (Some(before), Some(after)) = (from.plain(), to.plain()) else { return Ok(None) };
+    let alike = |table: &ScoreTable, statistic, value| {
+        bootstrap.alike(statistic, &bootstrap.units(&table.groups()), value).is_some()
+    };
+    if alike(first, from, before) || alike(second, to, after) {
+        return Ok(None);
+    }
     let apart = Bootstrap { seed: bootstrap.seed ^ SECOND, ..bootstrap.clone() };
     let (a, b) = (draws(from, first, before, bootstrap), draws(to, second, after, &apart));
     let changes = a.into_iter().zip(b).filter_map(|(a, b)| Some(b? - a?)).collect();
@@ -88,5 +101,10 @@ mod tests {
         assert!(error.contains("`a0` is in both sets"), "{error}");
         assert!(compare(&a, &a, &["exact_match"], &Bootstrap::default()).unwrap()[0].is_some());
         assert!(unpaired(&a, &table("b", 10, 2), "exakt", &Bootstrap::default()).is_err());
+        let mut b = table("b", 10, 2);
+        assert_eq!(unpaired(&table("c", 10, 1), &b, "exact_match", &Bootstrap::default()).unwrap(), None, "all wrong");
+        b.groups[3] = "a0".into();
+        let error = unpaired(&a, &b, "exact_match", &Bootstrap::default()).unwrap_err().to_string();
+        assert!(error.contains("group `a0`"), "{error}");
     }
 }

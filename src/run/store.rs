@@ -260,12 +260,14 @@ impl Store {
         self.one(runs, run)
     }
 
-    /// The run of this kind and name that is about the corpus with this digest (its runs on other data are other runs); none where there is none.
-    /// Fails where two fit, as runs of several models or prompts can have one name.
+    /// The run of this kind and name that is about all cases of the corpus with this digest, made by today's numerics; none where there is none. Fails
+    /// where two fit, as runs of several models or prompts can have one name.
     pub fn on_corpus(&self, kind: &str, name: &str, corpus: &str) -> Result<Option<Run>> {
         let mut runs = self.list()?;
         runs.retain(|run| {
-            run.spec.kind == kind && run.spec.name == name && run.known().corpus.as_deref() == Some(corpus)
+            let known = run.known();
+            let whole = known.cases.is_none() && run.spec.numerics == NUMERICS_VERSION;
+            run.spec.kind == kind && run.spec.name == name && whole && known.corpus.as_deref() == Some(corpus)
         });
         match runs.len() {
             0 => Ok(None),

@@ -2,7 +2,7 @@
 use crate::ensemble::consensus;
 use crate::error::{Error, Result};
 use crate::run::{Prediction, Sample, Voted};
-use crate::task::{AnyPrediction, AnyTask, Combined, typed_predictions};
+use crate::task::{AnyPrediction, AnyTask, Combined, Task, typed_predictions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -41,7 +41,8 @@ pub fn combine(task: &dyn AnyTask, runs: &[Vec<AnyPrediction>], rule: Rule) -> R
             }
         };
         let all = std::iter::once(Ok(own.clone())).chain(others.iter().map(find)).collect::<Result<Vec<_>>>()?;
-        let raw: Vec<&str> = all.iter().map(|p| p.raw.as_str()).collect();
+        let texts = all.iter().map(|p| written(task, p)).collect::<Result<Vec<_>>>()?;
+        let raw: Vec<&str> = texts.iter().map(String::as_str).collect();
         let threshold = if let Rule::Share(share) = rule { share } else { 1.0 };
         let voted = task.combine(&raw, &own.case(), threshold - 1e-9);
         let shares = voted.shares.clone();
@@ -69,6 +70,14 @@ pub fn combine(task: &dyn AnyTask, runs: &[Vec<AnyPrediction>], rule: Rule) -> R
         })
     };
     first.iter().map(one).collect()
+}
+
+/// The text whose labels count: a model's own; of a baseline that of its stored answer, which may not be read from its text.
+fn written(task: &dyn AnyTask, answer: &AnyPrediction) -> Result<String> {
+    match task.as_labels().filter(|_| answer.prompt.is_empty()) {
+        Some(labels) => Ok(labels.target(&typed_predictions(labels, std::slice::from_ref(answer))?.remove(0).answer)),
+        None => Ok(answer.raw.clone()),
+    }
 }
 
 /// Which of the answers to one case is on average nearest to all, labels normalised.

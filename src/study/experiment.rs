@@ -4,6 +4,7 @@ use super::asking::ask;
 use super::config::{Method, PredictConfig, TrainConfig};
 use super::endpoint::{ask_endpoint, specify};
 use super::leak::training_leaks;
+use super::tag_weights::weigh_tags;
 use super::voting::ask_voting;
 use super::windowed::{self, Windowed};
 use crate::adapter::{Adapter, Mode, Noise};
@@ -287,8 +288,11 @@ fn train(config: &TrainConfig, task: &dyn AnyTask, prompt: &Prompt, dir: &Path) 
     io::write_json(&dir.join("leaks.json"), &leaks)?;
     let (mut local, learner) = Learner::open(config, dir)?;
     local.max_new = config.max_new;
-    let Sequences { train, times, valid, cut, lost } =
+    let Sequences { mut train, times, valid, cut, lost } =
         sequences(config, task, prompt, &local.encoder(), &local.model.config)?;
+    if config.training.loss.tag_weight != 1.0 {
+        weigh_tags(&mut train, &local.tokenizer, config.training.loss.tag_weight)?;
+    }
     if lost > 0 {
         println!("… {lost} spans are in no window of their note and not taught: give [windows] a larger `overlap`");
     }

@@ -23,6 +23,7 @@ mod recount;
 mod relatives;
 pub mod results;
 mod search;
+mod tag_weights;
 pub mod tagging;
 mod training;
 mod voting;

@@ -297,7 +297,9 @@ pub(crate) mod tests {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (here, mut there) = (toy(folder.path()), toy(other.path()));
         for model in &mut there.models {
-            model.predictions.iter_mut().for_each(|p| p.case_id = format!("other {}", p.case_id));
+            for p in &mut model.predictions {
+                (p.case_id, p.group) = (format!("other {}", p.case_id), format!("other {}", p.group));
+            }
         }
         there.models.retain(|model| model.name == "bad");
         let rows = here.moved(&there, "micro_f1").unwrap();

@@ -103,6 +103,7 @@ impl LabelTask {
         task.context.document.clone_from(&self.context.document);
         task.context.target.clone_from(&self.context.target);
         task.speak_of_nothing(self.context.none.clone());
+        task.nothing.clone_from(&self.nothing);
         Ok(task)
     }
 
@@ -207,10 +208,16 @@ fn plain(label: &str) -> String {
 /// cases have no label at all, or no label says so, it is `none`.
 fn word_for_nothing(corpus: &Corpus) -> String {
     let bare = corpus.train.iter().chain(&corpus.test).any(|case| case.gold.is_empty());
-    let counts = corpus.vocabulary().into_iter().filter(|(label, _)| !bare && NORMAL.contains(&plain(label).as_str()));
-    // the first in the alphabet of equally frequent ones
-    let most = counts.reduce(|most, other| if other.1 > most.1 { other } else { most });
-    most.map_or("none".into(), |(label, _)| label)
+    let mut spellings: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
+    for (label, count) in corpus.vocabulary().into_iter().filter(|_| !bare) {
+        spellings.entry(plain(&label)).or_default().push((count, label));
+    }
+    spellings.retain(|name, _| NORMAL.contains(&name.as_str()));
+    // of equally frequent ones the first in the alphabet
+    let cases = |all: &[(usize, String)]| all.iter().map(|(count, _)| *count).sum::<usize>();
+    let most = spellings.into_values().reduce(|most, other| if cases(&other) > cases(&most) { other } else { most });
+    let spelt = most.and_then(|all| all.into_iter().reduce(|most, other| if other.0 > most.0 { other } else { most }));
+    spelt.map_or("none".into(), |(_, label)| label)
 }
 
 /// Vocabulary and examples of a corpus's training cases, in the words of radiology reports.
@@ -283,7 +290,10 @@ impl Task for LabelTask {
     }
 
     fn combine(&self, samples: &[Parsed<Labels>], threshold: f64) -> Combined<Labels> {
-        let shares = vote(&samples.iter().map(|one| one.answer.clone()).collect::<Vec<_>>());
+        // names that mean the same share their votes, under the spelling that came first
+        let mut spelt = BTreeMap::<String, String>::new();
+        let mut named = |label: &String| spelt.entry(self.names.normalise(label)).or_insert(label.clone()).clone();
+        let shares = vote(&samples.iter().map(|one| one.answer.iter().map(&mut named).collect()).collect::<Vec<_>>());
         let won = shares.iter().filter(|(_, share)| *share >= threshold);
         let answer: Labels = won.map(|(label, _)| label.clone()).collect();
         let (raw, parsed) = (self.target(&answer), samples.iter().any(|one| one.parsed));

@@ -17,16 +17,18 @@ pub struct Sequence {
     pub ids: Vec<u32>,
     /// Starts at 1 or later: nothing stands before the first token.
     pub supervised: Range<usize>,
+    /// How often each supervised token counts in the loss; empty where all count once.
+    pub weights: Vec<f32>,
 }
 
 impl Sequence {
     /// A text whose every token is to be learnt.
     pub fn text(ids: Vec<u32>) -> Self {
-        Self { supervised: 1.min(ids.len())..ids.len(), ids }
+        Self { supervised: 1.min(ids.len())..ids.len(), ids, weights: vec![] }
     }
     /// A prompt and the completion that is to be learnt.
     pub fn completion(ids: Vec<u32>, prompt_len: usize) -> Self {
-        Self { supervised: prompt_len.max(1)..ids.len(), ids }
+        Self { supervised: prompt_len.max(1)..ids.len(), ids, weights: vec![] }
     }
 }
 
@@ -37,19 +39,28 @@ pub struct Batch {
     /// The last tokens of every segment: those that predict a supervised token.
     tails: Segments,
     pub targets: Vec<u32>,
+    /// Of every target; none where all count once.
+    weights: Option<Vec<f32>>,
 }
 
 impl Batch {
     pub fn pack<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Self {
         let (mut ids, mut lengths, mut tails, mut targets) = (vec![], vec![], vec![], vec![]);
+        let (mut weights, mut weighed) = (vec![], false);
         for s in sequences.into_iter().filter(|s| !s.supervised.is_empty()) {
             let read = s.supervised.end - 1; // the last supervised token is predicted, never read
             tails.push(s.supervised.len());
             targets.extend_from_slice(&s.ids[s.supervised.clone()]);
+            weighed |= !s.weights.is_empty();
+            match s.weights.as_slice() {
+                [] => weights.resize(targets.len(), 1.0),
+                own => weights.extend_from_slice(own),
+            }
             ids.extend_from_slice(&s.ids[..read]);
             lengths.push(read);
         }
-        Self { ids, segments: Segments::of_lengths(lengths), tails: Segments::of_lengths(tails), targets }
+        let (segments, tails) = (Segments::of_lengths(lengths), Segments::of_lengths(tails));
+        Self { ids, segments, tails, targets, weights: weighed.then_some(weights) }
     }
 
     /// Tokens read by the model.
@@ -76,7 +87,7 @@ impl Batch {
         let objective = |hidden: &Tensor| -> Result<Tensor> {
             let tokens = model.smoothed_logprobs(hidden, &self.targets, loss.label_smoothing)?;
             cross_entropy = -tokens.logp.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
-            loss.sum(&tokens)
+            loss.sum(&tokens, self.weights.as_deref())
         };
         let sum = if by_layers {
             let take = &mut |store: &GradStore| grads.add(store);

@@ -253,7 +253,7 @@ fn every_loss_and_its_gradients_agree_with_pytorch() {
     let want = json("variants.json");
     for (name, want) in want["losses"].as_object().unwrap() {
         let f = |key: &str| want[key].as_f64().unwrap();
-        let loss = Loss { dft: f("dft"), label_smoothing: f("label_smoothing") };
+        let loss = Loss { dft: f("dft"), label_smoothing: f("label_smoothing"), ..Loss::default() };
         for by_layers in [false, true] {
             let all: Vec<&Sequence> = sequences.iter().collect();
             let (value, mut grads) = gradients_of(&m, &adapter, &all, &loss, by_layers);

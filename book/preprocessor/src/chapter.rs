@@ -190,17 +190,16 @@ fn origin(code: &Code) -> String {
     )
 }
 
-/// Where a figure or table comes from, the command that makes it again, how long that takes, and what it was made from; nothing where its cell
-/// has no label.
+/// Where a figure or table comes from, the command that makes it again, how long that takes, and what the notebook had read by then; nothing where its
+/// cell has no label.
 fn foot(code: &Code, notebook: &str) -> String {
     let Some(label) = code.options.get("label") else { return String::new() };
     let made = code.made.as_ref().map_or(String::new(), |made| {
         let some = |n: u64, what: &str| (n > 0).then(|| format!("{n} {what}{}", if n == 1 { "" } else { "s" }));
         let read: Vec<String> = [some(made.runs, "run"), some(made.files, "data file")].into_iter().flatten().collect();
-        let from = if read.is_empty() {
-            String::new()
-        } else {
-            format!("; from {}, digest `{}`", read.join(" and "), made.digest)
+        let from = match read.is_empty() {
+            true => String::new(),
+            false => format!("; read by then: {}, digest `{}`", read.join(" and "), made.digest),
         };
         format!(", {} s{from}", made.seconds.max(1))
     });
@@ -284,7 +283,8 @@ mod tests {
             let (source, tags) = (String::new(), vec![]);
             foot(&Code { source, options, tags, outputs: vec![], made }, "02-x")
         };
-        let from = "*`02-x`; `dxlab reproduce tab-a`, 9 s; from 2 runs and 1 data file, digest `3f2a91c0d4e7`*\n\n";
+        let from =
+            "*`02-x`; `dxlab reproduce tab-a`, 9 s; read by then: 2 runs and 1 data file, digest `3f2a91c0d4e7`*\n\n";
         assert_eq!(made(2, 1), from);
         assert_eq!(made(0, 0), "*`02-x`; `dxlab reproduce tab-a`, 9 s*\n\n");
     }

@@ -6,8 +6,8 @@
 //!                                                               [ drug_decision                ]
 //! ```
 //!
-//! The heading is taken out of the note, as it would give the answer away, and what follows it in its line is a span. Headings and categories are not of
-//! one make: *Medical Treatment* is mostly about drugs and also about procedures, *Medical Reasoning* mostly names problems. So a score here says how well
+//! The heading is taken out of the note, as it would give the answer away, and what follows it, up to the next heading in its line or to the line's end,
+//! is a span. Headings are found in either case, with a colon or a full stop, and in the singular. Headings and categories are not of one make: *Medical Treatment* is mostly about drugs and also about procedures, *Medical Reasoning* mostly names problems. So a score here says how well
 //! a method marks runs of real sentences and tells their kinds apart, and nothing of the categories of MedDec.
 use super::{Category, Decisions, Span};
 use crate::corpus::Corpus;
@@ -17,13 +17,14 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Headings of plan bullets and the category that each stands in for.
-const HEADINGS: [(&str, Category); 5] = [
-    ("Medical Reasoning:", Category::DefineProblem),
-    ("Medical Treatment:", Category::DrugDecision),
-    ("Additional Testing:", Category::GatherInfo),
-    ("Patient Education and Counseling:", Category::AdviceAndPrecaution),
-    ("Specialist Referrals:", Category::ContactRelated),
+/// Headings of plan bullets, in lower case, and the category that each stands in for.
+const HEADINGS: [(&str, Category); 6] = [
+    ("medical reasoning", Category::DefineProblem),
+    ("medical treatment", Category::DrugDecision),
+    ("additional testing", Category::GatherInfo),
+    ("patient education and counseling", Category::AdviceAndPrecaution),
+    ("specialist referrals", Category::ContactRelated),
+    ("specialist referral", Category::ContactRelated),
 ];
 
 const TRAIN: &[&str] = &["train"];
@@ -70,7 +71,7 @@ fn read(path: &Path) -> Result<Vec<Note>> {
     Ok(notes)
 }
 
-/// The note without the headings of its plan bullets, and what followed each in its line.
+/// The note without the headings of its plan bullets, and what each headed.
 fn without_headings(note: &str) -> (String, Vec<Span>) {
     let (mut text, mut chars, mut spans) = (String::with_capacity(note.len()), 0, vec![]);
     let mut push = |piece: &str, chars: &mut usize| {
@@ -78,27 +79,51 @@ fn without_headings(note: &str) -> (String, Vec<Span>) {
         *chars += piece.chars().count();
     };
     for line in note.split_inclusive('\n') {
-        match bullet(line) {
-            Some((mark, said, rest, category)) => {
-                push(mark, &mut chars);
-                let start = chars;
-                push(said, &mut chars);
-                spans.push(Span::new(start, chars, category));
-                push(rest, &mut chars);
+        let heads = headings(line);
+        push(&line[..heads.first().map_or(line.len(), |head| head.start)], &mut chars);
+        for (i, head) in heads.iter().enumerate() {
+            let whole = &line[head.end..heads.get(i + 1).map_or(line.len(), |next| next.start)];
+            // the mark of a next bullet in the line is no part of what this one says
+            let said = whole.trim_end_matches(is_mark);
+            let start = chars;
+            push(said, &mut chars);
+            if !said.is_empty() {
+                spans.push(Span::new(start, chars, head.category));
             }
-            None => push(line, &mut chars),
+            push(&whole[said.len()..], &mut chars);
         }
     }
     (text, spans)
 }
 
-/// A line of a plan bullet in pieces: what stands before its heading, what is said after it, blanks and the line's end.
-fn bullet(line: &str) -> Option<(&str, &str, &str, Category)> {
-    let mark = line.len() - line.trim_start_matches(|c: char| c.is_whitespace() || "•-*·".contains(c)).len();
-    let (heading, category) = HEADINGS.into_iter().find(|(heading, _)| line[mark..].starts_with(heading))?;
-    let behind = line[mark + heading.len()..].trim_start();
-    let said = behind.trim_end();
-    (!said.is_empty()).then(|| (&line[..mark], said, &behind[said.len()..], category))
+/// A heading with the blanks behind it: bytes of its line.
+struct Heading {
+    start: usize,
+    end: usize,
+    category: Category,
+}
+
+/// The headings of a line: at its beginning, or behind the mark of a bullet.
+fn headings(line: &str) -> Vec<Heading> {
+    let mut found: Vec<Heading> = vec![];
+    for (at, _) in line.char_indices() {
+        let (before, rest) = line.split_at(at);
+        let begins = before.trim().is_empty() || before.trim_end().ends_with(['•', '-', '*', '·']);
+        if !begins || rest.starts_with(char::is_whitespace) {
+            continue;
+        }
+        let head = HEADINGS.iter().find_map(|(name, category)| {
+            let same = rest.get(..name.len())?.eq_ignore_ascii_case(name);
+            let behind = rest[name.len()..].strip_prefix([':', '.']).filter(|_| same)?;
+            Some((line.len() - behind.trim_start_matches([' ', '\t']).len(), *category))
+        });
+        found.extend(head.map(|(end, category)| Heading { start: at, end, category }));
+    }
+    found
+}
+
+fn is_mark(c: char) -> bool {
+    c.is_whitespace() || "•-*·".contains(c)
 }
 
 #[cfg(test)]
@@ -107,15 +132,19 @@ mod tests {
 
     #[test]
     fn headings_go_and_what_they_head_is_marked() {
-        let note = "PLAN\r\nNaïve pain.\n• Medical Treatment: Take 5 mg. \r\n- Additional Testing:  MRI\n• Medical Reasoning:\nVitals: Medical Treatment: no";
+        let note = "PLAN\r\nNaïve pain.\n• Medical treatment: Take 5 mg. - Additional Testing:  MRI\r\n• Medical Reasoning:\n\
+                    - Specialist Referral. to us\nVitals: Medical Treatment: no";
         let (text, spans) = without_headings(note);
-        assert_eq!(
-            text,
-            "PLAN\r\nNaïve pain.\n• Take 5 mg. \r\n- MRI\n• Medical Reasoning:\nVitals: Medical Treatment: no"
-        );
+        let bare = "PLAN\r\nNaïve pain.\n• Take 5 mg. - MRI\r\n• \n- to us\nVitals: Medical Treatment: no";
+        assert_eq!(text, bare);
         let said = |span: &Span| text.chars().skip(span.start).take(span.chars()).collect::<String>();
         let found: Vec<_> = spans.iter().map(|span| (said(span), span.category)).collect();
-        assert_eq!(found, [("Take 5 mg.".into(), Category::DrugDecision), ("MRI".into(), Category::GatherInfo)]);
+        let wanted = [
+            ("Take 5 mg.", Category::DrugDecision),
+            ("MRI", Category::GatherInfo),
+            ("to us", Category::ContactRelated),
+        ];
+        assert_eq!(found, wanted.map(|(said, category)| (said.to_string(), category)));
     }
 
     #[test]
@@ -143,7 +172,11 @@ mod tests {
         let all = Decisions::plans(&dir).unwrap();
         let notes = || all.corpus.train.iter().chain(&all.validation).chain(&all.corpus.test);
         let spans = notes().map(|note| note.gold.len()).sum::<usize>();
-        assert_eq!((notes().count(), spans), (99, 658));
+        assert_eq!((notes().count(), spans), (99, 669));
         assert!(notes().all(|note| note.gold.iter().all(|span| span.fits(note.input.chars().count()))));
+        for note in notes() {
+            let left = note.input.lines().flat_map(headings).count();
+            assert_eq!(left, 0, "a heading is left in note {}", note.case_id);
+        }
     }
 }

@@ -48,7 +48,7 @@ pub fn votes(asked: &Asked, way: &str) -> Result<Slider> {
     let Ok(model) = asked.results.get(way) else {
         return Slider::new("not asked yet", &[], vec![(format!("`{ASK}` asks it"), vec![])]);
     };
-    thresholds(task, &model.predictions)
+    thresholds(task, &model.run.answers(task)?)
 }
 
 /// F1 and the share of answers that could be read on the validation cases by the number of examples, the same for all (`shots-N`) and the

@@ -9,7 +9,7 @@ use crate::report::kit::{Slider, figures};
 use crate::run::{Run, flatten};
 use crate::study::{Analysis, Grid, Results, Setting, TrainingCost};
 use plotters::prelude::Text;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The arms that were run: in what they differ from the base, what learnt, and what training took (means over seeds).
 pub fn arms(grid: &Grid) -> Table {
@@ -97,6 +97,36 @@ pub fn axis(grid: &Grid, name: &str, metric: &str) -> Result<Table> {
     }
     let names = ["arm", metric, "each seed", "difference", "p (Holm)", "detectable"];
     Ok(Table::from_rows(&names, &rows))
+}
+
+/// Several axes with one first arm in one table: that arm, then every other one by what it changes, with the mean over seeds and the difference
+/// from the first. Points of curves have no difference, as they are not tested.
+pub fn together(grid: &Grid, axes: &[&str], metric: &str) -> Result<Table> {
+    let compared = grid.comparisons(metric)?;
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let row = |choice: &str, arm: &str| -> Result<Vec<String>> {
+        let score = grid.score(arm, metric)?.map(|seeded| seeded.estimate);
+        let against = compared.iter().find(|row| row.b == arm);
+        let found = against.and_then(|row| row.difference.as_ref());
+        let p = against.and_then(|row| row.p_holm).map_or(NONE.into(), number);
+        let detectable = if found.is_some() { detectable(found) } else { NONE.into() };
+        let about = grid.config.setting(arm).and_then(|setting| setting.about.clone()).unwrap_or(arm.into());
+        Ok(vec![choice.into(), about, interval(score.as_ref()), difference(found), p, detectable])
+    };
+    let mut shown = BTreeSet::new();
+    for name in axes {
+        let (axis, arms) = grid.axis(name)?;
+        let first = axis.arms.first().map(|arm| arm.name.as_str());
+        for arm in arms {
+            if shown.insert(arm) {
+                rows.push(row(if first == Some(arm) && !axis.curve { NONE } else { name }, arm)?);
+            }
+        }
+    }
+    if rows.is_empty() {
+        return Ok(not_run(grid));
+    }
+    Ok(Table::from_rows(&["choice", "arm", metric, "difference", "p (Holm)", "detectable"], &rows))
 }
 
 /// The question of an axis and what its table is of.
@@ -309,6 +339,9 @@ arms = [{ name = "few", baseline = "most-frequent", set = { cases = 50 } }, { na
             said.contains("not corrected; p is corrected (Holm) over the 2 comparisons of the grid, 2000 resamples"),
             "{said}"
         );
+        let both = together(&grid, &["words"], "micro_f1").unwrap();
+        assert_eq!(both.height(), axis(&grid, "words", "micro_f1").unwrap().height(), "every arm once");
+        assert!(together(&grid, &["model"], "micro_f1").is_ok() && together(&grid, &["none"], "micro_f1").is_err());
         let words = axis(&grid, "words", "micro_f1").unwrap().to_text();
         let row = |name: &str| words.lines().find(|line| line.starts_with(name)).unwrap().to_string();
         assert!(row("same").ends_with("no case differs") && row("few").ends_with('–'), "{words}");

@@ -3,13 +3,16 @@ use crate::error::Result;
 use crate::metric::Reading;
 use crate::report::kit::Slider;
 use crate::report::kit::display::{NONE, Table, detectable, difference, interval};
-use crate::run::Prediction;
-use crate::study::Grid;
-use crate::task::{AnyPrediction, LabelTask, Task};
+use crate::study::{Grid, Rule, recount};
+use crate::task::{AnyPrediction, AnyTask, LabelTask};
 
 /// A row for `single` and one for every vote that stands beside the grid: answers and new tokens per case, the metric, its difference from
-/// `single` with p after Holm over the votes. Votes that were not made are left out.
+/// `single` with p after Holm over the votes. Votes that were not made are left out; without any, the table says what makes them.
 pub fn table(grid: &Grid, single: &str, votes: &[&str], metric: &str) -> Result<Table> {
+    if votes.is_empty() {
+        let how = "the commands are in the manual, *Votes*, and in `configs/grid-smollm2.toml`".to_string();
+        return Ok(Table::from_rows(&["no votes on these cases yet"], &[vec![how]]));
+    }
     let pairs: Vec<(&str, &str)> = votes.iter().map(|vote| (single, *vote)).collect();
     let compared = grid.between(&pairs, metric)?;
     let mut rows = Vec::new();
@@ -35,7 +38,7 @@ fn cost(runs: &[Vec<AnyPrediction>]) -> (f64, f64) {
 }
 
 /// Precision, recall and F1 over all labels of sampled answers, labels normalised, at every share of the samples that may be asked for.
-pub fn thresholds(task: &LabelTask, answers: &[Prediction]) -> Result<Slider> {
+pub fn thresholds(task: &LabelTask, answers: &[AnyPrediction]) -> Result<Slider> {
     let samples = answers.iter().filter_map(|p| p.voted.as_ref()).map(|voted| voted.samples.len()).max().unwrap_or(0);
     if samples == 0 {
         let how = "`dxlab predict --samples 20 --part validation` draws them".to_string();
@@ -43,18 +46,49 @@ pub fn thresholds(task: &LabelTask, answers: &[Prediction]) -> Result<Slider> {
     }
     let mut steps = Vec::new();
     for least in 1..=samples {
-        let threshold = least as f64 / samples as f64 - 1e-9;
-        let voted = |p: &Prediction| {
-            let shares = p.voted.iter().flat_map(|voted| &voted.shares);
-            let answer = shares.filter(|(_, share)| **share >= threshold).map(|(label, _)| label.clone()).collect();
-            Prediction { answer, ..p.clone() }
-        };
-        let predictions: Vec<Prediction> = answers.iter().map(voted).collect();
-        let table = Task::score(task, &[&predictions], Reading::Normalised).remove(0);
+        let counted = recount(task, answers, samples, Rule::Share(least as f64 / samples as f64))?;
+        let table = AnyTask::score(task, &[&counted], Reading::Normalised)?.remove(0);
         let value = |key: &str| Ok(table.value(key)?.unwrap_or(0.0));
-        let values =
-            ["micro_precision", "micro_recall", "micro_f1"].into_iter().map(value).collect::<Result<Vec<f64>>>()?;
-        steps.push((format!("{least} of {samples}"), values));
+        let metrics = ["micro_precision", "micro_recall", "micro_f1"];
+        steps.push((format!("{least} of {samples}"), metrics.into_iter().map(value).collect::<Result<Vec<f64>>>()?));
     }
     Slider::new("samples that must name a label", &["precision", "recall", "F1"], steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grid::tests::tried;
+    use super::*;
+
+    const GRID: &str = r#"
+base = "lora-plain"
+seeds = [1, 2]
+[[axes]]
+name = "words"
+question = "How many cases?"
+arms = [
+  { name = "few", baseline = "most-frequent", set = { cases = 50 } },
+  { name = "more", baseline = "tfidf-logreg", set = { cases = 300 } },
+]
+"#;
+
+    #[test]
+    fn votes_over_several_members_are_counted_and_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let grid = tried(GRID, folder.path());
+        let grid = grid.vote_beside("both", &["few", "more"], Rule::Share(0.5)).unwrap();
+        let text = table(&grid, "more", &["both"], "micro_f1").unwrap().to_text();
+        let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_string();
+        let cells = |name: &str| row(name).split_whitespace().map(String::from).collect::<Vec<_>>();
+        assert_eq!((cells("more")[1].as_str(), cells("both")[1].as_str()), ("1", "4"), "{text}");
+        assert_eq!(grid.answers("both").unwrap().len(), 1, "one answer a case");
+        assert_eq!(grid.between(&[("more", "both"), ("more", "never")], "micro_f1").unwrap().len(), 1);
+        let refused = |name: &str, members: &[&str]| {
+            let again = tried(GRID, folder.path()).vote_beside("both", &["few", "more"], Rule::Share(0.5)).unwrap();
+            again.vote_beside(name, members, Rule::Share(0.5)).err().unwrap().to_string()
+        };
+        assert!(refused("both", &["few", "more"]).contains("stands in or beside the grid already"));
+        assert!(refused("other", &["few", "lora"]).contains("lora"));
+        assert!(table(&grid, "more", &[], "micro_f1").unwrap().to_text().contains("no votes on these cases yet"));
+    }
 }

@@ -58,35 +58,25 @@ pub struct DecisionTask {
     texts: BTreeMap<String, String>,
 }
 
-/// Corpora of this task by name; see [`DecisionTask::open`].
-const NAMES: [&str; 6] =
-    ["decisions", "decisions-validation", "decisions-long", "decisions-bc5cdr", "decisions-ncbi", "decisions-aci"];
-
 impl DecisionTask {
     /// `decisions` (the synthetic notes), `decisions-validation` (their validation notes in the place of the test notes), `decisions-long` (long notes in
     /// their place), `decisions-bc5cdr` or `decisions-ncbi` (mentions in published abstracts as stand-ins) or `decisions-aci` (plan bullets of visit
     /// notes; all three need `DXLAB_DATA`), or a folder of notes; see [`crate::corpus::decisions::read`].
     pub fn open(name: &str) -> Result<Self> {
-        match name {
-            "decisions" => Self::of(Decisions::embedded()?),
-            "decisions-validation" => Self::of(Decisions::embedded()?)?.on_validation(),
-            "decisions-long" => Self::of(Decisions::long()?),
-            "decisions-bc5cdr" | "decisions-ncbi" => {
-                let fetch = if name == "decisions-ncbi" { "ncbi-disease" } else { "bc5cdr" };
-                Self::of(Decisions::mentions(name, &crate::corpus::open_data(name, fetch)?)?)
-            }
-            "decisions-aci" => Self::of(Decisions::plans(&crate::corpus::open_data(name, "aci-bench")?)?),
-            folder => {
-                let all = Decisions::open(Path::new(folder))?;
-                all.warnings.iter().for_each(|warning| crate::process::tell(&format!("… {warning}")));
-                Self::of(all)
-            }
+        if name == "decisions-validation" {
+            return Self::of(Decisions::embedded()?)?.on_validation();
         }
+        if let Some(all) = Decisions::named(name)? {
+            return Self::of(all);
+        }
+        let all = Decisions::open(Path::new(name))?;
+        all.warnings.iter().for_each(|warning| crate::process::tell(&format!("… {warning}")));
+        Self::of(all)
     }
 
     /// Whether [`DecisionTask::open`] knows the name, or a folder of that name holds notes with decisions.
     pub fn knows(name: &str) -> bool {
-        NAMES.contains(&name) || Decisions::is_at(Path::new(name))
+        name == "decisions-validation" || Decisions::NAMES.contains(&name) || Decisions::is_at(Path::new(name))
     }
 
     /// Sentences are split by NLTK's Punkt parameters in the folder that `DXLAB_PUNKT` names, else by [`Punkt::simple`].
