@@ -17,7 +17,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `[preprocessor.dxlab]` knows `fold-lines` (8): longer code is folded on the screen.
+    /// `[preprocessor.dxlab]` knows `fold-lines` (8): longer code is folded.
     pub fn of(context: &PreprocessorContext) -> Result<Self> {
         let fold = context.config.get::<usize>("preprocessor.dxlab.fold-lines")?.unwrap_or(8);
         let src = context.root.join(&context.config.book.src);

@@ -23,7 +23,7 @@ pub struct Writer<'a> {
     /// `3` for the third chapter; empty for one without number.
     pub number: String,
     pub print: bool,
-    /// Code longer than this many lines is folded on the screen.
+    /// Code longer than this many lines as printed is folded on the screen, and shown by its telling line in print.
     pub fold: usize,
     pub labels: &'a mut Labels,
     pub figures: usize,
@@ -80,7 +80,8 @@ impl Writer<'_> {
         }
         let block = fenced(&code.source, "rust,noplayground");
         let wish = code.options.get("fold").map(String::as_str);
-        let folded = wish == Some("true") || code.tags.iter().any(|tag| tag == "fold") || lines > self.fold;
+        let folded =
+            wish == Some("true") || code.tags.iter().any(|tag| tag == "fold") || printed(&code.source) > self.fold;
         if self.print && folded && wish != Some("false") {
             return fenced(&telling(&code.source, name), "rust,noplayground");
         }
@@ -206,6 +207,12 @@ fn foot(code: &Code, notebook: &str) -> String {
     format!("*`{notebook}`; `dxlab reproduce {label}`{made}*\n\n")
 }
 
+/// Lines that code takes in print, where a long one is broken.
+fn printed(source: &str) -> usize {
+    const WIDTH: usize = 96;
+    source.lines().map(|line| line.chars().count().div_ceil(WIDTH).max(1)).sum()
+}
+
 /// Of long code what it comes down to: its last line that says something, and where the rest is.
 fn telling(source: &str, notebook: &str) -> String {
     let says = |line: &&str| line.chars().filter(|c| c.is_alphanumeric()).count() > 4;
@@ -315,6 +322,7 @@ mod tests {
         assert!(print.contains("// 3 lines in notebooks/02-x.ipynb") && !print.contains("\nb\n"), "{print}");
         let whole = write(&[code(&[("fold", "false")], vec![])], true).0.unwrap();
         assert_eq!(whole, "```rust,noplayground\na\nb\nc\n```\n\n");
+        assert_eq!(printed(&format!("a\n\n{}", "x".repeat(200))), 5, "a line of 200 letters takes three");
     }
 
     #[test]

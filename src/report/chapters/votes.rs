@@ -29,6 +29,23 @@ pub fn table(grid: &Grid, single: &str, votes: &[&str], metric: &str) -> Result<
     Ok(Table::from_rows(&names, &rows))
 }
 
+/// The same answers on several sets of cases, each a grid with its answers beside it: rows as in [`table`], without their cost. Sets on which `single`
+/// was not asked are left out.
+pub fn on_splits(splits: &[(&str, Grid)], single: &str, names: &[&str], metric: &str) -> Result<Table> {
+    let mut rows = Vec::new();
+    for (split, grid) in splits.iter().filter(|(_, grid)| grid.answers(single).is_ok()) {
+        let compared = grid.between(&names.iter().map(|name| (single, *name)).collect::<Vec<_>>(), metric)?;
+        for name in std::iter::once(&single).chain(names).filter(|name| grid.answers(name).is_ok()) {
+            let against = compared.iter().find(|row| row.b == *name);
+            let change = against.and_then(|row| row.difference.as_ref());
+            let score = grid.score(name, metric)?.map(|seeded| seeded.estimate);
+            let p = against.and_then(|row| row.p_holm).map_or(NONE.into(), |p| format!("{p:.3}"));
+            rows.push(vec![split.to_string(), name.to_string(), interval(score.as_ref()), difference(change), p]);
+        }
+    }
+    Ok(Table::from_rows(&["split", "answer", metric, "difference", "p (Holm)"], &rows))
+}
+
 /// Answers behind one answer and new tokens of all of them, means over cases and seeds.
 fn cost(runs: &[Vec<AnyPrediction>]) -> (f64, f64) {
     let all = || runs.iter().flatten();
@@ -90,5 +107,7 @@ arms = [
         assert!(refused("both", &["few", "more"]).contains("stands in or beside the grid already"));
         assert!(refused("other", &["few", "lora"]).contains("lora"));
         assert!(table(&grid, "more", &[], "micro_f1").unwrap().to_text().contains("no votes on these cases yet"));
+        let both = on_splits(&[("test", grid)], "more", &["few", "both", "never"], "micro_f1").unwrap();
+        assert_eq!(both.height(), 3, "what is not there is left out: {}", both.to_text());
     }
 }
