@@ -94,44 +94,55 @@ impl<'a> Features<'a> {
         }
     }
 
-    /// Of every candidate, in the order of the library.
+    /// Of every candidate, in the order of the library. The rankers are asked side by side, on all cores.
     pub fn rows(&self, signs: &Signs, left: Left) -> Vec<Row> {
         let mut rows: Vec<Row> = vec![[0.0; NAMES.len()]; self.library.candidates.len()];
-        let mut put = |at: usize, values: &mut dyn Iterator<Item = f32>| {
-            rows.iter_mut().zip(values).for_each(|(row, value)| row[at] = value);
-        };
-        for (at, resnik) in [(0, &self.resnik), (4, &self.orphanet.0)] {
-            let halves = resnik.halves(signs, left);
-            put(at, &mut halves.iter().map(|one| one.signs));
-            put(at + 1, &mut halves.iter().map(|one| one.disease));
+        for (at, column) in self.columns(signs, left).into_iter().flatten() {
+            rows.iter_mut().zip(column).for_each(|(row, value)| row[at] = value);
         }
-        let ratios = self.likelihood.parts(signs, left);
-        put(2, &mut ratios.iter().map(|one| one[0]));
-        put(3, &mut ratios.iter().map(|one| one[1]));
-        put(6, &mut self.orphanet.1.parts(signs, left).iter().map(|one| one[0]));
-        put(7, &mut self.library.candidates.iter().map(|one| f32::from(!one.also.is_empty())));
-        let both = self.bayes.parts(signs, left);
-        put(8, &mut both.iter().map(|one| one[0]));
-        put(9, &mut both.iter().map(|one| one[1]));
-        put(10, &mut self.bayes_rows.parts(signs, left).iter().map(|one| one[0]));
-        let patients = self.bayes_patients.parts(signs, left);
-        put(11, &mut patients.iter().map(|one| one[0]));
-        put(12, &mut patients.iter().map(|one| one[1]));
-        for (at, bayes) in [26, 27].into_iter().zip(&self.along) {
-            put(at, &mut bayes.parts(signs, left).iter().map(|one| one[0]));
-        }
-        for (at, nearest) in [13, 15, 17, 24].into_iter().zip(&self.nearest) {
-            let best = nearest.best_two(signs, left);
-            put(at, &mut best.iter().map(|one| one[0]));
-            put(at + 1, &mut best.iter().map(|one| one[1]));
-        }
-        put(19, &mut self.bayes.told(left).iter().map(|told| told.ln_1p()));
-        let counts = self.counts(left);
-        put(20, &mut counts.iter().map(|one| one[0].ln_1p()));
-        put(21, &mut counts.iter().map(|one| one[1].ln_1p()));
-        put(22, &mut self.bayes_rows.told(left).iter().map(|&told| f32::from(told > 0.0)));
-        put(23, &mut self.descriptions.scores(signs, left).into_iter());
         rows
+    }
+
+    /// The columns of [`NAMES`] by their places, those of one ranker together.
+    fn columns(&self, signs: &Signs, left: Left) -> Vec<Vec<(usize, Vec<f32>)>> {
+        type Columns<'f> = Box<dyn Fn() -> Vec<(usize, Vec<f32>)> + Sync + 'f>;
+        let pair = |at: usize, parts: Vec<[f32; 2]>| {
+            vec![(at, parts.iter().map(|one| one[0]).collect()), (at + 1, parts.iter().map(|one| one[1]).collect())]
+        };
+        let first = |at: usize, parts: Vec<[f32; 2]>| vec![(at, parts.iter().map(|one| one[0]).collect())];
+        let mut asked: Vec<Columns> = vec![];
+        for (at, nearest) in [24, 17, 15, 13].into_iter().zip(self.nearest.iter().rev()) {
+            asked.push(Box::new(move || pair(at, nearest.best_two(signs, left))));
+        }
+        for (at, resnik) in [(0, &self.resnik), (4, &self.orphanet.0)] {
+            asked.push(Box::new(move || {
+                let halves = resnik.halves(signs, left);
+                pair(at, halves.iter().map(|one| [one.signs, one.disease]).collect())
+            }));
+        }
+        asked.push(Box::new(|| pair(2, self.likelihood.parts(signs, left))));
+        asked.push(Box::new(|| first(6, self.orphanet.1.parts(signs, left))));
+        asked.push(Box::new(|| pair(8, self.bayes.parts(signs, left))));
+        asked.push(Box::new(|| first(10, self.bayes_rows.parts(signs, left))));
+        asked.push(Box::new(|| pair(11, self.bayes_patients.parts(signs, left))));
+        for (at, bayes) in [26, 27].into_iter().zip(&self.along) {
+            asked.push(Box::new(move || first(at, bayes.parts(signs, left))));
+        }
+        asked.push(Box::new(|| self.known(signs, left)));
+        asked.par_iter().map(|ask| ask()).collect()
+    }
+
+    /// What is known of each candidate, and the words of its description.
+    fn known(&self, signs: &Signs, left: Left) -> Vec<(usize, Vec<f32>)> {
+        let counts = self.counts(left);
+        vec![
+            (7, self.library.candidates.iter().map(|one| f32::from(!one.also.is_empty())).collect()),
+            (TOLD, self.bayes.told(left).iter().map(|told| told.ln_1p()).collect()),
+            (20, counts.iter().map(|one| one[0].ln_1p()).collect()),
+            (21, counts.iter().map(|one| one[1].ln_1p()).collect()),
+            (22, self.bayes_rows.told(left).iter().map(|&told| f32::from(told > 0.0)).collect()),
+            (23, self.descriptions.scores(signs, left)),
+        ]
     }
 
     fn counts(&self, left: Left) -> Vec<[f32; 2]> {
@@ -190,6 +201,19 @@ impl Listed {
     }
 }
 
+/// Sorts the greatest first, by [`f32::total_cmp`]: as integers of the same order, which is faster.
+fn sort_down(values: &mut [f32]) {
+    // of negative numbers the bits grow as the number falls
+    let key = |value: f32| {
+        let bits = value.to_bits() as i32;
+        bits ^ (((bits >> 31) as u32) >> 1) as i32
+    };
+    let back = |key: i32| f32::from_bits((key ^ (((key >> 31) as u32) >> 1) as i32) as u32);
+    let mut keys: Vec<i32> = values.iter().map(|&value| !key(value)).collect();
+    keys.sort_unstable();
+    values.iter_mut().zip(keys).for_each(|(value, sorted)| *value = back(!sorted));
+}
+
 impl Features<'_> {
     pub fn candidates(&self) -> usize {
         self.library.candidates.len()
@@ -203,15 +227,14 @@ impl Features<'_> {
     pub fn list(&self, signs: &Signs, left: Left, gold: &[usize]) -> Listed {
         let rows = self.rows(signs, left);
         let known: Vec<usize> = (0..rows.len()).filter(|&i| rows[i][TOLD] > 0.0).collect();
-        let of = |feature: usize| known.iter().map(|&i| rows[i][feature]).collect::<Vec<f32>>();
-        let values: Vec<Vec<f32>> = LISTED.iter().map(|&feature| of(feature)).collect();
-        let best = values.iter().flat_map(|values| super::ranked(values, MOST)).map(|one| known[one.candidate]);
-        let candidates: Vec<usize> = best.collect::<BTreeSet<usize>>().into_iter().collect();
-        let sorted = |mut values: Vec<f32>| {
-            values.sort_unstable_by(|a, b| b.total_cmp(a));
-            values
+        let of = |feature: &usize| {
+            let mut values: Vec<f32> = known.iter().map(|&i| rows[i][*feature]).collect();
+            let best: Vec<usize> = super::ranked(&values, MOST).iter().map(|one| known[one.candidate]).collect();
+            sort_down(&mut values);
+            (best, values)
         };
-        let sorted: Vec<Vec<f32>> = values.into_iter().map(sorted).collect();
+        let (best, sorted): (Vec<Vec<usize>>, Vec<Vec<f32>>) = LISTED.par_iter().map(of).unzip();
+        let candidates: Vec<usize> = best.into_iter().flatten().collect::<BTreeSet<usize>>().into_iter().collect();
         let mut values = Vec::with_capacity(candidates.len() * (NAMES.len() + 2 * LISTED.len()));
         for &i in &candidates {
             values.extend(rows[i]);
@@ -232,4 +255,20 @@ impl Features<'_> {
 /// Calls for many patients at once, on all cores.
 pub fn of_all<T: Send>(patients: &[&super::Patient], one: impl Fn(&super::Patient) -> T + Sync) -> Vec<T> {
     patients.par_iter().map(|patient| one(patient)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorting_as_integers_is_sorting_by_the_total_order() {
+        let mut values =
+            vec![0.5, -0.0, 0.0, f32::NEG_INFINITY, 3.0, -7.25, 1e-40, f32::INFINITY, -1e-40, 3.0, f32::NAN];
+        let mut twin = values.clone();
+        twin.sort_by(|a, b| b.total_cmp(a));
+        sort_down(&mut values);
+        let bits = |all: &[f32]| all.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&values), bits(&twin));
+    }
 }

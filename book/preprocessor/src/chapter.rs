@@ -213,11 +213,38 @@ fn printed(source: &str) -> usize {
     source.lines().map(|line| line.chars().count().div_ceil(WIDTH).max(1)).sum()
 }
 
-/// Of long code what it comes down to: its last line that says something, and where the rest is.
+/// Of long code what it comes down to: its last statement, and where the rest is.
 fn telling(source: &str, notebook: &str) -> String {
-    let says = |line: &&str| line.chars().filter(|c| c.is_alphanumeric()).count() > 4;
-    let last = source.lines().rev().find(says).unwrap_or_default().trim();
+    let lines: Vec<&str> = source.lines().filter(|line| !line.trim().is_empty()).collect();
+    let block = lines.first().is_some_and(|line| line.trim_end() == "{");
+    let last = last_statement(&lines, if block { STEP } else { 0 });
     format!("// {} lines in notebooks/{notebook}.ipynb, of which\n{last}", source.lines().count())
+}
+
+/// Blanks of one level of code that rustfmt has formatted.
+const STEP: usize = 4;
+
+/// The last statement at this indentation on one line. One that is too long to be read there is taken apart: of a block its own last statement, of anything
+/// else the beginning.
+fn last_statement(lines: &[&str], indent: usize) -> String {
+    const MOST: usize = 180;
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    let begins = |line: &&str| depth(line) == indent && !line.trim_start().starts_with([')', ']', '}']);
+    let start = lines.iter().rposition(begins).unwrap_or(0);
+    let closed = |line: &&&str| depth(line) >= indent;
+    let own: Vec<&str> = lines[start.min(lines.len())..].iter().take_while(closed).copied().collect();
+    let joined = own.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    let joined = joined.replace("( ", "(").replace(" )", ")").replace(",)", ")").replace("[ ", "[").replace(" ]", "]");
+    let joined = joined.replace(",]", "]").replace(" .", ".");
+    if joined.chars().count() <= MOST {
+        return joined;
+    }
+    let inner: Vec<&str> = own.iter().skip(1).copied().collect();
+    let block = own.first().is_some_and(|line| line.trim_end().ends_with('{'));
+    match block && inner.iter().any(|line| depth(line) == indent + STEP) {
+        true => last_statement(&inner, indent + STEP),
+        false => format!("{} …", joined.chars().take(MOST).collect::<String>().trim_end()),
+    }
 }
 
 fn caption(code: &Code) -> &str {
@@ -320,6 +347,17 @@ mod tests {
             (write(&[code(&[], vec![])], false).0.unwrap(), write(&[code(&[], vec![])], true).0.unwrap());
         assert!(screen.contains("<summary>Code, 3 lines</summary>"), "{screen}");
         assert!(print.contains("// 3 lines in notebooks/02-x.ipynb") && !print.contains("\nb\n"), "{print}");
+        let cell = "{\n    let a = 1;\n    for row in rows {\n        println!(\"{row}\");\n    }\n    table(\n        &[\"a\", \"b\"],\n        &rows,\n    )\n}";
+        assert!(
+            telling(cell, "02-x").ends_with("of which\ntable(&[\"a\", \"b\"], &rows)"),
+            "{}",
+            telling(cell, "02-x")
+        );
+        let long = format!(
+            "if a {{\n    let x = \"{}\";\n    first(x)\n}} else {{\n    let y = 2;\n    second(y)\n}}",
+            "x".repeat(200)
+        );
+        assert!(telling(&long, "02-x").ends_with("\nsecond(y)"), "{}", telling(&long, "02-x"));
         let whole = write(&[code(&[("fold", "false")], vec![])], true).0.unwrap();
         assert_eq!(whole, "```rust,noplayground\na\nb\nc\n```\n\n");
         assert_eq!(printed(&format!("a\n\n{}", "x".repeat(200))), 5, "a line of 200 letters takes three");

@@ -19,6 +19,7 @@ pub use read::{Decisions, Predicted};
 pub use statistics::Statistics;
 pub use strata::{Strata, stats};
 
+use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
 /// Categories in the order of their numbers; "Legal/insurance" (10), "Other" (11) and "TBD" stand in gold files too and are out of scope.
@@ -86,6 +87,25 @@ impl Category {
             Category::DeferDecision => "Deferment",
             Category::AdviceAndPrecaution => "Advice and precaution",
         }
+    }
+}
+
+impl Decisions {
+    /// What [`Decisions::named`] knows.
+    pub const NAMES: [&str; 5] = ["decisions", "decisions-long", "decisions-bc5cdr", "decisions-ncbi", "decisions-aci"];
+
+    /// A corpus by its name: the synthetic notes, long ones, or open text whose spans stand in for decisions (needs `DXLAB_DATA`); none for a name
+    /// that is no corpus's.
+    pub fn named(name: &str) -> Result<Option<Self>> {
+        let at = |fetch: &str| crate::corpus::open_data(name, fetch);
+        Ok(Some(match name {
+            "decisions" => Self::embedded()?,
+            "decisions-long" => Self::long()?,
+            "decisions-bc5cdr" => Self::mentions(name, &at("bc5cdr")?)?,
+            "decisions-ncbi" => Self::mentions(name, &at("ncbi-disease")?)?,
+            "decisions-aci" => Self::plans(&at("aci-bench")?)?,
+            _ => return Ok(None),
+        }))
     }
 }
 

@@ -82,23 +82,6 @@ impl Decisions {
         Ok(Self { corpus: Corpus { name, synthetic: is_synthetic(folder), train, test }, validation, strata, warnings })
     }
 
-    /// What [`Decisions::named`] knows.
-    pub const NAMES: [&str; 5] = ["decisions", "decisions-long", "decisions-bc5cdr", "decisions-ncbi", "decisions-aci"];
-
-    /// A corpus by its name: the synthetic notes, long ones, or open text whose spans stand in for decisions (needs `DXLAB_DATA`); none for a name
-    /// that is no corpus's.
-    pub fn named(name: &str) -> Result<Option<Self>> {
-        let at = |fetch: &str| crate::corpus::open_data(name, fetch);
-        Ok(Some(match name {
-            "decisions" => Self::embedded()?,
-            "decisions-long" => Self::long()?,
-            "decisions-bc5cdr" => Self::mentions(name, &at("bc5cdr")?)?,
-            "decisions-ncbi" => Self::mentions(name, &at("ncbi-disease")?)?,
-            "decisions-aci" => Self::plans(&at("aci-bench")?)?,
-            _ => return Ok(None),
-        }))
-    }
-
     /// The synthetic notes in `data/decisions` of the project.
     pub fn embedded() -> Result<Self> {
         let mut all = Self::open(&crate::home().join("data").join("decisions"))?;
