@@ -1,9 +1,10 @@
 //! The answers of several models to the same notes with their gold spans: what consensus rules are fitted and scored on.
+use super::tuning::Objective;
 use crate::corpus::decisions::{Predicted, Span, Strata, read, stats};
 use crate::ensemble::{Overlaps, SpanConsensus, SpanRule};
 use crate::error::{Error, Result};
 use crate::study::Results;
-use crate::task::decisions::official::{self, GoldNote, NoteScore};
+use crate::task::decisions::official::{self, GoldNote, NoteScore, Official};
 use crate::task::decisions::score::Answered;
 use crate::task::decisions::{Note, Prediction, Punkt};
 use crate::task::{DecisionTask, Task};
@@ -199,9 +200,11 @@ impl Ensemble {
         self.notes.iter().map(|note| note.score(&note.answers[model])).collect()
     }
 
-    /// The model with the highest official score (final, or base) on these notes, the first of equals: to be named on validation notes.
-    pub fn best_single(&self) -> &str {
-        let score = |model: usize| official::official(&self.single(model)).map_or(0.0, |found| found.objective());
+    /// The model with the highest objective on these notes, the first of equals: to be named on validation notes. None is the published objective: the
+    /// final score, or the base score where no subgroups are known.
+    pub fn best_single(&self, objective: Option<Objective>) -> &str {
+        let value = |found: Official| objective.map_or(found.objective(), |objective| objective.of(&found));
+        let score = |model: usize| official::official(&self.single(model)).map_or(0.0, value);
         let scores: Vec<f64> = (0..self.models.len()).map(score).collect();
         let best = (0..scores.len()).rev().max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
         best.map_or("", |best| &self.models[best])
@@ -326,7 +329,8 @@ pub(super) mod tests {
         let (made, warnings) = Ensemble::of_files(&gold, &text, Some(&stats), &files, &Punkt::simple()).unwrap();
         assert_eq!((made.size(), made.objective(), warnings.len()), ((1, 1), "final_score", 0));
         assert_eq!(made.notes[0].answers, [spans(&[(0, 12)]), vec![]]);
-        assert!(made.best_single().ends_with("a.json"));
+        assert!(made.best_single(None).ends_with("a.json"));
+        assert!(made.best_single(Some(Objective::Base)).ends_with("a.json"));
         let one = Ensemble::of_files(&gold, &text, None, &files[..1], &Punkt::simple()).unwrap_err();
         assert!(one.exit_code() == 2 && one.to_string().contains("two or more"));
     }
@@ -344,7 +348,7 @@ pub(super) mod tests {
         let mut predictions: Vec<Prediction> = task.corpus().test[..3].iter().map(sampled).collect();
         let made = Ensemble::of_samples(&task, &predictions).unwrap();
         assert_eq!((made.models.as_slice(), made.size().0), (&["sample 1".to_string(), "sample 2".into()][..], 3));
-        assert_eq!((made.best_single(), &made.notes[1].answers[0]), ("sample 1", &task.corpus().test[1].gold));
+        assert_eq!((made.best_single(None), &made.notes[1].answers[0]), ("sample 1", &task.corpus().test[1].gold));
         assert!(made.notes.iter().all(|note| note.answers[1].is_empty()));
         let greedy: Vec<Prediction> =
             task.corpus().test[..3].iter().map(|note| Prediction::of(note, note.gold.clone(), "")).collect();

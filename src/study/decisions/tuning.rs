@@ -45,7 +45,7 @@ impl Objective {
         }
     }
 
-    fn of(self, found: &Official) -> f64 {
+    pub(super) fn of(self, found: &Official) -> f64 {
         match self {
             Self::Final => found.objective(),
             Self::Base => found.base_score,
