@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""dxlab beside transformers and PEFT on this machine, turn by turn: the table of chapter 11.
+"""dxlab beside transformers and PEFT on this machine, turn by turn: the table of `docs/manual.md`, *Speed*.
 
     python3 benches/peer.py CASE [--train] [--decode] [--prefill] [--repeat 3] [--out numbers.json]
 

@@ -3,7 +3,7 @@
 //!
 //! Which sentence carries a label is not given; it is guessed from words alone ([`Lexicon`]), on the training cases and with their
 //! labels known. A recombined case keeps most of its sentences, loses some with the labels whose evidence they are, and takes in sentences of
-//! other cases with theirs. Guesses that are wrong become wrong labels; how many, chapter 3 counts on the synthetic record.
+//! other cases with theirs. Guesses that are wrong become wrong labels; how many, the chapter *Fine-tuning* counts on the synthetic record.
 //!
 //! An excerpt is some sentences of a case with the labels whose evidence they are. It is shorter, so it costs less, and says more plainly which
 //! words a label answers to; the distractors among its sentences stay distractors.

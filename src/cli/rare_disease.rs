@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// Weights of the learned ranker that come with dxlab.
 const WEIGHTS: &str = "data/rare-disease/learned.json";
-/// Kept results of the published patients, which chapter 6 reads.
+/// Kept results of the published patients, which the chapter *Rare disease* reads.
 const RESULTS: &str = "data/results/rare-disease";
 
 #[derive(Subcommand)]
