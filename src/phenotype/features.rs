@@ -110,6 +110,9 @@ impl<'a> Features<'a> {
             vec![(at, parts.iter().map(|one| one[0]).collect()), (at + 1, parts.iter().map(|one| one[1]).collect())]
         };
         let first = |at: usize, parts: Vec<[f32; 2]>| vec![(at, parts.iter().map(|one| one[0]).collect())];
+        // where only what observed signs say is taken, excluded ones need not be looked at
+        let observed = Signs { excluded: vec![], ..signs.clone() };
+        let observed = &observed;
         let mut asked: Vec<Columns> = vec![];
         for (at, nearest) in [24, 17, 15, 13].into_iter().zip(self.nearest.iter().rev()) {
             asked.push(Box::new(move || pair(at, nearest.best_two(signs, left))));
@@ -121,12 +124,12 @@ impl<'a> Features<'a> {
             }));
         }
         asked.push(Box::new(|| pair(2, self.likelihood.parts(signs, left))));
-        asked.push(Box::new(|| first(6, self.orphanet.1.parts(signs, left))));
+        asked.push(Box::new(|| first(6, self.orphanet.1.parts(observed, left))));
         asked.push(Box::new(|| pair(8, self.bayes.parts(signs, left))));
-        asked.push(Box::new(|| first(10, self.bayes_rows.parts(signs, left))));
+        asked.push(Box::new(|| first(10, self.bayes_rows.parts(observed, left))));
         asked.push(Box::new(|| pair(11, self.bayes_patients.parts(signs, left))));
         for (at, bayes) in [26, 27].into_iter().zip(&self.along) {
-            asked.push(Box::new(move || first(at, bayes.parts(signs, left))));
+            asked.push(Box::new(move || first(at, bayes.parts(observed, left))));
         }
         asked.push(Box::new(|| self.known(signs, left)));
         asked.par_iter().map(|ask| ask()).collect()
@@ -196,7 +199,9 @@ impl Listed {
     /// A score for each of `n` candidates; what is not listed is behind all that is.
     pub fn scores(&self, weights: &Weights, n: usize) -> Vec<f32> {
         let mut scores = vec![f32::NEG_INFINITY; n];
-        self.candidates.iter().zip(self.rows()).for_each(|(&at, row)| scores[at] = weights.score(row));
+        let rows: Vec<&[f32]> = self.rows().collect();
+        let each: Vec<f32> = rows.par_iter().map(|row| weights.score(row)).collect();
+        self.candidates.iter().zip(each).for_each(|(&at, score)| scores[at] = score);
         scores
     }
 }

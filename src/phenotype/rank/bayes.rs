@@ -158,20 +158,50 @@ impl<'a> Bayes<'a> {
 
     /// f/b of each asked term for every candidate, parents first.
     fn lifts(&self, terms: &[Term], at: &HashMap<Term, usize>) -> Vec<Vec<f32>> {
-        let n = self.totals.len();
+        let told: Vec<f32> = self.totals.iter().map(|total| total.n).collect();
         let (mut lifts, mut counts): (Vec<Vec<f32>>, Vec<Vec<f32>>) = (vec![], vec![]);
         for &term in terms {
-            let mut k = vec![0.0; n];
+            let mut k = vec![0.0; told.len()];
             self.holders[term as usize].iter().for_each(|&(candidate, count)| k[candidate as usize] = count);
-            let parents = self.parents(term, at);
-            let lift = |i: usize| {
-                let above = parents.iter().map(|&(parent, b)| (lifts[parent][i], counts[parent][i], b));
-                self.lift(term, k[i], self.totals[i].n, above)
-            };
-            lifts.push((0..n).map(lift).collect());
+            let above: Vec<(&[f32], &[f32], f32)> = self
+                .parents(term, at)
+                .into_iter()
+                .map(|(parent, b)| (lifts[parent].as_slice(), counts[parent].as_slice(), b))
+                .collect();
+            let lift = self.lift_of_all(term, &k, &told, &above);
+            lifts.push(lift);
             counts.push(k);
         }
         lifts
+    }
+
+    /// [`Bayes::lift`] for every candidate at once, in loops that the compiler can make vectors of.
+    fn lift_of_all(&self, term: Term, k: &[f32], told: &[f32], above: &[(&[f32], &[f32], f32)]) -> Vec<f32> {
+        let (alpha, b) = (self.settings.alpha, self.background[term as usize]);
+        match above {
+            [] => k.iter().zip(told).map(|(k, n)| (k / b + alpha) / (n + alpha)).collect(),
+            [(lift, count, over)] => {
+                let (share, ratio) = (alpha * (b / over).min(1.0), over / b);
+                let each = lift.iter().zip(*count).zip(k);
+                each.map(|((lift, count), k)| lift * ratio * ((k + share) / (count + alpha)).min(1.0)).collect()
+            }
+            [(lift, count, over), others @ ..] => {
+                // of several parents the one with the highest lift, candidate by candidate
+                let (mut lift, mut count, mut best) = (lift.to_vec(), count.to_vec(), vec![*over; k.len()]);
+                for (other, others_count, over) in others {
+                    for i in 0..k.len() {
+                        if other[i] > lift[i] {
+                            (lift[i], count[i], best[i]) = (other[i], others_count[i], *over);
+                        }
+                    }
+                }
+                let one = |i: usize| {
+                    let share = alpha * (b / best[i]).min(1.0);
+                    lift[i] * (best[i] / b) * ((k[i] + share) / (count[i] + alpha)).min(1.0)
+                };
+                (0..k.len()).map(one).collect()
+            }
+        }
     }
 
     /// f/b of each asked term for one tally.
