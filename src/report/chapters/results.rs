@@ -187,7 +187,7 @@ pub fn moved(rows: &[Moved], sets: [&str; 2], metric: &str) -> Table {
 
 /// One row a comparison; p after Holm over the rows.
 pub fn differences(rows: &[Comparison]) -> Result<Table> {
-    Ok(tables::comparisons(rows)?.into())
+    Ok(tables::comparisons_on_a_page(rows)?.into())
 }
 
 /// A comparison in a sentence: which of the two is better and by how much, or that no difference can be seen; with the smallest

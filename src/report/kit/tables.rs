@@ -44,6 +44,24 @@ pub fn comparisons(rows: &[Comparison]) -> Result<DataFrame> {
     ])
 }
 
+/// The same for a page: what is one and the same in all rows (metric, number of cases) stands in the head of the difference, and a test that no row has
+/// is left out.
+pub fn comparisons_on_a_page(rows: &[Comparison]) -> Result<DataFrame> {
+    let mut frame = comparisons(rows)?;
+    let n = |row: &Comparison| row.difference.as_ref().map(|d| d.n);
+    let [first, others @ ..] = rows else { return Ok(frame) };
+    if others.iter().all(|row| row.metric == first.metric && n(row) == n(first)) {
+        let cases = n(first).map_or(String::new(), |n| format!(", n = {n}"));
+        let head = format!("b − a, {}{cases}", first.metric);
+        built(frame.rename("b − a", head.into()).map(|frame| frame.clone()))?;
+        frame = frame.drop_many(["metric", "n"]);
+    }
+    if rows.iter().all(|row| row.p_permutation_holm.is_none()) {
+        frame = frame.drop_many(["permutation (Holm)"]);
+    }
+    Ok(frame)
+}
+
 /// The tests that `comparisons` has no column for: BCa interval, the permutation test's own p, and where exact matches were compared
 /// McNemar's exact test, its mid-p, and the exact p after Holm over the rows that have one.
 pub fn more_tests(rows: &[Comparison]) -> Result<DataFrame> {
@@ -187,5 +205,29 @@ mod tests {
         assert_eq!(rows[1], ["a", "2", "1", "1", "1.000", "0.500", "0.667"]);
         assert_eq!(rows[2], ["b", "1", "0", "0", "–", "0.000", "0.000"]);
         assert_eq!(rows[3], ["c", "0", "1", "0", "0.000", "–", "0.000"]);
+    }
+
+    #[test]
+    fn what_all_rows_share_stands_in_the_head() {
+        let row = |a: &str, metric: &str, n: usize| {
+            let found = Difference { value: 0.1, low: 0.05, high: 0.15, n, ..Difference::default() };
+            Comparison::of(a, "b", metric, Reading::Normalised, Some(found))
+        };
+        let head = |rows: &[Comparison]| {
+            let text = Table::from(comparisons_on_a_page(rows).unwrap()).to_text();
+            text.lines()
+                .next()
+                .unwrap()
+                .split("  ")
+                .map(str::trim)
+                .filter(|c| !c.is_empty())
+                .map(String::from)
+                .collect::<Vec<_>>()
+        };
+        let alike = head(&[row("x", "micro_f1", 9), row("y", "micro_f1", 9)]);
+        assert_eq!(alike, ["a", "b", "b − a, micro_f1, n = 9", "p", "p (Holm)", "detectable"]);
+        let two = head(&[row("x", "micro_f1", 9), row("y", "jaccard", 9)]);
+        assert_eq!(two, ["a", "b", "metric", "b − a", "p", "p (Holm)", "detectable", "n"]);
+        assert_eq!(head(&[]).len(), 9);
     }
 }
