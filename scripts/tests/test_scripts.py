@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import compare  # noqa: E402
 import environment  # noqa: E402
+import format_cells  # noqa: E402
 import inputs  # noqa: E402
 import kernel  # noqa: E402
 import models  # noqa: E402
@@ -42,6 +44,19 @@ class Environment(unittest.TestCase):
     def test_conda_packages_are_not_taken_for_pip_ones(self):
         text = "dependencies:\n  - python=3.11\n  - pip:\n      - a==1  # why\n  - zlib\n"
         self.assertEqual(environment.pip_list(text), ["a==1"])
+
+
+@unittest.skipUnless(shutil.which("rustfmt"), "no rustfmt")
+class Cells(unittest.TestCase):
+    def test_a_cell_is_formatted_once_and_its_head_and_strings_stay(self):
+        cell = '//| label: tab-a\n:dep dxlab = { path = ".." }\nlet a=1;\nlet b = "one \\\n          two";\nshow(a,b)?'
+        once = format_cells.formatted(cell)
+        self.assertEqual(once, '//| label: tab-a\n:dep dxlab = { path = ".." }\nlet a = 1;\nlet b = "one \\\n          two";\nshow(a, b)?')
+        self.assertEqual(format_cells.formatted(once), once)
+
+    def test_what_is_no_rust_stays_as_it_is(self):
+        self.assertEqual(format_cells.formatted("let a = ;"), "let a = ;")
+        self.assertEqual(format_cells.formatted("//| echo: false"), "//| echo: false")
 
 
 class Inputs(unittest.TestCase):
