@@ -107,7 +107,8 @@ class Shown(unittest.TestCase):
             self.assertEqual(search.why(line), [], line)
 
     def test_the_word_for_nothing_is_that_of_the_prompts(self):
-        self.assertIn(f'none: "{own_data.NOTHING}"', (own_data.steps.ROOT / "src/prompt/library.rs").read_text(encoding="utf-8"))
+        source = (own_data.steps.ROOT / "src/task/labels.rs").read_text(encoding="utf-8")
+        self.assertIn(f'map_or("{own_data.NOTHING}".into()', source)
         self.assertEqual(len(hits(markdown(f"One label, *{own_data.NOTHING}*, excludes all others."))), 1)
 
     def test_scores_of_ours_are_taken_from_the_stored_tables_on_our_findings(self):
