@@ -515,7 +515,7 @@ fn prompts_say_nothing_in_the_words_of_the_file() {
     };
     for (name, rows, wanted) in [
         ("chest.csv", "1,One.,No Finding,train\n2,Two.,edema,train\n", "No Finding"),
-        ("most.csv", "1,One.,Normal.,train\n2,Two.,unremarkable,train\n3,Three.,unremarkable,train\n", "unremarkable"),
+        ("most.csv", "1,One.,Normal,train\n2,Two.,unremarkable,train\n3,Three.,unremarkable,train\n", "unremarkable"),
         (
             "case.csv",
             "1,One.,Normal,train\n2,Two.,normal,train\n3,Three.,normal,train\n4,Four.,No finding,train\n5,Five.,No finding,train\n",
