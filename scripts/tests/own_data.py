@@ -30,8 +30,8 @@ import steps  # noqa: E402
 # Of the spreadsheet, its config and their runs.
 NAME = "dxlab-check-own"
 CHAPTERS = [
-    "00-summary", "01-data", "02-prompts", "03-fine-tuning", "03a-one-step", "03b-choices", "04-evaluation", "04a-counting", "05-failures",
-    "99-runs",
+    "00-summary", "01-data", "02-prompts", "03-fine-tuning", "03a-one-step", "03b-choices", "03c-votes", "04-evaluation", "04a-counting",
+    "05-failures", "99-runs",
 ]
 # Chapters of the book that are no notebooks and speak of the findings.
 PAGES = ["introduction", "discussion", "limits", "reproducibility"]
