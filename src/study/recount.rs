@@ -6,7 +6,7 @@ use crate::run::Prediction;
 use crate::task::{AnyPrediction, AnyTask};
 
 /// The answers of a vote (`dxlab predict --samples`) as if only the first `samples` of each case had been drawn and `rule` had counted them.
-/// New tokens are those of these samples; seconds are not known. Fails where a case has fewer samples, and for fewer than two.
+/// New tokens are those of these samples; seconds are not known, and 0. Fails where a case has fewer samples, and for fewer than two.
 pub fn recount(
     task: &dyn AnyTask,
     answers: &[AnyPrediction],
@@ -18,7 +18,7 @@ pub fn recount(
     let mut counted = combine(task, &runs, rule)?;
     for (one, drawn) in counted.iter_mut().zip(answers) {
         (one.model, one.adapter, one.run) = (drawn.model.clone(), drawn.adapter.clone(), drawn.run.clone());
-        (one.prompt_tokens, one.seconds) = (drawn.prompt_tokens, f64::NAN);
+        (one.prompt_tokens, one.seconds) = (drawn.prompt_tokens, 0.0);
     }
     Ok(counted)
 }

@@ -1,14 +1,17 @@
-//! Plan bullets of ACI-Bench as stand-ins for decisions in notes: clinical notes (of role-played visits) whose authors wrote headings before what they
-//! planned, for who has no MedDec.
+//! Plan bullets of ACI-Bench as stand-ins for decisions in notes: clinical notes (of role-played visits) whose authors wrote headings
+//! before what they planned, for who has no MedDec.
 //!
 //! ```text
 //! • Medical Treatment: We will increase her lisinopril.   →   • We will increase her lisinopril.
 //!                                                               [ drug_decision                ]
 //! ```
 //!
-//! The heading is taken out of the note, as it would give the answer away, and what follows it, up to the next heading in its line or to the line's end,
-//! is a span. Headings are found in either case, with a colon or a full stop, and in the singular. Headings and categories are not of one make: *Medical Treatment* is mostly about drugs and also about procedures, *Medical Reasoning* mostly names problems. So a score here says how well
-//! a method marks runs of real sentences and tells their kinds apart, and nothing of the categories of MedDec.
+//! The heading is taken out of the note, as it would give the answer away. What follows it, up to the next heading in its line or to the
+//! line's end, is a span. Headings are found in either case, with a colon or a full stop, and in the singular.
+//!
+//! Headings and categories are not of one make: *Medical Treatment* is mostly about drugs and also about procedures, *Medical Reasoning*
+//! mostly names problems. So a score here says how well a method marks runs of such sentences and tells their kinds apart, and nothing of
+//! the categories of MedDec.
 use super::{Category, Decisions, Span};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
