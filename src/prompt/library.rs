@@ -151,6 +151,9 @@ pub struct PromptContext {
     pub embedder: OpenEmbedder,
 }
 
+/// What is answered in radiology reports where nothing was found.
+pub const USUAL_NONE: &str = "no acute abnormality";
+
 impl Default for PromptContext {
     fn default() -> Self {
         Self {
@@ -159,7 +162,7 @@ impl Default for PromptContext {
             pool: String::new(),
             document: "radiology report".into(),
             target: "diagnoses that it supports".into(),
-            none: "no acute abnormality".into(),
+            none: USUAL_NONE.into(),
             thinking: None,
             embedder: OpenEmbedder::default(),
         }

@@ -14,6 +14,6 @@ pub use audit::Audit;
 pub use chat::{Message, Role, Thinking};
 pub use choose::choose;
 pub use encode::{Encoded, Encoder, Example, Overlong, Tokens};
-pub use library::{Exemplar, Order, Prompt, PromptContext, Recipe, Shot};
+pub use library::{Exemplar, Order, Prompt, PromptContext, Recipe, Shot, USUAL_NONE};
 pub use retrieve::{Bm25, Embed, Listed, Neighbours, OpenEmbedder, Retriever};
 pub use template::ChatTemplate;

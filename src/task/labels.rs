@@ -9,7 +9,7 @@ use crate::ensemble::vote;
 use crate::error::{Error, Result};
 use crate::label::{Normaliser, parse_known};
 use crate::metric::{Metric, Reading, ScoreTable};
-use crate::prompt::{Exemplar, OpenEmbedder, PromptContext};
+use crate::prompt::{Exemplar, OpenEmbedder, PromptContext, USUAL_NONE};
 use crate::run::{Prediction, label_set, outcomes};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,10 +178,7 @@ fn mentions(name: &str) -> Result<LabelTask> {
     Ok(task)
 }
 
-/// What is answered in radiology reports where nothing was found; see [`word_for_nothing`].
-const USUAL_NONE: &str = "no acute abnormality";
-
-/// Labels of other files that say the same.
+/// Labels that say of a case that nothing was found; see [`word_for_nothing`].
 const NORMAL: [&str; 14] = [
     USUAL_NONE,
     "no abnormality",
@@ -205,7 +202,7 @@ fn plain(label: &str) -> String {
 }
 
 /// What prompts ask for where there is nothing to name: the label that the corpus has for it, the most frequent of [`NORMAL`] in training. Where
-/// cases have no label at all, or no label says so, it is `none`.
+/// cases have no label at all (test cases too: one word cannot be a label and no label), or no label says so, it is `none`.
 fn word_for_nothing(corpus: &Corpus) -> String {
     let bare = corpus.train.iter().chain(&corpus.test).any(|case| case.gold.is_empty());
     let mut spellings: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();

@@ -109,9 +109,8 @@ pub fn together(grid: &Grid, axes: &[&str], metric: &str) -> Result<Table> {
         let against = compared.iter().find(|row| row.b == arm);
         let found = against.and_then(|row| row.difference.as_ref());
         let p = against.and_then(|row| row.p_holm).map_or(NONE.into(), number);
-        let detectable = if found.is_some() { detectable(found) } else { NONE.into() };
         let about = grid.config.setting(arm).and_then(|setting| setting.about.clone()).unwrap_or(arm.into());
-        Ok(vec![choice.into(), about, interval(score.as_ref()), difference(found), p, detectable])
+        Ok(vec![choice.into(), about, interval(score.as_ref()), difference(found), p, detectable(found)])
     };
     let mut shown = BTreeSet::new();
     for name in axes {
