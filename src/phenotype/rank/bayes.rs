@@ -420,4 +420,24 @@ mod tests {
         let rows_stay = bayes.told(Left::patients("PMID:1"))[library.candidate("OMIM:1").unwrap()];
         assert!(rows_stay > bayes.told(Left::out("PMID:1"))[library.candidate("OMIM:1").unwrap()]);
     }
+
+    /// The loops over all candidates hold the formula a second time: the same to the last bit, with none, one and two parents.
+    #[test]
+    fn all_candidates_at_once_have_the_lift_of_each() {
+        let library = library();
+        let bayes = Bayes::of(&library, BayesSettings { smoothing: Smoothing::Parents, ..BayesSettings::default() });
+        let term = library.ontology().find("HP:7").term().unwrap();
+        let column = |by: usize| (0..40).map(|i| ((i * by) % 11) as f32 / 4.0).collect::<Vec<f32>>();
+        let (k, told) = (column(3), column(5));
+        let parents = [(column(7), column(2), 0.3), (column(4), column(9), 0.6)];
+        for count in 0..=2 {
+            let above: Vec<(&[f32], &[f32], f32)> =
+                parents[..count].iter().map(|one| (one.0.as_slice(), one.1.as_slice(), one.2)).collect();
+            let all = bayes.lift_of_all(term, &k, &told, &above);
+            for i in 0..k.len() {
+                let one = bayes.lift(term, k[i], told[i], above.iter().map(|one| (one.0[i], one.1[i], one.2)));
+                assert_eq!(all[i].to_bits(), one.to_bits(), "{count} parents, candidate {i}");
+            }
+        }
+    }
 }
