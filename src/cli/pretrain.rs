@@ -3,7 +3,7 @@ use crate::error::{Error, Result};
 use crate::model::Checkpoint;
 use crate::pretrain::{Material, NGRAM, PretrainConfig, fresh, material};
 use crate::run::{Run, Store};
-use crate::train::{Progress, Trainer};
+use crate::train::{Progress, Trainer, mean_loss};
 use candle_core::{DType, Tensor};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ fn bits_per_byte(trainer: &Trainer, material: &Material) -> Result<BTreeMap<Stri
     let mut bits = BTreeMap::new();
     for (source, held) in &material.held_out {
         let targets: usize = held.sequences.iter().map(|s| s.supervised.len()).sum();
-        if let Some(nats) = trainer.evaluate(&held.sequences)? {
+        if let Some(nats) = mean_loss(trainer.model, &held.sequences, trainer.config.batch_tokens)? {
             bits.insert(source.clone(), nats * targets as f64 / std::f64::consts::LN_2 / held.bytes.max(1) as f64);
         }
     }

@@ -82,6 +82,8 @@ pub struct Local {
     pub max_new: usize,
     /// Cases decoded at the same time.
     pub batch: usize,
+    /// What is done with a text that does not fit the model beside `max_new` tokens of an answer.
+    pub overlong: Overlong,
 }
 
 impl Local {
@@ -107,7 +109,16 @@ impl Local {
         let tokenizer = Tokenizer::open(&resolve(name)?)?;
         tokenizer.fits(model.config.vocab_size)?;
         let (tokenizer, id) = (Arc::new(tokenizer), base_id(name)?);
-        Ok(Self { model, tokenizer, id, adapter: None, constraint: None, max_new: MAX_NEW, batch: 16 })
+        Ok(Self {
+            model,
+            tokenizer,
+            id,
+            adapter: None,
+            constraint: None,
+            max_new: MAX_NEW,
+            batch: 16,
+            overlong: Overlong::Shorten,
+        })
     }
 
     /// Constrains every later answer; `labels` is the closed list, for `Constrain::Labels` alone.
@@ -146,9 +157,24 @@ impl Local {
         })
     }
 
-    /// The encoder of this model's prompts: longer ones than its positions allow lose the end of the finding.
+    /// The encoder of this model's prompts, which shortens or refuses those that its positions have no room for.
     pub fn encoder(&self) -> Encoder {
-        encoder_for(self.tokenizer.clone(), &self.model.config, self.max_new)
+        encoder_for(self.tokenizer.clone(), &self.model.config, self.max_new).or(self.overlong)
+    }
+
+    /// The prompts about `cases` as ids; says how many texts lost their end.
+    fn prompts(&self, prompt: &Prompt, cases: &[Case]) -> Result<Vec<Vec<u32>>> {
+        let encoder = self.encoder();
+        let made = cases.iter().map(|case| encoder.serve_case(prompt, case)).collect::<Result<Vec<_>>>()?;
+        let short = made.iter().filter(|one| one.cut > 0).count();
+        if short > 0 {
+            let (positions, max_new) = (self.model.config.max_position_embeddings, self.max_new);
+            eprintln!(
+                "… {short} of {} texts lost their end: {positions} positions, {max_new} of them for the answer",
+                made.len()
+            );
+        }
+        Ok(made.into_iter().map(|one| one.ids).collect())
     }
 }
 
@@ -166,7 +192,7 @@ fn named(error: Error, case_id: &str) -> Error {
 /// Maximum number of new tokens per answer where nothing else is said, in training (whose prompts leave room for them) as in serving.
 pub const MAX_NEW: usize = 64;
 
-/// The encoder of a model's prompts, with room for `max_new` tokens after them.
+/// The encoder of a model's prompts, with room for `max_new` tokens after them; longer ones lose the end of the finding.
 pub fn encoder_for(tokenizer: Arc<Tokenizer>, config: &Config, max_new: usize) -> Encoder {
     Encoder::new(tokenizer).limit(config.max_position_embeddings.saturating_sub(max_new), Overlong::Shorten)
 }
@@ -202,8 +228,7 @@ impl Answers for Local {
                 prompt.name
             )));
         }
-        let encoder = self.encoder();
-        let prompts = cases.iter().map(|c| Ok(encoder.serve_case(prompt, c)?.ids)).collect::<Result<Vec<_>>>()?;
+        let prompts = self.prompts(prompt, cases)?;
         let stop = stop_tokens(&self.model.config, Some(&self.tokenizer));
         let limits = Limits { max_new: self.max_new, batch: self.batch, stop };
         let quoting = |at: usize| -> Result<Box<dyn Constraint>> {
@@ -234,7 +259,7 @@ impl Answers for Local {
             constraints,
             sampling: sampling.clone(),
             samples,
-            shared: encoder.shared(prompt)?,
+            shared: self.encoder().shared(prompt)?,
             called: Some(&called),
             ..Decoding::greedy(limits)
         };

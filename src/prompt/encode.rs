@@ -85,6 +85,12 @@ impl Encoder {
         self
     }
 
+    /// The same limit, and another way with prompts that are longer.
+    pub fn or(mut self, overlong: Overlong) -> Self {
+        self.limit = self.limit.map(|(tokens, _)| (tokens, overlong));
+        self
+    }
+
     /// The ids to ask with about a text that is no case; see `serve_case`.
     pub fn serve(&self, prompt: &Prompt, input: &str) -> Result<Vec<u32>> {
         Ok(self.encode(prompt, input, None)?.ids)
@@ -152,7 +158,9 @@ impl Encoder {
             ))
         };
         if overlong == Overlong::Refuse {
-            return Err(too_long("raise the limit or allow findings to be shortened"));
+            return Err(too_long(
+                "nothing of this text may be left out: ask in windows (--window CHARS; [windows] in a training config), or leave more of the model's positions to the prompt (a lower --max-new, max_new)",
+            ));
         }
         if empty > limit {
             return Err(too_long(

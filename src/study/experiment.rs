@@ -4,7 +4,7 @@ use super::asking::ask;
 use super::config::{Method, PredictConfig, TrainConfig};
 use super::endpoint::{ask_endpoint, specify};
 use super::leak::training_leaks;
-use super::tag_weights::weigh_tags;
+use super::tag_weights::{mark_tags, weigh_tags};
 use super::voting::ask_voting;
 use super::windowed::{self, Windowed};
 use crate::adapter::{Adapter, Mode, Noise};
@@ -34,7 +34,7 @@ impl PredictConfig {
             )));
         }
         let mut model = Local::open_as(&self.model, self.adapter.as_deref(), self.weights)?;
-        model.max_new = self.max_new;
+        (model.max_new, model.overlong) = (self.max_new, task.overlong());
         if let Some(how) = self.constrain {
             let list = if how == Constrain::Labels { task.closed_list() } else { Vec::new() };
             model.set_constraint(how, &list)?;
@@ -288,8 +288,11 @@ fn train(config: &TrainConfig, task: &dyn AnyTask, prompt: &Prompt, dir: &Path) 
     io::write_json(&dir.join("leaks.json"), &leaks)?;
     let (mut local, learner) = Learner::open(config, dir)?;
     local.max_new = config.max_new;
-    let Sequences { mut train, times, valid, cut, lost } =
+    let Sequences { mut train, times, mut valid, cut, lost } =
         sequences(config, task, prompt, &local.encoder(), &local.model.config)?;
+    if task.reads_windows() {
+        mark_tags(&mut valid, &local.tokenizer)?;
+    }
     if config.training.loss.tag_weight != 1.0 {
         weigh_tags(&mut train, &local.tokenizer, config.training.loss.tag_weight)?;
     }
@@ -346,6 +349,7 @@ pub(super) fn sequences(
     encoder: &Encoder,
     model: &Config,
 ) -> Result<Sequences> {
+    let encoder = encoder.clone().or(task.overlong());
     let texts = task.training(&config.split(), &config.augmentation, config.training.epochs)?;
     let (texts, lost) = match &config.windows {
         Some(windows) => {

@@ -26,6 +26,15 @@ pub fn weigh_tags(texts: &mut [Sequence], tokenizer: &Tokenizer, weight: f64) ->
     }
 }
 
+/// Marks the supervised tokens that a tag's letters reach into, so that the evaluation tells of them alone too.
+pub fn mark_tags(texts: &mut [Sequence], tokenizer: &Tokenizer) -> Result<()> {
+    let pieces = Pieces::of(tokenizer)?;
+    for text in texts.iter_mut() {
+        text.marked = of_tags(&pieces, &text.ids[text.supervised.clone()]);
+    }
+    Ok(())
+}
+
 /// Which tokens hold a letter of a tag.
 fn of_tags(pieces: &Pieces, tokens: &[u32]) -> Vec<bool> {
     let (mut bytes, mut places) = (Vec::new(), Vec::with_capacity(tokens.len()));
@@ -54,9 +63,12 @@ mod tests {
         let length = ids.len();
         ids.extend(&made);
         let mut texts = [Sequence::completion(ids, length)];
+        mark_tags(&mut texts, &tokenizer).unwrap();
         weigh_tags(&mut texts, &tokenizer, 4.0).unwrap();
         let weights = &texts[0].weights;
         assert_eq!(weights.len(), made.len());
+        let heavier: Vec<bool> = weights.iter().map(|weight| *weight > 1.0).collect();
+        assert_eq!(texts[0].marked, heavier, "those that are evaluated on their own are those that weigh more");
         assert!((weights.iter().sum::<f32>() / weights.len() as f32 - 1.0).abs() < 1e-5);
         // the naive twin: the text before each token, and whether a tag is open in letters there
         let heavy: String = made

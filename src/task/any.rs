@@ -6,7 +6,7 @@ use crate::corpus::split::Split;
 use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
 use crate::metric::{Reading, ScoreTable};
-use crate::prompt::PromptContext;
+use crate::prompt::{Overlong, PromptContext};
 use crate::run::Prediction;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,6 +41,7 @@ pub trait AnyTask: Send + Sync {
     fn taught(&self, example: &Example<Value>) -> Result<String>;
     fn nested(&self, outer: f64, seed: u64) -> Result<Arc<dyn AnyTask>>;
     fn reads_windows(&self) -> bool;
+    fn overlong(&self) -> Overlong;
     fn input_title(&self) -> &'static str;
     fn columns(&self) -> Vec<Column>;
     fn cells(&self, prediction: &AnyPrediction) -> Result<Vec<Cell>>;
@@ -178,6 +179,10 @@ impl<T: Task> AnyTask for T {
     fn nested(&self, outer: f64, seed: u64) -> Result<Arc<dyn AnyTask>> {
         Ok(Arc::new(Task::nested(self, outer, seed)?))
     }
+    fn overlong(&self) -> Overlong {
+        Task::overlong(self)
+    }
+
     fn reads_windows(&self) -> bool {
         Task::reads_windows(self)
     }

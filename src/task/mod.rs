@@ -23,7 +23,7 @@ use crate::corpus::split::Split;
 use crate::corpus::{Case, Corpus, Example};
 use crate::error::{Error, Result};
 use crate::metric::{Reading, ScoreTable};
-use crate::prompt::PromptContext;
+use crate::prompt::{Overlong, PromptContext};
 use crate::run::Prediction;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -170,6 +170,11 @@ pub trait Task: Send + Sync + 'static {
     /// Whether [`Task::parse`] reads answers about the windows of a case's text ([`decisions::windows`]).
     fn reads_windows(&self) -> bool {
         false
+    }
+
+    /// What is done with a text that does not fit the model's positions beside its answer.
+    fn overlong(&self) -> Overlong {
+        Overlong::Shorten
     }
 
     /// What a sheet calls a case's text.

@@ -19,16 +19,18 @@ pub struct Sequence {
     pub supervised: Range<usize>,
     /// How often each supervised token counts in the loss; empty where all count once.
     pub weights: Vec<f32>,
+    /// Which supervised tokens are also evaluated on their own; empty where none are.
+    pub marked: Vec<bool>,
 }
 
 impl Sequence {
     /// A text whose every token is to be learnt.
     pub fn text(ids: Vec<u32>) -> Self {
-        Self { supervised: 1.min(ids.len())..ids.len(), ids, weights: vec![] }
+        Self { supervised: 1.min(ids.len())..ids.len(), ids, weights: vec![], marked: vec![] }
     }
     /// A prompt and the completion that is to be learnt.
     pub fn completion(ids: Vec<u32>, prompt_len: usize) -> Self {
-        Self { supervised: prompt_len.max(1)..ids.len(), ids, weights: vec![] }
+        Self { supervised: prompt_len.max(1)..ids.len(), ids, weights: vec![], marked: vec![] }
     }
 }
 
@@ -41,14 +43,18 @@ pub struct Batch {
     pub targets: Vec<u32>,
     /// Of every target; none where all count once.
     weights: Option<Vec<f32>>,
+    /// Places in `targets` that are evaluated on their own.
+    pub(super) marked: Vec<u32>,
 }
 
 impl Batch {
     pub fn pack<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Self {
         let (mut ids, mut lengths, mut tails, mut targets) = (vec![], vec![], vec![], vec![]);
-        let (mut weights, mut weighed) = (vec![], false);
+        let (mut weights, mut weighed, mut marked) = (vec![], false, vec![]);
         for s in sequences.into_iter().filter(|s| !s.supervised.is_empty()) {
             let read = s.supervised.end - 1; // the last supervised token is predicted, never read
+            let places = s.marked.iter().enumerate().filter(|(_, marked)| **marked);
+            marked.extend(places.map(|(at, _)| (targets.len() + at) as u32));
             tails.push(s.supervised.len());
             targets.extend_from_slice(&s.ids[s.supervised.clone()]);
             weighed |= !s.weights.is_empty();
@@ -60,7 +66,7 @@ impl Batch {
             lengths.push(read);
         }
         let (segments, tails) = (Segments::of_lengths(lengths), Segments::of_lengths(tails));
-        Self { ids, segments, tails, targets, weights: weighed.then_some(weights) }
+        Self { ids, segments, tails, targets, weights: weighed.then_some(weights), marked }
     }
 
     /// Tokens read by the model.
@@ -76,8 +82,20 @@ impl Batch {
 
     /// log p of every target without a graph: memory is one layer's.
     pub fn score(&self, model: &CausalLm) -> Result<Vec<f32>> {
+        Ok(self.score_marked(model)?.0)
+    }
+
+    /// As `score`, and how many of the marked targets are the likeliest token at their place.
+    pub(super) fn score_marked(&self, model: &CausalLm) -> Result<(Vec<f32>, usize)> {
         let hidden = model.hidden_detached(&self.ids, &self.segments, &self.tails)?;
-        Ok(model.logprobs(&hidden, &self.targets)?.to_vec1()?)
+        let logp = model.logprobs(&hidden, &self.targets)?.to_vec1()?;
+        if self.marked.is_empty() {
+            return Ok((logp, 0));
+        }
+        let rows = hidden.index_select(&Tensor::new(self.marked.as_slice(), hidden.device())?, 0)?;
+        let likeliest: Vec<u32> = model.logits(&rows)?.argmax(1)?.to_vec1()?;
+        let right = self.marked.iter().zip(likeliest).filter(|(at, id)| self.targets[**at as usize] == *id).count();
+        Ok((logp, right))
     }
 
     /// Adds the gradients of `loss`, summed over the targets, to `grads` and returns that sum and the cross-entropy, also summed.

@@ -1,5 +1,6 @@
 //! Training: packed batches, token-weighted losses (cross-entropy, DFT), AdamW, schedules, checkpoints, one loop for adapters and whole models.
 mod batch;
+mod evaluate;
 mod loss;
 mod muon;
 mod optimizer;
@@ -9,6 +10,7 @@ mod tagger;
 mod trainer;
 
 pub use batch::{Batch, Sequence, Sums, plan, plan_times};
+pub use evaluate::{Marked, mean_loss};
 pub use loss::Loss;
 pub use muon::{Muon, orthogonal};
 pub use optimizer::{AdamW, Gradients, Moments};
@@ -18,7 +20,7 @@ pub use tagger::{
     EpochScore, TaggerConfig, TaggerTrainer, TaggerUpdate, VALIDATION, class_weights, fit_tagger, read_validation,
 };
 pub(crate) use trainer::side_by_side;
-pub use trainer::{LogLine, LoopConfig, Trainer, gradients, mean_loss, read_log};
+pub use trainer::{LogLine, LoopConfig, Trainer, gradients, read_log};
 
 #[cfg(test)]
 mod tests;

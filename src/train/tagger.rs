@@ -151,6 +151,7 @@ pub fn fit_tagger(
                 targets: batch.iter().map(|w| w.labels.iter().flatten().count()).sum(),
                 tokens_per_sec: tokens as f64 / started.elapsed().as_secs_f64(),
                 eval_loss: None,
+                eval_tags: None,
             };
             each(&TaggerUpdate { line, of, epoch: epoch + 1, ends_epoch: i + 1 == per_epoch }, moments)?;
         }

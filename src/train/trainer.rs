@@ -1,5 +1,6 @@
 //! The loop: pack, sum losses over supervised tokens, clip, update, evaluate, keep the best, save, print a line.
 use super::batch::{Batch, Sequence, Sums, plan, plan_times};
+use super::evaluate::{Marked, evaluate};
 use super::loss::Loss;
 use super::muon::Muon;
 use super::optimizer::{AdamW, Gradients, Moments};
@@ -147,6 +148,9 @@ pub struct LogLine {
     pub tokens_per_sec: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_loss: Option<f64>,
+    /// The same of the validation part's inline tags alone, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_tags: Option<Marked>,
 }
 
 pub struct Trainer<'a> {
@@ -188,7 +192,8 @@ impl Trainer<'_> {
             progress.tokens += line.tokens;
             let due = progress.step % self.config.eval_every == 0 || progress.step == steps;
             if due {
-                line.eval_loss = self.evaluate(valid)?;
+                let found = evaluate(self.model, valid, self.config.batch_tokens)?;
+                (line.eval_loss, line.eval_tags) = (found.loss, found.marked);
                 self.judge(&mut progress, line.eval_loss)?;
                 progress.finished = progress.step == steps || self.gives_up(&progress);
             }
@@ -242,12 +247,8 @@ impl Trainer<'_> {
             targets,
             tokens_per_sec: tokens as f64 / started.elapsed().as_secs_f64(),
             eval_loss: None,
+            eval_tags: None,
         })
-    }
-
-    /// Mean loss (nats a supervised token) of the validation part; None without one.
-    pub fn evaluate(&self, valid: &[Sequence]) -> Result<Option<f64>> {
-        mean_loss(self.model, valid, self.config.batch_tokens)
     }
 
     fn judge(&self, progress: &mut Progress, loss: Option<f64>) -> Result<()> {
@@ -406,18 +407,6 @@ pub fn gradients(
     Ok(all)
 }
 
-/// Mean cross-entropy (nats a supervised token) of sequences, in batches of at most `batch_tokens`; None without any.
-pub fn mean_loss(model: &CausalLm, sequences: &[Sequence], batch_tokens: usize) -> Result<Option<f64>> {
-    let (mut loss, mut targets) = (0.0, 0);
-    let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
-    for batch in plan(&lengths, batch_tokens, 1, 0) {
-        let batch = Batch::pack(batch.iter().map(|&i| &sequences[i]));
-        loss -= batch.score(model)?.into_iter().map(f64::from).sum::<f64>();
-        targets += batch.targets.len();
-    }
-    Ok((targets > 0).then(|| loss / targets as f64))
-}
-
 impl LogLine {
     pub(super) fn json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|e| Error::failed(e.to_string()))
@@ -433,7 +422,10 @@ pub fn read_log(path: &Path) -> Result<Vec<LogLine>> {
 /// `… ` in front: the notebooks' runner keeps no line of progress.
 pub(super) fn print_line(l: &LogLine, steps: usize, seconds_a_step: f64) {
     let left = (seconds_a_step * (steps - l.step) as f64).round() as u64;
-    let eval = l.eval_loss.map(|e| format!("  eval {e:.4}")).unwrap_or_default();
+    let mut eval = l.eval_loss.map(|e| format!("  eval {e:.4}")).unwrap_or_default();
+    if let Some(tags) = &l.eval_tags {
+        eval.push_str(&format!(", tags {:.4}, {:.0} % of them right", tags.loss, 100.0 * tags.right));
+    }
     println!(
         "… step {:>5}/{steps}  loss {:.4}  lr {:.2e}  |g| {:.3}  {:>6.0} tok/s  eta {:02}:{:02}{eval}",
         l.step,

@@ -95,6 +95,7 @@ mod tests {
             targets: 10,
             tokens_per_sec: 1000.0,
             eval_loss,
+            eval_tags: None,
         };
         let training = Training {
             log: vec![line(1, None), line(2, Some(1.25))],

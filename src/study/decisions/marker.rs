@@ -13,7 +13,7 @@ use crate::corpus::{Case, Example};
 use crate::error::{Error, Result};
 use crate::generate::{Answers, Local, Pieces};
 use crate::io;
-use crate::prompt::{Constrain, Prompt};
+use crate::prompt::{Constrain, Overlong, Prompt};
 use crate::run::{Run, read_predictions, write_predictions};
 use crate::study::asking::ask;
 use crate::study::{PredictConfig, TrainConfig};
@@ -62,7 +62,8 @@ impl Marker {
             )));
         }
         let prompt = Prompt::named(&config.prompt, Task::context(&task))?;
-        let local = PredictConfig { constrain, ..PredictConfig::tuned(run, &config) }.open(&task)?;
+        let mut local = PredictConfig { constrain, ..PredictConfig::tuned(run, &config) }.open(&task)?;
+        local.overlong = Overlong::Shorten; // of unlabelled notes those that are too long are left out, see `Confidence::of`
         let pieces = Pieces::of(&local.tokenizer)?;
         Ok(Self { run: run.folder(), config, task, prompt, local, pieces })
     }

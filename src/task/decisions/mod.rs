@@ -35,7 +35,7 @@ use crate::ensemble::SpanConsensus;
 use crate::ensemble::spans::counts;
 use crate::error::{Error, Result};
 use crate::metric::{Reading, ScoreTable};
-use crate::prompt::{Exemplar, OpenEmbedder, PromptContext};
+use crate::prompt::{Exemplar, OpenEmbedder, Overlong, PromptContext};
 use score::Answered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -256,6 +256,11 @@ impl Task for DecisionTask {
         let text = |note: &Note| TrainingText { case: note.case.clone(), answer: self.tagged(note) };
         let times = vec![vec![1; train.len()]; epochs];
         Ok(TrainingTexts { train: train.iter().map(text).collect(), times, valid: valid.iter().map(text).collect() })
+    }
+
+    /// An answer is a copy of the note with tags: of a note that lost its end it can only be wrong.
+    fn overlong(&self) -> Overlong {
+        Overlong::Refuse
     }
 
     fn reads_windows(&self) -> bool {
