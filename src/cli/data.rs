@@ -1,5 +1,5 @@
 //! `dxlab data`: corpora: what is known, download, validate with row numbers, generate.
-use crate::corpus::decisions::{Category, Decisions};
+use crate::corpus::decisions::{Category, Decisions, check};
 use crate::corpus::leak::{Allowed, LIMIT};
 use crate::corpus::phenopacket::{self, Packets, is_packet, several_persons};
 use crate::corpus::synthetic::notes::{self, Layout, Size};
@@ -161,9 +161,22 @@ impl NotesOf {
     }
 }
 
-/// Says what a folder of notes with decisions holds, and what was left out.
-fn check_notes(all: &Decisions, folder: &Path) -> Result<()> {
-    all.warnings.iter().for_each(|warning| println!("{warning}"));
+/// Says what a folder of notes with decisions holds, and every problem: those given and those of reading it.
+fn check_notes(all: Result<Decisions>, mut problems: Vec<String>, folder: &Path) -> Result<()> {
+    let all = match all {
+        Ok(all) => all,
+        Err(e) if problems.is_empty() => return Err(e),
+        Err(_) => {
+            problems.iter().for_each(|problem| println!("{problem}"));
+            let n = problems.len();
+            return Err(Error::input(format!(
+                "{}: {n} problems, listed above; the folder cannot be read",
+                folder.display()
+            )));
+        }
+    };
+    problems.extend(all.warnings.iter().cloned().chain(check::across(&all)));
+    problems.iter().for_each(|problem| println!("{problem}"));
     let parts = [("training", &all.corpus.train), ("validation", &all.validation), ("test", &all.corpus.test)];
     for (part, notes) in parts {
         let mut counts = [0usize; Category::ALL.len()];
@@ -171,7 +184,7 @@ fn check_notes(all: &Decisions, folder: &Path) -> Result<()> {
         let counts: Vec<String> = Category::ALL.iter().zip(counts).map(|(c, n)| format!("{} {n}", c.tag())).collect();
         println!("{} {part} notes: {}", notes.len(), counts.join(", "));
     }
-    match all.warnings.len() {
+    match problems.len() {
         0 => Ok(()),
         n => Err(Error::input(format!("{}: {n} problems, listed above", folder.display()))),
     }
@@ -261,7 +274,8 @@ fn check_phenopackets(file: &Path) -> Result<()> {
     if packets.loose > 0 {
         println!("{} patients name no publication: each is a group of its own", packets.loose);
     }
-    match packets.warnings.len() + unread.obsolete.len() + unread.unknown.len() + unread.no_sign.len() {
+    let odd = unread.obsolete.len() + unread.unknown.len() + unread.no_sign.len() + unread.contradicted.len();
+    match packets.warnings.len() + odd {
         0 => Ok(()),
         n => Err(Error::input(format!("{}: {n} problems, listed above", file.display()))),
     }
@@ -272,7 +286,10 @@ fn is_phenopackets(file: &Path) -> bool {
     let json = |path: &Path| {
         let bytes = std::fs::read(path).unwrap_or_default();
         match phenopacket::json(&bytes) {
-            Ok(value) => is_packet(&value) || several_persons(&value).is_some(),
+            Ok(value) => {
+                let listed = value.as_array().is_some_and(|all| all.iter().any(is_packet));
+                is_packet(&value) || listed || several_persons(&value).is_some()
+            }
             Err(_) => String::from_utf8_lossy(&bytes).contains("\"phenotypicFeatures\""),
         }
     };
@@ -314,10 +331,13 @@ impl Data {
                 fetch::fetch(&source, &dir, |line| println!("{line}"))?;
             }
             Self::Check { file } if is_phenopackets(&file) => check_phenopackets(&file)?,
-            Self::Check { file } if Decisions::is_at(&file) => check_notes(&Decisions::open(&file)?, &file)?,
+            Self::Check { file } if Decisions::is_at(&file) => {
+                let problems = check::gold_files(&file)?;
+                check_notes(Decisions::open(&file), problems, &file)?;
+            }
             Self::Check { file } => {
                 if let Some(all) = file.to_str().map(Decisions::named).transpose()?.flatten() {
-                    return check_notes(&all, &file);
+                    return check_notes(Ok(all), Vec::new(), &file);
                 }
                 let report = crate::task::check(&file)?;
                 print!("{report}");

@@ -375,6 +375,17 @@ impl Score {
                 self.text.display()
             )));
         }
+        let count = |what: &str, names: &[&&String]| {
+            names.first().map(|first| format!("{} notes {what} (first: {first}): not scored", names.len()))
+        };
+        let (gold_alone, others): (Vec<&&String>, Vec<&&String>) =
+            without_text.iter().partition(|name| gold.contains_key(**name));
+        let folder = self.text.display();
+        let lost = [
+            count(&format!("with gold spans have no text in {folder}"), &gold_alone),
+            count(&format!("of {} have neither text nor gold spans", self.predictions.display()), &others),
+        ];
+        tell(&lost.into_iter().flatten().collect::<Vec<_>>());
         let answered = scored.iter().map(|&name| Answered {
             case_id: name.as_str(),
             group: name.split('_').next().unwrap_or(name),

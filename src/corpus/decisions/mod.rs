@@ -3,10 +3,12 @@
 //!
 //! - `tags`: the nine categories as inline tags, and what a tagged text holds
 //! - `read`: MedDec's files for users who have access, and the JSONL of the synthetic notes
+//! - `check`: every problem of such files, for `dxlab data check`
 //! - `lines`: that JSONL written, and notes read without their spans
 //! - `mentions`, `plans`: real text whose marked spans stand in for decisions
 //! - `statistics`: how many spans of which category, how long, how tangled
 //! - `strata`: sex, race and language of a patient, by the rules of the official scorer
+pub mod check;
 pub mod lines;
 mod mentions;
 mod plans;
@@ -24,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 /// Categories in the order of their numbers; "Legal/insurance" (10), "Other" (11) and "TBD" stand in gold files too and are out of scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
+#[serde(try_from = "Written", into = "u8")]
 pub enum Category {
     ContactRelated = 1,
     GatherInfo,
@@ -115,6 +117,30 @@ impl From<Category> for u8 {
     }
 }
 
+/// A category as files have it: its number, or words that begin with it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(u8),
+    Words(String),
+}
+
+impl TryFrom<Written> for Category {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let text = match written {
+            Written::Number(number) => return Self::try_from(number),
+            Written::Words(text) => text,
+        };
+        let words = text.trim();
+        let digits = words.trim_start_matches("Category").trim_start().split(|c: char| !c.is_ascii_digit()).next();
+        let number = digits.and_then(|digits| digits.parse::<u8>().ok());
+        let found = Self::of_tag(words).or_else(|| number.and_then(|number| Self::try_from(number).ok()));
+        found.ok_or_else(|| format!("category `{text}`: expected 1 to 9, as `3`, `Category 3: …` or `define_problem`"))
+    }
+}
+
 impl TryFrom<u8> for Category {
     type Error = String;
 
@@ -185,7 +211,13 @@ mod tests {
             assert_eq!(Category::try_from(category.number()), Ok(category));
             assert_eq!(Category::of_tag(category.tag()), Some(category));
         }
-        assert!(Category::try_from(10).is_err() && Category::of_tag("other").is_none());
+        assert!(Category::try_from(10u8).is_err() && Category::of_tag("other").is_none());
+        for written in ["5", "\"5\"", "\"Category 5: Drug related\"", "\"drug_decision\""] {
+            assert_eq!(serde_json::from_str::<Category>(written).unwrap(), Category::DrugDecision, "{written}");
+        }
+        for bad in ["10", "\"Category 10: Legal\"", "\"drugs\"", "\"\""] {
+            assert!(serde_json::from_str::<Category>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -185,7 +185,7 @@ pub(super) fn files(folder: &Path, ending: &str) -> Result<BTreeMap<String, Path
 }
 
 /// The text of a note: `text/NAME.txt`; an error names what was looked for.
-fn text_of(folder: &Path, name: &str) -> Result<String> {
+pub(super) fn text_of(folder: &Path, name: &str) -> Result<String> {
     note_text(&folder.join(format!("{name}.txt")))
 }
 
@@ -269,7 +269,7 @@ fn fits(span: Span, text: &str, place: &str, warnings: &mut Vec<String>) -> bool
 }
 
 /// One annotation; None where its category is out of scope.
-fn span_of(annotation: &Value, place: &str) -> Result<Option<Span>> {
+pub(super) fn span_of(annotation: &Value, place: &str) -> Result<Option<Span>> {
     let offset = |key: &str| {
         let found = annotation.get(key);
         let number = found.and_then(Value::as_u64).or_else(|| found?.as_str()?.trim().parse().ok());

@@ -60,31 +60,34 @@ struct Row {
     gender: String,
     #[serde(rename = "ETHNICITY")]
     ethnicity: String,
-    #[serde(rename = "LANGUAGE", default)]
+    #[serde(rename = "LANGUAGE")]
     language: String,
 }
 
+/// Columns that a `stats.csv` must have.
+const COLUMNS: [&str; 6] = ["SUBJECT_ID", "HADM_ID", "ROW_ID", "GENDER", "ETHNICITY", "LANGUAGE"];
+
 /// `stats.csv`: columns SUBJECT_ID, HADM_ID, ROW_ID, GENDER, ETHNICITY, LANGUAGE and whatever else. The key is the note's name,
-/// `SUBJECT_HADM_ROW`. An error names the row.
+/// `SUBJECT_HADM_ROW`. An error names the column that is missing, or the row.
 pub fn stats(path: &Path) -> Result<BTreeMap<String, Strata>> {
     let text = io::read_text(path)?;
-    if text.trim().is_empty() {
-        return Err(Error::input(format!(
-            "{}: the file is empty: expected the columns SUBJECT_ID, HADM_ID, ROW_ID, GENDER, ETHNICITY, LANGUAGE",
-            path.display()
-        )));
-    }
+    let place = path.display();
     let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let head = reader.headers().map_err(|e| Error::input(format!("{place}: {e}")))?.clone();
+    if head.is_empty() {
+        return Err(Error::input(format!("{place}: the file is empty: expected the columns {}", COLUMNS.join(", "))));
+    }
+    if let Some(missing) = COLUMNS.iter().find(|column| !head.iter().any(|title| title == **column)) {
+        let there = head.iter().collect::<Vec<_>>().join(", ");
+        return Err(Error::input(format!("{place}: no column `{missing}`: the file has {there}")));
+    }
     let mut all = BTreeMap::new();
     for (i, row) in reader.deserialize().enumerate() {
-        let wrong = |e: &dyn std::fmt::Display| {
-            let columns = "SUBJECT_ID, HADM_ID, ROW_ID, GENDER, ETHNICITY, LANGUAGE";
-            Error::input(format!("{} row {}: {e}: expected the columns {columns}", path.display(), i + 2))
-        };
-        let Row { subject, admission, row, gender, ethnicity, language } = row.map_err(|e: csv::Error| wrong(&e))?;
+        let Row { subject, admission, row, gender, ethnicity, language } =
+            row.map_err(|e: csv::Error| Error::input(format!("{place} row {}: {e}", i + 2)))?;
         let name = [subject, admission, row].map(|id| id.trim().trim_end_matches(".0").to_string()).join("_");
         if all.insert(name.clone(), Strata::of(&gender, &ethnicity, &language)).is_some() {
-            return Err(Error::input(format!("{} row {}: note `{name}` comes twice", path.display(), i + 2)));
+            return Err(Error::input(format!("{place} row {}: note `{name}` comes twice", i + 2)));
         }
     }
     Ok(all)
@@ -124,7 +127,15 @@ mod tests {
         std::fs::write(&path, format!("{head}\n1,100,10,F,WHITE,ENGL\n1,100,10,F,WHITE,ENGL\n")).unwrap();
         let error = stats(&path).unwrap_err();
         assert!(error.to_string().contains("row 3: note `1_100_10` comes twice") && error.exit_code() == 2);
-        std::fs::write(&path, "SUBJECT_ID,GENDER\n1,F\n").unwrap();
+        std::fs::write(&path, "SUBJECT_ID,HADM_ID,ROW_ID,GENDER,ETHNICITY\n1,2,3,F,WHITE\n").unwrap();
+        let error = stats(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("no column `LANGUAGE`: the file has SUBJECT_ID"),
+            "else everybody would speak no English: {error}"
+        );
+        std::fs::write(&path, "").unwrap();
+        assert!(stats(&path).unwrap_err().to_string().contains("the file is empty"));
+        std::fs::write(&path, format!("{head}\n1,100,10,F\n")).unwrap();
         assert!(stats(&path).unwrap_err().to_string().contains("row 2"));
     }
 }

@@ -39,7 +39,7 @@ impl Tag {
     }
 }
 
-/// What reads like a tag at one place: `</?name>` or `</?name#7>` of ASCII letters and `_`.
+/// What reads like a tag at one place: `</?name>` or `</?name#7>` of ASCII letters and `_`, in whatever letter case, and with white space before `>`.
 struct Mark {
     chars: usize,
     close: bool,
@@ -60,10 +60,12 @@ fn mark(text: &[char], at: usize) -> Option<Mark> {
         index = text.parse().ok().filter(|index| *index > 0 && !text.starts_with('0')); // one way to write a number
         after = if digits > 0 { &number[digits..] } else { after };
     }
+    let blanks = after.iter().take_while(|c| c.is_whitespace()).count();
+    after = &after[blanks..];
     if name.is_empty() || after.first() != Some(&'>') {
         return None;
     }
-    let name: String = name.iter().collect();
+    let name: String = name.iter().map(char::to_ascii_lowercase).collect();
     let tag = Category::of_tag(&name).zip(index).map(|(category, index)| Tag { category, index });
     Some(Mark { chars: text.len() - at - after.len() + 1, close, tag })
 }
@@ -81,6 +83,11 @@ impl Literal {
     /// Whether neither form of this tag stands in the note.
     pub fn leaves(&self, tag: Tag) -> bool {
         self.0.is_empty() || !(self.0.contains(&tag.open()) || self.0.contains(&tag.close()))
+    }
+
+    /// Whether the note has a mark of a model's reasoning as text.
+    pub fn has_reasoning(&self) -> bool {
+        ["<think>", "</think>"].iter().any(|mark| self.0.contains(*mark))
     }
 
     fn holds(&self, text: &[char]) -> bool {
@@ -168,6 +175,16 @@ mod tests {
             scanned("K < 3.1, <3, <>, </>, a<b, <x y>, <é>"),
             ("K < 3.1, <3, <>, </>, a<b, <x y>, <é>".into(), vec![])
         );
+    }
+
+    #[test]
+    fn a_tag_may_be_written_in_capitals_or_with_white_space_at_its_end() {
+        for answer in ["<Drug_Decision>lasix</DRUG_DECISION>", "<drug_decision >lasix</drug_decision\n>"] {
+            assert_eq!(scanned(answer), ("lasix".into(), vec![(0, 5, 5)]), "{answer}");
+        }
+        let note: Vec<char> = "see <Drug_Decision> or <drug_decision >: hold".chars().collect();
+        let found = scan(&note.iter().collect::<String>(), &Literal::of(&note));
+        assert_eq!((found.plain, found.unknown + found.unclosed.len()), (note, 0), "text where it stands in the note");
     }
 
     #[test]

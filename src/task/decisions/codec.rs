@@ -11,6 +11,7 @@
 //! no copy is looked for as the published system does ([`ladder`]). A span that is lost has a reason.
 use super::align::Alignment;
 use super::ladder::{ladder, similar_enough};
+use super::reward::content;
 use crate::corpus::decisions::tags::{Literal, Tag, scan};
 use crate::corpus::decisions::{Category, Span};
 use serde::{Deserialize, Serialize};
@@ -122,7 +123,7 @@ pub struct Untagged {
     pub unknown: usize,
 }
 
-/// Reads a tagged note; see the file's header.
+/// Reads a tagged note; see the file's header. Reasoning before the answer (up to `</think>`) is no part of it, unless the note itself has such a mark.
 pub fn untag(tagged: &str, note: &str) -> Untagged {
     let text: Vec<char> = note.chars().collect();
     read(tagged, &text, true, |plain, spans| {
@@ -145,7 +146,8 @@ pub type Placed = Result<(usize, usize, Match), Reason>;
 
 /// `once`: in an answer that is no copy a place of the note counts once for a category.
 fn read(tagged: &str, note: &[char], once: bool, place: impl FnOnce(&[char], &[Span]) -> Vec<Placed>) -> Untagged {
-    let scanned = scan(tagged, &Literal::of(note));
+    let literal = Literal::of(note);
+    let scanned = scan(if literal.has_reasoning() { tagged } else { content(tagged) }, &literal);
     let copied = scanned.plain == note;
     let mut found = Untagged { copied, unopened: scanned.unopened, unknown: scanned.unknown, ..Untagged::default() };
     let placed: Vec<Placed> = match copied {
@@ -377,6 +379,17 @@ mod tests {
             ),
             [Reason::Truncated]
         );
+    }
+
+    #[test]
+    fn reasoning_is_no_part_of_an_answer() {
+        let tagged = "Hold <drug_decision>aspirin</drug_decision>";
+        let answer = format!("<think>Maybe <gather_info>aspirin</gather_info>? No.</think>{tagged}");
+        let read = untag(&answer, "Hold aspirin");
+        assert_eq!((read.spans, read.copied), (vec![span(5, 12, 5)], true));
+        assert!(untag("<think>Hold <drug_decision>aspirin</drug_decision>", "Hold aspirin").spans.is_empty());
+        let note = "</think> Hold aspirin";
+        assert!(untag(&tag(note, &[span(14, 21, 5)]), note).copied, "a note may have such a mark as text");
     }
 
     #[test]

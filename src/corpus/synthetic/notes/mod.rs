@@ -297,6 +297,9 @@ pub fn write(seed: u64, size: &Size, layout: Layout, folder: &Path) -> Result<No
         return Err(Error::input(format!("{}: this is a file, expected a folder to write to", folder.display())));
     }
     let notes = make(seed, size)?;
+    if layout == Layout::MedDec {
+        refuse_others(&notes, folder)?;
+    }
     for (part, all) in [("train", &notes.train), ("validation", &notes.validation), ("test", &notes.test)] {
         match layout {
             Layout::Lines => {
@@ -321,10 +324,31 @@ pub fn write(seed: u64, size: &Size, layout: Layout, folder: &Path) -> Result<No
     Ok(notes)
 }
 
+/// Refuses a folder that holds notes which would stay there beside these: counts and gold spans would be of two corpora.
+fn refuse_others(notes: &Notes, folder: &Path) -> Result<()> {
+    let parts = [("train", &notes.train), ("validation", &notes.validation), ("test", &notes.test)];
+    let gold = parts.map(|(part, all)| (folder.join("gold").join(part), all.iter().collect::<Vec<_>>()));
+    let all = parts.iter().flat_map(|(_, all)| all.iter()).collect();
+    for (place, own) in gold.into_iter().chain([(folder.join("text"), all)]) {
+        let own: BTreeSet<&str> = own.iter().map(|note| note.case_id.as_str()).collect();
+        for entry in std::fs::read_dir(&place).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if !own.contains(name.as_str()) {
+                let (folder, path) = (folder.display(), path.display());
+                return Err(Error::input(format!("{folder}: holds other notes already ({path}): give a new folder")));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The data card.
 fn card(seed: u64, size: &Size, layout: Layout, notes: &Notes) -> String {
     let corpus = Corpus { name: String::new(), synthetic: true, train: notes.train.clone(), test: notes.test.clone() };
     let found = Statistics::of(&notes.train);
+    let all = || notes.train.iter().chain(&notes.validation).chain(&notes.test);
+    let mean = all().map(|note| note.input.chars().count()).sum::<usize>() as f64 / all().count().max(1) as f64;
     let [low, median, high] = found.quartiles().unwrap_or_default();
     let mut shares: Vec<(Category, f64)> = Category::ALL.map(|one| (one, 100.0 * found.share(one))).to_vec();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -339,6 +363,7 @@ fn card(seed: u64, size: &Size, layout: Layout, notes: &Notes) -> String {
         ("{shortest}", size.shortest.to_string()),
         ("{longest}", size.longest.to_string()),
         ("{digest}", corpus.digest()),
+        ("{mean}", format!("{mean:.0}")),
         ("{spans}", found.spans.to_string()),
         ("{shares}", shares.iter().map(share).collect::<Vec<_>>().join(", ")),
         ("{low}", low.to_string()),
