@@ -64,6 +64,9 @@ impl RankDiseases {
         let asked = self.asked(&mut bench.published)?;
         let kind = self.ranker.unwrap_or_else(|| bench.default_ranker());
         let ranker = bench.ranker(kind, Protocol::FileAsPublished)?;
+        if !ranker.uses_excluded() && asked.iter().any(|one| !one.signs.excluded.is_empty()) {
+            eprintln!("warning: the ranker {} does not use excluded signs", ranker.name());
+        }
         for one in asked {
             self.rank(&bench, &*ranker, &one)?;
         }
@@ -85,6 +88,16 @@ impl RankDiseases {
         packets.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         let (patients, unread) = library.patients_of(&packets.packets);
         eprint!("{unread}");
+        for one in &patients {
+            if one.signs.observed.is_empty() {
+                eprintln!("warning: patient `{}` has no sign that can be ranked by and is left out", one.id);
+            } else if one.group == one.id {
+                eprintln!(
+                    "warning: patient `{}` names no publication (`PMID:…` in metaData.externalReferences): nothing is left out of patients and annotations",
+                    one.id
+                );
+            }
+        }
         let asked: Vec<Asked> = patients
             .into_iter()
             .filter(|one| !one.signs.observed.is_empty())

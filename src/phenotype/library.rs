@@ -1,7 +1,7 @@
 //! What a ranker may know: candidate diseases, their annotations, and patients that were diagnosed before.
 use super::Signs;
 use super::knowledge::{Knowledge, single};
-use super::ontology::{Found, Ontology};
+use super::ontology::{Found, Ontology, Term};
 use crate::corpus::phenopacket::{Named, Packet};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,6 +44,8 @@ pub struct Unread {
     pub no_sign: BTreeMap<String, usize>,
     /// Given as observed and as excluded in one patient, as in files that follow a patient over years.
     pub both: BTreeMap<String, usize>,
+    /// Excluded in a patient who has a sign below it, which cannot be; both are used as they are.
+    pub contradicted: BTreeMap<String, usize>,
 }
 
 impl std::fmt::Display for Unread {
@@ -70,6 +72,10 @@ impl std::fmt::Display for Unread {
         }
         if !self.both.is_empty() {
             writeln!(f, "observed and excluded in one patient, taken as observed: {}", shown(&self.both))?;
+        }
+        if !self.contradicted.is_empty() {
+            let ids = shown(&self.contradicted);
+            writeln!(f, "excluded in a patient who has a special case of it, used as given: {ids}")?;
         }
         Ok(())
     }
@@ -236,6 +242,12 @@ impl Library {
             let name = self.ontology().name(both);
             return Err(Error::input(format!("`{name}` is given as observed and as excluded")));
         }
+        if let Some((below, above)) = contradiction(self.ontology(), &signs) {
+            let (below, above) = (self.ontology().name(below), self.ontology().name(above));
+            return Err(Error::input(format!(
+                "`{above}` is given as excluded, and `{below}`, a special case of it, as observed"
+            )));
+        }
         if signs.observed.is_empty() {
             let why = unread.to_string().trim_end().replace('\n', "; ");
             let why = if why.is_empty() { why } else { format!(" ({why})") };
@@ -254,7 +266,11 @@ impl Library {
             return match hpo.find(&id) {
                 Found::Unknown => Err(Error::input(format!("`{text}` is no id of {}", hpo.version))),
                 Found::Obsolete => {
-                    Err(Error::input(format!("`{text}` is obsolete in {}, without a successor", hpo.version)))
+                    let named = |&term: &Term| format!("{} ({})", hpo.name(term), hpo.id(term));
+                    let advice: Vec<String> = hpo.considered(&id).iter().map(named).collect();
+                    let advice =
+                        if advice.is_empty() { String::new() } else { format!("; consider {}", advice.join(" or ")) };
+                    Err(Error::input(format!("`{text}` is obsolete in {}, without a successor{advice}", hpo.version)))
                 }
                 _ => Ok(Named { id, label: String::new() }),
             };
@@ -310,7 +326,17 @@ fn signs(hpo: &Ontology, observed: &[Named], excluded: &[Named], unread: &mut Un
         *unread.both.entry(hpo.id(*term).into()).or_default() += 1;
     }
     excluded.retain(|term| !observed.contains(term));
-    Signs { observed: observed.into_iter().collect(), excluded: excluded.into_iter().collect() }
+    let signs = Signs { observed: observed.into_iter().collect(), excluded: excluded.into_iter().collect() };
+    if let Some((_, above)) = contradiction(hpo, &signs) {
+        *unread.contradicted.entry(hpo.id(above).into()).or_default() += 1;
+    }
+    signs
+}
+
+/// An observed sign and an excluded one above it.
+fn contradiction(hpo: &Ontology, signs: &Signs) -> Option<(Term, Term)> {
+    let above = |&term: &Term| Some((term, *hpo.ancestors(term).iter().find(|above| signs.excluded.contains(above))?));
+    signs.observed.iter().find_map(above)
 }
 
 #[cfg(test)]
@@ -381,6 +407,8 @@ pub(crate) mod tests {
         assert!(error(&["HP:77"], &[]).contains("`HP:77` is no id of small"));
         assert!(error(&["HP:9"], &[]).contains("obsolete"));
         assert!(error(&["HP:2"], &["HP:22"]).contains("as observed and as excluded"));
+        let contradicted = error(&["focal seizure"], &["seizure"]);
+        assert!(contradicted.contains("a special case of it, as observed"), "{contradicted}");
         assert!(error(&[], &[]).contains("no observed sign"));
     }
 

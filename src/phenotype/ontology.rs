@@ -50,6 +50,8 @@ pub struct Ontology {
     ids: HashMap<String, Found>,
     /// Lower-case name or exact synonym → term; a name goes before a synonym.
     names: HashMap<String, Term>,
+    /// Obsolete ids without a successor → the terms that the file says to consider.
+    considered: HashMap<String, Vec<Term>>,
     /// The term itself and all above it but the root and [`ABNORMALITY`], in no special order.
     ancestors: Vec<Vec<Term>>,
     signs: Vec<bool>,
@@ -90,7 +92,17 @@ impl Ontology {
             Ok(Entry { id: one.id.clone(), name: one.name.clone(), synonyms: one.synonyms.clone(), parents })
         };
         let entries = current.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-        Self::build(version, entries, ids)
+        let considered = stanzas.iter().filter(|one| one.obsolete && !one.consider.is_empty()).map(|one| {
+            let terms = one.consider.iter().filter_map(|id| ids.get(id)?.term()).collect();
+            (one.id.clone(), terms)
+        });
+        let considered = considered.collect();
+        Ok(Self { considered, ..Self::build(version, entries, ids)? })
+    }
+
+    /// Terms that the file says to consider in the place of an obsolete one without a successor.
+    pub fn considered(&self, id: &str) -> &[Term] {
+        self.considered.get(id).map_or(&[], Vec::as_slice)
     }
 
     fn build(version: &str, entries: Vec<Entry>, ids: HashMap<String, Found>) -> Result<Self, String> {
@@ -128,7 +140,17 @@ impl Ontology {
                 names.entry(synonym.to_lowercase()).or_insert(i as Term);
             }
         }
-        Ok(Self { version: version.into(), entries, ids, names, ancestors, signs, children, order })
+        Ok(Self {
+            version: version.into(),
+            entries,
+            ids,
+            names,
+            considered: HashMap::new(),
+            ancestors,
+            signs,
+            children,
+            order,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -257,6 +279,7 @@ struct Stanza {
     parents: Vec<String>,
     alt_ids: Vec<String>,
     replaced_by: Option<String>,
+    consider: Vec<String>,
     obsolete: bool,
 }
 
@@ -279,6 +302,7 @@ fn stanzas(text: &str) -> Result<Vec<Stanza>, String> {
             "is_a" => one.parents.push(first()),
             "alt_id" => one.alt_ids.push(value.into()),
             "replaced_by" => one.replaced_by = Some(first()),
+            "consider" => one.consider.push(first()),
             "is_obsolete" => one.obsolete = value == "true",
             "synonym" if value.contains("\" EXACT") => one.synonyms.extend(value.split('"').nth(1).map(String::from)),
             _ => {}

@@ -2,7 +2,7 @@
 //! where two terms meet.
 use super::knowledge::{Annotation, Frequency, Source};
 use super::library::{Left, Library};
-use super::ontology::Term;
+use super::ontology::{Ontology, Term};
 use std::collections::{BTreeMap, HashMap};
 
 /// Which rows of the file count for a candidate.
@@ -23,6 +23,8 @@ pub struct Profile {
     pub closure: Vec<(Term, f32)>,
     /// The disease does not have these.
     pub excluded: Vec<Term>,
+    /// Annotated terms of which no row says how often, counted as always; sorted.
+    pub unstated: Vec<Term>,
 }
 
 impl Profile {
@@ -39,6 +41,8 @@ impl Profile {
         }
         let (present, absent): (Vec<_>, Vec<_>) =
             terms.into_iter().partition(|(_, rows)| rows.iter().any(|one| !one.excluded));
+        let says_nothing = |rows: &[&Annotation]| rows.iter().all(|one| one.frequency == Frequency::Unstated);
+        let unstated = present.iter().filter(|(_, rows)| says_nothing(rows)).map(|(term, _)| *term).collect();
         let direct: Vec<(Term, f32)> = present.into_iter().map(|(term, rows)| (term, share(&rows))).collect();
         let mut closure: BTreeMap<Term, f32> = BTreeMap::new();
         for &(term, share) in &direct {
@@ -50,7 +54,20 @@ impl Profile {
         // a term's own row says more of it than rows below it
         closure.extend(direct.iter().copied());
         let excluded = absent.into_iter().map(|(term, _)| term).collect();
-        Self { direct, closure: closure.into_iter().collect(), excluded }
+        Self { direct, closure: closure.into_iter().collect(), excluded, unstated }
+    }
+
+    /// Whether a row says how often patients have this term, or the one below it that its share comes from.
+    pub fn is_stated(&self, ontology: &Ontology, term: Term) -> bool {
+        let stated = |term: &Term| self.unstated.binary_search(term).is_err();
+        let Some(share) = self.share(term) else { return false };
+        match self.annotated(term) {
+            Some(_) => stated(&term),
+            None => self
+                .direct
+                .iter()
+                .any(|(below, own)| *own == share && stated(below) && ontology.ancestors(*below).contains(&term)),
+        }
     }
 
     /// The share at a term, also where it is annotated below.

@@ -56,7 +56,10 @@ pub fn tables(path: &Path) -> Result<Vec<Table>> {
     }
     if tables.is_empty() {
         let path = path.display();
-        return Err(Error::input(format!("{path}: neither train.* nor test.* with ending {}", FORMATS.join(", "))));
+        return Err(Error::input(format!(
+            "{path}: neither train.* nor test.* with ending {}, and no phenopackets or notes with decisions either",
+            FORMATS.join(", ")
+        )));
     }
     let others = others(path);
     if let (Some(first), false) = (tables.first_mut(), others.is_empty()) {

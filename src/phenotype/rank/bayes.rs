@@ -323,6 +323,10 @@ impl Ranker for Bayes<'_> {
         "bayes"
     }
 
+    fn uses_excluded(&self) -> bool {
+        true
+    }
+
     fn scores(&self, signs: &Signs, left: Left) -> Vec<f32> {
         let parts = self.parts(signs, left).into_iter().zip(self.told(left));
         parts

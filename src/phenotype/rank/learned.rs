@@ -269,6 +269,10 @@ impl Ranker for Learned<'_> {
         "learned"
     }
 
+    fn uses_excluded(&self) -> bool {
+        true
+    }
+
     fn scores(&self, signs: &Signs, left: Left) -> Vec<f32> {
         let list = self.features.list(signs, left, &[]);
         list.scores(&self.weights, self.features.candidates())

@@ -96,7 +96,11 @@ impl<'a> LikelihoodRatio<'a> {
         let percent = |share: f32| format!("{:.0} %", 100.0 * share);
         if let Some(share) = profile.share(term) {
             let ratio = (share / profiles.background(term, share)).max(LEAST);
-            return (ratio, format!("in {} of patients with the disease", percent(share)));
+            let reason = match profile.is_stated(hpo, term) {
+                true => format!("in {} of patients with the disease", percent(share)),
+                false => "a sign of the disease, how often is not stated (counted as always)".into(),
+            };
+            return (ratio, reason);
         }
         let of_parent = |&parent: &Term| Some(profile.annotated(parent)? / hpo.children(parent).len() as f32);
         if let Some(share) = hpo.parents(term).iter().filter_map(of_parent).reduce(f32::max) {
@@ -140,6 +144,10 @@ impl Ranker for LikelihoodRatio<'_> {
         "likelihood-ratio"
     }
 
+    fn uses_excluded(&self) -> bool {
+        true
+    }
+
     fn scores(&self, signs: &Signs, left: Left) -> Vec<f32> {
         self.parts(signs, left).into_iter().map(|[observed, excluded]| observed + excluded).collect()
     }
@@ -154,6 +162,9 @@ impl Ranker for LikelihoodRatio<'_> {
             let ratio = self.excluded_one(term, profile);
             let reason = match (profile.excluded.contains(&term), profile.share(term)) {
                 (true, _) => "the disease excludes it, too".to_string(),
+                (false, Some(_)) if !profile.is_stated(self.library.ontology(), term) => {
+                    "absent, a sign of the disease, how often is not stated (counted as always)".to_string()
+                }
                 (false, Some(share)) => format!("absent, and {:.0} % of patients have it", 100.0 * share),
                 (false, None) => "absent, and no sign of the disease".to_string(),
             };
@@ -191,6 +202,20 @@ mod tests {
         close(ratio(&[], &["seizure"], "OMIM:2"), 1_000.0); // excluded by both
         close(ratio(&[], &["short stature"], "OMIM:1"), 0.75 / (1.0 - 0.5)); // the others: (1 + 0)/2
         close(ratio(&["short stature"], &[], "OMIM:2"), 1.0 / (1.0 / 3.0));
+    }
+
+    #[test]
+    fn a_frequency_that_no_row_states_is_not_given_as_one() {
+        let library = library();
+        let lr = LikelihoodRatio::of(&library);
+        let term = |name: &str| library.ontology().named(name).unwrap();
+        let reason = |name: &str, id: &str| {
+            let signs = Signs { observed: vec![term(name)], excluded: vec![] };
+            lr.contributions(&signs, library.candidate(id).unwrap(), Left::nothing())[0].reason.clone()
+        };
+        assert_eq!(reason("focal seizure", "OMIM:1"), "in 80 % of patients with the disease");
+        assert_eq!(reason("seizure", "OMIM:1"), "in 80 % of patients with the disease", "by the term below");
+        assert!(reason("short stature", "OMIM:2").contains("is not stated"));
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub trait Ranker: Send + Sync {
     /// A score for each candidate, in the order of [`Library::candidates`]; greater is better. Nothing of what is left out is used.
     fn scores(&self, signs: &Signs, left: Left) -> Vec<f32>;
 
+    /// Whether signs that were looked for and not found change the scores.
+    fn uses_excluded(&self) -> bool {
+        false
+    }
+
     /// The ranker whose score the contributions add up to, where it is not this one's.
     fn explained_by(&self) -> Option<&'static str> {
         None

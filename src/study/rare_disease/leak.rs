@@ -92,11 +92,31 @@ pub struct LeakSize {
     pub clean: f64,
     /// leaky − clean, with an interval by bootstrap over diseases.
     pub difference: Option<Estimate>,
+    /// The same with an interval by bootstrap over publications, in each resample over the diseases that still have both.
+    pub by_publication: Option<Estimate>,
+}
+
+/// The mean difference within diseases in each resample of publications; `value` where no disease keeps both kinds of patients. A case is (disease,
+/// leaky or clean, ranks).
+fn over_publications(cases: &[(&str, usize, &RankedCase)], k: usize, value: f64, bootstrap: &Bootstrap) -> Vec<f64> {
+    let groups: Vec<&str> = cases.iter().map(|(.., case)| case.group.as_str()).collect();
+    bootstrap.map_groups(&groups, |weights| {
+        let mut drawn: BTreeMap<&str, [(f64, f64); 2]> = BTreeMap::new();
+        for ((disease, side, case), &weight) in cases.iter().zip(weights) {
+            let (hits, n) = &mut drawn.entry(disease).or_default()[*side];
+            *hits += f64::from(weight) * f64::from(case.hit(k));
+            *n += f64::from(weight);
+        }
+        let both = drawn.values().filter(|sides| sides.iter().all(|(_, n)| *n > 0.0));
+        let rates: Vec<f64> = both.map(|[a, b]| a.0 / a.1 - b.0 / b.1).collect();
+        if rates.is_empty() { value } else { rates.iter().sum::<f64>() / rates.len() as f64 }
+    })
 }
 
 /// See [`LeakSize`]; none where no disease has both kinds.
 pub fn leak_size(cases: &[RankedCase], strata: &[Stratum], k: usize, bootstrap: &Bootstrap) -> Option<LeakSize> {
     let mut diseases: BTreeMap<&str, [(f64, f64); 2]> = BTreeMap::new();
+    let mut compared: Vec<(&str, usize, &RankedCase)> = vec![];
     for (case, stratum) in cases.iter().zip(strata) {
         let side = match stratum {
             Stratum::Leaky => 0,
@@ -104,6 +124,7 @@ pub fn leak_size(cases: &[RankedCase], strata: &[Stratum], k: usize, bootstrap: 
             _ => continue,
         };
         let Some((disease, _)) = case.gold.first() else { continue };
+        compared.push((disease, side, case));
         let (hits, n) = &mut diseases.entry(disease).or_default()[side];
         *hits += f64::from(case.hit(k));
         *n += 1.0;
@@ -122,7 +143,10 @@ pub fn leak_size(cases: &[RankedCase], strata: &[Stratum], k: usize, bootstrap: 
         rates.iter().zip(weights).map(|(both, &weight)| f64::from(weight) * (both[0] - both[1])).sum::<f64>() / total
     });
     let value = mean(0) - mean(1);
-    let difference = bootstrap.interval(draws).map(|(low, high)| Estimate { value, low, high, n: diseases.len() });
+    let estimate = |(low, high)| Estimate { value, low, high, n: diseases.len() };
+    let difference = bootstrap.interval(draws).map(estimate);
+    compared.retain(|(disease, ..)| diseases.contains_key(disease));
+    let by_publication = bootstrap.interval(over_publications(&compared, k, value, bootstrap)).map(estimate);
     Some(LeakSize {
         diseases: diseases.len(),
         leaky_patients: patients(0),
@@ -130,6 +154,7 @@ pub fn leak_size(cases: &[RankedCase], strata: &[Stratum], k: usize, bootstrap: 
         leaky: mean(0),
         clean: mean(1),
         difference,
+        by_publication,
     })
 }
 
