@@ -2,7 +2,7 @@
 use crate::error::{Error, Result};
 use crate::report::chapters::grid;
 use crate::run::Store;
-use crate::study::{GridConfig, TrainConfig};
+use crate::study::GridConfig;
 use crate::task;
 use clap::Args;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ impl GridOf {
         let config = GridConfig::read(&self.config)?;
         let store = Store::open(self.root.as_deref());
         let mut arms = config.arms()?;
-        let task = task::open(&TrainConfig::named(&config.base)?.corpus)?;
+        let task = task::open(&config.corpus()?)?;
         if let Some(stranger) = self.only.iter().find(|name| arms.iter().all(|arm| arm.name != **name)) {
             let known: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
             return Err(Error::input(format!("no arm `{stranger}`: there are {}", known.join(", "))));

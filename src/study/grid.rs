@@ -103,10 +103,19 @@ impl GridConfig {
         self.axes.iter().flat_map(|axis| &axis.arms).find(|setting| setting.name == arm)
     }
 
+    /// The base with what `set` changes of it.
+    fn changed_base(&self) -> Result<TrainConfig> {
+        space::apply(&TrainConfig::named(&self.base)?, &self.set).map_err(|e| Error::input(format!("`set`: {e}")))
+    }
+
+    /// The corpus of all arms, as configs name it.
+    pub fn corpus(&self) -> Result<String> {
+        Ok(self.changed_base()?.corpus)
+    }
+
     /// Every arm once, in order.
     pub fn arms(&self) -> Result<Vec<Arm>> {
-        let plain = TrainConfig::named(&self.base)?;
-        let base = space::apply(&plain, &self.set).map_err(|e| Error::input(format!("`set`: {e}")))?;
+        let (plain, base) = (TrainConfig::named(&self.base)?, self.changed_base()?);
         let (mut arms, mut seen): (Vec<Arm>, BTreeMap<&str, &Setting>) = Default::default();
         if self.seeds.is_empty() {
             return Err(Error::input("`seeds` is empty: give at least one"));
@@ -122,6 +131,12 @@ impl GridConfig {
             let config: TrainConfig =
                 space::apply(&base, &setting.set).map_err(|e| Error::input(format!("arm `{}`: {e}", setting.name)))?;
             config.check().map_err(|e| Error::input(format!("arm `{}`: {e}", setting.name)))?;
+            if config.corpus != base.corpus {
+                let name = &setting.name;
+                return Err(Error::input(format!(
+                    "arm `{name}`: another corpus than the grid's: arms are compared on the same cases; `corpus` belongs into [set]"
+                )));
+            }
             let (name, seeds) = (setting.name.clone(), self.seeds.clone());
             let (constrain, baseline, shown) = (setting.constrain, setting.baseline, setting.shown);
             if shown && baseline.is_none() {
@@ -135,9 +150,9 @@ impl GridConfig {
         Ok(arms)
     }
 
-    /// What is in `store` of this grid, on the corpus of its base.
+    /// What is in `store` of this grid, on its corpus.
     pub fn found(&self, store: &Store) -> Result<Grid> {
-        self.found_on(store, task::open(&TrainConfig::named(&self.base)?.corpus)?)
+        self.found_on(store, task::open(&self.corpus()?)?)
     }
 
     /// As [`GridConfig::found`] on a task that is at hand.
@@ -417,6 +432,11 @@ arms = [{ name = "lora" }, { name = "held", constrain = "labels" }]
             refused("r\" = 8", "rank\" = 8").contains("`set`: no training config with adapter.rank, training.epochs")
         );
         assert!(refused("[1, 2]", "[]").contains("`seeds` is empty"));
+        let other = refused("adapter.r\" = 4", "corpus\" = \"bc5cdr\"");
+        assert!(other.contains("arm `rank-4`: another corpus than the grid's"), "{other}");
+        let sealed: GridConfig =
+            toml::from_str(&GRID.replace("r\" = 8", "r\" = 8, corpus = \"findings-sealed\"")).unwrap();
+        assert_eq!(sealed.corpus().unwrap(), "findings-sealed");
         assert!(refused("adapter.r\" = 4", "training.epochs\" = 0").contains("arm `rank-4`: "));
         assert!(
             refused("constrain = \"labels\"", "shown = true").contains("arm `held`: `shown` is said of a baseline")

@@ -6,12 +6,14 @@ use crate::metric::Reading;
 use crate::report::kit::Slider;
 use crate::report::kit::display::{NONE, Table, difference, interval};
 use crate::study::{Answered, Asked, Kind};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Asks what is missing.
 const ASK: &str = "dxlab prompts configs/prompts.toml";
 
 /// The ways of one axis that were asked, one row each: tokens per case, the study's metric on the validation cases, its
-/// difference to the first way with p after Holm over the whole study, and the share of answers that could be read.
+/// difference to the first way with p after Holm over the whole study, the share of answers that could be read, and the share of cases that got the
+/// commonest answer: 1 for a model that says the same of every case.
 pub fn axis(asked: &Asked, name: &str) -> Result<Table> {
     let ((axis, ways), metric) = (asked.axis(name)?, &asked.study.metric);
     if ways.is_empty() {
@@ -26,7 +28,8 @@ pub fn axis(asked: &Asked, name: &str) -> Result<Table> {
         let ((prompt, new), read) = (tokens(model), &model.evaluation);
         let mut row = vec![way.name.clone(), format!("{prompt:.0}"), format!("{new:.0}")];
         let unread = read.get(Reading::Normalised, "parse_failure_rate").map(|e| format!("{:.2}", 1.0 - e.value));
-        row.extend([unread.unwrap_or(NONE.into()), interval(read.get(Reading::Normalised, metric))]);
+        row.extend([unread.unwrap_or(NONE.into()), format!("{:.2}", commonest(model))]);
+        row.push(interval(read.get(Reading::Normalised, metric)));
         match comparisons.iter().find(|row| row.a == first && row.b == way.name) {
             Some(row_) => {
                 let d = row_.difference.as_ref();
@@ -38,7 +41,7 @@ pub fn axis(asked: &Asked, name: &str) -> Result<Table> {
         rows.push(row);
     }
     let to_first = format!("difference to {first}");
-    let names = ["way", "prompt tokens", "new tokens", "read", metric, &to_first, "p (Holm)"];
+    let names = ["way", "prompt tokens", "new tokens", "read", "same answer", metric, &to_first, "p (Holm)"];
     Ok(Table::from_rows(&names, &rows))
 }
 
@@ -101,6 +104,15 @@ pub fn standing(asked: &Asked) -> Result<String> {
     })
 }
 
+/// Share of the cases that got the commonest answer, as it was read.
+fn commonest(model: &Answered) -> f64 {
+    let mut times = BTreeMap::<BTreeSet<&str>, usize>::new();
+    for one in &model.predictions {
+        *times.entry(one.answer.iter().map(String::as_str).collect()).or_default() += 1;
+    }
+    times.values().max().copied().unwrap_or_default() as f64 / model.predictions.len().max(1) as f64
+}
+
 /// Tokens per case: of the prompt, and of all answers to it.
 fn tokens(model: &Answered) -> (f64, f64) {
     let n = model.predictions.len().max(1) as f64;
@@ -112,6 +124,19 @@ fn tokens(model: &Answered) -> (f64, f64) {
 mod tests {
     use super::*;
     use crate::study::PromptStudy;
+
+    #[test]
+    fn a_model_that_says_the_same_of_most_cases_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let toy = crate::study::results::tests::toy(folder.path());
+        let mut same = toy.models.into_iter().next().unwrap();
+        for (i, one) in same.predictions.iter_mut().enumerate() {
+            one.answer = if i % 4 == 0 { vec!["ascites".into()] } else { vec!["gallstone".into(), "ascites".into()] };
+        }
+        assert_eq!(commonest(&same), 0.75);
+        same.predictions.clear();
+        assert_eq!(commonest(&same), 0.0);
+    }
 
     /// Of a study that nobody asked: what is shown says so and names the command.
     #[test]
