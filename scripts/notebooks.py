@@ -229,9 +229,9 @@ def labelled(label: str) -> tuple[Path, int]:
     sys.exit(f"dxlab: no figure or table `{label}`; there are: {', '.join(known)}")
 
 
-def reproduce(label: str, arguments) -> bool:
+def reproduce(label: str, place: tuple[Path, int], arguments) -> bool:
     """Run a notebook up to the cell of one figure or table, keep what it shows, and say whether it is what is stored."""
-    path, index = labelled(label)
+    path, index = place
     run = Run(path, arguments)
     steps.say(f"      {label}: {run.name}, cell {run.code.index(index) + 1} of {len(run.code)}")
     try:
@@ -280,10 +280,11 @@ def main() -> None:
     steps.own_findings()
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     paths = find(arguments.names)
+    place = labelled(arguments.reproduce) if arguments.reproduce is not None else None  # a mistyped label should not cost a build
     kernel.seed(check=False)  # a moment when nothing changed; otherwise the first cell would build for minutes, unseen
     try:
         if arguments.reproduce is not None:
-            sys.exit(not reproduce(arguments.reproduce, arguments))
+            sys.exit(not reproduce(arguments.reproduce, place, arguments))
         good = [one(path, arguments) for path in paths]
     except NoSuchKernel:
         sys.exit("dxlab: Jupyter does not know the kernel `dxlab`: run `make tools` and start this with .tools/venv/bin/python")
