@@ -394,8 +394,9 @@ pub(crate) mod tests {
     fn typed_signs_are_ids_or_names_and_errors_help() {
         let library = library();
         let texts = |all: &[&str]| all.iter().map(|one| one.to_string()).collect::<Vec<_>>();
-        let (signs, _) = library.typed(&texts(&["hp:3", "Short stature"]), &texts(&["fits"])).unwrap();
+        let (signs, _) = library.typed(&texts(&["hp:3", "Short stature"]), &texts(&["skull deformity"])).unwrap();
         assert_eq!((signs.observed.len(), signs.excluded.len()), (2, 1));
+        assert_eq!(library.typed(&texts(&["fits"]), &[]).unwrap().0.observed.len(), 1, "a synonym");
         let error = |observed: &[&str], excluded: &[&str]| {
             library.typed(&texts(observed), &texts(excluded)).unwrap_err().to_string()
         };
