@@ -166,7 +166,11 @@ fn check_notes(all: Result<Decisions>, mut problems: Vec<String>, folder: &Path)
     let all = match all {
         Ok(all) => all,
         Err(e) if problems.is_empty() => return Err(e),
-        Err(_) => {
+        Err(e) => {
+            let why = e.to_string();
+            if !problems.contains(&why) {
+                problems.push(why);
+            }
             problems.iter().for_each(|problem| println!("{problem}"));
             let n = problems.len();
             return Err(Error::input(format!(
@@ -274,7 +278,8 @@ fn check_phenopackets(file: &Path) -> Result<()> {
     if packets.loose > 0 {
         println!("{} patients name no publication: each is a group of its own", packets.loose);
     }
-    let odd = unread.obsolete.len() + unread.unknown.len() + unread.no_sign.len() + unread.contradicted.len();
+    let contradictions = unread.both.len() + unread.contradicted.len();
+    let odd = unread.obsolete.len() + unread.unknown.len() + unread.no_sign.len() + contradictions;
     match packets.warnings.len() + odd {
         0 => Ok(()),
         n => Err(Error::input(format!("{}: {n} problems, listed above", file.display()))),

@@ -40,7 +40,7 @@ pub trait Tokens: Send + Sync {
 /// What is done with a prompt longer than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlong {
-    /// An error that says how long it is.
+    /// The farthest neighbours are left out; where that is not enough, an error that says how long it is.
     Refuse,
     /// The farthest neighbours are left out, then the end of the finding, until the rest fits; instructions and fixed examples
     /// never are.
@@ -140,8 +140,7 @@ impl Encoder {
         let with = |shown: &str, dropped: usize| self.prompt_ids(&prompt.ask(&shots, dropped, shown), prompt.thinking);
         let (mut whole, mut dropped) = (with(input, 0)?, 0);
         let over = |ids: &[u32]| self.limit.is_some_and(|(limit, _)| ids.len() > limit);
-        let shorten = self.limit.is_some_and(|(_, overlong)| overlong == Overlong::Shorten);
-        while over(&whole) && shorten && dropped < shots.nearest.len() {
+        while over(&whole) && dropped < shots.nearest.len() {
             dropped += 1;
             whole = with(input, dropped)?;
         }
@@ -157,14 +156,14 @@ impl Encoder {
                 prompt.name
             ))
         };
-        if overlong == Overlong::Refuse {
-            return Err(too_long(
-                "nothing of this text may be left out: ask in windows (--window CHARS; [windows] in a training config), or leave more of the model's positions to the prompt (a lower --max-new, max_new)",
-            ));
-        }
         if empty > limit {
             return Err(too_long(
                 "the instructions alone do not fit; take a shorter prompt, or leave more of the model's positions to it (--max-new, max_new)",
+            ));
+        }
+        if overlong == Overlong::Refuse {
+            return Err(too_long(
+                "nothing of this text may be left out: ask in windows (--window CHARS; [windows] in a training config), or leave more of the model's positions to the prompt (a lower --max-new, max_new)",
             ));
         }
         // Starts of characters: keeping the first n characters is keeping the bytes before ends[n].

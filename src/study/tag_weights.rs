@@ -26,17 +26,35 @@ pub fn weigh_tags(texts: &mut [Sequence], tokenizer: &Tokenizer, weight: f64) ->
     }
 }
 
-/// Marks the supervised tokens that a tag's letters reach into, so that the evaluation tells of them alone too.
+/// Marks the supervised tokens with which tags open, so that the evaluation tells of them alone too: what follows the `<` of a tag is soon known, where
+/// one stands is what there is to learn.
 pub fn mark_tags(texts: &mut [Sequence], tokenizer: &Tokenizer) -> Result<()> {
     let pieces = Pieces::of(tokenizer)?;
     for text in texts.iter_mut() {
-        text.marked = of_tags(&pieces, &text.ids[text.supervised.clone()]);
+        let (places, marks) = tags_in(&pieces, &text.ids[text.supervised.clone()]);
+        let opens = |place: &Range<usize>| marks.iter().any(|mark| mark.opens && place.contains(&mark.bytes.start));
+        text.marked = places.iter().map(opens).collect();
     }
     Ok(())
 }
 
+/// A tag in the bytes of some tokens.
+struct TagBytes {
+    bytes: Range<usize>,
+    opens: bool,
+}
+
 /// Which tokens hold a letter of a tag.
 fn of_tags(pieces: &Pieces, tokens: &[u32]) -> Vec<bool> {
+    let (places, marks) = tags_in(pieces, tokens);
+    let inside = |place: &Range<usize>| {
+        marks.iter().any(|TagBytes { bytes, .. }| bytes.start < place.end && place.start < bytes.end)
+    };
+    places.iter().map(inside).collect()
+}
+
+/// Where each token lies in the bytes of all, and the tags there.
+fn tags_in(pieces: &Pieces, tokens: &[u32]) -> (Vec<Range<usize>>, Vec<TagBytes>) {
     let (mut bytes, mut places) = (Vec::new(), Vec::with_capacity(tokens.len()));
     for &token in tokens {
         let start = bytes.len();
@@ -45,9 +63,12 @@ fn of_tags(pieces: &Pieces, tokens: &[u32]) -> Vec<bool> {
     }
     let text = String::from_utf8_lossy(&bytes);
     let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-    let marks: Vec<Range<usize>> =
-        scan(&text, &Literal::default()).marks.into_iter().map(|mark| starts[mark.start]..starts[mark.end]).collect();
-    places.iter().map(|place| marks.iter().any(|mark| mark.start < place.end && place.start < mark.end)).collect()
+    let mark = |mark: Range<usize>| {
+        let bytes = starts[mark.start]..starts[mark.end];
+        TagBytes { opens: !text[bytes.clone()].starts_with("</"), bytes }
+    };
+    let marks = scan(&text, &Literal::default()).marks.into_iter().map(mark).collect();
+    (places, marks)
 }
 
 #[cfg(test)]
@@ -67,8 +88,9 @@ mod tests {
         weigh_tags(&mut texts, &tokenizer, 4.0).unwrap();
         let weights = &texts[0].weights;
         assert_eq!(weights.len(), made.len());
-        let heavier: Vec<bool> = weights.iter().map(|weight| *weight > 1.0).collect();
-        assert_eq!(texts[0].marked, heavier, "those that are evaluated on their own are those that weigh more");
+        let marked = made.iter().zip(&texts[0].marked).filter(|(_, marked)| **marked);
+        let opening: String = marked.map(|(id, _)| tokenizer.decode(&[*id], false).unwrap()).collect();
+        assert!(opening.contains('<') && !opening.contains('/') && opening.matches('<').count() == 1, "{opening}");
         assert!((weights.iter().sum::<f32>() / weights.len() as f32 - 1.0).abs() < 1e-5);
         // the naive twin: the text before each token, and whether a tag is open in letters there
         let heavy: String = made

@@ -1,4 +1,4 @@
-//! Cross-entropy of the validation part, of all its supervised tokens and of those that are marked in it (inline tags) alone.
+//! Cross-entropy of the validation part, of all its supervised tokens and of those that are marked in it (where inline tags open) alone.
 use super::batch::{Batch, Sequence, plan};
 use crate::error::Result;
 use crate::model::CausalLm;

@@ -148,7 +148,7 @@ pub struct LogLine {
     pub tokens_per_sec: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_loss: Option<f64>,
-    /// The same of the validation part's inline tags alone, where it has some.
+    /// The same of the tokens with which inline tags open in the validation part, where it has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_tags: Option<Marked>,
 }
@@ -424,7 +424,7 @@ pub(super) fn print_line(l: &LogLine, steps: usize, seconds_a_step: f64) {
     let left = (seconds_a_step * (steps - l.step) as f64).round() as u64;
     let mut eval = l.eval_loss.map(|e| format!("  eval {e:.4}")).unwrap_or_default();
     if let Some(tags) = &l.eval_tags {
-        eval.push_str(&format!(", tags {:.4}, {:.0} % of them right", tags.loss, 100.0 * tags.right));
+        eval.push_str(&format!(", opening tags {:.4}, {:.0} % of them known", tags.loss, 100.0 * tags.right));
     }
     println!(
         "… step {:>5}/{steps}  loss {:.4}  lr {:.2e}  |g| {:.3}  {:>6.0} tok/s  eta {:02}:{:02}{eval}",

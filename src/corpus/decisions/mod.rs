@@ -119,7 +119,7 @@ impl From<Category> for u8 {
 
 /// A category as files have it: its number, or words that begin with it.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a category from 1 to 9, as `3`, `Category 3: …` or `define_problem`")]
 enum Written {
     Number(u8),
     Words(String),
@@ -215,7 +215,8 @@ mod tests {
         for written in ["5", "\"5\"", "\"Category 5: Drug related\"", "\"drug_decision\""] {
             assert_eq!(serde_json::from_str::<Category>(written).unwrap(), Category::DrugDecision, "{written}");
         }
-        for bad in ["10", "\"Category 10: Legal\"", "\"drugs\"", "\"\""] {
+        assert!(serde_json::from_str::<Category>("3.5").unwrap_err().to_string().contains("from 1 to 9"));
+        for bad in ["10", "300", "-1", "null", "\"Category 10: Legal\"", "\"drugs\"", "\"\""] {
             assert!(serde_json::from_str::<Category>(bad).is_err(), "{bad}");
         }
     }

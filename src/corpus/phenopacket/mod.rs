@@ -216,7 +216,7 @@ fn pubmed(text: &str) -> Option<String> {
     let lower = text.trim().to_lowercase();
     let number = match lower.strip_prefix("pmid") {
         Some(rest) => rest.trim_start_matches([':', '_', ' ']),
-        None if lower.contains("pubmed") => lower.trim_end_matches('/').rsplit('/').next()?,
+        None if lower.contains("pubmed") => lower.split(['?', '#']).next()?.trim_end_matches('/').rsplit('/').next()?,
         None => return None,
     };
     let digits = number.trim().trim_end_matches('/');
@@ -396,6 +396,8 @@ mod tests {
             " PMID 7",
             "https://pubmed.ncbi.nlm.nih.gov/7/",
             "https://www.ncbi.nlm.nih.gov/pubmed/7",
+            "https://pubmed.ncbi.nlm.nih.gov/7/?from_term=x",
+            "https://pubmed.ncbi.nlm.nih.gov/7#abstract",
         ] {
             let file = TWO.replace(r#"{"id":"PMID:7"}"#, &format!(r#"{{"id":"DOI:1"}},{{"id":"{id}"}}"#));
             assert_eq!(packet(file.as_bytes()).unwrap().unwrap().0.publication.as_deref(), Some("PMID:7"), "{id}");

@@ -55,7 +55,7 @@ fn age(subject: &Subject) -> (Option<f64>, Vec<String>) {
     };
     let age = match (single, range) {
         (Some(one), _) => read(&one),
-        (None, Some(range)) => match (range.get("start"), range.get("end")) {
+        (None, Some(range)) => match ["start", "end"].map(|key| range.get(key).filter(|end| !end.is_null())).into() {
             (Some(start), Some(end)) => match read(start).zip(read(end)) {
                 Some((start, end)) if start > end => {
                     unread.push(format!("the ages from {start:.1} to {end:.1} years run backwards and are not used"));
@@ -111,6 +111,7 @@ mod tests {
             (r#"{"sex":"MALE","ageAtCollection":"P10Y"}"#, Some(10.0), ""),
             (r#"{"ageAtCollection":{"age":"P10Y"}}"#, Some(10.0), ""),
             (r#"{"ageRangeAtCollection":{"start":{"age":"P4Y"},"end":{"age":"P6Y"}}}"#, Some(5.0), ""),
+            (r#"{"ageRangeAtCollection":{"start":null,"end":{"age":"P6Y"}}}"#, Some(6.0), ""),
             (r#"{"ageAtCollection":5}"#, None, "the age `5` is no duration"),
             (r#"{"timeAtLastEncounter":{"ontologyClass":{"id":"HP:0003577"}}}"#, None, "given as `ontologyClass`"),
             (r#"{"timeAtLastEncounter":{"gestationalAge":{"weeks":20}}}"#, None, "given as `gestationalAge`"),

@@ -333,6 +333,9 @@ fn refuse_others(notes: &Notes, folder: &Path) -> Result<()> {
         let own: BTreeSet<&str> = own.iter().map(|note| note.case_id.as_str()).collect();
         for entry in std::fs::read_dir(&place).into_iter().flatten().flatten() {
             let path = entry.path();
+            if !path.extension().is_some_and(|ending| ending == "txt" || ending == "json") {
+                continue;
+            }
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             if !own.contains(name.as_str()) {
                 let (folder, path) = (folder.display(), path.display());
