@@ -131,8 +131,10 @@ fn far_neighbours_are_left_out_before_the_finding_is_shortened() {
     assert_eq!((none.dropped, none.cut, &none.ids), (3, 0, &alone));
     let cut = limited(alone.len() - 5);
     assert!(cut.dropped == 3 && cut.cut > 0);
-    let error = free.clone().limit(alone.len(), Overlong::Refuse).serve_case(&prompt, &case).unwrap_err();
-    assert_eq!(error.exit_code(), 2);
+    let refusing = |limit: usize| free.clone().limit(limit, Overlong::Refuse).serve_case(&prompt, &case);
+    assert_eq!(refusing(alone.len()).unwrap().ids, alone, "neighbours may go, of the text nothing");
+    let error = refusing(alone.len() - 5).unwrap_err();
+    assert!(error.exit_code() == 2 && error.to_string().contains("nothing of this text may be left out"), "{error}");
 }
 
 #[test]
