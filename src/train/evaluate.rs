@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Of the marked tokens alone.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Marked {
+pub struct MarkedTokens {
     pub tokens: usize,
     /// Mean cross-entropy, nats a token.
     pub loss: f64,
@@ -19,7 +19,7 @@ pub struct Marked {
 pub struct Evaluated {
     /// Mean cross-entropy, nats a supervised token.
     pub loss: Option<f64>,
-    pub marked: Option<Marked>,
+    pub marked: Option<MarkedTokens>,
 }
 
 /// Evaluates sequences in batches of at most `batch_tokens`.
@@ -37,7 +37,7 @@ pub fn evaluate(model: &CausalLm, sequences: &[Sequence], batch_tokens: usize) -
     let mean = |sum: f64, n: usize| sum / n as f64;
     Ok(Evaluated {
         loss: (targets > 0).then(|| mean(loss, targets)),
-        marked: (marked > 0).then(|| Marked {
+        marked: (marked > 0).then(|| MarkedTokens {
             tokens: marked,
             loss: mean(loss_marked, marked),
             right: mean(right as f64, marked),

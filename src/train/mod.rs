@@ -10,7 +10,7 @@ mod tagger;
 mod trainer;
 
 pub use batch::{Batch, Sequence, Sums, plan, plan_times};
-pub use evaluate::{Marked, mean_loss};
+pub use evaluate::{MarkedTokens, mean_loss};
 pub use loss::Loss;
 pub use muon::{Muon, orthogonal};
 pub use optimizer::{AdamW, Gradients, Moments};

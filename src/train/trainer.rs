@@ -1,6 +1,6 @@
 //! The loop: pack, sum losses over supervised tokens, clip, update, evaluate, keep the best, save, print a line.
 use super::batch::{Batch, Sequence, Sums, plan, plan_times};
-use super::evaluate::{Marked, evaluate};
+use super::evaluate::{MarkedTokens, evaluate};
 use super::loss::Loss;
 use super::muon::Muon;
 use super::optimizer::{AdamW, Gradients, Moments};
@@ -150,7 +150,7 @@ pub struct LogLine {
     pub eval_loss: Option<f64>,
     /// The same of the tokens with which inline tags open in the validation part, where it has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eval_tags: Option<Marked>,
+    pub eval_tags: Option<MarkedTokens>,
 }
 
 pub struct Trainer<'a> {
