@@ -88,15 +88,15 @@ impl RankDiseases {
         packets.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         let (patients, unread) = library.patients_of(&packets.packets);
         eprint!("{unread}");
-        for one in &patients {
-            if one.signs.observed.is_empty() {
-                eprintln!("warning: patient `{}` has no sign that can be ranked by and is left out", one.id);
-            } else if one.group == one.id {
-                eprintln!(
-                    "warning: patient `{}` names no publication (`PMID:…` in metaData.externalReferences): nothing is left out of patients and annotations",
-                    one.id
-                );
-            }
+        for one in patients.iter().filter(|one| one.signs.observed.is_empty()) {
+            eprintln!("warning: patient `{}` has no sign that can be ranked by and is left out", one.id);
+        }
+        if packets.loose > 0 {
+            eprintln!(
+                "warning: {} of {} patients name no publication (`PMID:…` in metaData.externalReferences): for them nothing is left out of patients and annotations",
+                packets.loose,
+                packets.packets.len()
+            );
         }
         let asked: Vec<Asked> = patients
             .into_iter()

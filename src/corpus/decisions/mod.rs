@@ -76,6 +76,13 @@ impl Category {
         Self::ALL.into_iter().find(|category| category.tag() == tag)
     }
 
+    /// The number of a category as files write it: of a tag, or the one that `3` or `Category 3: …` begins with, which may be out of scope.
+    fn number_in(text: &str) -> Option<u8> {
+        let text = text.trim();
+        let digits = text.trim_start_matches("Category").trim_start().split(|c: char| !c.is_ascii_digit()).next();
+        Self::of_tag(text).map(Self::number).or_else(|| digits?.parse().ok())
+    }
+
     /// As MedDec's gold files name it.
     pub fn title(self) -> &'static str {
         match self {
@@ -133,10 +140,7 @@ impl TryFrom<Written> for Category {
             Written::Number(number) => return Self::try_from(number),
             Written::Words(text) => text,
         };
-        let words = text.trim();
-        let digits = words.trim_start_matches("Category").trim_start().split(|c: char| !c.is_ascii_digit()).next();
-        let number = digits.and_then(|digits| digits.parse::<u8>().ok());
-        let found = Self::of_tag(words).or_else(|| number.and_then(|number| Self::try_from(number).ok()));
+        let found = Self::number_in(&text).and_then(|number| Self::try_from(number).ok());
         found.ok_or_else(|| format!("category `{text}`: expected 1 to 9, as `3`, `Category 3: …` or `define_problem`"))
     }
 }

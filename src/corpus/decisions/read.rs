@@ -286,20 +286,13 @@ pub(super) fn span_of(annotation: &Value, place: &str) -> Result<Option<Span>> {
 
 /// `3`, `"3"`, `"Category 3: Defining problem"` or `"define_problem"`; None for 0, 10, 11 and TBD.
 fn category_of(value: &Value, place: &str) -> Result<Option<Category>> {
-    let text = value.as_str().map(str::trim);
-    let number = match text {
-        Some(text) if text.eq_ignore_ascii_case("TBD") => return Ok(None),
-        Some(text) => {
-            if let Some(category) = Category::of_tag(text) {
-                return Ok(Some(category));
-            }
-            let digits = text.trim_start_matches("Category").trim_start();
-            digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<u64>().ok())
-        }
-        None => value.as_u64(),
+    let number = match value.as_str() {
+        Some(text) if text.trim().eq_ignore_ascii_case("TBD") => return Ok(None),
+        Some(text) => Category::number_in(text),
+        None => value.as_u64().and_then(|number| u8::try_from(number).ok()),
     };
     match number {
-        Some(number @ 1..=9) => Ok(Category::try_from(number as u8).ok()),
+        Some(number @ 1..=9) => Ok(Category::try_from(number).ok()),
         Some(0 | 10 | 11) => Ok(None),
         _ => Err(Error::input(format!(
             "{place}: category {value}: expected 1 to 9, as `3` or `Category 3: …` (10, 11 and TBD are left out)"

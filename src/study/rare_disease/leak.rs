@@ -198,4 +198,21 @@ mod tests {
         assert!((leak.difference.unwrap().value - 0.5).abs() < 1e-12);
         assert_eq!(leak_size(&cases[..1], &strata[..1], 10, &Bootstrap::default()), None);
     }
+
+    /// One disease, two leaky patients of two papers, one found: resamples of papers go from none found to all; of diseases there is one.
+    #[test]
+    fn the_interval_over_publications_knows_that_few_papers_decide() {
+        let case = |paper: &str, rank: usize| RankedCase {
+            case_id: paper.into(),
+            group: paper.into(),
+            gold: vec![("A".into(), Some(rank))],
+            listed: 10,
+            unknown: 0,
+            parsed: true,
+        };
+        let cases = [case("p1", 1), case("p2", 40), case("p3", 50)];
+        let leak = leak_size(&cases, &[Stratum::Leaky, Stratum::Leaky, Stratum::Clean], 10, &Bootstrap::default());
+        let found = leak.unwrap().by_publication.unwrap();
+        assert_eq!((found.value, found.low, found.high), (0.5, 0.0, 1.0));
+    }
 }
