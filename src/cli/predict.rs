@@ -93,6 +93,7 @@ enum ConstrainTo {
     Json,
     Tags,
     TagsReopened,
+    TagsNumbered,
 }
 
 impl Predict {
@@ -126,6 +127,7 @@ impl Predict {
                 ConstrainTo::Text => Constrain::Text,
                 ConstrainTo::Tags => Constrain::Tags,
                 ConstrainTo::TagsReopened => Constrain::TagsReopened,
+                ConstrainTo::TagsNumbered => Constrain::TagsNumbered,
             }),
             endpoint,
             vote,

@@ -3,13 +3,13 @@ use super::constraint::Constraint;
 use super::copy::copy_with_tags;
 use super::decode::{Constraints, Decoding, Generated, Limits, decode, stop_tokens};
 use super::grammar::Grammar;
-use super::insert::{Insertions, Spelling};
+use super::insert::{Insertions, Spelling, WhileOpen};
 use super::labels::{Count, Labels};
 use super::sample::Sampling;
 use super::trained_on::warn_of_other_base;
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
-use crate::corpus::decisions::tags::free_tags;
+use crate::corpus::decisions::tags::two_free_tags;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, default_device, resolve};
 use crate::prompt::{Constrain, Encoder, Overlong, Prompt, Thinking};
@@ -66,8 +66,8 @@ enum Applied {
     /// Every answer copies its own case's text and puts tags of clinical decisions in.
     Tagging {
         spelling: Arc<Spelling>,
-        /// A tag may be opened again while it is open.
-        reopens: bool,
+        /// What may be done while a tag is open.
+        rule: Constrain,
     },
 }
 
@@ -127,10 +127,9 @@ impl Local {
             Constrain::Labels => Applied::Shared(Box::new(Labels::new(labels, Count::Many, &self.tokenizer)?)),
             Constrain::Json => Applied::Shared(Box::new(Grammar::names(self.tokenizer.clone())?)),
             Constrain::Text => Applied::Quoting,
-            Constrain::Tags | Constrain::TagsReopened => Applied::Tagging {
-                spelling: Arc::new(Spelling::of(&self.tokenizer)?),
-                reopens: how == Constrain::TagsReopened,
-            },
+            Constrain::Tags | Constrain::TagsReopened | Constrain::TagsNumbered => {
+                Applied::Tagging { spelling: Arc::new(Spelling::of(&self.tokenizer)?), rule: how }
+            }
         };
         self.constraint = Some((how, applied));
         Ok(())
@@ -138,12 +137,18 @@ impl Local {
 
     /// The state of an answer that copies a case's text with tags of clinical decisions put in.
     fn insertions(&self, case: &Case) -> Result<Insertions> {
-        let Some((_, Applied::Tagging { spelling, reopens })) = &self.constraint else {
+        let Some((_, Applied::Tagging { spelling, rule })) = &self.constraint else {
             return Err(Error::failed("answers are not constrained to tags"));
         };
-        let tags = free_tags(&case.input).map(|tag| (tag.open(), tag.close()));
-        let made = Insertions::new(&case.input, &tags, &self.tokenizer, spelling);
-        made.map(|made| made.reopening(*reopens)).map_err(|e| named(e, &case.case_id))
+        let tags = two_free_tags(&case.input).map(|both| both.map(|tag| (tag.open(), tag.close())));
+        let (first, second) = (tags.clone().map(|[first, _]| first), tags.map(|[_, second]| second));
+        let rule = match rule {
+            Constrain::TagsReopened => WhileOpen::Again,
+            Constrain::TagsNumbered => WhileOpen::Second(second.to_vec()),
+            _ => WhileOpen::Nothing,
+        };
+        let made = Insertions::by(rule, &case.input, &first, &self.tokenizer, spelling);
+        made.map_err(|e| named(e, &case.case_id))
     }
 
     fn read(&self, prompt: &[u32], made: Generated) -> Result<Answer> {

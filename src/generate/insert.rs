@@ -2,7 +2,7 @@
 //! out is the text, tags aside, whatever the model; only where tags stand is the model's.
 //!
 //! ```text
-//! text      Hold aspirin.              a tag opens before a word and closes behind one, no category twice at a time (or the earlier is given up)
+//! text      Hold aspirin.              a tag opens before a word and closes behind one, no category twice at a time (but see [`WhileOpen`])
 //! allowed   Hold │ or │<               then of ` aspirin` │ ` <`, of `drug`, … the tags that begin so, of `aspirin`, `.` │ `</`
 //! answer    <drug_decision>Hold aspirin</drug_decision>.
 //! ```
@@ -77,15 +77,30 @@ struct Plan {
     closes: Vec<bool>,
     /// The last place where a tag may close.
     last: usize,
+    /// Those that may open anywhere, then the second tags of [`WhileOpen::Second`] in the same order.
     tags: Vec<Pair>,
+    /// How many may open anywhere.
+    first: usize,
     /// Whether a tag may be opened again while it is open.
     reopens: bool,
     /// By place in the text: the token that copies on from there, and how many it takes to the end.
     copies: Mutex<BTreeMap<usize, (u32, usize)>>,
 }
 
+/// What may open while a tag is open, beside other tags.
+pub enum WhileOpen {
+    /// Nothing of the same category: no span is lost, but a tag opened by mistake blocks its category until it closes.
+    Nothing,
+    /// The same tag again; the earlier one is then given up, and no span comes of it. A model that has opened a tag which it did not mean would
+    /// otherwise have to close it somewhere, and could mark nothing else with that tag until then.
+    Again,
+    /// Its second tag, such as `<drug_decision#1>` beside `<drug_decision>`: two spans of one category can cross or nest where the second begins
+    /// later, and none is lost. (Gold answers write a nested span with the plain tag, which cannot be told here.) There is one for each tag, in the
+    /// same order.
+    Second(Vec<(String, String)>),
+}
+
 /// An opening and a closing tag, and the fewest tokens that spell each from its byte `i` on.
-#[derive(Clone)]
 struct Pair {
     written: [Vec<u8>; 2],
     tokens: [Vec<usize>; 2],
@@ -116,9 +131,20 @@ pub struct Insertions {
 }
 
 impl Insertions {
+    /// An answer to `text` in which nothing of a category opens while its tag is open, see [`Insertions::by`].
+    pub fn new(
+        text: &str,
+        tags: &[(String, String)],
+        tokenizer: &Arc<Tokenizer>,
+        spelling: &Arc<Spelling>,
+    ) -> Result<Self> {
+        Self::by(WhileOpen::Nothing, text, tags, tokenizer, spelling)
+    }
+
     /// An answer to `text`; `tags` are pairs of an opening and a closing tag, each beginning with `<`. Fails for a text that the tokenizer does not
     /// give back.
-    pub fn new(
+    pub fn by(
+        rule: WhileOpen,
         text: &str,
         tags: &[(String, String)],
         tokenizer: &Arc<Tokenizer>,
@@ -138,32 +164,19 @@ impl Insertions {
                 false => Err(Error::input(format!("tags `{open}` and `{close}`: expected both to begin with `<`"))),
             }
         };
-        let tags = tags.iter().map(pair).collect::<Result<Vec<_>>>()?;
+        let (first, reopens) = (tags.len(), matches!(rule, WhileOpen::Again));
+        let second = if let WhileOpen::Second(second) = &rule { second.as_slice() } else { &[] };
+        if !second.is_empty() && second.len() != first {
+            return Err(Error::failed(format!("{first} tags and {} second ones: expected one for each", second.len())));
+        }
+        let tags = tags.iter().chain(second).map(pair).collect::<Result<Vec<_>>>()?;
         let (opens, closes) = bounds(text);
         let open = vec![None; tags.len()];
         let (tokenizer, spelling) = (tokenizer.clone(), spelling.clone());
         let last = closes.iter().rposition(|closes| *closes).unwrap_or_default();
         let (text, copies) = (text.into(), Mutex::default());
-        let plan = Plan { tokenizer, spelling, text, opens, closes, last, tags, reopens: false, copies };
+        let plan = Plan { tokenizer, spelling, text, opens, closes, last, tags, first, reopens, copies };
         Ok(Self { plan: Arc::new(plan), states: vec![State { at: 0, within: None, open, owes: false }] })
-    }
-
-    /// Whether a tag may be opened again while it is open; the earlier one is then given up, and no span comes of it. A model that has opened a
-    /// tag which it did not mean would otherwise have to close it somewhere, and could mark nothing else with that tag until then.
-    pub fn reopening(self, reopens: bool) -> Self {
-        let plan = &self.plan;
-        let plan = Plan {
-            tokenizer: plan.tokenizer.clone(),
-            spelling: plan.spelling.clone(),
-            text: plan.text.clone(),
-            opens: plan.opens.clone(),
-            closes: plan.closes.clone(),
-            last: plan.last,
-            tags: plan.tags.clone(),
-            reopens,
-            copies: Mutex::default(),
-        };
-        Self { plan: Arc::new(plan), states: self.states }
     }
 
     /// The tokens that go on most plainly, at most `most`: the rest of a tag that is certain, then the text.
@@ -285,8 +298,10 @@ impl Plan {
         let here = state.within.is_none();
         let opens = self.opens.get(state.at) == Some(&true) && state.at < self.last;
         let legal = move |tag: usize| {
+            // a second tag begins behind its first one and before that ends
+            let begun = tag < self.first || state.open[tag - self.first].is_some_and(|from| from < state.at);
             let (open, close) = match state.open[tag] {
-                None => (opens, false),
+                None => (opens && begun, false),
                 Some(from) => {
                     (opens && self.reopens && from < state.at, self.closes[state.at] && from < state.at && !opened_here)
                 }
@@ -393,9 +408,13 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn insertions(text: &str) -> (Arc<Tokenizer>, Insertions) {
+        insertions_by(WhileOpen::Nothing, text)
+    }
+
+    fn insertions_by(rule: WhileOpen, text: &str) -> (Arc<Tokenizer>, Insertions) {
         let tokenizer = Arc::new(tokenizer());
         let spelling = Arc::new(Spelling::of(&tokenizer).unwrap());
-        let made = Insertions::new(text, &tags(), &tokenizer, &spelling).unwrap();
+        let made = Insertions::by(rule, text, &tags(), &tokenizer, &spelling).unwrap();
         (tokenizer, made)
     }
 
@@ -436,8 +455,7 @@ pub(super) mod tests {
     fn a_tag_may_be_opened_again_where_that_is_allowed_and_closes_once() {
         let text = "Renal cyst, liver.\n(cyst)";
         let again = |answer: &str| {
-            let (tokenizer, state) = insertions(text);
-            let mut state = state.reopening(true);
+            let (tokenizer, mut state) = insertions_by(WhileOpen::Again, text);
             for id in tokenizer.encode(answer, false).unwrap() {
                 if !state.allowed(400).is_ok_and(|ids| ids.contains(&id)) {
                     return false;
@@ -456,11 +474,56 @@ pub(super) mod tests {
         ] {
             assert!(!again(answer), "{answer}");
         }
-        let (_, start) = insertions("Renal cyst, liver cyst. naïve 肝臓 (liver), [cyst] < 3");
+        let (_, start) = insertions_by(WhileOpen::Again, "Renal cyst, liver cyst. naïve 肝臓 (liver), [cyst] < 3");
         let mut generator = rand_chacha::ChaCha8Rng::seed_from_u64(6);
         for limit in [60, 90, 300].repeat(5) {
-            wander(&mut start.clone().reopening(true), limit, &mut generator);
+            wander(&mut start.clone(), limit, &mut generator);
         }
+    }
+
+    #[test]
+    fn a_second_tag_lets_spans_of_one_category_cross_and_opens_only_inside_the_first() {
+        let text = "Renal cyst, liver.\n(cyst)";
+        let second = || {
+            let numbered = |(open, close): (String, String)| (open.replace('>', "#1>"), close.replace('>', "#1>"));
+            WhileOpen::Second(tags().into_iter().map(numbered).collect())
+        };
+        let holds = |answer: &str| {
+            let (tokenizer, mut state) = insertions_by(second(), text);
+            for id in tokenizer.encode(answer, false).unwrap() {
+                if !state.allowed(400).is_ok_and(|ids| ids.contains(&id)) {
+                    return false;
+                }
+                state.accept(id).unwrap();
+            }
+            state.may_end().unwrap()
+        };
+        for answer in [
+            text,
+            "<x>Renal <x#1>cyst</x>, liver</x#1>.\n(cyst)",
+            "<x>Renal <x#1>cyst</x#1>, liver</x>.\n(cyst)",
+            "<x>Renal <x#1>cyst</x>, <x>liver</x#1>.\n(cyst</x>)",
+        ] {
+            assert!(holds(answer), "{answer}");
+        }
+        for answer in [
+            "<x#1>Renal cyst</x#1>, liver.\n(cyst)",
+            "<x><x#1>Renal cyst</x#1>, liver</x>.\n(cyst)",
+            "<x>Renal</x> <x#1>cyst</x#1>, liver.\n(cyst)",
+            "<x>Renal <x>cyst</x></x>, liver.\n(cyst)",
+            "<x>Renal <define_problem#1>cyst</define_problem#1></x>, liver.\n(cyst)",
+            "<x>Renal <x#1>cyst</x>, liver.\n(cyst)",
+        ] {
+            assert!(!holds(answer), "{answer}");
+        }
+        let (_, start) = insertions_by(second(), "Renal cyst, liver cyst. naïve 肝臓 (liver), [cyst] < 3");
+        let mut generator = rand_chacha::ChaCha8Rng::seed_from_u64(8);
+        for limit in [60, 90, 300].repeat(5) {
+            wander(&mut *start.fork(), limit, &mut generator);
+        }
+        let (tokenizer, _) = insertions(text);
+        let spelling = Arc::new(Spelling::of(&tokenizer).unwrap());
+        assert!(Insertions::by(WhileOpen::Second(tags()[..1].to_vec()), text, &tags(), &tokenizer, &spelling).is_err());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use endpoint::{
 };
 pub use engine::{Ask, Done, Drawn, Engine, Listen, Room};
 pub use grammar::Grammar;
-pub use insert::{Insertions, Spelling};
+pub use insert::{Insertions, Spelling, WhileOpen};
 pub use labels::{Count, Labels, read_labels};
 pub use pairs::{Pair, check_pairs, read_pairs, score};
 pub use rank::{By, Ranked, rank};

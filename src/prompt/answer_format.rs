@@ -16,6 +16,9 @@ pub enum Constrain {
     /// The same, and a tag may be opened again while it is open: the earlier one is given up, as in answers that are free.
     #[serde(rename = "tags-reopened")]
     TagsReopened,
+    /// As `Tags`, and while a tag is open the same tag with a number may open, as gold answers write crossing spans of one category.
+    #[serde(rename = "tags-numbered")]
+    TagsNumbered,
 }
 
 impl std::fmt::Display for Constrain {
@@ -26,6 +29,7 @@ impl std::fmt::Display for Constrain {
             Self::Text => "text",
             Self::Tags => "tags",
             Self::TagsReopened => "tags-reopened",
+            Self::TagsNumbered => "tags-numbered",
         })
     }
 }

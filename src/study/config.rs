@@ -291,6 +291,7 @@ impl PredictConfig {
             Constrain::Text => format!("{}-quoting", self.name),
             Constrain::Tags => format!("{}-tagging", self.name),
             Constrain::TagsReopened => format!("{}-reopening", self.name),
+            Constrain::TagsNumbered => format!("{}-numbered", self.name),
         };
         Self { name, constrain: Some(how), ..self.clone() }
     }

@@ -105,6 +105,7 @@ enum Held {
     Free,
     Tags,
     TagsReopened,
+    TagsNumbered,
 }
 
 impl Confidence {
@@ -156,6 +157,7 @@ impl Pseudo {
                 Held::Free => None,
                 Held::Tags => Some(Constrain::Tags),
                 Held::TagsReopened => Some(Constrain::TagsReopened),
+                Held::TagsNumbered => Some(Constrain::TagsNumbered),
             },
             allow_unclosed: self.allow_unclosed,
         };

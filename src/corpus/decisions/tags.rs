@@ -98,10 +98,16 @@ impl Literal {
 /// A tag of each category that can be put into a note and is read as a tag there: with the first number (none, 1, 2, …) under which it does not stand
 /// in the note as text.
 pub fn free_tags(note: &str) -> [Tag; 9] {
+    two_free_tags(note).map(|[first, _]| first)
+}
+
+/// The same, and beside each the next number that is free: the tag of a second span of that category which begins before the first one ends.
+pub fn two_free_tags(note: &str) -> [[Tag; 2]; 9] {
     let literal = Literal::of(&note.chars().collect::<Vec<_>>());
     Category::ALL.map(|category| {
         let free = |index: &usize| literal.leaves(Tag { category, index: *index });
-        Tag { category, index: (0..).find(free).unwrap_or_default() } // a note holds finitely many tags
+        let mut free = (0..).filter(free); // a note holds finitely many tags
+        [(); 2].map(|()| Tag { category, index: free.next().unwrap_or_default() })
     })
 }
 
@@ -207,6 +213,9 @@ mod tests {
         let tag = free_tags(note)[usize::from(Category::DrugDecision.number()) - 1];
         assert_eq!((tag.category, tag.index), (Category::DrugDecision, 2));
         assert!(free_tags(note).iter().filter(|tag| tag.index > 0).count() == 1);
+        let both =
+            |note: &str| two_free_tags(note)[usize::from(Category::DrugDecision.number()) - 1].map(|tag| tag.index);
+        assert_eq!([both(note), both("see <drug_decision#1>"), both("nothing")], [[2, 3], [0, 2], [0, 1]]);
         let answer = note.replace("hold aspirin", &format!("{}hold aspirin{}", tag.open(), tag.close()));
         let found = scan(&answer, &Literal::of(&note.chars().collect::<Vec<_>>()));
         assert_eq!(found.plain.into_iter().collect::<String>(), note);

@@ -59,7 +59,7 @@ impl<'a> Session<'a> {
     pub fn run(&mut self, done: &mut dyn FnMut(usize)) -> Result<()> {
         self.tell_of_the_journal();
         if self.finished > 0 {
-            println!("… {} of {} cases were answered before", self.finished, self.cases.len());
+            crate::process::tell(&format!("… {} of {} cases were answered before", self.finished, self.cases.len()));
             done(self.finished);
         }
         let limit = self.endpoint.client.max_incomplete;
