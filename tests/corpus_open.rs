@@ -63,7 +63,7 @@ fn ncbi_is_scored_by_its_name_like_any_corpus() {
             .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         assert!(run.status.success(), "{args:?}: {}", text(run.stderr));
-        text(run.stdout)
+        text(run.stdout) + &text(run.stderr)
     };
     let said = dxlab(&["baseline", "name-search", "--data", "ncbi", "--out", "a.jsonl"]);
     assert!(said.contains("document 8528200 comes twice; the first is kept"), "{said}");

@@ -159,6 +159,15 @@ fn what_is_wrong_is_named_and_exits_with_2() {
     std::fs::write(at.join("t.jsonl"), "{\"file_name\": \"x\", \"tagged\": \"y\"}\n").unwrap();
     let (code, _, error) = dxlab(at, &["decisions", "untag", "t.jsonl"]);
     assert!(code == 2 && error.contains("t.jsonl row 1: no `text` of note `x`: give --text DIR"), "{error}");
+    // answers are no offsets, and the text that a line carries is the one that its offsets are of
+    let (code, _, error) = dxlab(at, &[SCORE.as_slice(), &["--predictions", "t.jsonl"]].concat());
+    assert!(code == 2 && error.contains("`dxlab decisions untag t.jsonl --text DIR"), "{error}");
+    std::fs::create_dir(at.join("texts")).unwrap();
+    std::fs::write(at.join("texts/x.txt"), "another y").unwrap();
+    std::fs::write(at.join("own.jsonl"), "{\"file_name\": \"x\", \"text\": \"y\", \"tagged\": \"y\"}\n").unwrap();
+    let (code, _, error) = dxlab(at, &["decisions", "untag", "own.jsonl", "--text", "texts"]);
+    assert!(code == 2 && error.contains("own.jsonl row 1: its `text` is not that of texts/x.txt"), "{error}");
+    assert_eq!(dxlab(at, &["decisions", "untag", "own.jsonl"]).0, 0);
     let (code, _, error) = dxlab(at, &["decisions", "consensus", "p.json", "--support", "2"]);
     assert!(code == 2 && error.contains("threshold `support` is 2"), "{error}");
     let (code, out, error) = dxlab(at, &["data", "check", "notes"]);

@@ -303,7 +303,17 @@ impl Untag {
                 return Err(Error::input(format!("{place}: note `{name}` comes twice: keep one answer a note")));
             }
             let text = match (&texts, &self.text, &row.text) {
-                (Some(texts), Some(folder), _) => text_of(texts, &name, folder)?,
+                (Some(texts), Some(folder), own) => {
+                    let text = text_of(texts, &name, folder)?;
+                    if own.as_deref().is_some_and(|own| own != text) {
+                        let file = folder.join(format!("{name}.txt"));
+                        return Err(Error::input(format!(
+                            "{place}: its `text` is not that of {}, and offsets are places in one of them: leave out --text, or give the folder that was tagged",
+                            file.display()
+                        )));
+                    }
+                    text
+                }
                 (_, _, Some(text)) => text,
                 _ => return Err(Error::input(format!("{place}: no `text` of note `{name}`: give --text DIR"))),
             };

@@ -206,7 +206,7 @@ impl Abstracts {
     /// What is odd about the file is said: a repeated document is left out, a misplaced span still names its disease.
     fn cases(&self, dir: &Path, part: &str) -> Result<Vec<Finding>> {
         let read = read(&dir.join(part))?;
-        read.warnings.iter().for_each(|warning| println!("… {}: {part} {warning}", self.name));
+        read.warnings.iter().for_each(|warning| crate::process::tell(&format!("… {}: {part} {warning}", self.name)));
         Ok(as_cases(&read.documents, &DISEASE))
     }
     fn corpus(&self, dir: &Path) -> Result<Corpus> {

@@ -2,34 +2,43 @@
 use crate::corpus::{Case, Example};
 use crate::error::Result;
 use crate::generate::{Answer, Answers};
+use crate::process::tell;
 use crate::prompt::Prompt;
 use crate::run::Prediction;
 use crate::task::{AnyPrediction, AnyTask};
 use serde_json::Value;
 use std::time::Instant;
 
-/// Prints how far asking is, every tenth of the way.
+/// Tells how far a long work is, every tenth of the way; beside the results, as what is printed may be JSON.
 pub(super) struct Progress {
     of: usize,
+    /// What was done to that many.
+    done: &'static str,
     tenths: usize,
     started: Instant,
 }
 
 impl Progress {
+    /// Of so many answers.
     pub fn new(of: usize) -> Self {
-        Self { of, tenths: 0, started: Instant::now() }
+        Self::told(of, "answered")
+    }
+
+    /// Of so many things to which `done` happens, such as `measured`.
+    pub fn told(of: usize, done: &'static str) -> Self {
+        Self { of, done, tenths: 0, started: Instant::now() }
     }
 
     pub fn update(&mut self, done: usize) {
         if done * 10 / self.of > self.tenths {
             self.tenths = done * 10 / self.of;
             let left = self.started.elapsed().as_secs_f64() * (self.of - done) as f64 / done as f64;
-            println!("… {done}/{} answered, about {left:.0} s left", self.of);
+            tell(&format!("… {done}/{} {}, about {left:.0} s left", self.of, self.done));
         }
     }
 }
 
-/// Asks `model` about every case and reads its answers; prints how far it is every tenth of the way.
+/// Asks `model` about every case and reads its answers; tells how far it is every tenth of the way.
 pub fn ask(
     model: &dyn Answers,
     prompt: &Prompt,

@@ -307,7 +307,10 @@ impl Task for LabelTask {
         let all = labels.len();
         let labels: Vec<String> = labels.into_keys().filter(|label| !label.contains(',')).collect();
         if labels.len() < all {
-            println!("… {} of {all} training labels hold a comma and are not in the closed list", all - labels.len());
+            let lost = all - labels.len();
+            crate::process::tell(&format!(
+                "… {lost} of {all} training labels hold a comma and are not in the closed list"
+            ));
         }
         labels
     }

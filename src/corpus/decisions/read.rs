@@ -302,9 +302,14 @@ fn category_of(value: &Value, place: &str) -> Result<Option<Category>> {
 
 /// Predictions of a file, by note. Categories that are out of scope are left out; a note that comes twice is an error.
 pub fn predictions(path: &Path) -> Result<Vec<Predicted>> {
-    let value: Value = io::read_json(path)?;
     let place = path.display();
     let form = r#"[{"file_name": …, "predictions": [{"start_offset": …, "end_offset": …, "category": …}]}]"#;
+    if is_tagged(&io::read_text(path)?) {
+        return Err(Error::input(format!(
+            "{place}: these are answers, one a line, and no offsets: `dxlab decisions untag {place} --text DIR --out predictions.json` makes offsets of them"
+        )));
+    }
+    let value: Value = io::read_json(path)?;
     let rows = value.as_array().ok_or_else(|| Error::input(format!("{place}: not a list: expected {form}")))?;
     let mut seen = BTreeSet::new();
     rows.iter()
@@ -322,6 +327,13 @@ pub fn predictions(path: &Path) -> Result<Vec<Predicted>> {
             Ok(Predicted { file_name: name, predictions })
         })
         .collect()
+}
+
+/// Whether a file holds tagged text or predictions of `dxlab predict`, one JSON object a line.
+fn is_tagged(content: &str) -> bool {
+    let first = content.lines().find(|line| !line.trim().is_empty());
+    let row = first.and_then(|line| serde_json::from_str::<Value>(line).ok());
+    row.is_some_and(|row| row.get("raw").is_some() || row.get("tagged").is_some())
 }
 
 /// A note's name without `.json` or `.txt`.

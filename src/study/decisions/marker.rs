@@ -15,7 +15,7 @@ use crate::generate::{Answers, Local, Pieces};
 use crate::io;
 use crate::prompt::{Constrain, Overlong, Prompt};
 use crate::run::{Run, read_predictions, write_predictions};
-use crate::study::asking::ask;
+use crate::study::asking::{Progress, ask};
 use crate::study::{PredictConfig, TrainConfig};
 use crate::task::decisions::Note;
 use crate::task::{AnyPrediction, DecisionTask, Task};
@@ -206,11 +206,13 @@ impl Marker {
         patients: bool,
     ) -> Result<(Vec<(Confidence, Line)>, BTreeMap<Invalid, usize>)> {
         let (mut invalid, mut measured) = (BTreeMap::<Invalid, usize>::new(), Vec::new());
-        for (note, answer) in notes.iter().zip(answers) {
+        let mut said = Progress::told(notes.len(), "measured");
+        for (at, (note, answer)) in notes.iter().zip(answers).enumerate() {
             match self.judged(note, &answer.raw, allow_unclosed)? {
                 Ok((found, spans)) => measured.push((found, Line::pseudo(note, spans, &self.id(), patients))),
                 Err(why) => *invalid.entry(why).or_default() += 1,
             }
+            said.update(at + 1);
         }
         Ok((measured, invalid))
     }
