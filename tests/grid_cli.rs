@@ -96,7 +96,7 @@ fn every_arm_is_run_once_and_its_answers_are_kept() {
     }
     let after = grid(dir.path(), &["--show"]);
     assert_eq!(text(&before.stdout), text(&after.stdout));
-    assert!(text(&after.stdout).contains("3 of 3 arms were run, each with the seeds 1, 2"), "{after:?}");
+    assert!(text(&after.stdout).contains("3 of 3 arms were run, each with seeds 1, 2"), "{after:?}");
     let said =
         "not corrected; p is corrected (Holm) over the 2 comparisons of the grid, 2000 resamples of cases and seeds";
     assert!(text(&after.stdout).contains(said), "{after:?}");
@@ -150,7 +150,7 @@ fn a_grid_runs_seed_by_seed_and_keeps_what_each_gave() {
         "{said}{}",
         text(&one.stderr)
     );
-    assert!(said.contains("; four only with 2; two only with 2"), "{said}");
+    assert!(said.contains("; four only with seed 2; two only with seed 2"), "{said}");
     let answers_of = |seed: &str| -> Vec<String> {
         let arms = std::fs::read_dir(dir.path().join("runs")).unwrap().flatten().map(|arm| arm.path());
         let fours = arms.filter(|arm| arm.file_name().unwrap().to_string_lossy().starts_with("arm-four-"));

@@ -19,6 +19,10 @@ pub struct VoteOver {
     /// The one answer that is on average nearest to all (minimum Bayes risk), in the place of a vote label by label
     #[arg(long, conflicts_with = "share")]
     consensus: bool,
+    /// Keep known labels (those of training cases) of the first file only, and new labels of the other files only: a search for known names, and a
+    /// model that also finds others
+    #[arg(long, conflicts_with_all = ["share", "consensus"])]
+    known_first: bool,
     /// Where the combined predictions go
     #[arg(long)]
     out: PathBuf,
@@ -39,7 +43,11 @@ impl VoteOver {
         one_corpus(&named)?;
         let task = self.how.task(&named[0].1)?;
         let runs: Vec<_> = named.into_iter().map(|(_, predictions)| reread(&*task, predictions)).collect();
-        let rule = if self.consensus { Rule::Consensus } else { Rule::Share(self.share) };
+        let rule = match (self.consensus, self.known_first) {
+            (true, _) => Rule::Consensus,
+            (_, true) => Rule::Known,
+            _ => Rule::Share(self.share),
+        };
         let made = combine(&*task, &runs, rule)?;
         write_predictions(&self.out, &made)?;
         println!("{}: {} cases, {} runs", self.out.display(), made.len(), runs.len());

@@ -2,7 +2,7 @@
 use crate::ensemble::consensus;
 use crate::error::{Error, Result};
 use crate::run::{Prediction, Sample, Voted};
-use crate::task::{AnyPrediction, AnyTask, Combined, Task, typed_predictions};
+use crate::task::{AnyPrediction, AnyTask, Combined, LabelTask, Task, typed_predictions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -14,6 +14,9 @@ pub enum Rule {
     Share(f64),
     /// The one answer that is on average nearest to all ([`crate::ensemble::consensus`]); of label sets.
     Consensus,
+    /// Of labels that training cases have, those of the first answer; of others, those of any other answer. For a search for known names and a
+    /// model that also finds new ones; of label sets.
+    Known,
 }
 
 /// One prediction per case from those of several runs on the same cases, in the order of the first. Tokens and seconds are summed over the
@@ -28,8 +31,23 @@ pub fn combine(task: &dyn AnyTask, runs: &[Vec<AnyPrediction>], rule: Rule) -> R
     {
         return Err(Error::input(format!("share {share}: expected above 0 and at most 1")));
     }
+    let known: BTreeSet<String> = match rule {
+        Rule::Known => {
+            let labels = labels_of(task)?;
+            labels.corpus.train.iter().flat_map(|case| &case.gold).map(|label| labels.normalise(label)).collect()
+        }
+        _ => BTreeSet::new(),
+    };
     let names: BTreeSet<String> = runs.iter().filter_map(|run| run.first()).map(Prediction::source).collect();
-    let model = format!("vote of {}: {}", runs.len(), names.into_iter().collect::<Vec<_>>().join("; "));
+    let model = match rule {
+        // the order decides
+        Rule::Known => {
+            let sources = runs.iter().filter_map(|run| run.first()).map(Prediction::source).collect::<Vec<_>>();
+            let (search, others) = sources.split_first().map_or(("", &[][..]), |(first, others)| (first, others));
+            format!("known labels of {search}; new ones of {}", others.join("; "))
+        }
+        _ => format!("vote of {}: {}", runs.len(), names.into_iter().collect::<Vec<_>>().join("; ")),
+    };
     let one = |own: &AnyPrediction| {
         let find = |run: &Vec<AnyPrediction>| {
             let found = run.iter().find(|p| p.case_id == own.case_id).cloned();
@@ -51,6 +69,12 @@ pub fn combine(task: &dyn AnyTask, runs: &[Vec<AnyPrediction>], rule: Rule) -> R
             Rule::Consensus => {
                 let nearest = &all[nearest(task, &all)?];
                 Combined { answer: nearest.answer.clone(), raw: nearest.raw.clone(), parsed: nearest.parsed, ..voted }
+            }
+            Rule::Known => {
+                let labels = labels_of(task)?;
+                let answer = known_and_new(labels, &known, &all)?;
+                let raw = labels.target(&answer);
+                Combined { answer: crate::io::to_value(&answer)?, raw, ..voted }
             }
         };
         let sample = |p: &AnyPrediction| Sample { raw: p.raw.clone(), logprob: p.logprob, new_tokens: p.new_tokens };
@@ -80,11 +104,27 @@ fn written(task: &dyn AnyTask, answer: &AnyPrediction) -> Result<String> {
     }
 }
 
+fn labels_of(task: &dyn AnyTask) -> Result<&LabelTask> {
+    task.as_labels().ok_or_else(|| Error::input(format!("task `{}`: this rule is of sets of labels", task.name())))
+}
+
+/// The labels of the first answer that are `known` (normalised), then those of the other answers that are not, each once.
+fn known_and_new(labels: &LabelTask, known: &BTreeSet<String>, answers: &[AnyPrediction]) -> Result<Vec<String>> {
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    for (at, answer) in typed_predictions(labels, answers)?.into_iter().enumerate() {
+        for label in answer.answer {
+            let normalised = labels.normalise(&label);
+            if known.contains(&normalised) == (at == 0) && seen.insert(normalised) {
+                found.push(label);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Which of the answers to one case is on average nearest to all, labels normalised.
 fn nearest(task: &dyn AnyTask, answers: &[AnyPrediction]) -> Result<usize> {
-    let labels = task
-        .as_labels()
-        .ok_or_else(|| Error::input(format!("task `{}`: a consensus is of sets of labels", task.name())))?;
+    let labels = labels_of(task)?;
     let set = |p: &Prediction| p.answer.iter().map(|label| labels.normalise(label)).collect::<BTreeSet<String>>();
     let sets: Vec<_> = typed_predictions(labels, answers)?.iter().map(set).collect();
     Ok(consensus(&sets).unwrap_or(0))
@@ -94,7 +134,6 @@ fn nearest(task: &dyn AnyTask, answers: &[AnyPrediction]) -> Result<usize> {
 mod tests {
     use super::*;
     use crate::corpus::{Corpus, Finding};
-    use crate::task::LabelTask;
 
     #[test]
     fn runs_vote_label_by_label_or_agree_on_one_answer() {
@@ -113,6 +152,19 @@ mod tests {
                 ..Prediction::of(&examples[0], read.answer, raw)
             }]
         };
+        let search = ["cyst, abscess", "stone, gallstone ileus, abscess", "mass, Abscess"].map(answered);
+        let made = combine(&task, &search, Rule::Known).unwrap().remove(0);
+        assert_eq!(
+            made.answer,
+            serde_json::json!(["cyst", "gallstone ileus", "abscess"]),
+            "known by the first, new by others"
+        );
+        assert_eq!(AnyTask::parse(&task, &made.raw, &examples[0].case).answer, made.answer);
+        assert!(
+            made.model.starts_with("known labels of cyst, abscess · p; ") && made.model.contains("new ones of stone"),
+            "{}",
+            made.model
+        );
         let runs = ["cyst, stone", "cyst, mass", "stone, cyst"].map(answered);
         let labels = |rule| {
             let made = combine(&task, &runs, rule).unwrap().remove(0);

@@ -70,6 +70,18 @@ impl<T: Task> Results<T> {
         Self::of(task, &named.iter().map(|(name, run)| (name.as_str(), *run)).collect::<Vec<_>>())
     }
 
+    /// The same without arms of grids and the runs of their seeds (`NAME-s7`), which tables of the grid show.
+    pub fn without_arms(mut self) -> Self {
+        let arms: std::collections::BTreeSet<String> = self
+            .models
+            .iter()
+            .filter(|model| model.run.spec.kind == "arm")
+            .map(|model| model.run.spec.name.clone())
+            .collect();
+        self.models.retain(|model| !arms.contains(without_seed(&model.run.spec.name)));
+        self
+    }
+
     fn add(&mut self, name: &str, run: &Run) -> Result<()> {
         let answers = match run.spec.kind.as_str() {
             "arm" => ArmResult::first_seed(run, &self.task)?,
@@ -211,6 +223,26 @@ pub fn kept(folder: &Path, names: &[&str]) -> Result<Vec<(String, Option<Evaluat
     Ok(all)
 }
 
+/// Comparisons that `dxlab compare --out` wrote; none where the file is not there.
+pub fn kept_comparisons(path: &Path) -> Result<Vec<Comparison>> {
+    #[derive(serde::Deserialize)]
+    struct Kept {
+        comparisons: Vec<Comparison>,
+    }
+    if !path.is_file() {
+        return Ok(vec![]);
+    }
+    Ok(io::read_json::<Kept>(path)?.comparisons)
+}
+
+/// The name of an arm in that of the run of one of its seeds: `dora` of `dora-s7`; a name without a seed as it is.
+pub fn without_seed(name: &str) -> &str {
+    match name.rsplit_once("-s") {
+        Some((arm, seed)) if !seed.is_empty() && seed.bytes().all(|byte| byte.is_ascii_digit()) => arm,
+        _ => name,
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -307,6 +339,29 @@ pub(crate) mod tests {
         let change = rows[0].change.as_ref().unwrap();
         assert!(change.value == 0.0 && change.low < 0.0 && change.high > 0.0, "{change:?}");
         assert!(here.moved(&here, "micro_f1").is_err(), "the same cases are compared in pairs");
+    }
+
+    #[test]
+    fn kept_comparisons_are_those_that_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = toy(folder.path()).compare(&[("bad", "good")], "micro_f1").unwrap();
+        let path = folder.path().join("pairs.json");
+        assert_eq!(kept_comparisons(&path).unwrap(), []);
+        io::write_json(&path, &serde_json::json!({ "bootstrap": 1, "comparisons": rows })).unwrap();
+        assert_eq!(kept_comparisons(&path).unwrap(), rows);
+    }
+
+    #[test]
+    fn arms_and_the_runs_of_their_seeds_can_be_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = |kind: &str, other: &str| {
+            let mut found = toy(folder.path());
+            (found.models[0].run.spec.kind, found.models[0].run.spec.name) = (kind.into(), "dora".into());
+            found.models[1].run.spec.name = other.into();
+            found.without_arms().models.len()
+        };
+        assert_eq!([left("arm", "dora-s7"), left("arm", "lora-s7"), left("predict", "dora-s7")], [0, 1, 2]);
+        assert_eq!(["dora-s7", "dora-s7x", "dora-s", "lora"].map(without_seed), ["dora", "dora-s7x", "dora-s", "lora"]);
     }
 
     #[test]

@@ -163,7 +163,7 @@ pub fn remedies(analysis: &Analysis, model: &str, others: &[(&str, &str)]) -> Re
         Ok([vec![change.to_string(), other.to_string()], cells.to_vec(), tail.to_vec()].concat())
     };
     let rows = others.iter().map(row).collect::<Result<Vec<_>>>()?;
-    let balance = "errors a hundred cases, difference";
+    let balance = "difference per 100 cases";
     let names = ["change", "run", "errors", "fixed", "share fixed", "new errors", balance, "detectable"];
     Ok(Table::from_rows(&names, &rows))
 }

@@ -2,12 +2,14 @@
 use super::failures;
 use super::results::differences as rows_of;
 use crate::error::Result;
+use crate::generate::base_id;
 use crate::metric::{Estimate, compare_seeds, over_seeds};
 use crate::report::kit::canvas::{SIZE, font};
 use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval, number};
 use crate::report::kit::{Slider, figures};
-use crate::run::{Run, flatten};
-use crate::study::{Analysis, Grid, Results, Setting, TrainingCost};
+use crate::run::{NUMERICS_VERSION, Run, Store, flatten};
+use crate::study::results::without_seed;
+use crate::study::{Analysis, Grid, Results, Setting, TrainConfig, TrainingCost};
 use plotters::prelude::Text;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,24 +81,61 @@ pub fn axis(grid: &Grid, name: &str, metric: &str) -> Result<Table> {
             detectable(found),
         ]);
     }
-    for name in &grid.beside {
-        let found = match grid.tried.contains_key(&first) {
-            true => compare_seeds(grid.scored(&first)?, grid.scored(name)?, metric, &grid.bootstrap)?,
+    rows.extend(rows_beside(grid, &first, metric)?);
+    Ok(Table::from_rows(&titles(metric), &rows))
+}
+
+/// Titles of an axis' columns.
+fn titles(metric: &str) -> [&str; 6] {
+    ["arm", metric, "each seed", "difference", "p (Holm)", "detectable"]
+}
+
+/// The runs beside the grid, each with its difference from the arm `first`, if that was run.
+fn rows_beside(grid: &Grid, first: &str, metric: &str) -> Result<Vec<Vec<String>>> {
+    let row = |name: &String| {
+        let found = match grid.tried.contains_key(first) {
+            true => compare_seeds(grid.scored(first)?, grid.scored(name)?, metric, &grid.bootstrap)?,
             false => None,
         };
         let score = over_seeds(grid.scored(name)?, metric, &grid.bootstrap)?.map(|seeded| seeded.estimate);
-        let nothing = NONE.to_string();
-        rows.push(vec![
-            name.clone(),
-            interval(score.as_ref()),
-            nothing.clone(),
-            difference(found.as_ref()),
-            nothing,
-            detectable(found.as_ref()),
-        ]);
+        let (nothing, found) = (NONE.to_string(), found.as_ref());
+        Ok(vec![name.clone(), interval(score.as_ref()), nothing.clone(), difference(found), nothing, detectable(found)])
+    };
+    grid.beside.iter().map(row).collect()
+}
+
+/// An axis of base models, and beside it the stored answers of other models to all test cases: those that a user asked, here or at an endpoint
+/// (docs/gpu.md), by the name of the run and of the model. What the grid and the chapters of `config` asked or trained is not among them, but for the
+/// answers of `config` itself.
+pub fn models(grid: Grid, store: &Store, axis_name: &str, metric: &str, config: &TrainConfig) -> Result<Table> {
+    let arms = grid.config.arms()?;
+    let bases = arms.iter().map(|arm| arm.config.model.as_str()).chain([config.model.as_str()]);
+    let own = bases.map(base_id).collect::<Result<BTreeSet<_>>>()?;
+    let part = |id: &str, of: usize| id.split('@').nth(of).unwrap_or(id).to_string();
+    let own: BTreeSet<String> = own.iter().map(|id| part(id, 1)).collect();
+    let trained: BTreeSet<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+    let known_here = |run: &Run, model: &str| {
+        let ours = own.contains(&part(model, 1)) || trained.contains(without_seed(&part(model, 0)));
+        ours && (run.spec.name != config.name || trained.contains(config.name.as_str()))
+    };
+    let (corpus, mut grid, mut others) = (grid.task.corpus_digest(), grid, 0);
+    for run in store.list()?.iter().filter(|run| run.spec.kind == "predict" && run.spec.numerics == NUMERICS_VERSION) {
+        let known = run.known();
+        let Some(model) = known.model.filter(|model| !known_here(run, model)) else { continue };
+        if known.cases.is_some() || known.corpus.as_ref() != Some(&corpus) {
+            continue;
+        }
+        let name = format!("{} ({})", run.spec.name, model.split('@').next().unwrap_or(&model));
+        let twice = grid.beside.contains(&name);
+        grid = grid.beside(&if twice { format!("{name} {}", &run.spec.digest[..6]) } else { name }, run)?;
+        others += 1;
     }
-    let names = ["arm", metric, "each seed", "difference", "p (Holm)", "detectable"];
-    Ok(Table::from_rows(&names, &rows))
+    let (axis_of, run) = grid.axis(axis_name)?;
+    if others == 0 || !run.is_empty() {
+        return axis(&grid, axis_name, metric);
+    }
+    let first = axis_of.arms.first().map(|arm| arm.name.clone()).unwrap_or_default();
+    Ok(Table::from_rows(&titles(metric), &rows_beside(&grid, &first, metric)?))
 }
 
 /// Several axes with one first arm in one table: that arm, then every other one by what it changes, with the mean over seeds and the difference
@@ -278,14 +317,17 @@ pub fn standing(grid: &Grid) -> Result<String> {
     let missing: Vec<&str> =
         all.iter().map(|arm| arm.name.as_str()).filter(|arm| !grid.tried.contains_key(*arm)).collect();
     let has = all.len() - missing.len();
-    let told = |seeds: &[u64]| seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let told = |seeds: &[u64]| {
+        let all = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        format!("seed{} {all}", if seeds.len() == 1 { "" } else { "s" })
+    };
     let mut lacks = if missing.is_empty() { String::new() } else { format!("; not run: {}", missing.join(", ")) };
     for (name, tried) in grid.tried.iter().filter(|(_, tried)| tried.took.len() < grid.config.seeds.len()) {
         let run: Vec<u64> = tried.took.iter().map(|took| took.seed).collect();
         lacks += &format!("; {name} only with {}", told(&run));
     }
     let seeds = told(&grid.config.seeds);
-    Ok(format!("{has} of {} arms were run, each with the seeds {seeds}{lacks}", all.len()))
+    Ok(format!("{has} of {} arms were run, each with {seeds}{lacks}", all.len()))
 }
 
 /// How many seeds the arms of some axes were run with, in words.
@@ -300,7 +342,7 @@ fn seeds(grid: &Grid, axes: &[&str]) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::run::Store;
+    use crate::run::write_predictions;
     use crate::study::GridConfig;
 
     const GRID: &str = r#"
@@ -352,6 +394,43 @@ arms = [{ name = "few", baseline = "most-frequent", set = { cases = 50 } }, { na
         assert!(fixed.lines().count() > 2, "{fixed}");
         let none = remedies(&grid, "lora", &["few"]).unwrap().to_text();
         assert!(none.starts_with("class of an error of lora (not run)  few") && none.lines().count() == 2, "{none}");
+    }
+
+    #[test]
+    fn answers_of_models_that_a_user_brought_stand_below_the_arms() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Some(folder.path()));
+        let grid = || tried(GRID, folder.path());
+        let corpus = grid().task.corpus_digest();
+        let answers = grid().answers("few").unwrap()[0].clone();
+        let ask = |name: &str, model: &str, cases: Option<usize>| {
+            let spec = serde_json::json!({ "corpus": corpus, "model": model, "prompt": "closed@1", "cases": cases });
+            let keep = |dir: &std::path::Path| write_predictions(&dir.join("preds.jsonl"), &answers);
+            store.open_or_make("predict", name, &spec, keep).unwrap();
+        };
+        let own = base_id("embedded").unwrap();
+        let alone = axis(&grid(), "model", "micro_f1").unwrap().height();
+        let config = TrainConfig::named("lora-plain").unwrap();
+        let others = |grid: Grid| models(grid, &store, "model", "micro_f1", &config).unwrap();
+        let base = own.as_str();
+        for (name, model, cases) in
+            [("zero-shot", base, None), ("some", "Qwen/Qwen3-4B", Some(3)), ("full", "lora-s7@0123", None)]
+        {
+            ask(name, model, cases);
+        }
+        assert_eq!(others(grid()).height(), alone, "the grid's own model or arm, or not all cases");
+        ask("tuned", "Qwen/Qwen3-4B", None);
+        let text = others(grid()).to_text();
+        let row = text.lines().find(|line| line.starts_with("tuned (Qwen/Qwen3-4B)")).unwrap();
+        assert_eq!(row.matches('[').count(), 2, "a score and its difference from the first arm: {text}");
+        let never = GRID.replace("\"few\", baseline = \"most-frequent\"", "\"few\"");
+        let bare: GridConfig = toml::from_str(&never).unwrap();
+        let text = others(bare.found(&store).unwrap()).to_text();
+        assert_eq!(text.lines().count(), 2, "alone where no arm was run: {text}");
+        // the config's own answers stand there too, those of its base to other questions not
+        ask("lora-plain", base, None);
+        let text = others(grid()).to_text();
+        assert!(text.contains("lora-plain (embedded)") && !text.contains("zero-shot"), "{text}");
     }
 
     #[test]

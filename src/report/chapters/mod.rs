@@ -17,4 +17,4 @@ pub mod training;
 pub mod votes;
 
 pub use data::wrapped;
-pub use results::{beside, score, verdict};
+pub use results::{beside, beside_alone, score, verdict};

@@ -10,10 +10,10 @@ pub fn library(encoder: &Encoder, context: &PromptContext) -> Result<Table> {
         let prompt = Prompt::named(&recipe.name, context)?;
         let tokens = encoder.serve(&prompt, "")?.len();
         let (fixed, retrieved) = (recipe.examples.to_string(), recipe.neighbours.to_string());
-        Ok(vec![recipe.name, recipe.about, fixed, retrieved, tokens.to_string(), prompt.id()])
+        Ok(vec![recipe.name, recipe.about, fixed, retrieved, tokens.to_string(), prompt.digest()[..12].to_string()])
     };
     let rows = Prompt::library()?.into_iter().map(row).collect::<Result<Vec<_>>>()?;
-    Ok(Table::from_rows(&["prompt", "what it gives", "examples", "retrieved", "tokens", "id"], &rows))
+    Ok(Table::from_rows(&["prompt", "what it gives", "examples", "retrieved", "tokens", "digest"], &rows))
 }
 
 /// Every case encoded for training and for serving with each prompt, thinking off and on; an error where the ids differ.

@@ -64,7 +64,7 @@ impl ArmFailures {
             ]
         };
         let counts = ["change", "arms", "errors", "fixed", "share fixed", "new errors"];
-        let names = [&counts[..], &["errors per 100 cases, difference", "rare labels fixed"]].concat();
+        let names = [&counts[..], &["difference per 100 cases", "rare fixed"]].concat();
         Table::from_rows(&names, &remedies.iter().map(row).collect::<Vec<_>>())
     }
 

@@ -106,13 +106,18 @@ pub fn by_gold_labels(results: &Results, models: &[&str], key: &str) -> Result<T
 
 /// One row a model and signal: calibration of the probability of `target`; models whose answers have no log-probability are left out.
 pub fn calibration(results: &Results, models: &[&str], target: Target) -> Result<Table> {
+    // raw and by the temperature: with Platt's scaling, which `dxlab evaluate` has too, the table is wider than a page
+    let shown = |title: &&str| !title.contains("Platt") && !title.contains("constant");
+    let columns: Vec<usize> = (0..detail::CALIBRATION.len()).filter(|&i| shown(&detail::CALIBRATION[i])).collect();
     let mut rows = Vec::new();
     for name in models {
         for found in results.detail(name)?.calibration.iter().filter(|found| found.target == target) {
-            rows.push([vec![name.to_string()], detail::calibration_cells(&found.calibration)].concat());
+            let cells = detail::calibration_cells(&found.calibration);
+            rows.push([vec![name.to_string()], columns.iter().map(|&i| cells[i].clone()).collect()].concat());
         }
     }
-    Ok(Table::from_rows(&[&["model"], detail::CALIBRATION.as_slice()].concat(), &rows))
+    let titles: Vec<&str> = std::iter::once("model").chain(columns.iter().map(|&i| detail::CALIBRATION[i])).collect();
+    Ok(Table::from_rows(&titles, &rows))
 }
 
 /// Reliability of one model's probability of `target`, raw and scaled; a figure that says so where its answers are too few.
@@ -215,10 +220,19 @@ pub fn verdict(row: &Comparison) -> String {
 /// Where b of a comparison stands beside `name`, which is a: `0.140 [0.109, 0.173] above it (paired, p = 0.003)`, below, or
 /// not distinguishable.
 pub fn beside(row: &Comparison, name: &str) -> String {
+    told(row, name, "p")
+}
+
+/// The same of a comparison that was made alone: its p is corrected for no other, and says so.
+pub fn beside_alone(row: &Comparison, name: &str) -> String {
+    told(row, name, "uncorrected p")
+}
+
+fn told(row: &Comparison, name: &str, what: &str) -> String {
     let Some(d) = &row.difference else { return format!("not comparable with {name}") };
     let p = row.p_holm.map_or(String::new(), |p| match p {
-        p if p < 0.001 => ", p < 0.001".into(),
-        p => format!(", p = {p:.3}"),
+        p if p < 0.001 => format!(", {what} < 0.001"),
+        p => format!(", {what} = {p:.3}"),
     });
     match (row.significant(), d.value > 0.0) {
         (false, _) => format!("not distinguishable from {name} (difference {}{p})", difference(Some(d))),
@@ -368,6 +382,7 @@ mod tests {
         assert_eq!(said(-0.05, 0.3), "not distinguishable from it (difference −0.050 [−0.150, 0.150], p = 0.300)");
         let none = Comparison { difference: None, p_holm: None, ..comparison(0.0, 1.0) };
         assert_eq!(beside(&none, "it"), "not comparable with it");
+        assert!(beside_alone(&comparison(0.1, 0.0002), "it").ends_with("(paired, uncorrected p < 0.001)"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn table(grid: &Grid, single: &str, votes: &[&str], metric: &str) -> Result<
         let cells = [name.to_string(), format!("{answers:.0}"), format!("{tokens:.0}"), interval(score.as_ref())];
         rows.push(cells.into_iter().chain([difference(change), p, detectable(change)]).collect());
     }
-    let names = ["answer", "answers per case", "new tokens per case", metric, "difference", "p (Holm)", "detectable"];
+    let names = ["answer", "answers", "new tokens", metric, "difference", "p (Holm)", "detectable"];
     Ok(Table::from_rows(&names, &rows))
 }
 

@@ -13,7 +13,7 @@ pub struct Outlet {
     pub text: String,
 }
 
-const WIDTH: i32 = 700;
+const WIDTH: i32 = 640;
 const GAP: i32 = 8;
 const BOX: i32 = 14;
 
@@ -28,7 +28,7 @@ pub fn flow(outlets: &[Outlet]) -> Result<Figure> {
     let scale = height / total as f64;
     let size = (WIDTH as u32, (height as i32 + gaps + 70) as u32);
     Figure::draw(size, |area| {
-        let (left, right, top) = (150, 400, 34);
+        let (left, right, top) = (150, 340, 34);
         let sums = outlets.iter().fold((0, 0), |(gold, given), o| (gold + o.gold, given + o.given));
         let pixels = |count: usize| count as f64 * scale;
         let mut from = [f64::from(top), f64::from(top) + pixels(sums.0) + f64::from(gaps) / 2.0];

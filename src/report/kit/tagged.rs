@@ -115,7 +115,9 @@ impl TaggedNote {
         let text = self.marked();
         let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
         let fence = "`".repeat(longest.max(2) + 1);
-        let (title, legend) = (plain_markdown(&self.title), plain_markdown(&self.legend()));
+        // a letter and its category stay on one line
+        let legend = self.legend().split(" · ").map(|one| one.replace(' ', "\u{a0}")).collect::<Vec<_>>().join(" · ");
+        let (title, legend) = (plain_markdown(&self.title), plain_markdown(&legend));
         format!("**{title}**\n\n{legend}\n\n{fence}text\n{text}\n{fence}\n")
     }
 

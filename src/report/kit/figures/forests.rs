@@ -66,7 +66,7 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
     let left = rows.iter().map(|(row, _)| widest(row)).max().unwrap_or(0).clamp(60, 300) + 14;
     let numbers = 340; // pixels to the right for the numbers
     let height = if dense { 22 } else { 42 };
-    let size = (SIZE.0.max(left + numbers + 300), height * rows.len() as u32 + 96);
+    let size = (SIZE.0.max(left + numbers + 190), height * rows.len() as u32 + 96);
     Figure::draw(size, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
