@@ -75,7 +75,7 @@ impl Settings {
             };
             Ok(format!("[{}]({}#{label})", target.title, relative(&path, &target.chapter)))
         })?;
-        let text = literature.fill(&text, &relative(&path, &list.to_string_lossy()))?;
+        let text = directive::apostrophes(&literature.fill(&text, &relative(&path, &list.to_string_lossy()))?);
         chapter.content = if self.print { text } else { mathematics::set(&text)? };
         Ok(())
     }

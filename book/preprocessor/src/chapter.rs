@@ -124,8 +124,10 @@ impl Writer<'_> {
         let file = Place { src: self.src, notebook: name, print: self.print }.save(&label, extension, bytes)?;
         let (url, caption) = (relative(self.chapter, &file.to_string_lossy()), caption(code));
         let (id, anchor) = self.anchor(&label);
+        // who cannot see a figure hears what it shows before the caption's details
+        let alternative = if self.print { title.clone() } else { format!("{title}. {}", first_sentence(caption)) };
         let markdown = format!(
-            "{anchor}<figure{id}>\n\n![{title}]({url})\n\n<figcaption>\n\n**{title}.** {caption}\n\n{}</figcaption>\n</figure>\n\n",
+            "{anchor}<figure{id}>\n\n![{alternative}]({url})\n\n<figcaption>\n\n**{title}.** {caption}\n\n{}</figcaption>\n</figure>\n\n",
             foot(code, name)
         );
         Ok(Shown { markdown, numbered: true })
@@ -218,7 +220,13 @@ fn telling(source: &str, notebook: &str) -> String {
     let lines: Vec<&str> = source.lines().filter(|line| !line.trim().is_empty()).collect();
     let block = lines.first().is_some_and(|line| line.trim_end() == "{");
     let last = last_statement(&lines, if block { STEP } else { 0 });
-    format!("// {} lines in notebooks/{notebook}.ipynb, of which\n{last}", source.lines().count())
+    let count = source.lines().count();
+    // what only says what to print, or that rows become a table, says nothing that the output beside it does not
+    let idle = ["if ", "for ", "match ", "print", "Table::from_rows("].iter().any(|start| last.starts_with(start));
+    match idle || last.contains("=> print") {
+        true => format!("// {count} lines in notebooks/{notebook}.ipynb"),
+        false => format!("// {count} lines in notebooks/{notebook}.ipynb, of which\n{last}"),
+    }
 }
 
 /// Blanks of one level of code that rustfmt has formatted.
@@ -243,12 +251,30 @@ fn last_statement(lines: &[&str], indent: usize) -> String {
     let block = own.first().is_some_and(|line| line.trim_end().ends_with('{'));
     match block && inner.iter().any(|line| depth(line) == indent + STEP) {
         true => last_statement(&inner, indent + STEP),
-        false => format!("{} …", joined.chars().take(MOST).collect::<String>().trim_end()),
+        false => {
+            let start: String = joined.chars().take(MOST).collect();
+            // at a comma, if that leaves at least half of it
+            let comma = start.rfind(", ").map(|at| at + 1).filter(|at| *at > start.len() / 2);
+            let end = comma.or(start.rfind(' ')).unwrap_or(start.len());
+            format!("{} …", start[..end].trim_end())
+        }
     }
 }
 
 fn caption(code: &Code) -> &str {
     code.options.get("caption").map_or("", String::as_str)
+}
+
+/// The first sentence of a caption as plain words, without directives but the one that depends on the corpus.
+fn first_sentence(caption: &str) -> String {
+    let end = [". ", "; ", ": "].iter().filter_map(|mark| caption.find(mark)).min().unwrap_or(caption.len());
+    let mut said = caption[..end].trim_end_matches('.').to_string();
+    for open in ["{{#ref ", "{{#cite "] {
+        while let Some((from, length)) = said.find(open).and_then(|from| Some((from, said[from..].find("}}")? + 2))) {
+            said.replace_range(from..from + length, "");
+        }
+    }
+    said.replace(['`', '[', ']', '*'], "").trim_end().to_string()
 }
 
 /// A link from a chapter's file to another file, both relative to the book's sources.
@@ -303,7 +329,7 @@ mod tests {
         let got = got.unwrap();
         let titles: Vec<_> = labels.iter().map(|(label, target)| (label.as_str(), target.title.as_str())).collect();
         assert_eq!(titles, [("fig-a", "Figure 2.1"), ("fig-b", "Figure 2.2"), ("tab-a", "Table 2.1")]);
-        assert!(got.contains("![Figure 2.1](../figures/web/02-x/fig-a.svg)"), "{got}");
+        assert!(got.contains("![Figure 2.1. First](../figures/web/02-x/fig-a.svg)"), "{got}");
         assert!(got.contains("**Figure 2.1.** First") && got.contains("`dxlab reproduce fig-a`"), "{got}");
         assert!(got.contains("| 1 |\n\n*`02-x`; `dxlab reproduce tab-a`*"), "{got}");
         assert_eq!(std::fs::read_to_string(src.path().join("figures/web/02-x/fig-a.svg")).unwrap(), "<svg/>");
@@ -358,6 +384,18 @@ mod tests {
             "x".repeat(200)
         );
         assert!(telling(&long, "02-x").ends_with("\nsecond(y)"), "{}", telling(&long, "02-x"));
+        for idle in [
+            "if rows.is_empty() {\n    println!();\n} else {\n    for row in rows {\n        println!(\"{row}\");\n    }\n}",
+            "Table::from_rows(&titles, &rows)",
+        ] {
+            let cell = format!("{{\n    let rows = rows(x);\n    {}\n}}", idle.replace('\n', "\n    "));
+            assert_eq!(telling(&cell, "02-x"), format!("// {} lines in notebooks/02-x.ipynb", cell.lines().count()));
+        }
+        let cut = telling(&format!("draw({})", vec!["argument"; 40].join(", ")), "02-x");
+        assert!(cut.ends_with("argument, …") && cut.lines().last().unwrap().len() < 190, "{cut}");
+        let early = telling(&format!("let (a, b) = call({})", "word ".repeat(60)), "02-x");
+        assert!(early.ends_with("word …"), "{early}");
+        assert_eq!(first_sentence("Scores of `a` {{#cite b}}; 95 % intervals. More"), "Scores of a");
         let whole = write(&[code(&[("fold", "false")], vec![])], true).0.unwrap();
         assert_eq!(whole, "```rust,noplayground\na\nb\nc\n```\n\n");
         assert_eq!(printed(&format!("a\n\n{}", "x".repeat(200))), 5, "a line of 200 letters takes three");

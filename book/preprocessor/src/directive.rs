@@ -33,6 +33,28 @@ pub fn code(text: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// Byte ranges of blocks of HTML: from a line that begins with `<` to the next blank line, of a script or style to its end.
+fn html(text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    let mut open: Option<(usize, Option<&str>)> = None;
+    for line in text.split_inclusive('\n') {
+        let end = at + line.len();
+        if open.is_none() && line.trim_start().starts_with('<') {
+            let closing = [("<script", "</script>"), ("<style", "</style>")];
+            open = Some((at, closing.iter().find(|(start, _)| line.contains(start)).map(|(_, end)| *end)));
+        }
+        if let Some((from, until)) = open
+            && until.map_or(line.trim().is_empty(), |mark| line.contains(mark))
+        {
+            found.push(from..end);
+            open = None;
+        }
+        at = end;
+    }
+    found.extend(open.map(|(from, _)| from..text.len()));
+    found
+}
+
 /// Code spans of one line.
 fn spans(line: &str) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
@@ -77,6 +99,36 @@ pub fn replace(text: &str, name: &str, mut with: impl FnMut(&str) -> Result<Stri
         at = found.place.end;
     }
     Ok(out + &text[at..])
+}
+
+/// The text with typographic apostrophes, `’`, in the place of straight ones between letters and behind a plural (`models' answers`). Code, formulas,
+/// HTML, addresses of links and tables, which may quote answers, stay as they are.
+pub fn apostrophes(text: &str) -> String {
+    let kept = [code(text), html(text)].concat();
+    let (mut out, mut done) = (String::with_capacity(text.len()), 0);
+    for (at, _) in text.match_indices('\'') {
+        let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let before_it = &text[line..at];
+        let begins_tag =
+            |(from, _): &(usize, &str)| before_it[from + 1..].starts_with(|c: char| c.is_alphabetic() || c == '/');
+        let opened = before_it.match_indices('<').rfind(begins_tag).map(|(from, _)| from);
+        let tag =
+            opened.is_some_and(|from| !before_it[from..].contains('>')) || before_it.trim_start().starts_with('|');
+        let address = before_it.rfind("](").is_some_and(|from| !before_it[from..].contains(')'));
+        let displayed = text[..at].matches("$$").count() % 2 == 1;
+        let formula = displayed || address || before_it.matches('$').count() % 2 == 1;
+        let (before, after) = (text[..at].chars().next_back(), text[at + 1..].chars().next());
+        let letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+        let inside = letter(before) && letter(after);
+        let plural = before == Some('s') && after.is_none_or(char::is_whitespace);
+        if tag || formula || !(inside || plural) || kept.iter().any(|range| range.contains(&at)) {
+            continue;
+        }
+        out += &text[done..at];
+        out.push('’');
+        done = at + 1;
+    }
+    out + &text[done..]
 }
 
 /// The text for one kind of corpus. `{{#synthetic}}` is the word "synthetic " or nothing; what stands between `{{#when synthetic}}` (or
@@ -131,6 +183,17 @@ mod tests {
         ] {
             assert!(conditions(wrong, Some(true)).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn apostrophes_become_typographic_in_prose_alone() {
+        let kept =
+            "`it's` 'quoted'\n```\nit's\n```\n$f's$\n<p>\nit's\n</p>\n\n<script>\n\nlet a = 's' + b;\n</script>\n";
+        assert_eq!(apostrophes(kept), kept);
+        let kept = "$$\nf's\n$$\n| it's | a |\n[x](it's.md)\n";
+        assert_eq!(apostrophes(kept), kept);
+        let got = apostrophes("Holm's p < 0.05, the models' answers, <a title='x's'>it's</a>, [it's](a.md).\n");
+        assert_eq!(got, "Holm’s p < 0.05, the models’ answers, <a title='x's'>it’s</a>, [it’s](a.md).\n");
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Literature {
             let entry = self.entries.get(key)?;
             let link = entry.link.as_ref().map(|link| format!(" [{}]({link})", link.trim_start_matches("https://")));
             let Entry { authors, title, venue, year, .. } = entry;
-            let link = link.unwrap_or_default();
+            let (link, authors) = (link.unwrap_or_default(), authors.trim_end_matches('.')); // "et al." ends with a dot
             Some(format!("<a id=\"ref-{key}\"></a>\\[{}\\] {authors}. {title}. *{venue}*, {year}.{link}\n\n", at + 1))
         });
         lines.collect()
