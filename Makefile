@@ -16,9 +16,10 @@ test:           ## the tests of the crate, of the book's preprocessor and of the
 	cargo test --locked --package mdbook-dxlab
 	$(PYTHON) -m unittest discover --start-directory scripts/tests
 
-lint:           ## formatting and lints, of the notebooks' cells too; nothing may be wrong
+lint:           ## formatting and lints, of the notebooks' cells, the documents and the labels too; nothing may be wrong
 	cargo fmt --all --check
 	$(PYTHON) scripts/format_cells.py --check
+	$(PYTHON) scripts/tests/test_docs.py
 	cargo clippy --locked --tests --package dxlab --package mdbook-dxlab -- -D warnings
 
 tools:          ## only install what is missing

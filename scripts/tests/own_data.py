@@ -7,6 +7,7 @@ own data: `{{#when own}}` stays, `{{#when synthetic}}` goes, captions count, cod
 it takes some ten minutes, as a small model is trained.
 
     own_data.py [NAME...]            01-data, …; all chapters on findings without names
+    own_data.py --bc5cdr [NAME...]   on the abstracts of BC5CDR in their place; needs DXLAB_DATA, and takes twice as long
     own_data.py --text [NAME...]     only the text of the notebooks and pages as they are stored; plain Python, a second
 """
 import argparse
@@ -64,7 +65,7 @@ def said(sentence: str, dice: random.Random) -> str:
 
 CONFIG = """name = "dxlab-check-own"
 model = "embedded"
-corpus = "findings"
+corpus = "CORPUS"
 prompt = "plain"
 validation = 0.0
 
@@ -84,6 +85,8 @@ schedule = { lr = 2e-3, warmup = 0.05, floor = 0.1 }
 # Words that only our findings deserve, and names of what our results are about.
 CORPUS = re.compile(r"synthetic|\bgenerator\b|\blabels of this corpus\b", re.IGNORECASE)
 STUDY = re.compile(r"SmolLM2|(?i:\bBC5CDR\b|\bNCBI\b)")
+# The same where the cases are BC5CDR's: its name is then theirs, and so are other corpora of abstracts that it is checked against for leaks.
+STUDY_BESIDE_BC5CDR = re.compile(r"SmolLM2")
 # What a sentence with one of these words may say whatever the findings are, and why. A test asks that each still stands somewhere.
 ALLOWED = {
     "SmolLM2-135M-Instruct": "the default model by its whole name",
@@ -196,7 +199,8 @@ def any_of(names) -> re.Pattern | None:
 class Search:
     """What may not stand in a chapter on findings of somebody else. `theirs`: all that is theirs, so that a label of ours may be there."""
 
-    def __init__(self, theirs: str):
+    def __init__(self, theirs: str, study: re.Pattern = STUDY):
+        self.study = study
         self.labels = any_of(label for label in our_labels() if not any_of([label]).search(theirs))
 
     def why(self, sentence: str) -> list[str]:
@@ -206,7 +210,7 @@ class Search:
             rest = rest.replace(phrase, "")
         found = [f"speaks of our corpus ({match[0]})" for match in [CORPUS.search(rest)] if match]
         found += [f"has a label of ours ({match[0]})" for match in [self.labels.search(rest)] if match]
-        return found + [f"speaks of this study's results ({match[0]})" for match in [STUDY.search(rest)] if match]
+        return found + [f"speaks of this study's results ({match[0]})" for match in [self.study.search(rest)] if match]
 
     def in_text(self, file: str, cell: str, words: str) -> list[Hit]:
         return [Hit(file, cell, why, sentence) for sentence in sentences(words) for why in self.why(sentence)]
@@ -247,21 +251,31 @@ def our_scores() -> set[str]:
     return found
 
 
-def told(spec: Path) -> tuple[dict, bool]:
-    """What a run says of itself, and whether it was made here."""
+def told(spec: Path, theirs: str = NAME) -> tuple[dict, bool]:
+    """What a run says of itself, and whether it is of this check or on a corpus whose name begins with `theirs`."""
     found = json.loads(spec.read_text(encoding="utf-8"))
-    return found, found.get("name", "").startswith(NAME) or found.get("spec", {}).get("corpus_name", "").startswith(NAME)
+    return found, found.get("name", "").startswith(NAME) or found.get("spec", {}).get("corpus_name", "").startswith((NAME, theirs))
+
+
+@dataclass(frozen=True)
+class Others:
+    """The cases of somebody else: every text that is theirs, and what speaks of this study beside them."""
+
+    title: str
+    words: str
+    corpus: str = NAME
+    study: re.Pattern = STUDY
 
 
 class Shown:
     """What may not stand in what the cells show. Made anew for every chapter, as a chapter makes runs."""
 
-    def __init__(self, table: Path, scores: set[str], runs: Path = steps.ROOT / "runs"):
-        specs = {spec.parent: told(spec) for spec in runs.glob("*/spec.json")}
+    def __init__(self, theirs: Others, scores: set[str], runs: Path = steps.ROOT / "runs"):
+        specs = {spec.parent: told(spec, theirs.corpus) for spec in runs.glob("*/spec.json")}
         own = {folder for folder, (_, here) in specs.items() if here}
         # an answer may hold any name; it is then the model's
         answers = [file.read_text(encoding="utf-8") for folder in own for file in folder.glob("*.jsonl")]
-        self.search, self.scores = Search("\n".join([table.read_text(encoding="utf-8"), NOTHING, *answers])), scores
+        self.search, self.scores = Search("\n".join([theirs.words, NOTHING, *answers]), theirs.study), scores
         self.folders = any_of(folder.name for folder in specs.keys() - own)
         # names of one word (`lora`, `full`) stand for other things too
         names = {specs[folder][0].get("name", "") for folder in specs} - {specs[folder][0].get("name", "") for folder in own}
@@ -276,7 +290,7 @@ class Shown:
         return found + [f"has a score of ours ({match[0]})" for match in INTERVAL.finditer(plain) if match[0] in self.scores]
 
 
-def faults(name: str, table: Path, scores: set[str], arguments) -> list[str]:
+def faults(name: str, theirs: Others, scores: set[str], arguments) -> list[str]:
     """Runs one chapter; what is wrong with it."""
     import notebooks  # needs the installed tools, which the rest does without
 
@@ -285,19 +299,45 @@ def faults(name: str, table: Path, scores: set[str], arguments) -> list[str]:
         run.execute()
     except notebooks.Bad as bad:
         return [str(bad)]
-    shows = Shown(table, scores)
-    found = list(map(str, Search(table.read_text(encoding="utf-8")).in_notebook(name, run.fresh.cells)))
+    shows = Shown(theirs, scores)
+    found = list(map(str, Search(theirs.words, theirs.study).in_notebook(name, run.fresh.cells)))
     for index in run.code:
         for line in shown(run.fresh.cells[index]).splitlines():
             found += [f"{name}.ipynb, cell {index + 1}, output: {why}: {line.strip()[:160]}" for why in shows.why(line)]
     return found
 
 
+def specs() -> frozenset[Path]:
+    return frozenset((steps.ROOT / "runs").glob("*/spec.json"))
+
+
 def forget() -> None:
-    """Removes the runs that were made here, also those of an earlier start that was stopped."""
-    for spec in (steps.ROOT / "runs").glob("*/spec.json"):
+    """Removes the runs of this check, also those of an earlier start that was stopped; no other run, as it may be somebody's."""
+    for spec in specs():
         if told(spec)[1]:
             shutil.rmtree(spec.parent)
+
+
+def findings(folder: Path) -> Others:
+    """The spreadsheet, and a config that trains on it."""
+    table, config = folder / f"{NAME}.csv", folder / f"{NAME}.toml"
+    spreadsheet(table)
+    config.write_text(CONFIG.replace("CORPUS", "findings"), encoding="utf-8")
+    os.environ.update(DXLAB_FINDINGS=str(table), DXLAB_CONFIG=str(config))
+    return Others("findings of somebody else", table.read_text(encoding="utf-8"))
+
+
+def abstracts(folder: Path) -> Others:
+    """BC5CDR's abstracts where `DXLAB_DATA` has them, and a config that trains on them."""
+    data = os.environ.get("DXLAB_DATA") or sys.exit("own_data.py --bc5cdr: set DXLAB_DATA to the folder with the open corpora")
+    files = sorted((Path(data) / "bc5cdr").rglob("*.txt"))
+    if not files:
+        sys.exit(f"own_data.py --bc5cdr: no .txt file under {Path(data) / 'bc5cdr'}")
+    config = folder / f"{NAME}.toml"
+    config.write_text(CONFIG.replace("CORPUS", "bc5cdr"), encoding="utf-8")
+    os.environ.pop("DXLAB_FINDINGS", None)
+    os.environ["DXLAB_CONFIG"] = str(config)
+    return Others("BC5CDR", "\n".join(file.read_text(encoding="utf-8") for file in files), "BC5CDR diseases", STUDY_BESIDE_BC5CDR)
 
 
 def in_stored_text(names: list[str]) -> list[Hit]:
@@ -312,6 +352,7 @@ def in_stored_text(names: list[str]) -> list[Hit]:
 def main() -> None:
     about = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     about.add_argument("names", nargs="*", default=CHAPTERS + PAGES)
+    about.add_argument("--bc5cdr", action="store_true", help="on the abstracts of BC5CDR; needs DXLAB_DATA")
     about.add_argument("--text", action="store_true", help="only search the text of the notebooks and pages as they are stored")
     wrong: list[str] = []
     arguments = about.parse_args()
@@ -322,20 +363,21 @@ def main() -> None:
         sys.exit(bool(hits))
     kernel.seed(check=False)
     forget()
+    before = specs()
     with tempfile.TemporaryDirectory() as folder:
-        table, config = Path(folder) / f"{NAME}.csv", Path(folder) / f"{NAME}.toml"
-        spreadsheet(table)
-        config.write_text(CONFIG, encoding="utf-8")
-        os.environ.update(DXLAB_FINDINGS=str(table), DXLAB_CONFIG=str(config))
+        theirs = abstracts(Path(folder)) if arguments.bc5cdr else findings(Path(folder))
         scores = our_scores()
         for name in arguments.names:
             page = name in PAGES
-            found = list(map(str, in_stored_text([name]))) if page else faults(name, table, scores, SimpleNamespace(timeout=1800))
-            steps.say(f"{'FAIL ' if found else 'ok   '} {name} on findings of somebody else")
+            found = list(map(str, in_stored_text([name]))) if page else faults(name, theirs, scores, SimpleNamespace(timeout=1800))
+            steps.say(f"{'FAIL ' if found else 'ok   '} {name} on {theirs.title}")
             for fault in found:
                 steps.say(f"      {fault}")
             wrong += found
     forget()
+    left = sorted(spec.parent.name for spec in specs() - before if told(spec, theirs.corpus)[1])
+    if left:
+        steps.say(f"stays in runs/, as any run on {theirs.title}: {', '.join(left)}")
     sys.exit(1 if wrong else 0)
 
 

@@ -1,4 +1,5 @@
 """The documents against the source tree: every config key has its row in docs/config.md, and what the documents name exists."""
+import json
 import re
 import unittest
 from pathlib import Path
@@ -116,6 +117,27 @@ class Paths(unittest.TestCase):
     def test_design_numbers_its_seven_rules(self):
         text = sections((DOCS / "design.md").read_text())["Seven rules"]
         self.assertEqual(re.findall(r"^(\d)\. ", text, re.M), list("1234567"))
+
+
+class Labels(unittest.TestCase):
+    """Figures and tables of all notebooks share one book, which is built long after a notebook was edited."""
+
+    def cells(self) -> list[tuple[str, str, str]]:
+        """Notebook, kind of cell and its text; the Markdown pages too."""
+        notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+        found = [(path.stem, cell["cell_type"], "".join(cell["source"])) for path in notebooks for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        return found + [(path.stem, "markdown", path.read_text(encoding="utf-8")) for path in sorted((ROOT / "book/src").glob("*.md"))]
+
+    def test_a_label_names_one_figure_or_table_and_every_reference_one_of_them(self):
+        stands, named = {}, []
+        for name, kind, text in self.cells():
+            for label in re.findall(r"^//\| label: *(\S+)", text, re.M) if kind == "code" else []:
+                self.assertNotIn(label, stands, f"{name} and {stands.get(label)} both have a label `{label}`")
+                stands[label] = name
+            named += [(name, label) for label in re.findall(r"\{\{#ref ([^}\s]+)\}\}", text)]
+        self.assertGreater(len(stands), 50)
+        self.assertGreater(len(named), 50)
+        self.assertEqual([f"{name}: {label}" for name, label in named if label not in stands], [])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -89,9 +90,7 @@ class Shown(unittest.TestCase):
             (Path(folder) / name).mkdir()
             (Path(folder) / name / "spec.json").write_text(json.dumps(spec))
         (Path(folder) / "predict-zero-shot-held-00ad/preds.jsonl").write_text('{"raw": "volvulus"}\n')
-        table = Path(folder) / "theirs.csv"
-        table.write_text(THEIRS)
-        return own_data.Shown(table, {"0.829 [0.801, 0.855]"}, Path(folder))
+        return own_data.Shown(own_data.Others("theirs", THEIRS), {"0.829 [0.801, 0.855]"}, Path(folder))
 
     def test_runs_and_scores_of_ours_are_found_and_theirs_are_not(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -105,6 +104,16 @@ class Shown(unittest.TestCase):
             self.assertEqual(search.why(line), [why])
         for line in ["lora-long (not run)", "full 0.613", "zero-shot-held 0.613", "runs/predict-zero-shot-held-00ad", "given: volvulus", f"answer: {own_data.NOTHING}"]:
             self.assertEqual(search.why(line), [], line)
+
+    def test_only_runs_of_the_check_are_removed(self):
+        names = {"mine": own_data.NAME, "theirs": "BC5CDR diseases", "findings": "findings"}
+        with tempfile.TemporaryDirectory() as folder:
+            for name, corpus in names.items():
+                (Path(folder) / "runs" / name).mkdir(parents=True)
+                (Path(folder) / "runs" / name / "spec.json").write_text(json.dumps({"name": name, "spec": {"corpus_name": corpus}}))
+            with mock.patch.object(own_data.steps, "ROOT", Path(folder)):
+                own_data.forget()
+                self.assertEqual({spec.parent.name for spec in own_data.specs()}, {"theirs", "findings"})
 
     def test_the_word_for_nothing_is_that_of_the_prompts(self):
         source = (own_data.steps.ROOT / "src/task/labels.rs").read_text(encoding="utf-8")
