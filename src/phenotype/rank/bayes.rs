@@ -344,8 +344,7 @@ impl Ranker for Bayes<'_> {
             let lift = lift[*at.get(&term)?];
             let share = (lift * self.background[term as usize]).min(0.99);
             let value = if excluded { self.excluded(term, lift) } else { self.observed(term, lift) };
-            let reason =
-                format!("expected in {:.0} % of patients with the disease, {lift:.1} times the mean", 100.0 * share);
+            let reason = format!("in {:.0} % of patients, {lift:.1} × the mean", 100.0 * share);
             Some(Contribution { term, excluded, value: f64::from(value), reason })
         };
         let observed = signs.observed.iter().filter_map(|&term| one(term, false));

@@ -97,8 +97,8 @@ impl<'a> LikelihoodRatio<'a> {
         if let Some(share) = profile.share(term) {
             let ratio = (share / profiles.background(term, share)).max(LEAST);
             let reason = match profile.is_stated(hpo, term) {
-                true => format!("in {} of patients with the disease", percent(share)),
-                false => "a sign of the disease, how often is not stated (counted as always)".into(),
+                true => format!("in {} of patients", percent(share)),
+                false => "a sign of the disease, frequency not stated (counted as always)".into(),
             };
             return (ratio, reason);
         }
@@ -163,7 +163,7 @@ impl Ranker for LikelihoodRatio<'_> {
             let reason = match (profile.excluded.contains(&term), profile.share(term)) {
                 (true, _) => "the disease excludes it, too".to_string(),
                 (false, Some(_)) if !profile.is_stated(self.library.ontology(), term) => {
-                    "absent, a sign of the disease, how often is not stated (counted as always)".to_string()
+                    "absent, a sign of the disease, frequency not stated (counted as always)".to_string()
                 }
                 (false, Some(share)) => format!("absent, and {:.0} % of patients have it", 100.0 * share),
                 (false, None) => "absent, and no sign of the disease".to_string(),
@@ -213,9 +213,9 @@ mod tests {
             let signs = Signs { observed: vec![term(name)], excluded: vec![] };
             lr.contributions(&signs, library.candidate(id).unwrap(), Left::nothing())[0].reason.clone()
         };
-        assert_eq!(reason("focal seizure", "OMIM:1"), "in 80 % of patients with the disease");
-        assert_eq!(reason("seizure", "OMIM:1"), "in 80 % of patients with the disease", "by the term below");
-        assert!(reason("short stature", "OMIM:2").contains("is not stated"));
+        assert_eq!(reason("focal seizure", "OMIM:1"), "in 80 % of patients");
+        assert_eq!(reason("seizure", "OMIM:1"), "in 80 % of patients", "by the term below");
+        assert!(reason("short stature", "OMIM:2").contains("frequency not stated"));
     }
 
     #[test]
