@@ -9,7 +9,7 @@ use super::sample::Sampling;
 use super::trained_on::warn_of_other_base;
 use crate::adapter::{Adapter, Mode};
 use crate::corpus::Case;
-use crate::corpus::decisions::tags::two_free_tags;
+use crate::corpus::decisions::tags::free_tags;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, Checkpoint, Config, Precision, Tokenizer, default_device, resolve};
 use crate::prompt::{Constrain, Encoder, Overlong, Prompt, Thinking};
@@ -140,7 +140,7 @@ impl Local {
         let Some((_, Applied::Tagging { spelling, rule })) = &self.constraint else {
             return Err(Error::failed("answers are not constrained to tags"));
         };
-        let tags = two_free_tags(&case.input).map(|both| both.map(|tag| (tag.open(), tag.close())));
+        let tags = free_tags(&case.input).map(|both| both.map(|tag| (tag.open(), tag.close())));
         let (first, second) = (tags.clone().map(|[first, _]| first), tags.map(|[_, second]| second));
         let rule = match rule {
             Constrain::TagsReopened => WhileOpen::Again,

@@ -420,7 +420,11 @@ pub(super) mod tests {
 
     /// Whether an answer, in the tokenizer's own tokens, is legal to its end.
     fn legal(text: &str, answer: &str) -> bool {
-        let (tokenizer, mut state) = insertions(text);
+        legal_by(WhileOpen::Nothing, text, answer)
+    }
+
+    fn legal_by(rule: WhileOpen, text: &str, answer: &str) -> bool {
+        let (tokenizer, mut state) = insertions_by(rule, text);
         for id in tokenizer.encode(answer, false).unwrap() {
             if !state.allowed(400).is_ok_and(|ids| ids.contains(&id)) {
                 return false;
@@ -454,16 +458,7 @@ pub(super) mod tests {
     #[test]
     fn a_tag_may_be_opened_again_where_that_is_allowed_and_closes_once() {
         let text = "Renal cyst, liver.\n(cyst)";
-        let again = |answer: &str| {
-            let (tokenizer, mut state) = insertions_by(WhileOpen::Again, text);
-            for id in tokenizer.encode(answer, false).unwrap() {
-                if !state.allowed(400).is_ok_and(|ids| ids.contains(&id)) {
-                    return false;
-                }
-                state.accept(id).unwrap();
-            }
-            state.may_end().unwrap()
-        };
+        let again = |answer: &str| legal_by(WhileOpen::Again, text, answer);
         for answer in [text, "<x>Renal <x>cyst</x>, liver.\n(cyst)", "<x>Renal <x>cyst</x>, <x>liver</x>.\n(cyst)"] {
             assert!(again(answer), "{answer}");
         }
@@ -488,16 +483,7 @@ pub(super) mod tests {
             let numbered = |(open, close): (String, String)| (open.replace('>', "#1>"), close.replace('>', "#1>"));
             WhileOpen::Second(tags().into_iter().map(numbered).collect())
         };
-        let holds = |answer: &str| {
-            let (tokenizer, mut state) = insertions_by(second(), text);
-            for id in tokenizer.encode(answer, false).unwrap() {
-                if !state.allowed(400).is_ok_and(|ids| ids.contains(&id)) {
-                    return false;
-                }
-                state.accept(id).unwrap();
-            }
-            state.may_end().unwrap()
-        };
+        let holds = |answer: &str| legal_by(second(), text, answer);
         for answer in [
             text,
             "<x>Renal <x#1>cyst</x>, liver</x#1>.\n(cyst)",

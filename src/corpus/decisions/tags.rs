@@ -95,14 +95,9 @@ impl Literal {
     }
 }
 
-/// A tag of each category that can be put into a note and is read as a tag there: with the first number (none, 1, 2, …) under which it does not stand
-/// in the note as text.
-pub fn free_tags(note: &str) -> [Tag; 9] {
-    two_free_tags(note).map(|[first, _]| first)
-}
-
-/// The same, and beside each the next number that is free: the tag of a second span of that category which begins before the first one ends.
-pub fn two_free_tags(note: &str) -> [[Tag; 2]; 9] {
+/// Of each category the tag that can be put into a note and is read as a tag there: with the first number (none, 1, 2, …) under which it does not stand
+/// in the note as text. Beside it the one with the next such number, for a second span that begins before the first one ends.
+pub fn free_tags(note: &str) -> [[Tag; 2]; 9] {
     let literal = Literal::of(&note.chars().collect::<Vec<_>>());
     Category::ALL.map(|category| {
         let free = |index: &usize| literal.leaves(Tag { category, index: *index });
@@ -210,11 +205,10 @@ mod tests {
         assert_eq!(found.plain, note);
         assert_eq!(found.spans, [Span::new(7, 11, Category::DrugDecision)]);
         let note = "see </drug_decision> or <drug_decision#1>: hold aspirin";
-        let tag = free_tags(note)[usize::from(Category::DrugDecision.number()) - 1];
+        let [tag, _] = free_tags(note)[usize::from(Category::DrugDecision.number()) - 1];
         assert_eq!((tag.category, tag.index), (Category::DrugDecision, 2));
-        assert!(free_tags(note).iter().filter(|tag| tag.index > 0).count() == 1);
-        let both =
-            |note: &str| two_free_tags(note)[usize::from(Category::DrugDecision.number()) - 1].map(|tag| tag.index);
+        assert!(free_tags(note).iter().filter(|[tag, _]| tag.index > 0).count() == 1);
+        let both = |note: &str| free_tags(note)[usize::from(Category::DrugDecision.number()) - 1].map(|tag| tag.index);
         assert_eq!([both(note), both("see <drug_decision#1>"), both("nothing")], [[2, 3], [0, 2], [0, 1]]);
         let answer = note.replace("hold aspirin", &format!("{}hold aspirin{}", tag.open(), tag.close()));
         let found = scan(&answer, &Literal::of(&note.chars().collect::<Vec<_>>()));
