@@ -93,7 +93,8 @@ fn untag_tells_every_tag_and_reads_votes_and_windows() {
     let text = "see tag. Hold aspirin now";
     let line = |tagged: &str| serde_json::json!({"file_name": "1_2_3", "text": text, "tagged": tagged}).to_string();
     let (spans, told) = untagged(&line("see tag. <drug>Hold aspirin</drug> now</define_problem>"));
-    assert_eq!((spans, &told["unknown_tags"], &told["unopened_tags"]), (serde_json::json!([]), &2.into(), &1.into()));
+    assert_eq!((spans, &told["unopened_tags"]), (serde_json::json!([]), &1.into()));
+    assert_eq!(told["unknown_tags"], serde_json::json!({"drug": 2}));
     let won = serde_json::json!([{"start_offset": 9, "end_offset": 21, "category": 5}]);
     let windows = serde_json::json!({"windows": [
         {"start": 0, "end": 21, "raw": "see tag. <drug_decision>Hold aspirin</drug_decision>"},
@@ -105,6 +106,49 @@ fn untag_tells_every_tag_and_reads_votes_and_windows() {
         "case_id": "1_2_3", "input": text, "raw": won.to_string(), "answer": won, "voted": {"shares": {}, "samples": []},
     });
     assert_eq!(untagged(&prediction.to_string()).0, once);
+}
+
+#[test]
+fn offsets_need_no_untagging() {
+    let folder = tempfile::tempdir().unwrap();
+    let span = serde_json::json!({"start_offset": 9, "end_offset": 21, "category": 5});
+    let row = serde_json::json!({"file_name": "a", "text": "x", "predictions": [span]});
+    for content in [row.to_string(), serde_json::json!([row]).to_string(), format!("{:#}", serde_json::json!([row]))] {
+        std::fs::write(folder.path().join("p.json"), content).unwrap();
+        let (code, _, told) = dxlab(folder.path(), &["decisions", "untag", "p.json"]);
+        assert!(code == 2 && told.contains("p.json row 1") && told.contains("dxlab decisions score"), "{told}");
+    }
+}
+
+#[test]
+fn scoring_tells_what_has_no_prediction_and_what_is_out_of_scope() {
+    let folder = made();
+    let at = folder.path();
+    let gold = std::fs::read_dir(at.join("notes/gold/test")).unwrap();
+    let names: Vec<String> =
+        gold.map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    let span = |category: u8| serde_json::json!({"start_offset": 0, "end_offset": 4, "category": category});
+    let row = serde_json::json!([{"file_name": names[0], "predictions": [span(10), span(5)]}]);
+    std::fs::write(at.join("p.json"), row.to_string()).unwrap();
+    std::fs::write(at.join("s.csv"), "SUBJECT_ID,HADM_ID,ROW_ID,GENDER,ETHNICITY,LANGUAGE\n1,2,3,F,WHITE,ENGL\n")
+        .unwrap();
+    let (code, out, told) = dxlab(
+        at,
+        &[
+            ["decisions", "score", "--predictions", "p.json", "--stats", "s.csv", "--resamples", "100"].as_slice(),
+            &["--gold", "notes/gold/test", "--text", "notes/text"],
+        ]
+        .concat(),
+    );
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let scored = found["notes"].as_u64().unwrap();
+    assert_eq!((code, &found["predicted_spans"]), (0, &1.into()));
+    assert!(
+        told.contains("p.json entry 1") && told.contains("annotation 1: of a category that is out of scope"),
+        "{told}"
+    );
+    assert!(told.contains(&format!("{} notes have no entry in p.json", scored - 1)), "{told}");
+    assert!(told.contains(&format!("{scored} notes have no row in the file of --stats")), "{told}");
 }
 
 #[test]

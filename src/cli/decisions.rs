@@ -110,7 +110,7 @@ pub struct Score {
     stats: Option<PathBuf>,
     #[arg(long)]
     predictions: PathBuf,
-    /// NLTK's folder punkt_tab/english, to split sentences as the official scorer does; default DXLAB_PUNKT; without either by the
+    /// NLTK's folder punkt_tab/english, to split sentences as the official scorer does; default DXLAB_PUNKT (`dxlab models fetch punkt` installs it); without either by the
     /// same rules with a short list of abbreviations
     #[arg(long)]
     punkt: Option<PathBuf>,
@@ -293,11 +293,10 @@ impl Untag {
         let content = io::read_text(&self.tagged)?;
         let (mut all, mut seen, mut lost) = (Vec::new(), BTreeSet::new(), String::new());
         let (mut matched, mut reasons) = (BTreeMap::<Match, usize>::new(), BTreeMap::<Reason, usize>::new());
-        let (mut copied, mut unopened, mut unknown) = (0, 0, 0);
+        let (mut copied, mut unopened, mut unknown) = (0, 0, BTreeMap::<String, usize>::new());
         for (i, line) in content.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let place = format!("{} row {}", self.tagged.display(), i + 1);
-            let row: Tagged = serde_json::from_str(line)
-                .map_err(|e| Error::input(format!("{place}: expected {{\"file_name\", \"tagged\"}}: {e}")))?;
+            let row: Tagged = serde_json::from_str(line).map_err(|e| no_tagged_text(&place, line, &e))?;
             let name = bare(&row.file_name).to_string();
             if !seen.insert(name.clone()) {
                 return Err(Error::input(format!("{place}: note `{name}` comes twice: keep one answer a note")));
@@ -325,7 +324,7 @@ impl Untag {
             read.matched.iter().for_each(|(how, n)| *matched.entry(*how).or_default() += n);
             copied += usize::from(read.copied);
             unopened += read.unopened;
-            unknown += read.unknown;
+            read.unknown.iter().for_each(|(name, n)| *unknown.entry(name.clone()).or_default() += n);
             for one in &read.dropped {
                 *reasons.entry(one.reason).or_default() += 1;
                 lost.push_str(&(json!({"file_name": name, "dropped": one}).to_string() + "\n"));
@@ -347,6 +346,17 @@ impl Untag {
     }
 }
 
+/// Why a line is no tagged text.
+fn no_tagged_text(place: &str, line: &str, error: &serde_json::Error) -> Error {
+    let row = serde_json::from_str::<Value>(line).unwrap_or_default();
+    let offsets = ["tagged", "predictions", "annotations"].iter().any(|key| row.get(*key).is_some_and(Value::is_array));
+    let hint = match offsets || line.trim_start().starts_with('[') {
+        true => "; these look like offsets, which need no untagging: `dxlab decisions score --predictions` reads them",
+        false => "",
+    };
+    Error::input(format!("{place}: expected {{\"file_name\", \"tagged\"}}, one object a line: {error}{hint}"))
+}
+
 /// A count by name.
 fn named<K: serde::Serialize>(counts: &BTreeMap<K, usize>) -> Result<BTreeMap<String, usize>> {
     let name = |(key, n): (&K, &usize)| Ok((io::to_value(key)?.as_str().unwrap_or_default().to_string(), *n));
@@ -362,9 +372,10 @@ impl Score {
     fn scores(&self) -> Result<Value> {
         let (texts, mut warnings) = (read::texts(&self.text)?, Vec::new());
         let gold = read::gold(&self.gold, &texts, &mut warnings)?;
-        tell(&warnings);
+        let predicted = read::predictions(&self.predictions, &mut warnings)?;
         let predicted: BTreeMap<String, Vec<Span>> =
-            read::predictions(&self.predictions)?.into_iter().map(|one| (one.file_name, one.predictions)).collect();
+            predicted.into_iter().map(|one| (one.file_name, one.predictions)).collect();
+        tell(&warnings);
         let beyond = predicted.iter().filter_map(|(name, spans)| {
             let chars = texts.get(name)?.chars().count();
             let n = spans.iter().filter(|span| !span.fits(chars)).count();
@@ -385,17 +396,23 @@ impl Score {
                 self.text.display()
             )));
         }
-        let count = |what: &str, names: &[&&String]| {
-            names.first().map(|first| format!("{} notes {what} (first: {first}): not scored", names.len()))
+        let count = |what: &str, then: &str, names: &[&&String]| {
+            names.first().map(|first| format!("{} notes {what} (first: {first}): {then}", names.len()))
         };
         let (gold_alone, others): (Vec<&&String>, Vec<&&String>) =
             without_text.iter().partition(|name| gold.contains_key(**name));
         let folder = self.text.display();
-        let lost = [
-            count(&format!("with gold spans have no text in {folder}"), &gold_alone),
-            count(&format!("of {} have neither text nor gold spans", self.predictions.display()), &others),
+        let unanswered: Vec<&&String> = scored.iter().filter(|name| !predicted.contains_key(**name)).collect();
+        let unknown = |name: &&&String| strata.as_ref().is_some_and(|strata| !strata.contains_key(**name));
+        let without_stats: Vec<&&String> = scored.iter().filter(unknown).collect();
+        let predictions = self.predictions.display();
+        let told = [
+            count(&format!("with gold spans have no text in {folder}"), "not scored", &gold_alone),
+            count(&format!("of {predictions} have neither text nor gold spans"), "not scored", &others),
+            count(&format!("have no entry in {predictions}"), "scored as notes without decisions", &unanswered),
+            count("have no row in the file of --stats", "in no subgroup", &without_stats),
         ];
-        tell(&lost.into_iter().flatten().collect::<Vec<_>>());
+        tell(&told.into_iter().flatten().collect::<Vec<_>>());
         let answered = scored.iter().map(|&name| Answered {
             case_id: name.as_str(),
             group: name.split('_').next().unwrap_or(name),
@@ -416,7 +433,6 @@ impl Score {
         let ours: BTreeMap<String, _> = keys.zip(bootstrap.estimates(&table)).collect();
         let groups: Vec<&str> = answers.iter().map(|one| one.group).collect();
         let intervals = official::intervals(&by_note, &groups, &bootstrap);
-        let unknown = |name: &&&String| strata.as_ref().is_some_and(|strata| !strata.contains_key(**name));
         Ok(json!({
             "official": official::official(&by_note),
             "official_intervals": intervals,
@@ -426,9 +442,9 @@ impl Score {
             "notes": scored.len(),
             "gold_spans": answers.iter().map(|one| one.gold.len()).sum::<usize>(),
             "predicted_spans": answers.iter().map(|one| one.predicted.len()).sum::<usize>(),
-            "notes_without_prediction": scored.iter().filter(|name| !predicted.contains_key(**name)).collect::<Vec<_>>(),
+            "notes_without_prediction": unanswered,
             "notes_without_text": without_text,
-            "notes_without_stats": scored.iter().filter(unknown).collect::<Vec<_>>(),
+            "notes_without_stats": without_stats,
         }))
     }
 }
@@ -446,7 +462,10 @@ impl Consensus {
             Method::Expected => SpanRule::Expected,
         };
         let texts = self.text.as_deref().map(read::texts).transpose()?;
-        let files = self.predictions.iter().map(|path| read::predictions(path)).collect::<Result<Vec<_>>>()?;
+        let mut warnings = Vec::new();
+        let read = self.predictions.iter().map(|path| read::predictions(path, &mut warnings));
+        let files = read.collect::<Result<Vec<_>>>()?;
+        tell(&warnings);
         let files: Vec<BTreeMap<String, Vec<Span>>> = files
             .into_iter()
             .map(|file| file.into_iter().map(|one| (one.file_name, one.predictions)).collect())

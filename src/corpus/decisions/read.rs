@@ -39,6 +39,26 @@ pub struct Predicted {
     pub predictions: Vec<Span>,
 }
 
+/// What is left out of files: a line for each span beyond its note, one line for all that are out of scope.
+#[derive(Default)]
+struct LeftOut {
+    lines: Vec<String>,
+    out_of_scope: usize,
+    first: Option<String>,
+}
+
+impl LeftOut {
+    fn tell(self, warnings: &mut Vec<String>) {
+        warnings.extend(self.lines);
+        warnings.extend(self.first.map(|first| match self.out_of_scope {
+            1 => format!("{first}: of a category that is out of scope (10, 11 or TBD): left out"),
+            n => format!(
+                "{n} annotations of categories that are out of scope (10, 11 and TBD) are left out (first: {first})"
+            ),
+        }));
+    }
+}
+
 /// Names of the parts of a corpus, as folders and files are called.
 pub(super) const TRAIN: [&str; 1] = ["train"];
 pub(super) const VALIDATION: [&str; 3] = ["validation", "val", "dev"];
@@ -147,13 +167,15 @@ fn gold_part(folder: &Path, names: &[&str], warnings: &mut Vec<String>) -> Resul
     let Some(part) = names.iter().map(|name| folder.join("gold").join(name)).find(|path| path.is_dir()) else {
         return Ok(Vec::new());
     };
-    let texts = folder.join("text");
+    let (texts, mut left_out) = (folder.join("text"), LeftOut::default());
     let note = |(name, path): (String, PathBuf)| {
         let text = text_of(&texts, &name)?;
-        let spans = gold_file(&path, Some(&text), warnings)?;
+        let spans = gold_file(&path, Some(&text), &mut left_out)?;
         Ok(example(name, text, spans))
     };
-    files(&part, "json")?.into_iter().map(note).collect()
+    let notes = files(&part, "json")?.into_iter().map(note).collect();
+    left_out.tell(warnings);
+    notes
 }
 
 /// A note; its group is the first part of its name.
@@ -216,21 +238,24 @@ pub fn gold(
     if all.is_empty() {
         return Err(Error::input(format!("{}: no gold files: expected files NAME.json", folder.display())));
     }
+    let mut left_out = LeftOut::default();
     let one = |(name, path): (String, PathBuf)| {
-        let spans = gold_file(&path, texts.get(&name).map(String::as_str), warnings)?;
+        let spans = gold_file(&path, texts.get(&name).map(String::as_str), &mut left_out)?;
         Ok((name, spans))
     };
-    all.into_iter().map(one).collect()
+    let all = all.into_iter().map(one).collect();
+    left_out.tell(warnings);
+    all
 }
 
 /// The spans of one gold file, in its order.
-fn gold_file(path: &Path, text: Option<&str>, warnings: &mut Vec<String>) -> Result<Vec<Span>> {
+fn gold_file(path: &Path, text: Option<&str>, left_out: &mut LeftOut) -> Result<Vec<Span>> {
     let value: Value = io::read_json(path)?;
     let place = path.display().to_string();
     let value = match value {
         Value::Array(mut all) if !all.is_empty() => {
             if all.len() > 1 {
-                warnings.push(format!("{place}: a list of {} annotated notes: the first was taken", all.len()));
+                left_out.lines.push(format!("{place}: a list of {} annotated notes: the first was taken", all.len()));
             }
             all.swap_remove(0)
         }
@@ -239,18 +264,21 @@ fn gold_file(path: &Path, text: Option<&str>, warnings: &mut Vec<String>) -> Res
     let annotations = value.get("annotations").and_then(Value::as_array);
     let annotations =
         annotations.ok_or_else(|| Error::input(format!("{place}: expected an object with a list `annotations`")))?;
-    spans_of(annotations, &place, text, warnings)
+    spans_of(annotations, &place, text, left_out)
 }
 
-/// The spans of a list of annotations; those out of scope are left out, those that do not lie in the text too, with a warning.
-fn spans_of(annotations: &[Value], place: &str, text: Option<&str>, warnings: &mut Vec<String>) -> Result<Vec<Span>> {
+/// The spans of a list of annotations, without those out of scope and those that do not lie in the text.
+fn spans_of(annotations: &[Value], place: &str, text: Option<&str>, left_out: &mut LeftOut) -> Result<Vec<Span>> {
     let mut spans = Vec::new();
     for (i, annotation) in annotations.iter().enumerate() {
         let place = format!("{place} annotation {}", i + 1);
-        if let Some(span) = span_of(annotation, &place)?
-            && text.is_none_or(|text| fits(span, text, &place, warnings))
-        {
-            spans.push(span);
+        match span_of(annotation, &place)? {
+            Some(span) if text.is_none_or(|text| fits(span, text, &place, &mut left_out.lines)) => spans.push(span),
+            Some(_) => {}
+            None => {
+                left_out.out_of_scope += 1;
+                left_out.first.get_or_insert(place);
+            }
         }
     }
     Ok(spans)
@@ -300,8 +328,8 @@ fn category_of(value: &Value, place: &str) -> Result<Option<Category>> {
     }
 }
 
-/// Predictions of a file, by note. Categories that are out of scope are left out; a note that comes twice is an error.
-pub fn predictions(path: &Path) -> Result<Vec<Predicted>> {
+/// Predictions of a file, by note. Categories that are out of scope are left out, with a warning; a note that comes twice is an error.
+pub fn predictions(path: &Path, warnings: &mut Vec<String>) -> Result<Vec<Predicted>> {
     let place = path.display();
     let form = r#"[{"file_name": …, "predictions": [{"start_offset": …, "end_offset": …, "category": …}]}]"#;
     if is_tagged(&io::read_text(path)?) {
@@ -311,8 +339,9 @@ pub fn predictions(path: &Path) -> Result<Vec<Predicted>> {
     }
     let value: Value = io::read_json(path)?;
     let rows = value.as_array().ok_or_else(|| Error::input(format!("{place}: not a list: expected {form}")))?;
-    let mut seen = BTreeSet::new();
-    rows.iter()
+    let (mut seen, mut left_out) = (BTreeSet::new(), LeftOut::default());
+    let all = rows
+        .iter()
         .enumerate()
         .map(|(i, row)| {
             let place = format!("{place} entry {}", i + 1);
@@ -323,10 +352,12 @@ pub fn predictions(path: &Path) -> Result<Vec<Predicted>> {
             if !seen.insert(name.clone()) {
                 return Err(Error::input(format!("{place}: note `{name}` comes twice: keep one entry a note")));
             }
-            let predictions = spans_of(spans, &format!("{place} (`{name}`)"), None, &mut Vec::new())?;
+            let predictions = spans_of(spans, &format!("{place} (`{name}`)"), None, &mut left_out)?;
             Ok(Predicted { file_name: name, predictions })
         })
-        .collect()
+        .collect();
+    left_out.tell(warnings);
+    all
 }
 
 /// Whether a file holds tagged text or predictions of `dxlab predict`, one JSON object a line.
@@ -352,18 +383,20 @@ struct TrainingRow {
 /// categories); `gold_span`, the tagged text, follows from these. An error names the row.
 pub fn training_table(path: &Path, warnings: &mut Vec<String>) -> Result<Vec<Example<Vec<Span>>>> {
     let text = io::read_text(path)?;
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let (mut reader, mut left_out) = (csv::Reader::from_reader(text.as_bytes()), LeftOut::default());
     let rows = reader.deserialize().enumerate();
-    rows.map(|(i, row)| {
+    let notes = rows.map(|(i, row)| {
         let place = format!("{} row {}", path.display(), i + 2);
         let wrong = |e: &dyn std::fmt::Display| Error::input(format!("{place}: {e}"));
         let TrainingRow { file_id, raw_text, gold_offsets } = row.map_err(|e: csv::Error| wrong(&e))?;
         let annotations: Vec<Value> =
             serde_json::from_str(&gold_offsets).map_err(|e| wrong(&format!("gold_offsets is no JSON list: {e}")))?;
-        let spans = spans_of(&annotations, &place, Some(&raw_text), warnings)?;
+        let spans = spans_of(&annotations, &place, Some(&raw_text), &mut left_out)?;
         Ok(example(bare(&file_id).to_string(), raw_text, spans))
-    })
-    .collect()
+    });
+    let notes = notes.collect();
+    left_out.tell(warnings);
+    notes
 }
 
 /// A gold file as MedDec has it.
@@ -419,8 +452,9 @@ mod tests {
         );
         assert_eq!(note.input, "Old\u{e9} MI\r\n", "line ends stay");
         assert!(
-            all.warnings.len() == 3
+            all.warnings.len() == 6
                 && all.warnings[0].contains("annotation 3: 0..99 does not lie in the note of 9 characters")
+                && all.warnings[1].contains("1_2_3.json annotation 2: of a category that is out of scope")
         );
     }
 
@@ -430,7 +464,7 @@ mod tests {
         let folder = dir.path();
         let told = |text: &str| {
             let path = written(folder, "p.json", text);
-            let error = predictions(&path).unwrap_err();
+            let error = predictions(&path, &mut Vec::new()).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             error.to_string()
         };
@@ -446,6 +480,15 @@ mod tests {
             told(r#"[{"file_name": "a", "predictions": []}, {"file_name": "a.txt", "predictions": []}]"#)
                 .contains("`a` comes twice")
         );
+        let mut told = Vec::new();
+        let odd = r#"{"start_offset": 1, "end_offset": 3, "category": 10}, {"start_offset": 1, "end_offset": 3, "category": "TBD"}"#;
+        let path = written(folder, "p.json", &row(odd));
+        assert_eq!(predictions(&path, &mut told).unwrap()[1].predictions, []);
+        assert!(
+            told.len() == 1 && told[0].starts_with("2 annotations of categories that are out of scope"),
+            "{told:?}"
+        );
+        assert!(told[0].contains("entry 2 (`b`) annotation 1"), "{told:?}");
         written(folder, "gold/train/1_2_3.json", "{}");
         let missing = Decisions::open(folder).unwrap_err().to_string();
         assert!(missing.contains("no such file or folder") && missing.contains("1_2_3.txt"), "{missing}");
@@ -490,6 +533,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spans = Category::ALL.map(|category| Span::new(1, 3, category));
         let path = written(dir.path(), "a.json", &gold_json("a", "na\u{ef}ve", &spans).to_string());
-        assert_eq!(gold_file(&path, Some("na\u{ef}ve"), &mut Vec::new()).unwrap(), spans);
+        assert_eq!(gold_file(&path, Some("na\u{ef}ve"), &mut LeftOut::default()).unwrap(), spans);
     }
 }

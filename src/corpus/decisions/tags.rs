@@ -9,7 +9,7 @@
 //!
 //! Tagged text is no XML: tags may cross, and a `<` of the note stays as it is.
 use super::{Category, Span};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// One tag.
@@ -39,35 +39,82 @@ impl Tag {
     }
 }
 
-/// What reads like a tag at one place: `</?name>` or `</?name#7>` of ASCII letters and `_`, in whatever letter case, and with white space before `>`.
+/// What reads like a tag at one place: `</?name>` or `</?name#7>` of ASCII letters and `_`, in whatever letter case, and with white space
+/// before `>`. The nine names are also read as models write them: `< drug_decision>`, `<drug_decision#01>`, `<drug_decision id="1">`.
 struct Mark {
     chars: usize,
     close: bool,
+    /// In lower case.
+    name: String,
     /// None where the name is none of the nine.
     tag: Option<Tag>,
 }
 
 /// The mark that begins at `at`, if one does.
 fn mark(text: &[char], at: usize) -> Option<Mark> {
-    let rest = text.get(at..)?.strip_prefix(&['<'])?;
-    let (close, rest) = rest.strip_prefix(&['/']).map_or((false, rest), |rest| (true, rest));
-    let letters = rest.iter().take_while(|c| c.is_ascii_alphabetic() || **c == '_').count();
-    let (name, mut after) = rest.split_at(letters);
-    let mut index = Some(0);
-    if let Some(number) = after.strip_prefix(&['#']) {
-        let digits = number.iter().take_while(|c| c.is_ascii_digit()).count();
-        let text: String = number[..digits].iter().collect();
-        index = text.parse().ok().filter(|index| *index > 0 && !text.starts_with('0')); // one way to write a number
-        after = if digits > 0 { &number[digits..] } else { after };
+    let from = text.get(at..)?.strip_prefix(&['<'])?;
+    let (close, rest) = match unspaced(from).strip_prefix(&['/']) {
+        Some(rest) => (true, rest),
+        None => (false, from),
+    };
+    let inside = unspaced(rest);
+    let letters = inside.iter().take_while(|c| c.is_ascii_alphabetic() || **c == '_').count();
+    let name: String = inside[..letters].iter().map(char::to_ascii_lowercase).collect();
+    let category = Category::of_tag(&name);
+    let (index, mut rest) = number(&inside[letters..], category.is_some());
+    if category.is_some() {
+        rest = behind_attributes(rest);
+        rest = unspaced(rest).strip_prefix(&['/']).unwrap_or(rest);
+    } else if name.is_empty() || from.len() != inside.len() + usize::from(close) {
+        return None; // white space before another name: no tag
     }
-    let blanks = after.iter().take_while(|c| c.is_whitespace()).count();
-    after = &after[blanks..];
-    if name.is_empty() || after.first() != Some(&'>') {
+    let behind = unspaced(rest).strip_prefix(&['>'])?;
+    let tag = category.map(|category| Tag { category, index });
+    Some(Mark { chars: text.len() - at - behind.len(), close, name, tag })
+}
+
+fn unspaced(text: &[char]) -> &[char] {
+    &text[text.iter().take_while(|c| c.is_whitespace()).count()..]
+}
+
+/// The number that `#7` begins with, 0 without one, and what follows; `bare`: a `#` without digits is passed over too.
+fn number(text: &[char], bare: bool) -> (usize, &[char]) {
+    let Some(rest) = text.strip_prefix(&['#']) else { return (0, text) };
+    let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
+    let written: String = rest[..digits].iter().collect();
+    match digits {
+        0 if bare => (0, rest),
+        0 => (0, text),
+        _ => (written.parse().unwrap_or(usize::MAX), &rest[digits..]), // more digits than a number has
+    }
+}
+
+/// What follows the attributes of a tag: ` id="1" kind=drug`, each with a value.
+fn behind_attributes(mut text: &[char]) -> &[char] {
+    while let Some(rest) = behind_attribute(text) {
+        text = rest;
+    }
+    text
+}
+
+fn behind_attribute(text: &[char]) -> Option<&[char]> {
+    let named = unspaced(text);
+    let name = named.iter().take_while(|c| c.is_ascii_alphanumeric() || "_-:".contains(**c)).count();
+    if named.len() == text.len() || name == 0 {
         return None;
     }
-    let name: String = name.iter().map(char::to_ascii_lowercase).collect();
-    let tag = Category::of_tag(&name).zip(index).map(|(category, index)| Tag { category, index });
-    Some(Mark { chars: text.len() - at - after.len() + 1, close, tag })
+    let value = unspaced(unspaced(&named[name..]).strip_prefix(&['='])?);
+    let inside = |c: &char| !"<>\"'".contains(*c);
+    match value.split_first()? {
+        (quote @ ('"' | '\''), rest) => {
+            let length = rest.iter().take_while(|c| inside(c)).count();
+            rest[length..].strip_prefix(&[*quote])
+        }
+        _ => {
+            let length = value.iter().take_while(|c| inside(c) && !c.is_whitespace() && **c != '/').count();
+            (length > 0).then(|| &value[length..])
+        }
+    }
 }
 
 /// Texts of a note that read like tags and are none: `<b>` in a note stays what it is.
@@ -117,29 +164,43 @@ pub struct Scanned {
     pub unclosed: Vec<(usize, Category)>,
     /// Closing tags that nothing opens.
     pub unopened: usize,
-    /// Tags of no category, taken out.
-    pub unknown: usize,
+    /// Tags of no category, taken out: how many of each name.
+    pub unknown: BTreeMap<String, usize>,
     /// Where tags stand in the tagged text, in characters.
     pub marks: Vec<Range<usize>>,
+    /// What reads like a tag and was taken for text: where it begins in the tagged text, and its characters in `plain`.
+    pub literal: Vec<(usize, Range<usize>)>,
 }
 
 /// Takes the tags out of a text. A closing tag closes the latest open one of its name and number, else the latest of its category; others
 /// stay open, so spans may cross. What stands in the note and reads like a tag (`literal`) is text; any other tag of an unknown name is
 /// taken out.
 pub fn scan(tagged: &str, literal: &Literal) -> Scanned {
+    scan_but(tagged, literal, &BTreeSet::new())
+}
+
+/// As [`scan`]; what begins at these characters of the tagged text is a tag, although the note has the same as text.
+pub fn scan_but(tagged: &str, literal: &Literal, tags: &BTreeSet<usize>) -> Scanned {
     let text: Vec<char> = tagged.chars().collect();
     let (mut found, mut open, mut at) = (Scanned::default(), Vec::<(Tag, usize)>::new(), 0);
     while at < text.len() {
-        let Some(mark) = mark(&text, at).filter(|mark| !literal.holds(&text[at..at + mark.chars])) else {
+        let here = found.plain.len();
+        let Some(mark) = mark(&text, at) else {
             found.plain.push(text[at]);
             at += 1;
             continue;
         };
+        let all = &text[at..at + mark.chars];
+        if literal.holds(all) && !tags.contains(&at) {
+            found.literal.push((at, here..here + mark.chars));
+            found.plain.extend(all);
+            at += mark.chars;
+            continue;
+        }
         found.marks.push(at..at + mark.chars);
         at += mark.chars;
-        let here = found.plain.len();
         match mark.tag {
-            None => found.unknown += 1,
+            None => *found.unknown.entry(mark.name).or_default() += 1,
             Some(tag) if !mark.close => open.push((tag, here)),
             Some(tag) => {
                 let same = open.iter().rposition(|(other, _)| *other == tag);
@@ -185,14 +246,47 @@ mod tests {
         }
         let note: Vec<char> = "see <Drug_Decision> or <drug_decision >: hold".chars().collect();
         let found = scan(&note.iter().collect::<String>(), &Literal::of(&note));
-        assert_eq!((found.plain, found.unknown + found.unclosed.len()), (note, 0), "text where it stands in the note");
+        assert_eq!(
+            (found.plain, found.unknown.len() + found.unclosed.len()),
+            (note, 0),
+            "text where it stands in the note"
+        );
+    }
+
+    #[test]
+    fn a_tag_of_the_nine_may_be_written_as_models_write_it() {
+        for (open, close) in [
+            ("< drug_decision>", "< /drug_decision>"),
+            ("<drug_decision>", "</ drug_decision >"),
+            ("<drug_decision#0>", "</drug_decision#0>"),
+            ("<drug_decision#01>", "</drug_decision#1>"),
+            ("<drug_decision#>", "</drug_decision>"),
+            ("<drug_decision#99999999999999999999999>", "</drug_decision#99999999999999999999999>"),
+            ("<drug_decision id=\"1\" kind = 'a drug'>", "</drug_decision>"),
+            ("<Drug_Decision id=1\n>", "</drug_decision>"),
+        ] {
+            assert_eq!(scanned(&format!("a {open}lasix{close}.")), ("a lasix.".into(), vec![(2, 7, 5)]), "{open}");
+        }
+        for text in [
+            "<drug_decision Hold aspirin if INR > 3",
+            "<drug_decision id=\"1 Hold aspirin \"if\" INR > 3",
+            "<drug_decision goal == INR > 3",
+            "K < b > a, < /x>, <drug_decision#1",
+        ] {
+            assert_eq!(scanned(text), (text.into(), vec![]), "words behind a name are no attributes");
+        }
+        let once = scan("<drug_decision/>Hold", &Literal::default());
+        assert_eq!(once.unclosed, [(0, Category::DrugDecision)]);
+        let note: Vec<char> = "see <drug_decision#01> and < drug_decision id=1>".chars().collect();
+        let found = scan(&note.iter().collect::<String>(), &Literal::of(&note));
+        assert_eq!((found.plain, found.literal), (note, vec![(4, 4..22), (27, 27..48)]), "text where the note has it");
     }
 
     #[test]
     fn what_does_not_match_is_counted() {
         let found =
-            scan("a</drug_decision><b>c</b><define_problem>d<drug_decision#2>e</drug_decision>", &Literal::default());
-        assert_eq!((found.unopened, found.unknown), (1, 2));
+            scan("a</drug_decision><b>c</B><define_problem>d<drug_decision#2>e</drug_decision>", &Literal::default());
+        assert_eq!((found.unopened, found.unknown), (1, [("b".to_string(), 2)].into()));
         assert_eq!(found.marks[..3], [1..17, 17..20, 21..25]);
         assert_eq!(found.unclosed, [(2, Category::DefineProblem)]);
         assert_eq!(found.spans, [Span::new(3, 4, Category::DrugDecision)], "closed by a tag of its category");

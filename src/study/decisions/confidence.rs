@@ -11,11 +11,12 @@
 use super::pseudo::Invalid;
 use crate::corpus::Case;
 use crate::corpus::decisions::Span;
-use crate::corpus::decisions::tags::{Literal, scan};
+use crate::corpus::decisions::tags::Literal;
 use crate::error::{Error, Result};
 use crate::generate::{Local, Pieces, uncertainty};
 use crate::metric::{quantile, spearman};
 use crate::prompt::Prompt;
+use crate::task::decisions::scanned;
 use crate::task::decisions::score::exact;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -101,7 +102,7 @@ fn tag_tokens(pieces: &[&[u8]], tagged: &str, note: &str) -> Result<Vec<bool>> {
     let note: Vec<char> = note.chars().collect();
     let places: Vec<usize> = tagged.char_indices().map(|(at, _)| at).chain([tagged.len()]).collect();
     let mut inside = vec![false; tagged.len()];
-    for mark in scan(tagged, &Literal::of(&note)).marks {
+    for mark in scanned(tagged, &note, &Literal::of(&note)).marks {
         inside[places[mark.start]..places[mark.end]].fill(true);
     }
     let first = pieces.iter().find(|piece| !piece.is_empty());

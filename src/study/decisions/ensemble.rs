@@ -161,13 +161,13 @@ impl Ensemble {
         };
         let notes = read::gold(gold, &texts, &mut warnings)?.into_iter().map(note).collect::<Result<Vec<_>>>()?;
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-        let one = |file: &PathBuf| -> Result<BTreeMap<String, Vec<Span>>> {
-            Ok(read::predictions(file)?
+        let mut one = |file: &PathBuf| -> Result<BTreeMap<String, Vec<Span>>> {
+            Ok(read::predictions(file, &mut warnings)?
                 .into_iter()
                 .map(|Predicted { file_name, predictions }| (file_name, predictions))
                 .collect())
         };
-        let answers = files.iter().map(one).collect::<Result<Vec<_>>>()?;
+        let answers = files.iter().map(&mut one).collect::<Result<Vec<_>>>()?;
         let strata = table.map(stats).transpose()?.unwrap_or_default();
         if table.is_some() {
             let unknown = notes.iter().filter(|note| !strata.contains_key(&note.case_id));

@@ -119,7 +119,7 @@ pub fn valid(answer: &str, note: &str, allow_unclosed: bool) -> Result<Vec<Span>
     let lost = |reason: Reason| read.dropped.iter().any(|one| one.reason == reason);
     match read {
         _ if !read.copied => Err(Invalid::NoCopy),
-        _ if read.unopened + read.unknown > 0 || lost(Reason::EmptySpan) => Err(Invalid::Malformed),
+        _ if read.unopened > 0 || !read.unknown.is_empty() || lost(Reason::EmptySpan) => Err(Invalid::Malformed),
         _ if !allow_unclosed && lost(Reason::Unclosed) => Err(Invalid::Unclosed),
         _ => Ok(read.spans),
     }

@@ -56,6 +56,11 @@ impl Alignment {
         pairs.filter(|(start, end)| start < end).collect()
     }
 
+    /// Whether a character of the answer copies one of the note.
+    pub fn is_copied(&self, at: usize) -> bool {
+        self.to.get(at).is_some_and(Option::is_some)
+    }
+
     /// Where a character stands in the note, or what stands after it.
     pub fn near(&self, at: usize) -> usize {
         self.to.get(at).copied().flatten().unwrap_or_else(|| self.after(at))
@@ -123,5 +128,6 @@ mod tests {
         let all = Alignment::of(&text, &text);
         assert!((0..text.len()).all(|at| all.near(at) == at));
         assert_eq!(all.places(0, text.len()), [(0, text.len())]);
+        assert!((0..text.len()).all(|at| all.is_copied(at)) && !all.is_copied(text.len()));
     }
 }

@@ -12,11 +12,11 @@
 use super::align::Alignment;
 use super::ladder::{ladder, similar_enough};
 use super::reward::content;
-use crate::corpus::decisions::tags::{Literal, Tag, scan};
+use crate::corpus::decisions::tags::{Literal, Scanned, Tag, scan, scan_but};
 use crate::corpus::decisions::{Category, Span};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Categories from the innermost to the outermost, where spans are equal.
 const INNERMOST_FIRST: [u8; 9] = [3, 5, 7, 1, 6, 9, 2, 4, 8];
@@ -118,9 +118,9 @@ pub struct Untagged {
     pub copied: bool,
     pub matched: BTreeMap<Match, usize>,
     pub dropped: Vec<Dropped>,
-    /// Closing tags that nothing opens, and tags of unknown names: both passed over.
+    /// Closing tags that nothing opens, and tags of unknown names, how many of each: both passed over.
     pub unopened: usize,
-    pub unknown: usize,
+    pub unknown: BTreeMap<String, usize>,
 }
 
 /// Reads a tagged note; see the file's header. Reasoning before the answer (up to `</think>`) is no part of it, unless the note itself has such a mark.
@@ -147,7 +147,8 @@ pub type Placed = Result<(usize, usize, Match), Reason>;
 /// `once`: in an answer that is no copy a place of the note counts once for a category.
 fn read(tagged: &str, note: &[char], once: bool, place: impl FnOnce(&[char], &[Span]) -> Vec<Placed>) -> Untagged {
     let literal = Literal::of(note);
-    let scanned = scan(if literal.has_reasoning() { tagged } else { content(tagged) }, &literal);
+    let answer = if literal.has_reasoning() { tagged } else { content(tagged) };
+    let scanned = if once { scanned(answer, note, &literal) } else { scan(answer, &literal) };
     let copied = scanned.plain == note;
     let mut found = Untagged { copied, unopened: scanned.unopened, unknown: scanned.unknown, ..Untagged::default() };
     let placed: Vec<Placed> = match copied {
@@ -176,6 +177,36 @@ fn read(tagged: &str, note: &[char], once: bool, place: impl FnOnce(&[char], &[S
     }
     found.spans.sort();
     found
+}
+
+/// An answer taken apart. What reads like a tag and stands in the note too (`literal`: of the note) is text where it copies the note, and a tag
+/// where the answer put it in.
+pub fn scanned(answer: &str, note: &[char], literal: &Literal) -> Scanned {
+    let all_as_text = scan(answer, literal);
+    if all_as_text.literal.is_empty() || all_as_text.plain == note {
+        return all_as_text;
+    }
+    let in_note = scan(&note.iter().collect::<String>(), literal);
+    let mut names = BTreeMap::new();
+    let ((given, places), (whole, _)) = (shortened(&all_as_text, &mut names), shortened(&in_note, &mut names));
+    let alignment = Alignment::of(&given, &whole);
+    let marks = all_as_text.literal.iter().zip(places);
+    let put_in: BTreeSet<usize> = marks.filter(|(_, at)| !alignment.is_copied(*at)).map(|((at, _), _)| *at).collect();
+    scan_but(answer, literal, &put_in)
+}
+
+/// A text in which each mark that was taken for text is one character, so that a diff has it whole or not at all, and where these are.
+fn shortened(scanned: &Scanned, names: &mut BTreeMap<Vec<char>, char>) -> (Vec<char>, Vec<usize>) {
+    let (mut text, mut places, mut from) = (Vec::with_capacity(scanned.plain.len()), Vec::new(), 0);
+    for (_, part) in &scanned.literal {
+        text.extend(&scanned.plain[from..part.start]);
+        places.push(text.len());
+        let next = char::from_u32(0xF_0000 + names.len() as u32).unwrap_or_default(); // for private use
+        text.push(*names.entry(scanned.plain[part.clone()].to_vec()).or_insert(next));
+        from = part.end;
+    }
+    text.extend(&scanned.plain[from..]);
+    (text, places)
 }
 
 fn counted(span: &Span) -> Placed {
@@ -379,6 +410,25 @@ mod tests {
             ),
             [Reason::Truncated]
         );
+    }
+
+    #[test]
+    fn a_plain_tag_counts_although_the_note_has_the_same_as_text() {
+        let note = "Write <drug_decision> or </drug_decision>, e.g. <b>: hold aspirin, start <b> lasix.";
+        let place = |text: &str| (note.find(text).unwrap(), note.find(text).unwrap() + text.len());
+        let marked = |texts: &[&str]| {
+            let tagged =
+                |note: String, text: &&str| note.replace(*text, &format!("<drug_decision>{text}</drug_decision>"));
+            untag(&texts.iter().fold(note.to_string(), tagged), note)
+        };
+        for texts in [&["hold aspirin"][..], &["hold aspirin", "start <b> lasix"], &["Write", "lasix"], &["e.g. <b>"]] {
+            let read = marked(texts);
+            let want: Vec<(usize, usize)> = texts.iter().map(|text| place(text)).collect();
+            let got: Vec<(usize, usize)> = read.spans.iter().map(|span| (span.start, span.end)).collect();
+            assert_eq!((got, read.copied, read.dropped.len()), (want, true, 0), "{texts:?}");
+        }
+        let unclosed = untag(&note.replace("hold", "<drug_decision>hold"), note);
+        assert_eq!(unclosed.dropped.iter().map(|one| one.reason).collect::<Vec<_>>(), [Reason::Unclosed]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub mod tokens;
 pub mod windows;
 
 pub use align::Alignment;
-pub use codec::{Dropped, Match, Reason, Untagged, tag, untag, untag_by_search};
+pub use codec::{Dropped, Match, Reason, Untagged, scanned, tag, untag, untag_by_search};
 pub use faults::{Fault, Faulty, faults};
 pub use ladder::ladder;
 pub use official::{Official, official, refine_span};

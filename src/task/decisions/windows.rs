@@ -165,7 +165,7 @@ pub fn untag_windows(raw: &str, note: &str) -> Untagged {
         whole.copied &= read.copied;
         whole.dropped.extend(read.dropped);
         whole.unopened += read.unopened;
-        whole.unknown += read.unknown;
+        read.unknown.into_iter().for_each(|(name, n)| *whole.unknown.entry(name).or_default() += n);
         read.matched.into_iter().for_each(|(how, n)| *whole.matched.entry(how).or_default() += n);
         let placed = read.spans.iter().map(|span| Span::new(span.start + start, span.end + start, span.category));
         found.push((start..end, placed.collect()));
