@@ -1,21 +1,27 @@
 #!/usr/bin/env python3
-"""Golden values of src/task/decisions/{tokens,punkt,official}.rs and src/metric/difflib.rs, made with NLTK and Python's difflib.
+"""Golden values of src/task/decisions/{tokens,punkt,official}.rs and src/metric/difflib.rs, made with NLTK, scikit-learn and Python's difflib.
 
-    pip install nltk==3.10.4
+    pip install nltk==3.10.4 scikit-learn==1.9.1
+    dxlab models fetch punkt
     python tests/reference/nltk_tokens.py
 
-A hundred random synthetic notes (words and marks drawn at random, nothing of any patient); Punkt is trained on two hundred more of them, as
-its English parameters are data of NLTK and stay out of this repository. Writes nltk_tokens.json and punkt_tab/english/ beside this file.
+A hundred random synthetic notes (words and marks drawn at random, nothing of any patient) with random spans. Punkt is trained on two hundred
+more of them, as its English parameters are data of NLTK and stay out of this repository: what they give is kept (`english`). Writes
+nltk_tokens.json and punkt_tab/english/ beside this file.
 """
 import difflib
 import json
 import pathlib
 import random
 
+import nltk.data
+from nltk.data import FileSystemPathPointer
 from nltk.tokenize import NLTKWordTokenizer, TreebankWordTokenizer
-from nltk.tokenize.punkt import PunktSentenceTokenizer, PunktTrainer
+from nltk.tokenize.punkt import PunktSentenceTokenizer, PunktTrainer, load_punkt_params
+from sklearn.metrics import f1_score
 
 HERE = pathlib.Path(__file__).parent
+ENGLISH = HERE.parents[1] / ".tools" / "knowledge" / "punkt_tab" / "english"
 WORDS = """Admission Discharge patient is an 81 yo F with COPD (FEV1 0.9L), was admitted for "worsening" dyspnea can't lie flat CXR
 showed RLL pneumonia; started levofloxacin 500 mg q.d. b.i.d. p.r.n. and prednisone. Continue warfarin -- goal INR 2-3. Dr. Mrs. St. J. K.
 [**2118-6-2**] [**Last Name (STitle) **] [**Hospital1 18**] follow-up in 2 weeks. WBC 12.4, K+ 3.1. Hold aspirin? Return if fever > 101
@@ -93,6 +99,33 @@ def golden(rng, punkt):
     return {"text": text, "treebank": treebank, "sentences": sentences, "nltk": words, "refined": refined}
 
 
+def random_spans(rng, text):
+    """Gold spans, and predicted ones: some the same, some moved, some of another category, some invented."""
+    any_span = lambda: sorted((rng.randrange(len(text)), rng.randrange(len(text)))) + [rng.randint(1, 9)]
+    gold = [span for span in (any_span() for _ in range(rng.randint(0, 6))) if span[0] < span[1]]
+    predicted = []
+    for start, end, category in gold:
+        move = lambda at: min(len(text), max(0, at + rng.randint(-9, 9)))
+        other = rng.choice([[start, end, category], [move(start), move(end), category], [start, end, rng.randint(1, 9)], None])
+        predicted += [other] if other and other[0] < other[1] else []
+    return gold, predicted + [span for span in (any_span() for _ in range(rng.randint(0, 2))) if span[0] < span[1]]
+
+
+def token_f1(text, sentences, gold, predicted):
+    """Token F1 of MedDec's scorer, from its description: the mean F1 of the labels (but none) that gold or prediction has."""
+    places, start = [], 0
+    for first, last in sentences:
+        for word in NLTKWordTokenizer().tokenize(text[first:last]):
+            at = text.find(word, start)
+            if at >= 0:
+                start = at + len(word)
+                places.append((at, start))
+    label = lambda spans, a, b: next((category for s, e, category in spans if a < e and b > s), 0)
+    true, said = ([label(spans, a, b) for a, b in places] for spans in (gold, predicted))
+    labels = sorted({*true, *said} - {0})
+    return float(f1_score(true, said, labels=labels, average="macro", zero_division=0)) if labels else 1.0
+
+
 def edited(rng, text, share):
     return " ".join(word for word in text.split(" ") if rng.random() > share)
 
@@ -104,6 +137,15 @@ def main():
     while len(notes) < 100:
         one = golden(rng, punkt)
         notes += [one] if one else []
+    nltk.data.path.append(str(ENGLISH.parents[1]))  # NLTK reads nothing from elsewhere
+    english, rng_spans = PunktSentenceTokenizer(load_punkt_params(FileSystemPathPointer(str(ENGLISH)))), random.Random(191)
+    for one in notes:
+        text = one["text"]
+        gold, predicted = random_spans(rng_spans, text)
+        sentences = list(english.span_tokenize(text))
+        score = lambda sentences: token_f1(text, sentences, gold, predicted)
+        one |= {"gold": gold, "predicted": predicted, "token_f1": score(one["sentences"])}
+        one["english"] = {"sentences": sentences, "token_f1": score(sentences)}
     pairs = [("", ""), ("a", ""), ("abc", "abd"), ("abcd" * 60, "abcd" * 50), ("Seen by Dr. [**Last Name**].", "Seen by Dr [**Last Name**].")]
     for length in (3, 10, 30, 60, 120):
         text = note(rng, length)

@@ -433,15 +433,48 @@ mod tests {
         sentences: Vec<(usize, usize)>,
         nltk: Vec<String>,
         refined: Vec<(usize, usize, Option<(usize, usize)>)>,
+        gold: Vec<(usize, usize, u8)>,
+        predicted: Vec<(usize, usize, u8)>,
+        token_f1: f64,
+        english: English,
+    }
+
+    /// With the English parameters of NLTK.
+    #[derive(serde::Deserialize)]
+    struct English {
+        sentences: Vec<(usize, usize)>,
+        token_f1: f64,
+    }
+
+    fn golden() -> Vec<Note> {
+        let golden: Golden = serde_json::from_str(include_str!("../../../tests/reference/nltk_tokens.json")).unwrap();
+        assert_eq!(golden.notes.len(), 100);
+        golden.notes
+    }
+
+    fn has_token_f1(note: &Note, punkt: &Punkt, want: f64) {
+        let score = NoteScore::of("a", &note.text, &spans(&note.gold), &spans(&note.predicted), punkt).token_f1;
+        assert!((score - want).abs() < 1e-12, "{score} is not {want}: {}", note.text);
+    }
+
+    /// Needs `dxlab models fetch punkt`.
+    #[test]
+    fn sentences_and_token_f1_with_the_english_parameters_are_those_of_nltk() {
+        let Ok(folder) = crate::model::registry::knowledge("punkt").unwrap().file("punkt_tab/english") else { return };
+        let (punkt, golden) = (Punkt::open(&folder).unwrap(), golden());
+        for note in &golden {
+            assert_eq!(punkt.sentences(&chars(&note.text)), note.english.sentences, "{}", note.text);
+            has_token_f1(note, &punkt, note.english.token_f1);
+        }
+        assert!(golden.iter().any(|note| note.english.token_f1 != note.token_f1), "the parameters matter");
     }
 
     #[test]
     fn tokens_and_sentences_of_a_hundred_notes_are_those_of_nltk() {
-        let golden: Golden = serde_json::from_str(include_str!("../../../tests/reference/nltk_tokens.json")).unwrap();
         let punkt =
             Punkt::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/punkt_tab/english")).unwrap();
-        assert_eq!(golden.notes.len(), 100);
-        for note in golden.notes {
+        for note in golden() {
+            has_token_f1(&note, &punkt, note.token_f1);
             let text = chars(&note.text);
             assert_eq!(tokens::treebank_spans(&text), note.treebank, "{}", note.text);
             let sentences = punkt.sentences(&text);

@@ -1,8 +1,8 @@
 //! Sentences by Punkt (Kiss and Strunk, Computational Linguistics 2006), as NLTK 3.10 splits them. For token F1 the only effect is which periods are
 //! tokens of their own: the last of a sentence is, the one of `Dr.` is not.
 //!
-//! The trained English parameters are NLTK's data and not carried here. A user who has them names the folder `punkt_tab/english`; otherwise
-//! [`Punkt::simple`] applies the same rules with a list of abbreviations of this project, and without what only training knows (collocations, words that
+//! The trained English parameters are NLTK's data and not carried here. `dxlab models fetch punkt` installs them, and `DXLAB_PUNKT` or `--punkt` names
+//! their folder, `punkt_tab/english`; otherwise [`Punkt::simple`] applies the same rules with a list of abbreviations of this project, and without what only training knows (collocations, words that
 //! often begin sentences, how words are spelt in and at the beginning of sentences). Scores say which was used.
 use super::tokens::python_space;
 use crate::error::{Error, Result};
