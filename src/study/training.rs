@@ -1,5 +1,6 @@
 //! A training run read back: its log, where it stopped, and how many numbers it trained.
 use super::config::{Method, PredictConfig, TrainConfig};
+use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::model::{Checkpoint, resolve, tensors};
@@ -7,6 +8,7 @@ use crate::prompt::Prompt;
 use crate::run::Run;
 use crate::task;
 use crate::train::{LogLine, Progress, read_log};
+use std::path::Path;
 
 /// What a training run left in its files.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +64,7 @@ pub fn ask_again(run: &Run, config: &PredictConfig, cases: usize) -> Result<(usi
 
 impl TrainConfig {
     /// The config in `configs/` that `DXLAB_CONFIG` names, else `smollm2-lora`, on the base model that `DXLAB_MODEL` names, else the
-    /// config's own: what the notebooks run.
+    /// config's own: what the notebooks run. A config on another corpus than the findings that the notebooks show is an error.
     pub fn from_env() -> Result<Self> {
         let set = |name: &str| match std::env::var(name) {
             Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
@@ -70,10 +72,32 @@ impl TrainConfig {
             Err(error) => Err(Error::input(format!("{name}: {error}"))),
         };
         let mut config = Self::named(set("DXLAB_CONFIG")?.as_deref().unwrap_or("smollm2-lora"))?;
+        config.of_findings(&Corpus::path_from_env())?;
         if let Some(model) = set("DXLAB_MODEL")? {
             config.model = model;
         }
         Ok(config)
+    }
+
+    /// Fails where the corpus is not the findings at `shown`.
+    fn of_findings(&self, shown: &Path) -> Result<()> {
+        let same = |path: &str| {
+            Path::new(path).canonicalize().is_ok_and(|path| shown.canonicalize().is_ok_and(|shown| path == shown))
+        };
+        match self.corpus.as_str() {
+            "findings" => Ok(()),
+            path if same(path) => Ok(()),
+            path if Path::new(path).exists() => Err(Error::input(format!(
+                "DXLAB_CONFIG: config `{}` has the corpus {path}, and the chapters show {}: set DXLAB_FINDINGS={path} too",
+                self.name,
+                shown.display()
+            ))),
+            other => Err(Error::input(format!(
+                "DXLAB_CONFIG: config `{}` has the corpus `{other}`: the chapters need one with corpus = \"findings\", which is the file that \
+                 DXLAB_FINDINGS names, else the synthetic findings",
+                self.name
+            ))),
+        }
     }
 
     /// Asking this config's base model about its corpus with a prompt, before any training.
@@ -93,5 +117,30 @@ mod tests {
         assert_eq!((asked.name.as_str(), asked.prompt.as_str()), ("zero-shot-closed", "closed"));
         assert_eq!((asked.model, asked.corpus, asked.adapter), (config.model, config.corpus, None));
         assert_eq!(TrainConfig::named("lora-plain").unwrap().zero_shot("plain"), PredictConfig::zero_shot("plain"));
+    }
+
+    #[test]
+    fn the_chapters_refuse_a_config_on_another_corpus() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (folder.path().join("own.csv"), folder.path().join("other.csv"));
+        for path in [&own, &other] {
+            std::fs::write(path, "").unwrap();
+        }
+        let on = |corpus: &str, shown: &Path| {
+            let config = TrainConfig { corpus: corpus.into(), ..TrainConfig::named("smollm2-lora").unwrap() };
+            config.of_findings(shown).map_err(|error| error.to_string())
+        };
+        assert_eq!(on("findings", &other), Ok(()));
+        assert_eq!(
+            on(own.to_str().unwrap(), &folder.path().join("./own.csv")),
+            Ok(()),
+            "the same file, written otherwise"
+        );
+        let told = on(own.to_str().unwrap(), &other).unwrap_err();
+        assert!(told.contains("set DXLAB_FINDINGS=") && told.contains("own.csv"), "{told}");
+        for corpus in ["bc5cdr", "findings-sealed", "decisions", "nothing.csv"] {
+            let told = on(corpus, &own).unwrap_err();
+            assert!(told.contains(&format!("the corpus `{corpus}`")) && told.contains("DXLAB_FINDINGS"), "{told}");
+        }
     }
 }
