@@ -7,6 +7,7 @@ when what it shows differs from what is stored. Tags of a cell: `no-compare` (ti
 """
 import argparse
 import copy
+import hashlib
 import logging
 import os
 import re
@@ -66,6 +67,11 @@ class Client(NotebookClient):
 
 class Bad(Exception):
     """Why a notebook failed; the message is for the reader."""
+
+
+def uncompared(cell) -> bool:
+    """Whether what a cell shows may differ from run to run. Then the digest of its source tells whether its output is that of an older text."""
+    return "no-compare" in cell.metadata.get("tags", [])
 
 
 def first_line(source: str) -> str:
@@ -138,6 +144,8 @@ class Run:
         self.seconds.append(time.monotonic() - (self.began if at == 1 else begin))
         if wrong := complaint(cell, "raises-exception" in cell.metadata.get("tags", [])):
             raise Bad(f"{where} (or the one before): `{first_line(cell.source)}`\n{indent(wrong)}")
+        if uncompared(cell):
+            cell.metadata["dxlab_source"] = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
         if LABEL.search(cell.source):
             cell.metadata["dxlab"] = {"inputs": inputs.so_far(self.reads, ROOT), "seconds": round(time.monotonic() - self.began)}
 
@@ -152,8 +160,10 @@ class Run:
         found = []
         for at, index in enumerate(self.code, 1):
             old, new = self.stored.cells[index], self.fresh.cells[index]
-            if "no-compare" not in new.metadata.get("tags", []):
+            if not uncompared(new):
                 found += [f"cell {at}: {change}" for change in compare.differences(old.outputs, new.outputs)]
+            elif old.metadata.get("dxlab_source") != new.metadata.get("dxlab_source"):
+                found.append(f"cell {at}: was edited after its output was stored")
         return found
 
     def write(self) -> None:

@@ -15,6 +15,7 @@ FAULTS = {  # notebook: what the runner's complaint must hold
     "question_mark": "invalid digit found in string",
     "not_rust": "no_such_function",
     "changed": "stdout changed",
+    "edited": "was edited after its output was stored",
     "silent": "printed nothing for 20 s",
 }
 OPTIONS = {"silent": ["--timeout", "20"]}
