@@ -118,6 +118,9 @@ fn offsets_need_no_untagging() {
         let (code, _, told) = dxlab(folder.path(), &["decisions", "untag", "p.json"]);
         assert!(code == 2 && told.contains("p.json row 1") && told.contains("dxlab decisions score"), "{told}");
     }
+    std::fs::write(folder.path().join("p.json"), r#"[{"file_name": "a", "tagged": "x", "text": "x"}]"#).unwrap();
+    let (code, _, told) = dxlab(folder.path(), &["decisions", "untag", "p.json"]);
+    assert!(code == 2 && told.contains("one object a line") && !told.contains("offsets"), "{told}");
 }
 
 #[test]
@@ -128,7 +131,11 @@ fn scoring_tells_what_has_no_prediction_and_what_is_out_of_scope() {
     let names: Vec<String> =
         gold.map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
     let span = |category: u8| serde_json::json!({"start_offset": 0, "end_offset": 4, "category": category});
-    let row = serde_json::json!([{"file_name": names[0], "predictions": [span(10), span(5)]}]);
+    let train = std::fs::read_dir(at.join("notes/gold/train")).unwrap().next().unwrap().unwrap().path();
+    let other = train.file_stem().unwrap().to_string_lossy().into_owned();
+    let row = serde_json::json!([
+        {"file_name": names[0], "predictions": [span(10), span(5)]}, {"file_name": other, "predictions": []},
+    ]);
     std::fs::write(at.join("p.json"), row.to_string()).unwrap();
     std::fs::write(at.join("s.csv"), "SUBJECT_ID,HADM_ID,ROW_ID,GENDER,ETHNICITY,LANGUAGE\n1,2,3,F,WHITE,ENGL\n")
         .unwrap();
@@ -147,7 +154,9 @@ fn scoring_tells_what_has_no_prediction_and_what_is_out_of_scope() {
         told.contains("p.json entry 1") && told.contains("annotation 1: of a category that is out of scope"),
         "{told}"
     );
-    assert!(told.contains(&format!("{} notes have no entry in p.json", scored - 1)), "{told}");
+    assert!(told.contains(&format!("{} notes have no entry in p.json", scored - 2)), "{told}");
+    assert!(told.contains(&format!("1 notes of p.json have no gold file (first: {other})")), "{told}");
+    assert_eq!(found["notes_without_gold"], serde_json::json!([other]));
     assert!(told.contains(&format!("{scored} notes have no row in the file of --stats")), "{told}");
 }
 

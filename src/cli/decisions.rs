@@ -293,10 +293,10 @@ impl Untag {
         let content = io::read_text(&self.tagged)?;
         let (mut all, mut seen, mut lost) = (Vec::new(), BTreeSet::new(), String::new());
         let (mut matched, mut reasons) = (BTreeMap::<Match, usize>::new(), BTreeMap::<Reason, usize>::new());
-        let (mut copied, mut unopened, mut unknown) = (0, 0, BTreeMap::<String, usize>::new());
+        let (mut copied, mut no_answer, mut unopened, mut unknown) = (0, 0, 0, BTreeMap::<String, usize>::new());
         for (i, line) in content.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let place = format!("{} row {}", self.tagged.display(), i + 1);
-            let row: Tagged = serde_json::from_str(line).map_err(|e| no_tagged_text(&place, line, &e))?;
+            let row: Tagged = serde_json::from_str(line).map_err(|e| no_tagged_text(&place, &content, &e))?;
             let name = bare(&row.file_name).to_string();
             if !seen.insert(name.clone()) {
                 return Err(Error::input(format!("{place}: note `{name}` comes twice: keep one answer a note")));
@@ -323,6 +323,7 @@ impl Untag {
             };
             read.matched.iter().for_each(|(how, n)| *matched.entry(*how).or_default() += n);
             copied += usize::from(read.copied);
+            no_answer += usize::from(read.no_answer);
             unopened += read.unopened;
             read.unknown.iter().for_each(|(name, n)| *unknown.entry(name.clone()).or_default() += n);
             for one in &read.dropped {
@@ -338,7 +339,7 @@ impl Untag {
             io::write(path, lost.as_bytes())?;
         }
         let summary = json!({
-            "notes": all.len(), "copied": copied, "matched": named(&matched)?, "dropped": named(&reasons)?,
+            "notes": all.len(), "copied": copied, "no_answer": no_answer, "matched": named(&matched)?, "dropped": named(&reasons)?,
             "unopened_tags": unopened, "unknown_tags": unknown,
         });
         eprintln!("{summary}");
@@ -346,11 +347,10 @@ impl Untag {
     }
 }
 
-/// Why a line is no tagged text.
-fn no_tagged_text(place: &str, line: &str, error: &serde_json::Error) -> Error {
-    let row = serde_json::from_str::<Value>(line).unwrap_or_default();
-    let offsets = ["tagged", "predictions", "annotations"].iter().any(|key| row.get(*key).is_some_and(Value::is_array));
-    let hint = match offsets || line.trim_start().starts_with('[') {
+/// Why a line is no tagged text; `content`: the file.
+fn no_tagged_text(place: &str, content: &str, error: &serde_json::Error) -> Error {
+    let offsets = ["\"predictions\"", "\"annotations\"", "\"start_offset\""].iter().any(|key| content.contains(key));
+    let hint = match offsets {
         true => "; these look like offsets, which need no untagging: `dxlab decisions score --predictions` reads them",
         false => "",
     };
@@ -380,7 +380,10 @@ impl Score {
             let chars = texts.get(name)?.chars().count();
             let n = spans.iter().filter(|span| !span.fits(chars)).count();
             (n > 0).then(|| {
-                format!("{}: note `{name}`: {n} spans do not lie in its {chars} characters", self.predictions.display())
+                format!(
+                    "{}: note `{name}`: {n} spans do not lie in its {chars} characters: by place they count as wrong",
+                    self.predictions.display()
+                )
             })
         });
         tell(&beyond.collect::<Vec<_>>());
@@ -403,6 +406,7 @@ impl Score {
             without_text.iter().partition(|name| gold.contains_key(**name));
         let folder = self.text.display();
         let unanswered: Vec<&&String> = scored.iter().filter(|name| !predicted.contains_key(**name)).collect();
+        let without_gold: Vec<&&String> = scored.iter().filter(|name| !gold.contains_key(**name)).collect();
         let unknown = |name: &&&String| strata.as_ref().is_some_and(|strata| !strata.contains_key(**name));
         let without_stats: Vec<&&String> = scored.iter().filter(unknown).collect();
         let predictions = self.predictions.display();
@@ -410,6 +414,7 @@ impl Score {
             count(&format!("with gold spans have no text in {folder}"), "not scored", &gold_alone),
             count(&format!("of {predictions} have neither text nor gold spans"), "not scored", &others),
             count(&format!("have no entry in {predictions}"), "scored as notes without decisions", &unanswered),
+            count(&format!("of {predictions} have no gold file"), "their spans count as wrong", &without_gold),
             count("have no row in the file of --stats", "in no subgroup", &without_stats),
         ];
         tell(&told.into_iter().flatten().collect::<Vec<_>>());
@@ -443,6 +448,7 @@ impl Score {
             "gold_spans": answers.iter().map(|one| one.gold.len()).sum::<usize>(),
             "predicted_spans": answers.iter().map(|one| one.predicted.len()).sum::<usize>(),
             "notes_without_prediction": unanswered,
+            "notes_without_gold": without_gold,
             "notes_without_text": without_text,
             "notes_without_stats": without_stats,
         }))

@@ -6,6 +6,7 @@
 //! block still extends over it. In clinical texts almost every letter is that frequent, so scattered edits are scored far too low: of 2,990
 //! characters of synthetic notes (words of letters alone, in lower case) without every twentieth word it gives 0.703, without `autojunk` 0.975.
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// See the file's header. 1 for two empty texts.
 pub fn ratio(a: &[char], b: &[char], autojunk: bool) -> f64 {
@@ -24,21 +25,31 @@ pub fn upper_bound(a: &[char], b: &[char]) -> f64 {
     if a.is_empty() && b.is_empty() { 1.0 } else { 2.0 * common as f64 / (a.len() + b.len()) as f64 }
 }
 
-/// Places of every character of b that may begin a block.
-fn seeds(b: &[char], autojunk: bool) -> HashMap<char, Vec<usize>> {
+/// For every place of a the places of b where a block may begin with the same character, in order.
+fn seeds(a: &[char], b: &[char], autojunk: bool) -> Vec<Rc<[usize]>> {
     let mut places: HashMap<char, Vec<usize>> = HashMap::new();
     b.iter().enumerate().for_each(|(j, c)| places.entry(*c).or_default().push(j));
     if autojunk && b.len() >= 200 {
         places.retain(|_, at| at.len() <= b.len() / 100 + 1);
     }
-    places
+    let places: HashMap<char, Rc<[usize]>> = places.into_iter().map(|(c, at)| (c, at.into())).collect();
+    let none: Rc<[usize]> = Rc::new([]);
+    a.iter().map(|c| places.get(c).unwrap_or(&none).clone()).collect()
+}
+
+/// Lengths of the runs that end at each place of b; those of another round than the last do not count.
+struct Runs {
+    length: Vec<usize>,
+    round: Vec<usize>,
+    now: usize,
 }
 
 fn matched(a: &[char], b: &[char], autojunk: bool) -> usize {
-    let seeds = seeds(b, autojunk);
+    let seeds = seeds(a, b, autojunk);
+    let mut runs = Runs { length: vec![0; b.len()], round: vec![0; b.len()], now: 1 };
     let (mut windows, mut sum) = (vec![(0, a.len(), 0, b.len())], 0);
     while let Some((from_a, to_a, from_b, to_b)) = windows.pop() {
-        let (i, j, size) = longest(a, b, &seeds, (from_a, to_a, from_b, to_b));
+        let (i, j, size) = longest(a, b, &seeds, &mut runs, (from_a, to_a, from_b, to_b));
         if size == 0 {
             continue;
         }
@@ -57,23 +68,30 @@ fn matched(a: &[char], b: &[char], autojunk: bool) -> usize {
 fn longest(
     a: &[char],
     b: &[char],
-    seeds: &HashMap<char, Vec<usize>>,
+    seeds: &[Rc<[usize]>],
+    runs: &mut Runs,
     (from_a, to_a, from_b, to_b): (usize, usize, usize, usize),
 ) -> (usize, usize, usize) {
     let (mut i, mut j, mut size) = (from_a, from_b, 0);
-    let mut ending: HashMap<usize, usize> = HashMap::new(); // length of the run that ends at this place of b
+    runs.now += 1; // no run of another window goes on
     for at_a in from_a..to_a {
-        let mut next = HashMap::new();
-        let places = seeds.get(&a[at_a]).map_or(&[][..], Vec::as_slice);
+        let places = &seeds[at_a];
         let first = places.partition_point(|&at_b| at_b < from_b);
-        for &at_b in places[first..].iter().take_while(|&&at_b| at_b < to_b) {
-            let run = at_b.checked_sub(1).and_then(|before| ending.get(&before)).copied().unwrap_or(0) + 1;
-            next.insert(at_b, run);
-            if run > size {
-                (i, j, size) = (at_a + 1 - run, at_b + 1 - run, run);
+        let last = places.partition_point(|&at_b| at_b < to_b);
+        let (before, mut longest) = (runs.now, (size, 0));
+        runs.now += 1;
+        // from the end, so that the run one place before is still that of the round before; of equal ones the leftmost counts
+        for &at_b in places[first..last].iter().rev() {
+            let goes_on = at_b > from_b && runs.round[at_b - 1] == before;
+            let run = if goes_on { runs.length[at_b - 1] + 1 } else { 1 };
+            (runs.length[at_b], runs.round[at_b]) = (run, runs.now);
+            if run > size && run >= longest.0 {
+                longest = (run, at_b);
             }
         }
-        ending = next;
+        if longest.0 > size {
+            (i, j, size) = (at_a + 1 - longest.0, longest.1 + 1 - longest.0, longest.0);
+        }
     }
     while i > from_a && j > from_b && a[i - 1] == b[j - 1] {
         (i, j, size) = (i - 1, j - 1, size + 1);

@@ -288,10 +288,11 @@ fn fits(span: Span, text: &str, place: &str, warnings: &mut Vec<String>) -> bool
     let chars = text.chars().count();
     let fits = span.fits(chars);
     if !fits {
-        warnings.push(format!(
-            "{place}: {}..{} does not lie in the note of {chars} characters: left out",
-            span.start, span.end
-        ));
+        let what = match span.start < span.end {
+            true => format!("does not lie in the note of {chars} characters"),
+            false => "is empty or ends before it begins".to_string(),
+        };
+        warnings.push(format!("{place}: {}..{} {what}: left out", span.start, span.end));
     }
     fits
 }

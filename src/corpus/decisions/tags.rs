@@ -40,7 +40,7 @@ impl Tag {
 }
 
 /// What reads like a tag at one place: `</?name>` or `</?name#7>` of ASCII letters and `_`, in whatever letter case, and with white space
-/// before `>`. The nine names are also read as models write them: `< drug_decision>`, `<drug_decision#01>`, `<drug_decision id="1">`.
+/// before `>`. The nine names are also read as models write them: `< drug_decision>`, `<drug_decision #01>`, `<drug_decision id="1">` (the number 1).
 struct Mark {
     chars: usize,
     close: bool,
@@ -61,10 +61,11 @@ fn mark(text: &[char], at: usize) -> Option<Mark> {
     let letters = inside.iter().take_while(|c| c.is_ascii_alphabetic() || **c == '_').count();
     let name: String = inside[..letters].iter().map(char::to_ascii_lowercase).collect();
     let category = Category::of_tag(&name);
-    let (index, mut rest) = number(&inside[letters..], category.is_some());
+    let (mut index, mut rest) = number(&inside[letters..], category.is_some());
     if category.is_some() {
-        rest = behind_attributes(rest);
-        rest = unspaced(rest).strip_prefix(&['/']).unwrap_or(rest);
+        let (id, behind) = attributes(rest);
+        index = if index == 0 { id } else { index };
+        rest = unspaced(behind).strip_prefix(&['/']).unwrap_or(behind);
     } else if name.is_empty() || from.len() != inside.len() + usize::from(close) {
         return None; // white space before another name: no tag
     }
@@ -77,42 +78,46 @@ fn unspaced(text: &[char]) -> &[char] {
     &text[text.iter().take_while(|c| c.is_whitespace()).count()..]
 }
 
-/// The number that `#7` begins with, 0 without one, and what follows; `bare`: a `#` without digits is passed over too.
-fn number(text: &[char], bare: bool) -> (usize, &[char]) {
-    let Some(rest) = text.strip_prefix(&['#']) else { return (0, text) };
+/// The number that `#7` begins with, 0 without one, and what follows; `loose`: also behind white space, and a `#` without digits is passed over.
+fn number(text: &[char], loose: bool) -> (usize, &[char]) {
+    let Some(rest) = (if loose { unspaced(text) } else { text }).strip_prefix(&['#']) else { return (0, text) };
     let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
     let written: String = rest[..digits].iter().collect();
     match digits {
-        0 if bare => (0, rest),
+        0 if loose => (0, rest),
         0 => (0, text),
         _ => (written.parse().unwrap_or(usize::MAX), &rest[digits..]), // more digits than a number has
     }
 }
 
-/// What follows the attributes of a tag: ` id="1" kind=drug`, each with a value.
-fn behind_attributes(mut text: &[char]) -> &[char] {
-    while let Some(rest) = behind_attribute(text) {
+/// The number that the attributes of a tag give as `id`, 0 without one, and what follows them: ` id="1" kind=drug`, each with a value.
+fn attributes(mut text: &[char]) -> (usize, &[char]) {
+    let mut id = 0;
+    while let Some((name, value, rest)) = attribute(text) {
+        if name.iter().collect::<String>().eq_ignore_ascii_case("id") {
+            id = value.iter().collect::<String>().trim().parse().unwrap_or(0);
+        }
         text = rest;
     }
-    text
+    (id, text)
 }
 
-fn behind_attribute(text: &[char]) -> Option<&[char]> {
+/// Name and value of the attribute that a text begins with, and what follows it.
+fn attribute(text: &[char]) -> Option<(&[char], &[char], &[char])> {
     let named = unspaced(text);
     let name = named.iter().take_while(|c| c.is_ascii_alphanumeric() || "_-:".contains(**c)).count();
     if named.len() == text.len() || name == 0 {
         return None;
     }
     let value = unspaced(unspaced(&named[name..]).strip_prefix(&['='])?);
-    let inside = |c: &char| !"<>\"'".contains(*c);
     match value.split_first()? {
         (quote @ ('"' | '\''), rest) => {
-            let length = rest.iter().take_while(|c| inside(c)).count();
-            rest[length..].strip_prefix(&[*quote])
+            let length = rest.iter().take_while(|c| **c != *quote && !"<>".contains(**c)).count();
+            Some((&named[..name], &rest[..length], rest[length..].strip_prefix(&[*quote])?))
         }
         _ => {
-            let length = value.iter().take_while(|c| inside(c) && !c.is_whitespace() && **c != '/').count();
-            (length > 0).then(|| &value[length..])
+            let length = value.iter().take_while(|c| !c.is_whitespace() && !"<>\"'/".contains(**c)).count();
+            (length > 0).then(|| (&named[..name], &value[..length], &value[length..]))
         }
     }
 }
@@ -263,6 +268,8 @@ mod tests {
             ("<drug_decision#>", "</drug_decision>"),
             ("<drug_decision#99999999999999999999999>", "</drug_decision#99999999999999999999999>"),
             ("<drug_decision id=\"1\" kind = 'a drug'>", "</drug_decision>"),
+            ("<drug_decision reason=\"the patient's wish\">", "</drug_decision>"),
+            ("<drug_decision #1>", "</drug_decision #1>"),
             ("<Drug_Decision id=1\n>", "</drug_decision>"),
         ] {
             assert_eq!(scanned(&format!("a {open}lasix{close}.")), ("a lasix.".into(), vec![(2, 7, 5)]), "{open}");
@@ -274,6 +281,11 @@ mod tests {
             "K < b > a, < /x>, <drug_decision#1",
         ] {
             assert_eq!(scanned(text), (text.into(), vec![]), "words behind a name are no attributes");
+        }
+        for tags in ["#1", " #1", " id=\"1\"", " ID=1"] {
+            let crossing =
+                format!("<drug_decision>ab <drug_decision{tags}>cd</drug_decision> ef</drug_decision{tags}>");
+            assert_eq!(scanned(&crossing), ("ab cd ef".into(), vec![(0, 5, 5), (3, 8, 5)]), "{tags}");
         }
         let once = scan("<drug_decision/>Hold", &Literal::default());
         assert_eq!(once.unclosed, [(0, Category::DrugDecision)]);

@@ -1,6 +1,7 @@
 //! How far asking gets: ways of asking beside each other on validation cases, and of each kind the best, beside what needs no language
 //! model, on test cases.
 use super::votes::thresholds;
+use crate::baseline::NameSearch;
 use crate::error::Result;
 use crate::metric::Reading;
 use crate::report::kit::Slider;
@@ -104,6 +105,23 @@ pub fn standing(asked: &Asked) -> Result<String> {
     })
 }
 
+/// How many answers of a way hold a training label anywhere in their words, and how many one of their case's own: an answer in sentences, which is
+/// not read as a list, may still name diagnoses. None where it was not asked.
+pub fn named(asked: &Asked, way: &str) -> Result<Option<String>> {
+    let Ok(model) = asked.results.get(way) else { return Ok(None) };
+    let search = NameSearch::fit(&asked.results.task.corpus.train)?;
+    let (same, mut any, mut right) = (&asked.results.task.names, 0, 0);
+    for one in &model.predictions {
+        let found: BTreeSet<String> = search.labels(&one.raw).iter().map(|label| same.normalise(label)).collect();
+        any += usize::from(!found.is_empty());
+        right += usize::from(one.gold.iter().any(|label| found.contains(&same.normalise(label))));
+    }
+    let all = model.predictions.len();
+    Ok(Some(format!(
+        "of the {all} answers to {way}, {any} have a training label anywhere in their words, and {right} a label of their case"
+    )))
+}
+
 /// Share of the cases that got the commonest answer, as it was read.
 fn commonest(model: &Answered) -> f64 {
     let mut times = BTreeMap::<BTreeSet<&str>, usize>::new();
@@ -138,6 +156,30 @@ mod tests {
         assert_eq!(commonest(&same), 0.0);
     }
 
+    #[test]
+    fn names_in_sentences_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let study = PromptStudy { model: "embedded-small".into(), ..PromptStudy::named("prompts").unwrap() };
+        let mut asked = study.found(&crate::run::Store::open(Some(folder.path()))).unwrap();
+        let mut one = crate::study::results::tests::toy(folder.path()).models.into_iter().next().unwrap();
+        one.name = "instruct".into();
+        one.predictions.truncate(3);
+        let said = [
+            ("It supports Renal Cysts, as reported.", "renal cyst"),
+            ("A gallstone.", "ascites"),
+            ("Normal.", "ascites"),
+        ];
+        for (prediction, (raw, gold)) in one.predictions.iter_mut().zip(said) {
+            (prediction.raw, prediction.gold) = (raw.into(), vec![gold.into()]);
+        }
+        asked.results.models.push(one);
+        let told = named(&asked, "instruct").unwrap().unwrap();
+        assert!(
+            told.starts_with("of the 3 answers to instruct, 2 have") && told.ends_with("and 1 a label of their case"),
+            "{told}"
+        );
+    }
+
     /// Of a study that nobody asked: what is shown says so and names the command.
     #[test]
     fn what_was_not_asked_is_told_with_its_command() {
@@ -151,5 +193,6 @@ mod tests {
         assert_eq!(chosen(&asked).unwrap().height(), 0);
         let all = study.ways().unwrap().len();
         assert!(standing(&asked).unwrap().starts_with(&format!("0 of {all} ways")));
+        assert_eq!(named(&asked, "instruct").unwrap(), None);
     }
 }

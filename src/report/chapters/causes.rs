@@ -241,6 +241,30 @@ pub fn by_cause(analysis: &Analysis, model: &str) -> Result<Table> {
     ))
 }
 
+/// The label errors of a model by what they come from, in a sentence, the largest share first.
+pub fn in_words(analysis: &Analysis, model: &str) -> Result<String> {
+    let cases = analysis.get(model)?;
+    let all: usize = cases.iter().map(|case| case.errors.len()).sum();
+    let kinds: [(&[Cause], &str); 5] = [
+        (&[Cause::Name], "the right label under another name"),
+        (&[Cause::OnceOrNever, Cause::Few], "misses of labels with fewer than ten training cases"),
+        (&[Cause::Known], "misses of labels with ten training cases and more"),
+        (&[Cause::Distractor], "labels that the text denies, asks for or looks back on"),
+        (&[Cause::Invented], "labels given without such a sentence"),
+    ];
+    let count =
+        |causes: &[Cause]| causes.iter().flat_map(|cause| cases.iter().map(|case| cause.among(case).count())).sum();
+    let mut counted: Vec<(usize, &str)> = kinds.iter().map(|(causes, words)| (count(causes), *words)).collect();
+    counted.sort_by_key(|(errors, _)| std::cmp::Reverse(*errors));
+    let shares = counted.iter().filter(|(errors, _)| *errors > 0);
+    let shares: Vec<String> =
+        shares.map(|(errors, words)| format!("{:.0} % are {words}", percent(*errors, all))).collect();
+    Ok(match shares.as_slice() {
+        [] => format!("{model} makes no label error"),
+        shares => format!("Of the {all} label errors of {model}, {}", shares.join(", ")),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,5 +313,16 @@ mod tests {
         assert_eq!(Cause::ALL.iter().map(|cause| counted(cause.name())).sum::<usize>(), all, "{text}");
         // the plural that `bad` writes in five cases is an error on both sides, and forgiven
         assert_eq!((counted("another name"), counted("missed, 10 and more")), (10, 35), "{text}");
+        let words = in_words(&analysis, "bad").unwrap();
+        let most = format!("{:.0} % are misses of labels with ten training cases and more", 3500.0 / all as f64);
+        assert!(words.starts_with(&format!("Of the {all} label errors of bad, {most}")), "{words}");
+        assert!(
+            words.contains(&format!("{:.0} % are the right label under another name", 1000.0 / all as f64)),
+            "{words}"
+        );
+        assert_eq!(
+            in_words(&analysis, "good").unwrap().starts_with("Of the"),
+            analysis.get("good").unwrap().iter().any(|c| !c.errors.is_empty())
+        );
     }
 }

@@ -149,7 +149,10 @@ pub fn together(grid: &Grid, axes: &[&str], metric: &str) -> Result<Table> {
         let found = against.and_then(|row| row.difference.as_ref());
         let p = against.and_then(|row| row.p_holm).map_or(NONE.into(), number);
         let about = grid.config.setting(arm).and_then(|setting| setting.about.clone()).unwrap_or(arm.into());
-        Ok(vec![choice.into(), about, interval(score.as_ref()), difference(found), p, detectable(found)])
+        let losses = grid.tried.get(arm).into_iter().flat_map(|tried| &tried.took).map(|took| took.validation_loss);
+        let loss = losses.collect::<Option<Vec<f64>>>().filter(|all| !all.is_empty());
+        let loss = loss.map_or(NONE.into(), |all| number(all.iter().sum::<f64>() / all.len() as f64));
+        Ok(vec![choice.into(), about, loss, interval(score.as_ref()), difference(found), p, detectable(found)])
     };
     let mut shown = BTreeSet::new();
     for name in axes {
@@ -164,7 +167,7 @@ pub fn together(grid: &Grid, axes: &[&str], metric: &str) -> Result<Table> {
     if rows.is_empty() {
         return Ok(not_run(grid));
     }
-    Ok(Table::from_rows(&["choice", "arm", metric, "difference", "p (Holm)", "detectable"], &rows))
+    Ok(Table::from_rows(&["choice", "arm", "validation loss", metric, "difference", "p (Holm)", "detectable"], &rows))
 }
 
 /// The question of an axis and what its table is of.
@@ -327,7 +330,17 @@ pub fn standing(grid: &Grid) -> Result<String> {
         lacks += &format!("; {name} only with {}", told(&run));
     }
     let seeds = told(&grid.config.seeds);
-    Ok(format!("{has} of {} arms were run, each with {seeds}{lacks}", all.len()))
+    let seconds: f64 = grid.tried.values().flat_map(|tried| &tried.took).map(|took| took.seconds).sum();
+    let time = if has > 0 { format!("; {} of training in all", hours(seconds)) } else { String::new() };
+    Ok(format!("{has} of {} arms were run, each with {seeds}{lacks}{time}", all.len()))
+}
+
+/// `45 minutes`, `2.5 hours`
+fn hours(seconds: f64) -> String {
+    match seconds / 60.0 {
+        minutes if minutes < 100.0 => format!("{minutes:.0} minutes"),
+        minutes => format!("{:.1} hours", minutes / 60.0),
+    }
 }
 
 /// How many seeds the arms of some axes were run with, in words.

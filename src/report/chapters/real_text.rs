@@ -74,20 +74,27 @@ fn signed(value: f64) -> String {
     format!("{value:+.3}").replace('-', "−")
 }
 
-/// Micro-F1 of two models on each band of labels by the number of training texts that have them (normalised), in words; none where scores are missing.
-pub fn bands(kept: &[Kept], a: &str, b: &str) -> Result<Option<String>> {
+/// Micro-F1 of two models on labels of one band.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Band {
+    /// By how many training texts have the label.
+    pub name: String,
+    pub a: f64,
+    pub b: f64,
+}
+
+/// Micro-F1 of two models on each band of labels by the number of training texts that have them (normalised); empty where scores are missing.
+pub fn bands(kept: &[Kept], a: &str, b: &str) -> Result<Vec<Band>> {
     let parts = |name: &str| -> Result<Option<&Vec<Part>>> {
         Ok(get(kept, name)?.and_then(|evaluation| evaluation.detail.as_ref()).map(|detail| &detail.by_frequency))
     };
-    let (Some(first), Some(second)) = (parts(a)?, parts(b)?) else { return Ok(None) };
+    let (Some(first), Some(second)) = (parts(a)?, parts(b)?) else { return Ok(vec![]) };
     let f1 = |part: &Part| part.metrics.get("micro_f1").and_then(|one| one.as_ref()).map(|one| one.value);
-    let line = |part: &Part| {
+    let band = |part: &Part| {
         let other = second.iter().find(|other| other.name == part.name)?;
-        Some(format!("{} {} and {}", part.name, number(f1(part)?), number(f1(other)?)))
+        Some(Band { name: part.name.clone(), a: f1(part)?, b: f1(other)? })
     };
-    let lines: Vec<String> = first.iter().filter(|part| part.instances > 0).filter_map(line).collect();
-    Ok((!lines.is_empty())
-        .then(|| format!("micro-F1 of `{a}` and `{b}` on labels by training texts: {}", lines.join("; "))))
+    Ok(first.iter().filter(|part| part.instances > 0).filter_map(band).collect())
 }
 
 /// Gold labels of the test that no training text has, and all of them, as the first scores with such counts say.

@@ -2,7 +2,9 @@
 //!
 //! Words, runs of white space and single marks are compared by a diff (Myers 1986); where a few of them differ, their characters are compared by
 //! another. So it does not matter where in the note the answer went wrong, nor how often a word occurs.
+use similar::algorithms::IdentifyDistinct;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
+use std::collections::HashSet;
 
 /// Differing stretches of more characters than this (of both sides multiplied) are not compared character by character.
 const MOST: usize = 1 << 20;
@@ -19,21 +21,22 @@ impl Alignment {
         let mut to = vec![None; answer.len()];
         let (old, new) = (pieces(answer), pieces(note));
         let (old_at, new_at) = (offsets(&old), offsets(&new));
-        for op in capture_diff_slices(Algorithm::Myers, &old, &new) {
-            let (old, new) = (op.old_range(), op.new_range());
-            let (a, b) = (old_at[old.start]..old_at[old.end], new_at[new.start]..new_at[new.end]);
-            match op {
-                DiffOp::Equal { .. } => a.zip(b).for_each(|(i, j)| to[i] = Some(j)),
-                DiffOp::Replace { .. } if a.len() * b.len() <= MOST => {
-                    let (from_a, from_b) = (a.start, b.start);
-                    for op in capture_diff_slices(Algorithm::Myers, &answer[a], &note[b]) {
-                        if let DiffOp::Equal { old_index, new_index, len } = op {
-                            (0..len).for_each(|k| to[from_a + old_index + k] = Some(from_b + new_index + k));
-                        }
+        let (mut i, mut j) = (0, 0);
+        for (next_i, next_j) in matches(&old, &new).into_iter().chain([(old.len(), new.len())]) {
+            let (a, b) = (old_at[i]..old_at[next_i], new_at[j]..new_at[next_j]);
+            if !a.is_empty() && !b.is_empty() && a.len() * b.len() <= MOST {
+                let (from_a, from_b) = (a.start, b.start);
+                for op in capture_diff_slices(Algorithm::Myers, &answer[a], &note[b]) {
+                    if let DiffOp::Equal { old_index, new_index, len } = op {
+                        (0..len).for_each(|k| to[from_a + old_index + k] = Some(from_b + new_index + k));
                     }
                 }
-                _ => {}
             }
+            if next_i < old.len() {
+                let (a, b) = (old_at[next_i], new_at[next_j]);
+                (0..old[next_i].len()).for_each(|k| to[a + k] = Some(b + k));
+            }
+            (i, j) = ((next_i + 1).min(old.len()), (next_j + 1).min(new.len()));
         }
         Self { to, note: note.len() }
     }
@@ -75,6 +78,30 @@ impl Alignment {
     fn after(&self, at: usize) -> usize {
         self.to.get(at..).and_then(|rest| rest.iter().find_map(|to| *to)).unwrap_or(self.note)
     }
+}
+
+/// Pairs of equal pieces by a diff, in order. A piece that the other side has nowhere is left out before: it can have no counterpart, and an
+/// answer that is no copy has many. Pieces are compared as numbers.
+fn matches(old: &[&[char]], new: &[&[char]]) -> Vec<(usize, usize)> {
+    let ids = IdentifyDistinct::<u32>::new(old, 0..old.len(), new, 0..new.len());
+    let (old_ids, new_ids) = (ids.old_lookup(), ids.new_lookup());
+    let old_ids: Vec<u32> = (0..old.len()).map(|i| old_ids[i]).collect();
+    let new_ids: Vec<u32> = (0..new.len()).map(|j| new_ids[j]).collect();
+    let (in_old, in_new): (HashSet<u32>, HashSet<u32>) =
+        (old_ids.iter().copied().collect(), new_ids.iter().copied().collect());
+    let kept = |ids: &[u32], others: &HashSet<u32>| -> Vec<usize> {
+        (0..ids.len()).filter(|&at| others.contains(&ids[at])).collect()
+    };
+    let (old_kept, new_kept) = (kept(&old_ids, &in_new), kept(&new_ids, &in_old));
+    let of = |ids: &[u32], kept: &[usize]| -> Vec<u32> { kept.iter().map(|&at| ids[at]).collect() };
+    let (old_left, new_left) = (of(&old_ids, &old_kept), of(&new_ids, &new_kept));
+    let mut pairs = Vec::new();
+    for op in capture_diff_slices(Algorithm::Myers, &old_left, &new_left) {
+        if let DiffOp::Equal { old_index, new_index, len } = op {
+            pairs.extend((0..len).map(|k| (old_kept[old_index + k], new_kept[new_index + k])));
+        }
+    }
+    pairs
 }
 
 /// Words, runs of white space, single other characters.

@@ -99,6 +99,8 @@ pub enum Reason {
     /// Only its beginning stands in the note.
     Truncated,
     NotInText,
+    /// Of a note in windows: only a window that cuts the note nearby gives it, and the window that answers for its place does not.
+    OtherWindow,
 }
 
 /// A span that was lost.
@@ -118,13 +120,21 @@ pub struct Untagged {
     pub copied: bool,
     pub matched: BTreeMap<Match, usize>,
     pub dropped: Vec<Dropped>,
+    /// Whether there is nothing but reasoning.
+    pub no_answer: bool,
     /// Closing tags that nothing opens, and tags of unknown names, how many of each: both passed over.
     pub unopened: usize,
     pub unknown: BTreeMap<String, usize>,
 }
 
-/// Reads a tagged note; see the file's header. Reasoning before the answer (up to `</think>`) is no part of it, unless the note itself has such a mark.
+/// Reads a tagged note; see the file's header. Reasoning before the answer (up to `</think>`) is no part of it, unless the note itself has such a mark
+/// or nothing follows it: then the mark is a tag of an unknown name.
 pub fn untag(tagged: &str, note: &str) -> Untagged {
+    untag_with_matches(tagged, note).0
+}
+
+/// As [`untag`], and how each span was found, in the order in which the answer closes them.
+pub(super) fn untag_with_matches(tagged: &str, note: &str) -> (Untagged, Vec<(Span, Match)>) {
     let text: Vec<char> = note.chars().collect();
     read(tagged, &text, true, |plain, spans| {
         let alignment = Alignment::of(plain, &text);
@@ -135,19 +145,37 @@ pub fn untag(tagged: &str, note: &str) -> Untagged {
 /// As [`untag`], by the published search alone, as the system without an alignment has it; to measure what the alignment brings.
 pub fn untag_by_search(tagged: &str, note: &str) -> Untagged {
     let text: Vec<char> = note.chars().collect();
-    read(tagged, &text, false, |plain, spans| {
+    let found = read(tagged, &text, false, |plain, spans| {
         let position = |span: &Span| span.start as f64 / plain.len().max(1) as f64;
         spans.iter().map(|span| ladder(&plain[span.start..span.end], &text, position(span))).collect()
-    })
+    });
+    found.0
+}
+
+/// The part of an answer that is to be read; none where there is only reasoning.
+fn answered<'a>(tagged: &'a str, literal: &Literal) -> Option<&'a str> {
+    let answer = if literal.has_reasoning() { tagged } else { content(tagged) };
+    match answer.trim().is_empty() {
+        false => Some(answer),
+        true if tagged.trim_start().starts_with("<think>") => None,
+        true => Some(tagged),
+    }
 }
 
 /// A place in the note and how it was found, or why there is none.
 pub type Placed = Result<(usize, usize, Match), Reason>;
 
 /// `once`: in an answer that is no copy a place of the note counts once for a category.
-fn read(tagged: &str, note: &[char], once: bool, place: impl FnOnce(&[char], &[Span]) -> Vec<Placed>) -> Untagged {
-    let literal = Literal::of(note);
-    let answer = if literal.has_reasoning() { tagged } else { content(tagged) };
+fn read(
+    tagged: &str,
+    note: &[char],
+    once: bool,
+    place: impl FnOnce(&[char], &[Span]) -> Vec<Placed>,
+) -> (Untagged, Vec<(Span, Match)>) {
+    let (literal, mut matches) = (Literal::of(note), Vec::new());
+    let Some(answer) = answered(tagged, &literal) else {
+        return (Untagged { no_answer: true, ..Untagged::default() }, matches);
+    };
     let scanned = if once { scanned(answer, note, &literal) } else { scan(answer, &literal) };
     let copied = scanned.plain == note;
     let mut found = Untagged { copied, unopened: scanned.unopened, unknown: scanned.unknown, ..Untagged::default() };
@@ -163,6 +191,7 @@ fn read(tagged: &str, note: &[char], once: bool, place: impl FnOnce(&[char], &[S
             }
             Ok((start, end, how)) => {
                 found.spans.push(Span::new(start, end, span.category));
+                matches.push((Span::new(start, end, span.category), how));
                 *found.matched.entry(how).or_default() += 1;
             }
             Err(reason) => {
@@ -176,7 +205,7 @@ fn read(tagged: &str, note: &[char], once: bool, place: impl FnOnce(&[char], &[S
         found.dropped.push(Dropped { category, text, reason: Reason::Unclosed });
     }
     found.spans.sort();
-    found
+    (found, matches)
 }
 
 /// An answer taken apart. What reads like a tag and stands in the note too (`literal`: of the note) is text where it copies the note, and a tag
@@ -188,7 +217,10 @@ pub fn scanned(answer: &str, note: &[char], literal: &Literal) -> Scanned {
     }
     let in_note = scan(&note.iter().collect::<String>(), literal);
     let mut names = BTreeMap::new();
-    let ((given, places), (whole, _)) = (shortened(&all_as_text, &mut names), shortened(&in_note, &mut names));
+    let taken: BTreeSet<char> = all_as_text.plain.iter().chain(note).copied().collect();
+    let mut free = ('\u{F0000}'..=char::MAX).filter(|c| !taken.contains(c));
+    let (given, places) = shortened(&all_as_text, &mut names, &mut free);
+    let (whole, _) = shortened(&in_note, &mut names, &mut free);
     let alignment = Alignment::of(&given, &whole);
     let marks = all_as_text.literal.iter().zip(places);
     let put_in: BTreeSet<usize> = marks.filter(|(_, at)| !alignment.is_copied(*at)).map(|((at, _), _)| *at).collect();
@@ -196,13 +228,19 @@ pub fn scanned(answer: &str, note: &[char], literal: &Literal) -> Scanned {
 }
 
 /// A text in which each mark that was taken for text is one character, so that a diff has it whole or not at all, and where these are.
-fn shortened(scanned: &Scanned, names: &mut BTreeMap<Vec<char>, char>) -> (Vec<char>, Vec<usize>) {
+/// `free`: characters that stand in neither text.
+fn shortened(
+    scanned: &Scanned,
+    names: &mut BTreeMap<Vec<char>, char>,
+    free: &mut impl Iterator<Item = char>,
+) -> (Vec<char>, Vec<usize>) {
     let (mut text, mut places, mut from) = (Vec::with_capacity(scanned.plain.len()), Vec::new(), 0);
     for (_, part) in &scanned.literal {
         text.extend(&scanned.plain[from..part.start]);
         places.push(text.len());
-        let next = char::from_u32(0xF_0000 + names.len() as u32).unwrap_or_default(); // for private use
-        text.push(*names.entry(scanned.plain[part.clone()].to_vec()).or_insert(next));
+        text.push(
+            *names.entry(scanned.plain[part.clone()].to_vec()).or_insert_with(|| free.next().unwrap_or_default()),
+        );
         from = part.end;
     }
     text.extend(&scanned.plain[from..]);
@@ -352,7 +390,7 @@ mod tests {
 
     #[test]
     fn malformed_answers_never_fail_and_account_for_every_tag() {
-        let mut dice = Dice::new(20, 0);
+        let (mut dice, mut counted) = (Dice::new(20, 0), 0);
         for _ in 0..3_000 {
             let (note, spans) = random(&mut dice);
             let mut answer: Vec<char> = tag(&note, &spans).chars().collect();
@@ -366,11 +404,23 @@ mod tests {
             }
             let answer: String = answer.into_iter().collect();
             let chars = note.chars().count();
+            if !note.contains('<') && !note.contains('>') {
+                let opened: usize = [3u8, 5, 8, 1]
+                    .map(|category| {
+                        answer.matches(&format!("<{}>", Category::try_from(category).unwrap().tag())).count()
+                    })
+                    .iter()
+                    .sum();
+                let read = untag(&answer, &note);
+                assert!(read.spans.len() + read.dropped.len() >= opened, "{answer:?} {note:?} {read:?}");
+                counted += opened;
+            }
             for read in [untag(&answer, &note), untag_by_search(&answer, &note)] {
                 assert!(read.spans.iter().all(|span| span.fits(chars)), "{answer:?} {note:?} {read:?}");
                 assert_eq!(read.matched.values().sum::<usize>(), read.spans.len());
             }
         }
+        assert!(counted > 100, "{counted} tags were opened");
     }
 
     const NOTE: &str = "Allergies: none.\n1. Aspirin 81 mg daily.\n2. Lasix 40 mg daily, for heart failure.\nHold aspirin if bleeding.\nAspirin restarted.\n";
@@ -427,6 +477,9 @@ mod tests {
             let got: Vec<(usize, usize)> = read.spans.iter().map(|span| (span.start, span.end)).collect();
             assert_eq!((got, read.copied, read.dropped.len()), (want, true, 0), "{texts:?}");
         }
+        let odd = "x <drug_decision> y \u{F0000} hold it";
+        let read = untag("x <drug_decision> y <drug_decision>\u{F0000} hold</drug_decision> it", odd);
+        assert_eq!((read.spans.as_slice(), read.copied), ([span(20, 26, 5)].as_slice(), true));
         let unclosed = untag(&note.replace("hold", "<drug_decision>hold"), note);
         assert_eq!(unclosed.dropped.iter().map(|one| one.reason).collect::<Vec<_>>(), [Reason::Unclosed]);
     }
@@ -437,7 +490,13 @@ mod tests {
         let answer = format!("<think>Maybe <gather_info>aspirin</gather_info>? No.</think>{tagged}");
         let read = untag(&answer, "Hold aspirin");
         assert_eq!((read.spans, read.copied), (vec![span(5, 12, 5)], true));
-        assert!(untag("<think>Hold <drug_decision>aspirin</drug_decision>", "Hold aspirin").spans.is_empty());
+        let endless = untag("<think>Hold <drug_decision>aspirin</drug_decision>", "Hold aspirin");
+        assert!(endless.spans.is_empty() && endless.no_answer);
+        let stray = untag("Hold <drug_decision>aspirin</drug_decision></think>", "Hold aspirin");
+        assert_eq!(
+            (stray.spans.as_slice(), &stray.unknown),
+            ([span(5, 12, 5)].as_slice(), &[("think".to_string(), 1)].into())
+        );
         let note = "</think> Hold aspirin";
         assert!(untag(&tag(note, &[span(14, 21, 5)]), note).copied, "a note may have such a mark as text");
     }

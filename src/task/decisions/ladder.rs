@@ -6,6 +6,7 @@
 use super::codec::{Match, Placed, Reason};
 use super::tokens::find;
 use crate::metric::difflib::{ratio, upper_bound};
+use std::collections::HashMap;
 
 /// Similarity from which on a window is taken for the span.
 const ALIKE: f64 = 0.85;
@@ -46,19 +47,17 @@ pub fn ladder(text: &[char], note: &[char], position: f64) -> Placed {
         })
         .or_else(|| near(&low_text, &low_note, Match::LowerCase))
         .or_else(|| ends(text, note, &low_text, &low_note))
-        .or_else(|| fuzzy(text, note, ALIKE).map(|(start, end)| (start, end, Match::Fuzzy)))
-        .ok_or_else(|| lost(text, note))
+        .map_or_else(|| roughly(text, note), Ok)
 }
 
-/// Why a span that no rung finds is lost.
-fn lost(text: &[char], note: &[char]) -> Reason {
+/// The rough search, else why the span is lost.
+fn roughly(text: &[char], note: &[char]) -> Placed {
     let beginning = &text[..text.len().min((text.len() / 3).max(10))];
-    if fuzzy(text, note, TYPO).is_some() {
-        Reason::ModelTypo
-    } else if text.len() > 10 && find(note, beginning, 0).is_some() {
-        Reason::Truncated
-    } else {
-        Reason::NotInText
+    match most_alike(text, note) {
+        Some((start, end, likeness)) if likeness >= ALIKE => Ok((start, end, Match::Fuzzy)),
+        Some(_) => Err(Reason::ModelTypo),
+        None if text.len() > 10 && find(note, beginning, 0).is_some() => Err(Reason::Truncated),
+        None => Err(Reason::NotInText),
     }
 }
 
@@ -116,45 +115,80 @@ fn ends(text: &[char], note: &[char], low_text: &[char], low_note: &[char]) -> O
     })
 }
 
-/// The window that is most like the text, if it is at least `threshold` like it.
-fn fuzzy(text: &[char], note: &[char], threshold: f64) -> Option<(usize, usize)> {
+/// The window that is most like the text, and how much, where it is at least [`TYPO`] like it: the best of windows some characters apart, then the
+/// best near that one.
+fn most_alike(text: &[char], note: &[char]) -> Option<(usize, usize, f64)> {
     let length = text.len();
     if !(5..=LONGEST).contains(&length) {
         return None;
     }
     let step = (length / 10).max(1);
-    let mut best = (0.0, 0, 0);
+    let mut best = Best::default();
     for size in [length, length * 8 / 10, length * 12 / 10] {
         if size > 0 && size <= note.len() {
-            (0..=note.len() - size)
-                .step_by(step)
-                .for_each(|start| best = better(best, text, note, start, size, COARSE * threshold));
+            best.of_windows(text, note, (0..=note.len() - size).step_by(step), size, COARSE * TYPO);
         }
     }
-    let (_, start, size) = Some(best).filter(|(likeness, ..)| *likeness >= COARSE * threshold)?;
-    let last = (start + step).min(note.len() - size);
-    for start in start.saturating_sub(step)..=last {
-        best = better(best, text, note, start, size, threshold);
+    let (coarse, start, size) = (best.likeness, best.start, best.size);
+    if coarse < COARSE * TYPO {
+        return None;
     }
-    Some((best.1, best.1 + best.2)).filter(|_| best.0 >= threshold)
+    let last = (start + step).min(note.len() - size);
+    best.of_windows(text, note, start.saturating_sub(step)..=last, size, TYPO);
+    let found = best.likeness >= TYPO;
+    // as the published search has it, a window counts as alike only where one of the coarse windows nearly was
+    let likeness = if coarse < COARSE * ALIKE { best.likeness.min(TYPO) } else { best.likeness };
+    found.then_some((best.start, best.start + best.size, likeness))
 }
 
-/// The better of the best so far and this window; its likeness is worked out only where it can be better and at least `least`.
-fn better(
-    best: (f64, usize, usize),
-    text: &[char],
-    note: &[char],
+/// The window that is most like a text so far.
+#[derive(Default)]
+struct Best {
+    likeness: f64,
     start: usize,
     size: usize,
-    least: f64,
-) -> (f64, usize, usize) {
-    let window = &note[start..start + size];
-    let most = upper_bound(text, window);
-    if most <= best.0 || most < least {
-        return best;
+}
+
+impl Best {
+    /// Looks at windows of one size, in order; likeness is worked out only where it can be better and at least `least`, by the characters that
+    /// text and window share. Their number is carried from window to window.
+    fn of_windows(
+        &mut self,
+        text: &[char],
+        note: &[char],
+        starts: impl Iterator<Item = usize>,
+        size: usize,
+        least: f64,
+    ) {
+        let mut left: HashMap<char, i32> = HashMap::new(); // of each character of the text how many the window lacks; below 0: has more
+        text.iter().for_each(|c| *left.entry(*c).or_default() += 1);
+        let (mut common, mut from, mut to) = (0usize, 0, 0);
+        for start in starts {
+            if from == to {
+                (from, to) = (start, start);
+            }
+            for c in &note[to..start + size] {
+                if let Some(left) = left.get_mut(c) {
+                    common += usize::from(*left > 0);
+                    *left -= 1;
+                }
+            }
+            for c in &note[from..start] {
+                if let Some(left) = left.get_mut(c) {
+                    *left += 1;
+                    common -= usize::from(*left > 0);
+                }
+            }
+            (from, to) = (start, start + size);
+            let most = 2.0 * common as f64 / (text.len() + size) as f64;
+            if most > self.likeness && most >= least {
+                let likeness = ratio(text, &note[start..start + size], true);
+                if likeness > self.likeness {
+                    *self = Self { likeness, start, size };
+                }
+            }
+        }
     }
-    let likeness = ratio(text, window, true);
-    if likeness > best.0 { (likeness, start, size) } else { best }
 }
 
 #[cfg(test)]
@@ -182,6 +216,61 @@ mod tests {
             Match::End
         );
         assert_eq!(placed("HOLD asprin. The patien", 0.5).unwrap().1, Match::Fuzzy);
+    }
+
+    /// The search as it is described, window by window, without anything carried over.
+    fn naive(text: &[char], note: &[char], threshold: f64) -> Option<(usize, usize)> {
+        let step = (text.len() / 10).max(1);
+        let mut best = (0.0, 0, 0);
+        let sizes = [text.len(), text.len() * 8 / 10, text.len() * 12 / 10];
+        for size in sizes.into_iter().filter(|size| (1..=note.len()).contains(size)) {
+            for start in (0..=note.len() - size).step_by(step) {
+                let likeness = ratio(text, &note[start..start + size], true);
+                best = if likeness > best.0 { (likeness, start, size) } else { best };
+            }
+        }
+        let (coarse, start, size) = best;
+        for start in start.saturating_sub(step)..=(start + step).min(note.len() - size) {
+            let likeness = ratio(text, &note[start..start + size], true);
+            best = if likeness > best.0 { (likeness, start, size) } else { best };
+        }
+        (coarse >= COARSE * threshold && best.0 >= threshold).then_some((best.1, best.1 + best.2))
+    }
+
+    #[test]
+    fn the_rough_search_is_the_naive_one() {
+        let mut dice = crate::corpus::synthetic::dice::Dice::new(23, 0);
+        let words = ["hold", "aspirin", "lasix", "daily", "home", "with", "40", "mg", "chest", "pain,", "\n"];
+        let mut text = |n: usize| -> Vec<char> {
+            let words: Vec<&str> = (0..n).filter_map(|_| dice.pick(&words).copied()).collect();
+            words.join(" ").chars().collect()
+        };
+        let (mut found, mut typos, mut lost) = (0, 0, 0);
+        for i in 0..300 {
+            let note = text(60);
+            let mut span: Vec<char> = match i % 3 {
+                0 => text(5),
+                _ => note[40 + i % 50..90 + i % 70].to_vec(),
+            };
+            (0..i % 17).for_each(|k| {
+                let at = (7 * k + i) % span.len();
+                span[at] = 'x';
+            });
+            let want = match (naive(&span, &note, ALIKE), naive(&span, &note, TYPO)) {
+                (Some((start, end)), _) => Ok((start, end, Match::Fuzzy)),
+                (None, Some(_)) => Err(Reason::ModelTypo),
+                (None, None) => Err(Reason::NotInText),
+            };
+            let got = roughly(&span, &note);
+            let got = if got == Err(Reason::Truncated) { Err(Reason::NotInText) } else { got };
+            assert_eq!(got, want, "{span:?} in {note:?}");
+            match want {
+                Ok(_) => found += 1,
+                Err(Reason::ModelTypo) => typos += 1,
+                Err(_) => lost += 1,
+            }
+        }
+        assert!(found > 20 && typos > 20 && lost > 0, "{found} {typos} {lost}");
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl Punkt {
                 folder.display()
             )));
         }
+        if !folder.is_dir() {
+            return Err(Error::input(format!(
+                "{}: no such folder: `dxlab models fetch punkt` installs NLTK's English parameters into .tools/knowledge/punkt_tab/english",
+                folder.display()
+            )));
+        }
         let read = |name: &str| io::read_text(&folder.join(name));
         let lines = |text: String| text.split('\n').filter(|line| !line.is_empty()).map(str::to_string).collect();
         let abbreviations: BTreeSet<String> = lines(read("abbrev_types.txt")?);

@@ -10,13 +10,14 @@
 //!
 //! Lengths are characters (code points), so that windows do not depend on a tokenizer. A window ends at the end of a line, else at white space,
 //! where one is near its greatest length. The answer about a note in several windows is kept as JSON, `{"windows":[{"start":0,"end":3950,"raw":"…"},…]}`.
-use super::codec::{Untagged, tag, untag};
+use super::codec::{Dropped, Reason, Untagged, tag, untag, untag_with_matches};
 use super::score::SAME;
 use crate::corpus::Case;
 use crate::corpus::decisions::Span;
 use crate::error::{Error, Result};
 use crate::task::{TrainingText, TrainingTexts};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// How a note is cut.
@@ -152,32 +153,49 @@ pub fn join(answers: Vec<(Range<usize>, String)>) -> String {
     }
 }
 
-/// Reads an answer about a note, whole ([`untag`]) or in windows. What was lost in the part that two windows share is counted in both.
+/// Reads an answer about a note, whole ([`untag`]) or in windows. What was lost in the part that two windows share is counted in both. The answer is
+/// a copy where every window's is, and the windows cover the note.
 pub fn untag_windows(raw: &str, note: &str) -> Untagged {
     let text: Vec<char> = note.chars().collect();
     let joined = raw.trim_start().starts_with('{').then(|| serde_json::from_str::<Joined>(raw).ok()).flatten();
     let fits = |joined: &Joined| joined.windows.iter().all(|part| part.start < part.end && part.end <= text.len());
     let Some(Joined { windows }) = joined.filter(fits) else { return untag(raw, note) };
-    let mut whole = Untagged { copied: true, ..Untagged::default() };
-    let mut found = vec![];
+    let mut whole = Untagged { copied: covered(&windows, text.len()), ..Untagged::default() };
+    let (mut found, mut how) = (vec![], BTreeMap::new());
     for Part { start, end, raw } in windows {
-        let read = untag(&raw, &text[start..end].iter().collect::<String>());
+        let (read, matches) = untag_with_matches(&raw, &text[start..end].iter().collect::<String>());
         whole.copied &= read.copied;
+        whole.no_answer |= read.no_answer;
         whole.dropped.extend(read.dropped);
         whole.unopened += read.unopened;
         read.unknown.into_iter().for_each(|(name, n)| *whole.unknown.entry(name).or_default() += n);
-        read.matched.into_iter().for_each(|(how, n)| *whole.matched.entry(how).or_default() += n);
-        let placed = read.spans.iter().map(|span| Span::new(span.start + start, span.end + start, span.category));
-        found.push((start..end, placed.collect()));
+        let placed = |span: &Span| Span::new(span.start + start, span.end + start, span.category);
+        how.extend(matches.iter().map(|(span, how)| ((found.len(), placed(span)), *how)));
+        found.push((start..end, read.spans.iter().map(placed).collect()));
     }
-    whole.spans = stitched(&found, text.len());
+    let kept = stitched(&found, text.len());
+    let is_kept = |span: &Span| kept.iter().any(|(_, one)| one.category == span.category && one.iou(span) >= SAME);
+    for span in found.iter().flat_map(|(_, spans)| spans).filter(|span| !is_kept(span)) {
+        whole.dropped.push(Dropped { category: span.category, text: span.text(&text), reason: Reason::OtherWindow });
+    }
+    kept.iter().filter_map(|one| how.get(one)).for_each(|how| *whole.matched.entry(*how).or_default() += 1);
+    whole.spans = kept.into_iter().map(|(_, span)| span).collect();
+    whole.spans.sort();
     whole
 }
 
-/// Spans of windows in the note's own positions as one list. A span counts where the window that found it is the one in which it stands farthest
+/// Whether every character of a note stands in some window.
+fn covered(windows: &[Part], chars: usize) -> bool {
+    let mut windows: Vec<(usize, usize)> = windows.iter().map(|part| (part.start, part.end)).collect();
+    windows.sort_unstable();
+    let reached = |to: usize, (start, end): (usize, usize)| if start <= to { to.max(end) } else { to };
+    windows.into_iter().fold(0, reached) == chars
+}
+
+/// Spans of windows in the note's own positions as one list, each with the number of its window. A span counts where the window that found it is the one in which it stands farthest
 /// from a cut, so that each window answers for its own part; where two windows give spans of one category that are the same by their overlap
 /// ([`SAME`]), the one farther from a cut stays.
-fn stitched(found: &[(Range<usize>, Vec<Span>)], chars: usize) -> Vec<Span> {
+fn stitched(found: &[(Range<usize>, Vec<Span>)], chars: usize) -> Vec<(usize, Span)> {
     let from_cut = |window: &Range<usize>, span: &Span| {
         let before = if window.start == 0 { usize::MAX } else { span.start - window.start };
         let behind = if window.end == chars { usize::MAX } else { window.end - span.end };
@@ -206,9 +224,7 @@ fn stitched(found: &[(Range<usize>, Vec<Span>)], chars: usize) -> Vec<Span> {
             kept.push((number, span));
         }
     }
-    let mut spans: Vec<Span> = kept.into_iter().map(|(_, span)| span).collect();
-    spans.sort();
-    spans
+    kept
 }
 
 #[cfg(test)]
@@ -219,6 +235,24 @@ mod tests {
 
     fn chars(text: &str) -> Vec<char> {
         text.chars().collect()
+    }
+
+    #[test]
+    fn what_only_the_worse_placed_window_found_is_told_and_windows_have_to_cover_the_note() {
+        let note = "see tag. Hold aspirin now";
+        let part = |start: usize, end: usize, raw: &str| serde_json::json!({"start": start, "end": end, "raw": raw});
+        let read =
+            |parts: &[serde_json::Value]| untag_windows(&serde_json::json!({ "windows": parts }).to_string(), note);
+        let first = part(0, 21, "see tag. Hold <drug_decision>aspirin</drug_decision>");
+        let lost = read(&[first.clone(), part(9, 25, "Hold aspirin now")]);
+        assert!(lost.spans.is_empty() && lost.matched.is_empty() && lost.copied, "{lost:?}");
+        assert_eq!(
+            lost.dropped.iter().map(|one| (one.reason, one.text.as_str())).collect::<Vec<_>>(),
+            [(Reason::OtherWindow, "aspirin")]
+        );
+        let both = read(&[first.clone(), part(9, 25, "Hold <drug_decision>aspirin</drug_decision> now")]);
+        assert_eq!((both.spans.len(), both.matched.values().sum::<usize>(), both.dropped.len()), (1, 1, 0));
+        assert!(!read(&[]).copied && !read(&[first]).copied);
     }
 
     #[test]
