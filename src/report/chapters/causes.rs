@@ -249,8 +249,8 @@ pub fn in_words(analysis: &Analysis, model: &str) -> Result<String> {
         (&[Cause::Name], "the right label under another name"),
         (&[Cause::OnceOrNever, Cause::Few], "misses of labels with fewer than ten training cases"),
         (&[Cause::Known], "misses of labels with ten training cases and more"),
-        (&[Cause::Distractor], "labels that the text denies, asks for or looks back on"),
-        (&[Cause::Invented], "labels given without such a sentence"),
+        (&[Cause::Distractor], "labels given where the text denies them, asks for them or looks back"),
+        (&[Cause::Invented], "labels given where no sentence denies them or asks for them"),
     ];
     let count =
         |causes: &[Cause]| causes.iter().flat_map(|cause| cases.iter().map(|case| cause.among(case).count())).sum();
@@ -260,8 +260,8 @@ pub fn in_words(analysis: &Analysis, model: &str) -> Result<String> {
     let shares: Vec<String> =
         shares.map(|(errors, words)| format!("{:.0} % are {words}", percent(*errors, all))).collect();
     Ok(match shares.as_slice() {
-        [] => format!("{model} makes no label error"),
-        shares => format!("Of the {all} label errors of {model}, {}", shares.join(", ")),
+        [] => format!("{model} makes no label error."),
+        shares => format!("Of the {all} label errors of {model}, {}.", shares.join(", ")),
     })
 }
 
