@@ -326,7 +326,7 @@ impl Untag {
             no_answer += usize::from(read.no_answer);
             unopened += read.unopened;
             read.unknown.iter().for_each(|(name, n)| *unknown.entry(name.clone()).or_default() += n);
-            for one in &read.dropped {
+            for one in read.dropped.iter().chain(&read.overruled) {
                 *reasons.entry(one.reason).or_default() += 1;
                 lost.push_str(&(json!({"file_name": name, "dropped": one}).to_string() + "\n"));
             }

@@ -120,6 +120,8 @@ pub struct Untagged {
     pub copied: bool,
     pub matched: BTreeMap<Match, usize>,
     pub dropped: Vec<Dropped>,
+    /// Of a note in windows: spans that one window gave and the window that answers for their place did not.
+    pub overruled: Vec<Dropped>,
     /// Whether there is nothing but reasoning.
     pub no_answer: bool,
     /// Closing tags that nothing opens, and tags of unknown names, how many of each: both passed over.

@@ -176,7 +176,7 @@ pub fn untag_windows(raw: &str, note: &str) -> Untagged {
     let kept = stitched(&found, text.len());
     let is_kept = |span: &Span| kept.iter().any(|(_, one)| one.category == span.category && one.iou(span) >= SAME);
     for span in found.iter().flat_map(|(_, spans)| spans).filter(|span| !is_kept(span)) {
-        whole.dropped.push(Dropped { category: span.category, text: span.text(&text), reason: Reason::OtherWindow });
+        whole.overruled.push(Dropped { category: span.category, text: span.text(&text), reason: Reason::OtherWindow });
     }
     kept.iter().filter_map(|one| how.get(one)).for_each(|how| *whole.matched.entry(*how).or_default() += 1);
     whole.spans = kept.into_iter().map(|(_, span)| span).collect();
@@ -247,11 +247,11 @@ mod tests {
         let lost = read(&[first.clone(), part(9, 25, "Hold aspirin now")]);
         assert!(lost.spans.is_empty() && lost.matched.is_empty() && lost.copied, "{lost:?}");
         assert_eq!(
-            lost.dropped.iter().map(|one| (one.reason, one.text.as_str())).collect::<Vec<_>>(),
+            lost.overruled.iter().map(|one| (one.reason, one.text.as_str())).collect::<Vec<_>>(),
             [(Reason::OtherWindow, "aspirin")]
         );
         let both = read(&[first.clone(), part(9, 25, "Hold <drug_decision>aspirin</drug_decision> now")]);
-        assert_eq!((both.spans.len(), both.matched.values().sum::<usize>(), both.dropped.len()), (1, 1, 0));
+        assert_eq!((both.spans.len(), both.matched.values().sum::<usize>(), both.overruled.len()), (1, 1, 0));
         assert!(!read(&[]).copied && !read(&[first]).copied);
     }
 
