@@ -25,6 +25,7 @@ from nbclient.util import ensure_async
 import compare
 import inputs
 import kernel
+import needed
 import steps
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,8 +104,8 @@ class Run:
         self.code = [i for i, cell in enumerate(self.fresh.cells) if cell.cell_type == "code" and cell.source.strip()]
         self.seconds: list[float] = []
 
-    def execute(self, last: int | None = None) -> None:
-        """Run the cells one after the other, up to the one of index `last` where that is given; raises Bad at the first that fails."""
+    def execute(self, wanted: list[int] | None = None) -> None:
+        """Run the cells of these indices one after the other, all of them where none are given; raises Bad at the first that fails."""
         client = Client(
             self.fresh, kernel_name=KERNEL["name"], timeout=None, startup_timeout=300, record_timing=False,
             coalesce_streams=True, allow_errors=True, resources={"metadata": {"path": str(self.path.parent)}},
@@ -115,15 +116,15 @@ class Run:
             self.reads = Path(folder) / "reads"
             os.environ["DXLAB_READS"] = str(self.reads)
             with client.setup_kernel():
-                wanted = [index for index in self.code if last is None or index <= last]
-                for at, index in enumerate([*wanted, len(self.fresh.cells) - 1], 1):
+                for at, index in enumerate([*(self.code if wanted is None else wanted), len(self.fresh.cells) - 1], 1):
                     self.cell(client, at, index)
         self.fresh.cells.pop()
 
     def cell(self, client, at: int, index: int) -> None:
         """One cell, with a sign of life every few seconds; the last line that it printed is shown, as trainings and questions print progress."""
         cell, begin = self.fresh.cells[index], time.monotonic()
-        where = f"{self.name}, cell {min(at, len(self.code))}/{len(self.code)}"
+        place = self.code.index(index) + 1 if index in self.code else len(self.code)
+        where = f"{self.name}, cell {place}/{len(self.code)}"
         client.heard, client.said, silent = begin, "", False
 
         def alive() -> str:
@@ -240,27 +241,40 @@ def labelled(label: str) -> tuple[Path, int]:
 
 
 def reproduce(label: str, place: tuple[Path, int], arguments) -> bool:
-    """Run a notebook up to the cell of one figure or table, keep what it shows, and say whether it is what is stored."""
+    """Run what one figure or table needs, keep what it shows, and say whether it is what is stored."""
     path, index = place
     run = Run(path, arguments)
-    steps.say(f"      {label}: {run.name}, cell {run.code.index(index) + 1} of {len(run.code)}")
-    try:
-        run.execute(index)
-    except Bad as bad:
-        steps.say(f"FAIL  {run.name}: {bad}")
+    before = [one for one in run.code if one <= index]
+    places = needed.needed([run.stored.cells[one].source for one in before], len(before) - 1)
+    some = [before[at] for at in places]
+    steps.say(f"      {label}: {run.name}, cell {len(before)} of {len(run.code)}, with {len(some) - 1} of the {len(before) - 1} before it")
+    changes, wrong = made(run, index, some)
+    if (wrong or changes) and some != before:
+        steps.say("      not as stored: once more, with all cells before it")
+        run = Run(path, arguments)
+        changes, wrong = made(run, index, before)
+    if wrong:
+        steps.say(f"FAIL  {run.name}: {wrong}")
         return False
-    old, new = (run_cells[index].outputs for run_cells in (run.stored.cells, run.fresh.cells))
     endings = {"image/svg+xml": "svg", "text/markdown": "md", "stdout": "txt"}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for kind, words in compare.shown(new).items():
+    for kind, words in compare.shown(run.fresh.cells[index].outputs).items():
         if kind in endings:
             file = arguments.out / f"{label}.{endings[kind]}"
             file.write_text(words, encoding="utf-8")
             steps.say(f"      {file}")
-    changes = compare.differences(old, new)
     steps.say(f"{'FAIL ' if changes else 'ok   '} {label}: {steps.spell(time.monotonic() - run.began)}, "
               + ("other than what is stored\n" + indent(chr(10).join(changes)) if changes else "as stored"))
     return not changes
+
+
+def made(run: Run, index: int, cells: list[int]) -> tuple[list[str], Bad | None]:
+    """Run these cells: how what the cell of `index` shows differs from what is stored, or why one failed."""
+    try:
+        run.execute(cells)
+    except Bad as bad:
+        return [], bad
+    return compare.differences(run.stored.cells[index].outputs, run.fresh.cells[index].outputs), None
 
 
 def find(names: list[str]) -> list[Path]:

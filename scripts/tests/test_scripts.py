@@ -22,6 +22,7 @@ import format_cells  # noqa: E402
 import inputs  # noqa: E402
 import kernel  # noqa: E402
 import models  # noqa: E402
+import needed  # noqa: E402
 import steps  # noqa: E402
 
 
@@ -44,6 +45,31 @@ class Environment(unittest.TestCase):
     def test_conda_packages_are_not_taken_for_pip_ones(self):
         text = "dependencies:\n  - python=3.11\n  - pip:\n      - a==1  # why\n  - zlib\n"
         self.assertEqual(environment.pip_list(text), ["a==1"])
+
+
+class Needed(unittest.TestCase):
+    CELLS = [
+        ':dep dxlab = { path = ".." }\nuse dxlab::Run;',
+        "let (corpus, n): (Corpus, usize) = open()?;",
+        "fn told(row: &Row) -> String {\n    let inner = 1;\n    row.text()\n}",
+        "let mut rows = vec![n];",
+        "{\n    let table = 3;\n    println!(\"{table}\");\n};",
+        "rows.push(told(&row));",
+        "let unused = corpus.len();",
+        "show(&rows)?",
+    ]
+
+    def test_a_cell_needs_what_declares_or_changes_what_it_uses(self):
+        self.assertEqual(needed.needed(self.CELLS, 7), [0, 1, 2, 3, 5, 7])
+
+    def test_a_cell_without_names_of_other_cells_needs_the_first_alone(self):
+        self.assertEqual(needed.needed(self.CELLS, 4), [0, 4])
+
+    def test_names_in_a_block_or_a_function_are_not_declared_for_others(self):
+        self.assertEqual(needed.declared(self.CELLS[4]), set())
+        self.assertEqual(needed.declared(self.CELLS[2]), {"told"})
+        self.assertEqual(needed.declared(self.CELLS[1]), {"corpus", "n"})
+        self.assertEqual(needed.declared("let (\n    a,\n    b,\n) = two();\nlet mut c: Vec<u8> = vec![];"), {"a", "b", "c"})
 
 
 @unittest.skipUnless(shutil.which("rustfmt"), "no rustfmt")
