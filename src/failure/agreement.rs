@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// Attribution of one kind of error against the truth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Agreement {
-    /// "missed" or "invented".
+    /// "missed" or "given wrongly".
     pub what: &'static str,
     pub errors: usize,
     /// Errors that were hung on a sentence.
@@ -30,7 +30,7 @@ pub fn agreement(
     name: &dyn Fn(&str) -> String,
     bootstrap: &Bootstrap,
 ) -> Vec<Agreement> {
-    [(Where::Gold, "missed"), (Where::Given, "invented")]
+    [(Where::Gold, "missed"), (Where::Given, "given wrongly")]
         .into_iter()
         .map(|(on, what)| {
             let mut counts = vec![[0.0; 4]; cases.len()];

@@ -17,7 +17,7 @@ pub struct Cluster {
     /// Classes and labels by how many of the errors they have, the most frequent first.
     pub classes: Vec<(Class, usize)>,
     pub labels: Vec<(String, usize)>,
-    /// Words and word pairs with the largest weights in the cluster's centre.
+    /// Words and word pairs that weigh more in the cluster's centre than in the mean of all sentences, by how much more.
     pub terms: Vec<String>,
     /// The sentence nearest to the centre.
     pub typical: String,
@@ -43,11 +43,13 @@ pub fn clusters(cases: &[CaseFailures], most: usize, seed: u64) -> Vec<Cluster> 
     let best = best.reduce(|best, next| if next.0 > best.0 { next } else { best });
     let Some((_, (assigned, centres))) = best else { return Vec::new() };
     let names = tfidf.names();
+    let mean = means(&rows, &vec![0; rows.rows.len()], &[vec![0.0; rows.columns]]).remove(0);
     let cluster = |(at, centre): (usize, &Vec<f64>)| {
         let members: Vec<usize> = (0..rows.rows.len()).filter(|&i| assigned[i] == at).collect();
         let errors: Vec<LabelError> = members.iter().map(|&i| errors[i].clone()).collect();
-        let mut terms: Vec<usize> = (0..centre.len()).filter(|&term| centre[term] > 0.0).collect();
-        terms.sort_by(|&a, &b| centre[b].total_cmp(&centre[a]).then(a.cmp(&b)));
+        let more = |term: usize| centre[term] - mean[term];
+        let mut terms: Vec<usize> = (0..centre.len()).filter(|&term| more(term) > 0.0).collect();
+        terms.sort_by(|&a, &b| more(b).total_cmp(&more(a)).then(a.cmp(&b)));
         let typical = members.iter().copied().reduce(|best, next| {
             if cosine(&rows.rows[next], centre) > cosine(&rows.rows[best], centre) { next } else { best }
         });

@@ -1,6 +1,5 @@
 //! How far asking gets: ways of asking beside each other on validation cases, and of each kind the best, beside what needs no language
 //! model, on test cases.
-use super::votes::thresholds;
 use crate::baseline::NameSearch;
 use crate::error::Result;
 use crate::metric::Reading;
@@ -44,15 +43,6 @@ pub fn axis(asked: &Asked, name: &str) -> Result<Table> {
     let to_first = format!("difference to {first}");
     let names = ["way", "prompt tokens", "new tokens", "read", "same answer", metric, &to_first, "p (Holm)"];
     Ok(Table::from_rows(&names, &rows))
-}
-
-/// Precision, recall and F1 over all labels of a voting way on the validation cases, at every threshold that its samples allow.
-pub fn votes(asked: &Asked, way: &str) -> Result<Slider> {
-    let task = &asked.results.task;
-    let Ok(model) = asked.results.get(way) else {
-        return Slider::new("not asked yet", &[], vec![(format!("`{ASK}` asks it"), vec![])]);
-    };
-    thresholds(task, &model.run.answers(task)?)
 }
 
 /// F1 and the share of answers that could be read on the validation cases by the number of examples, the same for all (`shots-N`) and the
@@ -188,7 +178,6 @@ mod tests {
         let asked = study.found(&crate::run::Store::open(Some(folder.path()))).unwrap();
         let table = axis(&asked, "ingredients").unwrap().to_text();
         assert!(table.contains("not asked yet") && table.contains(ASK) && table.contains("near-5"), "{table}");
-        assert!(votes(&asked, "near-3-vote-5").unwrap().table().to_text().contains(ASK));
         assert!(examples(&asked).unwrap().table().to_text().contains(ASK));
         assert_eq!(chosen(&asked).unwrap().height(), 0);
         let all = study.ways().unwrap().len();

@@ -86,8 +86,8 @@ fn share(part: usize, of: usize) -> String {
     format!("{part} ({} % of gold)", number(100.0 * part as f64 / of.max(1) as f64))
 }
 
-/// The labels most often missed against those invented in the same cases (normalised), `most` of each; the last column counts
-/// missed labels of cases where nothing was invented.
+/// The labels most often missed against those given wrongly in the same cases (normalised), `most` of each; the last column counts
+/// missed labels of cases where nothing was given wrongly.
 pub fn confusion(analysis: &Analysis, model: &str, most: usize) -> Result<Figure> {
     let counts = confusions(analysis.get(model)?);
     let top = |pick: fn(&(String, String)) -> &String| {
@@ -102,7 +102,7 @@ pub fn confusion(analysis: &Analysis, model: &str, most: usize) -> Result<Figure
     let cells = |row: &String| columns.iter().map(String::as_str).chain([""]).map(|c| count(row, c)).collect();
     let cells: Vec<Vec<usize>> = rows.iter().map(cells).collect();
     let columns: Vec<String> = columns.iter().cloned().chain(["(nothing)".to_string()]).collect();
-    flow::matrix(("missed", &rows), ("invented in the same case", &columns), &cells)
+    flow::matrix(("missed", &rows), ("given wrongly in the same case", &columns), &cells)
 }
 
 /// How often the evidence sentence of an error is the generator's; a row of dashes for findings without a truth.

@@ -29,7 +29,7 @@ pub fn histogram(values: &[f64], [low, high]: [f64; 2], marks: &[(&str, f64)], t
             .x_label_area_size(46)
             .y_label_area_size(60)
             .build_cartesian_2d(least - width..most + 2.0 * width, 0.0..top * 1.25)?;
-        canvas::axes(&mut chart, title, Some("how often"))?;
+        canvas::axes(&mut chart, title, Some("number"))?;
         for (i, (inside, outside)) in counts.into_iter().enumerate() {
             let (left, right) = (least + i as f64 * width, least + (i + 1) as f64 * width);
             let bar = |from: usize, to: usize, colour: RGBColor| {
@@ -58,7 +58,7 @@ mod tests {
     fn every_value_is_in_one_bar_and_marks_have_their_names() {
         let values: Vec<f64> = (0..100).map(|i| f64::from(i) / 100.0).collect();
         let figure = histogram(&values, [0.025, 0.975], &[("observed", 0.5)], "micro-F1").unwrap();
-        assert!(figure.svg().contains("observed 0.5") && figure.svg().contains("how often"), "{}", figure.svg());
+        assert!(figure.svg().contains("observed 0.5") && figure.svg().contains(">\nnumber"), "{}", figure.svg());
         assert!(histogram(&[1.0; 3], [0.0, 2.0], &[], "same").is_ok());
         assert!(histogram(&[], [0.0, 1.0], &[], "none").is_err());
         assert!(histogram(&[f64::NAN], [0.0, 1.0], &[], "none").is_err());

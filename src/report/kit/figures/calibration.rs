@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 /// Mean outcome against mean probability in bins of equal mass, raw, by the temperature and by Platt's scaling, with Wilson intervals; the
-/// diagonal is honesty.
+/// diagonal is perfect calibration. Both axes begin at the tenth below the lowest value drawn.
 pub fn reliability(found: &Calibration) -> Result<Figure> {
     let temperature = found.temperature.map_or(String::new(), |t| format!("temperature {}", number(t)));
     let tempered = found.tempered.as_ref().map(|quality| (temperature.as_str(), quality, look(2)));
@@ -20,17 +20,22 @@ pub fn reliability(found: &Calibration) -> Result<Figure> {
     let name = |(what, quality, _): &(&str, &Quality, Look)| {
         format!("{what} (error {:.3}, Brier {:.3})", quality.error.value, quality.brier.value)
     };
-    let names: Vec<String> = series.iter().map(name).chain(["honest".to_string()]).collect();
+    let names: Vec<String> = series.iter().map(name).chain(["perfect calibration".to_string()]).collect();
     let (n, bins) = (found.raw.brier.n, found.raw.bins.len());
     let title = format!("probability given (n = {n}, {bins} bins, scaled on {} others)", found.fitted_on);
+    let bins_of = |(_, quality, _): &(&str, &Quality, Look)| -> Vec<f64> {
+        quality.bins.iter().flat_map(|bin| [bin.confidence, bin.low]).collect()
+    };
+    let least = series.iter().flat_map(bins_of).fold(1.0, f64::min);
+    let start = ((10.0 * least).floor() / 10.0).clamp(0.0, 0.9);
     Figure::draw((560, 480), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(14)
             .x_label_area_size(46)
             .y_label_area_size(60)
-            .build_cartesian_2d(-0.03..1.03, -0.03..1.03)?;
+            .build_cartesian_2d(start - 0.03 * (1.0 - start)..1.0 + 0.03 * (1.0 - start), start - 0.03 * (1.0 - start)..1.0 + 0.03 * (1.0 - start))?;
         canvas::axes(&mut chart, &title, Some("mean outcome (95 % Wilson interval)"))?;
-        chart.draw_series([PathElement::new(vec![(0.0, 0.0), (1.0, 1.0)], GREY.stroke_width(1))])?;
+        chart.draw_series([PathElement::new(vec![(start, start), (1.0, 1.0)], GREY.stroke_width(1))])?;
         for (_, quality, look) in &series {
             for bin in &quality.bins {
                 let whisker = vec![(bin.confidence, bin.low), (bin.confidence, bin.high)];

@@ -24,7 +24,7 @@ pub fn learning_curve(train: &[(usize, f64)], held_out: &[(usize, f64)]) -> Resu
             .x_label_area_size(46)
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..last * 1.03, losses.start.max(0.0)..losses.end)?;
-        canvas::axes(&mut chart, "step", Some("loss (nats per token)"))?;
+        canvas::axes(&mut chart, "update", Some("loss (nats per supervised token)"))?;
         let (held, mean) = (look(0), look(1));
         let band = mean.colour.mix(0.3);
         let around = running.iter().map(|r| (r.step, r.high)).chain(running.iter().rev().map(|r| (r.step, r.low)));
@@ -38,7 +38,7 @@ pub fn learning_curve(train: &[(usize, f64)], held_out: &[(usize, f64)]) -> Resu
         let square = |area: &Area, (x, y): (i32, i32)| -> Drawn {
             Ok(area.draw(&Rectangle::new([(x - 15, y - 6), (x + 15, y + 6)], band.filled()))?)
         };
-        let ring = best.map(|(step, loss)| format!("held out (best {loss:.3} at step {step})"));
+        let ring = best.map(|(step, loss)| format!("validation part (best {loss:.3} at update {step})"));
         let averaged = format!("training, mean of {window} update{}", if window == 1 { "" } else { "s" });
         let (mean_key, held_key) = (mean.stroke(), held.mark());
         let mut entries: Vec<(&str, &dyn Fn(&Area, (i32, i32)) -> Drawn)> =

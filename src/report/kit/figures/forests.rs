@@ -34,7 +34,7 @@ pub fn forest(rows: &[(String, Estimate)], title: &str, reference: Option<f64>) 
             let y = i as f64 + 0.5;
             let whisker = PathElement::new(vec![(estimate.low, y), (estimate.high, y)], DARK.stroke_width(2));
             chart.draw_series(std::iter::once(whisker))?;
-            chart.draw_series(std::iter::once(Circle::new((estimate.value, y), 5, DARK.filled())))?;
+            chart.draw_series(std::iter::once(Circle::new((estimate.value, y), 4, DARK.filled())))?;
             let middle = chart.backend_coord(&(range.start, y));
             let style = anchored(13, HPos::Right, VPos::Center);
             area.draw(&Text::new(fit(name, 13, left - 10), (middle.0 - 10, middle.1), style))?;
@@ -51,7 +51,7 @@ pub(super) const FEW_ROWS: usize = 12;
 /// One row a comparison: the difference with its interval; a pale bar for what a test of so many cases would miss too often to say that
 /// there is nothing (the minimum detectable effect either way of 0); to the right the numbers, p after Holm and that effect.
 ///
-/// Where many rows start from the same model, its name is left out, and a row takes one line.
+/// Where many rows start from the same model, its name stands in the head alone, and a row takes one line.
 pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
     let rows: Vec<(&Comparison, &Difference)> =
         rows.iter().filter_map(|row| Some((row, row.difference.as_ref()?))).collect();
@@ -64,7 +64,7 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
     let start = |row: &Comparison| if dense { 0 } else { canvas::text_width(&row.a, 13) };
     let widest = |row: &Comparison| start(row).max(canvas::text_width(&row.b, 13) + 18);
     let left = rows.iter().map(|(row, _)| widest(row)).max().unwrap_or(0).clamp(60, 300) + 14;
-    let numbers = 340; // pixels to the right for the numbers
+    let numbers = 310; // pixels to the right for the numbers
     let height = if dense { 22 } else { 42 };
     let size = (SIZE.0.max(left + numbers + 190), height * rows.len() as u32 + 96);
     Figure::draw(size, |area| {
@@ -76,8 +76,9 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
             .y_label_area_size(left)
             .build_cartesian_2d(range.clone(), rows.len() as f64..0.0)?;
         canvas::axes(&mut chart, title, None)?;
-        let at = |column: i32| (size.0 - numbers - 4) as i32 + [0, 154, 232][column as usize];
-        for (column, head) in (0..).zip(["b − a", "p (Holm)", "detectable"]) {
+        let at = |column: i32| (size.0 - numbers - 4) as i32 + [0, 148, 214][column as usize];
+        let gain = if dense { format!("row − {}", rows[0].0.a) } else { "b − a".to_string() };
+        for (column, head) in (0..).zip([gain.as_str(), "p (Holm)", "detectable"]) {
             area.draw(&Text::new(head, (at(column), 20), font(12)))?;
         }
         for (i, (row, d)) in rows.iter().enumerate() {
@@ -86,9 +87,9 @@ pub fn paired_forest(rows: &[Comparison], title: &str) -> Result<Figure> {
                 chart.draw_series([Rectangle::new([(-effect, y - 0.32), (effect, y + 0.32)], FAINT.filled())])?;
             }
             chart.draw_series([PathElement::new(vec![(d.low, y), (d.high, y)], DARK.stroke_width(2))])?;
-            chart.draw_series([Circle::new((d.value, y), 5, DARK.filled())])?;
+            chart.draw_series([Circle::new((d.value, y), if dense { 3 } else { 4 }, DARK.filled())])?;
             let middle = chart.backend_coord(&(range.start, y));
-            let one = [(format!("→ {}", row.b), 0)];
+            let one = [(row.b.clone(), 0)];
             let two = [(row.a.clone(), -8), (format!("→ {}", row.b), 8)];
             for (name, below) in if dense { one.to_vec() } else { two.to_vec() } {
                 let style = anchored(13, HPos::Right, VPos::Center);
