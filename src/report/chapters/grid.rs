@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::generate::base_id;
 use crate::metric::{Estimate, compare_seeds, over_seeds};
 use crate::report::kit::canvas::{SIZE, font};
-use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval, number};
+use crate::report::kit::display::{Figure, NONE, Table, detectable, difference, interval, number, titled};
 use crate::report::kit::{Slider, figures};
 use crate::run::{NUMERICS_VERSION, Run, Store, flatten};
 use crate::study::results::without_seed;
@@ -230,7 +230,7 @@ pub fn cases_moved(grid: &Grid, axes: &[(&str, &str)], metric: &str) -> Result<S
         let name = if same { counts[0].clone() } else { counts.join(" and ") };
         (name, curves.iter().map(|curve| curve[i].1.value).collect())
     };
-    let names: Vec<String> = axes.iter().map(|(name, _)| format!("{name}, {metric}")).collect();
+    let names: Vec<String> = axes.iter().map(|(name, _)| format!("{name}, {}", titled(metric))).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     Slider::new("training cases", &names, (0..steps).map(step).collect())
 }
@@ -248,7 +248,8 @@ pub fn by_cases(grid: &Grid, axes: &[(&str, &str)], metric: &str) -> Result<Figu
         return nothing();
     }
     let title = format!(
-        "{metric} (n = {}, {}, 95 % interval)",
+        "{} (n = {}, {}, 95 % interval)",
+        titled(metric),
         grid.task.test().len(),
         seeds(grid, &axes.iter().map(|(_, axis)| *axis).collect::<Vec<_>>())
     );
@@ -268,7 +269,7 @@ pub fn differences(grid: &Grid, axes: &[&str], metric: &str) -> Result<Figure> {
         return nothing();
     }
     let (n, seeds) = (grid.task.test().len(), seeds(grid, axes));
-    let title = format!("difference in {metric} (n = {n}, {seeds}, 95 % intervals of single comparisons)");
+    let title = format!("difference in {} (n = {n}, {seeds}, 95 % intervals of single comparisons)", titled(metric));
     figures::paired_forest(&rows, &title)
 }
 

@@ -9,7 +9,18 @@ use polars::prelude::{AnyValue, DataFrame};
 /// Stands for a value that is undefined or missing.
 pub const NONE: &str = "–";
 
-/// A table of text and numbers. Numbers are right-aligned and share the decimals of their column.
+/// A head as a page shows it: keys of metrics in words, `micro_f1` as micro-F1 and `exact_match` as exact match.
+pub fn titled(head: &str) -> String {
+    let key = |word: &str| word.contains('_') && word.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'));
+    let word = |word: &str| {
+        let bare = word.trim_end_matches(',');
+        if key(bare) { word.replace("_f1", "-F1").replace('_', " ") } else { word.to_string() }
+    };
+    head.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A table of text and numbers. On pages its heads have the keys of metrics in words ([`titled`]); in a terminal the keys stand, as they are those of the files.
+/// Numbers are right-aligned and share the decimals of their column.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     columns: Vec<Column>,
@@ -63,7 +74,7 @@ impl Table {
             let align = if numeric { "right" } else { "left" };
             format!("<{tag} style=\"text-align:{align}\">{}</{tag}>", escape(text).replace('\n', "<br>"))
         };
-        let head: String = self.columns.iter().map(|c| cell("th", &c.name, c.numeric)).collect();
+        let head: String = self.columns.iter().map(|c| cell("th", &titled(&c.name), c.numeric)).collect();
         let row = |row: Vec<(&str, bool)>| {
             let cells: String = row.into_iter().map(|(text, numeric)| cell("td", text, numeric)).collect();
             format!("<tr>{cells}</tr>\n")
@@ -78,7 +89,7 @@ impl Table {
         let clean = plain_markdown;
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut text = self.caption.as_deref().map(|caption| format!("{}\n\n", clean(caption))).unwrap_or_default();
-        text += &line(self.columns.iter().map(|c| clean(&c.name)).collect());
+        text += &line(self.columns.iter().map(|c| clean(&titled(&c.name))).collect());
         let rule = |(c, width): (&Column, usize)| match c.numeric {
             true => format!("{}:", "-".repeat(width - 1)),
             false => format!(":{}", "-".repeat(width - 1)),
@@ -277,6 +288,19 @@ impl Figure {
 mod tests {
     use super::*;
     use polars::df;
+
+    #[test]
+    fn heads_have_the_keys_of_metrics_in_words_on_a_page_and_as_keys_in_a_terminal() {
+        let table = Table::from_rows(&["b − a, micro_f1, n = 2", "exact_match", "p (Holm)"], &[vec!["1".into(); 3]]);
+        assert!(
+            table.to_markdown().starts_with("| b − a, micro-F1, n = 2 | exact match | p (Holm) |"),
+            "{}",
+            table.to_markdown()
+        );
+        assert!(table.to_html().contains(">exact match</th>"), "{}", table.to_html());
+        assert!(table.to_text().starts_with("b − a, micro_f1, n = 2  exact_match"), "{table}");
+        assert_eq!(titled("smollm2-lora of a_B"), "smollm2-lora of a_B");
+    }
 
     #[test]
     fn frames_show_without_quotes_and_with_aligned_numbers() {
