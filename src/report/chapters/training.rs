@@ -107,6 +107,6 @@ mod tests {
         let text = work(&training).to_text();
         assert!(text.contains("supervised") && text.contains("20\n") && text.contains("1.250"), "{text}");
         assert!(parameters(&training).to_text().contains("5.0"));
-        assert!(curve(&training).unwrap().svg().contains("best 1.250 at step 2"));
+        assert!(curve(&training).unwrap().svg().contains("best 1.250 at update 2"));
     }
 }

@@ -37,7 +37,7 @@ fn every_figure_draws_what_it_is_given() {
     let lengths = lengths(&[("train", vec![100, 120, 140]), ("test", vec![80])], "words").unwrap();
     assert!(lengths.svg().contains("train (n = 3, median 120)"));
     let curve = learning_curve(&[(1, 2.0), (2, f64::NAN), (3, 1.0)], &[(1, 2.2), (3, 1.5)]).unwrap();
-    assert!(curve.svg().contains("best 1.500 at step 3") && curve.svg().contains("the middle 80 % of them"));
+    assert!(curve.svg().contains("best 1.500 at update 3") && curve.svg().contains("the middle 80 % of them"));
     let many: Vec<(usize, f64)> = (0..200).map(|i| (i, f64::from(i as u32 % 10))).collect();
     let around = running(&many.iter().map(|&(step, loss)| (step as f64, loss)).collect::<Vec<_>>());
     let last = &around[199]; // ten updates, 0 to 9
@@ -69,7 +69,10 @@ fn differences_and_confidence_are_drawn_with_their_numbers() {
     assert!(svg.contains("plain"), "the first model stands in a short figure");
     let many: Vec<Comparison> = (0..=FEW_ROWS).map(|_| row(0.3, None)).collect();
     let dense = paired_forest(&many, "difference (n = 9)").unwrap();
-    assert!(dense.svg().contains("→ LoRA") && !dense.svg().contains("plain"), "and in a long one it is left out");
+    assert!(
+        dense.svg().contains("row − plain") && !dense.svg().contains("→ LoRA"),
+        "and in a long one it stands in the head"
+    );
     assert!(paired_forest(&[], "x").is_err() && risk_coverage(&[]).is_err());
     let case = |i: usize| crate::metric::Scored {
         group: i.to_string(),
