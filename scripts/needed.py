@@ -9,7 +9,7 @@ WORD = re.compile(r"[A-Za-z_]\w*")
 # cells are formatted by rustfmt: what a cell declares for those after it begins in the first column
 LET = re.compile(r"^let\s+([^=:;]+)", re.MULTILINE)
 ITEM = re.compile(r"^(?:pub\s+)?(?:fn|struct|enum|const|static|type|trait)\s+(\w+)", re.MULTILINE)
-FOR_ALL = re.compile(r"^(?::dep|use|impl|macro_rules!)\b|\bset_var\(|^:dep", re.MULTILINE)
+FOR_ALL = re.compile(r"^(?::dep|use|impl|macro_rules)\b|\bset_var\(", re.MULTILINE)
 
 
 def declared(source: str) -> set[str]:

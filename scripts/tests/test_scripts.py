@@ -65,6 +65,9 @@ class Needed(unittest.TestCase):
     def test_a_cell_without_names_of_other_cells_needs_the_first_alone(self):
         self.assertEqual(needed.needed(self.CELLS, 4), [0, 4])
 
+    def test_imports_and_macros_are_kept_for_all(self):
+        self.assertEqual(needed.needed(["use a::b;", "macro_rules! twice {\n    () => {};\n}", "let x = 1;", "show()"], 3), [0, 1, 3])
+
     def test_names_in_a_block_or_a_function_are_not_declared_for_others(self):
         self.assertEqual(needed.declared(self.CELLS[4]), set())
         self.assertEqual(needed.declared(self.CELLS[2]), {"told"})

@@ -43,6 +43,7 @@ pub fn clusters(cases: &[CaseFailures], most: usize, seed: u64) -> Vec<Cluster> 
     let best = best.reduce(|best, next| if next.0 > best.0 { next } else { best });
     let Some((_, (assigned, centres))) = best else { return Vec::new() };
     let names = tfidf.names();
+    // one cluster that holds every sentence: `means` gives as many directions as it is given
     let mean = means(&rows, &vec![0; rows.rows.len()], &[vec![0.0; rows.columns]]).remove(0);
     let cluster = |(at, centre): (usize, &Vec<f64>)| {
         let members: Vec<usize> = (0..rows.rows.len()).filter(|&i| assigned[i] == at).collect();

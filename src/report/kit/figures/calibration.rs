@@ -28,12 +28,14 @@ pub fn reliability(found: &Calibration) -> Result<Figure> {
     };
     let least = series.iter().flat_map(bins_of).fold(1.0, f64::min);
     let start = ((10.0 * least).floor() / 10.0).clamp(0.0, 0.9);
+    let margin = 0.03 * (1.0 - start);
+    let range = start - margin..1.0 + margin;
     Figure::draw((560, 480), |area| {
-        let mut chart =
-            ChartBuilder::on(area).margin(14).x_label_area_size(46).y_label_area_size(60).build_cartesian_2d(
-                start - 0.03 * (1.0 - start)..1.0 + 0.03 * (1.0 - start),
-                start - 0.03 * (1.0 - start)..1.0 + 0.03 * (1.0 - start),
-            )?;
+        let mut chart = ChartBuilder::on(area)
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
+            .build_cartesian_2d(range.clone(), range.clone())?;
         canvas::axes(&mut chart, &title, Some("mean outcome (95 % Wilson interval)"))?;
         chart.draw_series([PathElement::new(vec![(start, start), (1.0, 1.0)], GREY.stroke_width(1))])?;
         for (_, quality, look) in &series {
